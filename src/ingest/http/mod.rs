@@ -1,0 +1,81 @@
+//! Feeds that arrive over HTTP: one file a provider.
+
+use axum::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+
+use crate::model::Timestamp;
+
+/// One delivery as it came in: whole, within the limits, and not yet trusted.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The headers of the request.
+    pub headers: HeaderMap,
+    /// The body, after any content coding was undone within the cap.
+    pub body: Bytes,
+    /// When it arrived.
+    pub received_at: Timestamp,
+}
+
+impl Delivery {
+    /// A header's value as text; `None` where it's absent, repeated or no visible ASCII.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        let first = values.next()?;
+        if values.next().is_some() {
+            return None;
+        }
+        first.to_str().ok()
+    }
+}
+
+/// Why a delivery is refused. Nothing of it is stored.
+///
+/// The reason is a metric's label and stands in the log; the detail tells the person who connects the feed what to mend.
+/// Neither holds anything from the body but bounded provider words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct Rejection {
+    /// What the feed answers, chosen so that this provider does the right thing.
+    pub status: StatusCode,
+    /// A word of a closed list, for metrics.
+    pub reason: RejectionReason,
+    /// What is wrong and what to do about it.
+    pub detail: String,
+}
+
+impl Rejection {
+    /// A rejection.
+    #[must_use]
+    pub fn new(status: StatusCode, reason: RejectionReason, detail: impl Into<String>) -> Self {
+        Self { status, reason, detail: detail.into() }
+    }
+}
+
+crate::model::words! {
+    /// Why a delivery is refused.
+    pub enum RejectionReason {
+        /// The body is not what the provider sends (no JSON, wrong shape, invalid UTF-8).
+        Malformed = 1, "malformed";
+        /// No credentials or signature at all.
+        Unauthenticated = 2, "unauthenticated";
+        /// Credentials or a signature that do not verify.
+        BadSignature = 3, "bad-signature";
+        /// A topic, audience or issuer that is not configured.
+        Foreign = 4, "foreign";
+        /// A signed time outside the window.
+        Stale = 5, "stale";
+        /// A one-time token that came before with another body.
+        TokenReused = 6, "token-reused";
+        /// Larger than the cap.
+        TooLarge = 7, "too-large";
+        /// The keys or certificates that verify it cannot be had just now.
+        KeysUnavailable = 8, "keys-unavailable";
+        /// A method, path, coding or media type that this feed does not take.
+        Unsupported = 9, "unsupported";
+        /// The store is away or full; the provider shall come again.
+        StoreUnavailable = 10, "store-unavailable";
+        /// Too many deliveries at once; the provider shall come again.
+        Overloaded = 11, "overloaded";
+    }
+}

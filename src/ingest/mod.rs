@@ -1,0 +1,107 @@
+//! The feeds: one provider's reports as they come in, authenticated and decoded.
+
+pub mod http;
+
+use crate::model::{Event, Notice, Provider, Timestamp};
+
+/// What one delivery of a feed holds, authenticated and decoded. Nothing of it is stored yet.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Outcomes, one for each message and recipient.
+    pub events: Vec<Event>,
+    /// Apple's notices.
+    pub notices: Vec<Notice>,
+    /// What was authenticated and could not be understood: kept sealed for a while, and acknowledged.
+    pub set_aside: Vec<SetAside>,
+    /// Reports that relaywatch knows and has no use for (opens, clicks); counted by their type.
+    pub ignored: Vec<&'static str>,
+    /// Binds a one-time token to the body it came with, where the scheme signs the token only.
+    pub token: Option<OneTimeToken>,
+    /// What to do at the provider's end once the report is committed.
+    pub follow_up: Option<FollowUp>,
+}
+
+/// A part of a delivery that was authenticated and is no event that relaywatch knows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SetAside {
+    /// Who reports.
+    pub provider: Provider,
+    /// Why it was set aside.
+    pub reason: SetAsideReason,
+    /// The type by the provider's own word, bounded, or what is wrong. Holds no address.
+    pub label: String,
+    /// The time of the payload, where it has a plausible one.
+    pub at: Option<Timestamp>,
+    /// The part as it came. Sealed when stored.
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for SetAside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SetAside({} {} {:?}, {} bytes)", self.provider, self.reason, self.label, self.body.len())
+    }
+}
+
+crate::model::words! {
+    /// Why a part of a delivery was set aside.
+    pub enum SetAsideReason {
+        /// A type that this version does not know.
+        UnknownType = 1, "unknown-type";
+        /// A known type with fields that make no sense.
+        Malformed = 2, "malformed";
+        /// A time that cannot be (before 2010, or more than a day ahead).
+        ImplausibleTime = 3, "implausible-time";
+        /// A known type with no recipient.
+        NoRecipient = 4, "no-recipient";
+    }
+}
+
+/// A token that its scheme allows once. The store binds it to the body's digest: the same body again is a retry, another
+/// body under the same token is a forgery.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OneTimeToken {
+    /// The token.
+    pub token: String,
+    /// SHA-256 of the body that it came with.
+    pub body_digest: [u8; 32],
+    /// Until when it must be remembered.
+    pub expires_at: Timestamp,
+}
+
+impl std::fmt::Debug for OneTimeToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "OneTimeToken(until {})", self.expires_at)
+    }
+}
+
+/// What to do at the provider's end after the commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FollowUp {
+    /// Confirm an SNS subscription by one GET of this URL, which has passed every check.
+    ConfirmSubscription {
+        /// The checked `SubscribeURL`.
+        url: url::Url,
+        /// The topic, for the log.
+        topic: String,
+    },
+}
+
+/// The earliest event time that is plausible: nobody reports mail from before 2010.
+pub const EARLIEST_PLAUSIBLE: Timestamp = Timestamp::from_millis(1_262_304_000_000);
+/// How far ahead of the clock an event time may be: a day.
+pub const MAX_AHEAD_MILLIS: i64 = crate::model::DAY_MILLIS;
+
+/// Whether an event time can be taken at face value, seen from `now`.
+#[must_use]
+pub fn plausible(at: Timestamp, now: Timestamp) -> bool {
+    at >= EARLIEST_PLAUSIBLE && at.millis_since(now) <= MAX_AHEAD_MILLIS
+}
+
+/// A provider's own type or label, fit for a metric, a log line or the store: printable ASCII, at most 64 bytes, and no
+/// `@`, so that no address can hide in it.
+#[must_use]
+pub fn label(text: &str) -> String {
+    let out: String =
+        text.chars().map(|c| if c.is_ascii_graphic() && c != '@' || c == ' ' { c } else { '?' }).take(64).collect();
+    out.trim().to_owned()
+}

@@ -1,0 +1,8 @@
+//! relaywatch watches whether email to Apple private relay addresses arrives and, when it stops arriving, says why.
+//!
+//! One crate, a library with a thin binary. A folder is a room; see `docs/architecture.md` for the map and its arrows.
+
+pub mod clock;
+pub mod http_client;
+pub mod ingest;
+pub mod model;

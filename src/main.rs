@@ -1,0 +1,3 @@
+//! The relaywatch command.
+
+fn main() {}

@@ -1,0 +1,160 @@
+//! What is counted together.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Provider, words};
+
+words! {
+    /// How coarse a stream is, from the coarsest to the finest.
+    pub enum StreamLevel {
+        /// All relay mail.
+        Fleet = 0, "fleet";
+        /// All relay mail of one provider.
+        Provider = 1, "provider";
+        /// All relay mail of one From domain, over all providers.
+        Domain = 2, "domain";
+        /// One provider and one From domain.
+        ProviderDomain = 3, "provider-domain";
+        /// Provider, From domain and envelope domain.
+        Envelope = 4, "envelope";
+        /// Provider, From domain, envelope domain and campaign.
+        Campaign = 5, "campaign";
+    }
+}
+
+/// Names a stream by its level and the parts that this level has.
+///
+/// A part that the level has and that no report tells is `None`: it stands for "unknown", never for "all".
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StreamKey {
+    /// How coarse it is.
+    pub level: StreamLevel,
+    /// Who reports.
+    pub provider: Option<Provider>,
+    /// The domain of the From header, lower case.
+    pub from_domain: Option<String>,
+    /// The domain of the envelope sender (return-path), lower case.
+    pub envelope_domain: Option<String>,
+    /// The campaign, as the provider names it.
+    pub campaign: Option<String>,
+}
+
+impl StreamKey {
+    /// All relay mail.
+    #[must_use]
+    pub const fn fleet() -> Self {
+        Self { level: StreamLevel::Fleet, provider: None, from_domain: None, envelope_domain: None, campaign: None }
+    }
+
+    /// The finest stream of an event: with a campaign where there is one, else by its envelope domain.
+    #[must_use]
+    pub fn finest(
+        provider: Provider,
+        from_domain: Option<String>,
+        envelope_domain: Option<String>,
+        campaign: Option<String>,
+    ) -> Self {
+        let level = if campaign.is_some() { StreamLevel::Campaign } else { StreamLevel::Envelope };
+        Self { level, provider: Some(provider), from_domain, envelope_domain, campaign }
+    }
+
+    /// The same mail seen at a coarser level; `None` where `level` is not coarser.
+    #[must_use]
+    pub fn at(&self, level: StreamLevel) -> Option<Self> {
+        if level >= self.level || (level == StreamLevel::Domain && self.level == StreamLevel::Provider) {
+            return None;
+        }
+        let (provider, domain, envelope) = match level {
+            StreamLevel::Fleet => (false, false, false),
+            StreamLevel::Provider => (true, false, false),
+            StreamLevel::Domain => (false, true, false),
+            StreamLevel::ProviderDomain => (true, true, false),
+            StreamLevel::Envelope | StreamLevel::Campaign => (true, true, true),
+        };
+        if level == StreamLevel::Provider && self.level == StreamLevel::Domain {
+            return None;
+        }
+        Some(Self {
+            level,
+            provider: self.provider.filter(|_| provider),
+            from_domain: self.from_domain.clone().filter(|_| domain),
+            envelope_domain: self.envelope_domain.clone().filter(|_| envelope),
+            campaign: None,
+        })
+    }
+
+    /// The parents from the nearest to all relay mail.
+    #[must_use]
+    pub fn parents(&self) -> Vec<Self> {
+        StreamLevel::ALL.iter().rev().filter_map(|level| self.at(*level)).collect()
+    }
+}
+
+impl std::fmt::Display for StreamKey {
+    /// `all relay mail`, `ses`, `ses/news.example.com`, `ses/news.example.com, envelope bounce.example.com, campaign spring`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let provider = self.provider.map_or("?", Provider::as_str);
+        let domain = self.from_domain.as_deref().unwrap_or("unknown From domain");
+        let mut out = match self.level {
+            StreamLevel::Fleet => "all relay mail".to_owned(),
+            StreamLevel::Provider => provider.to_owned(),
+            StreamLevel::Domain => domain.to_owned(),
+            _ => format!("{provider}/{domain}"),
+        };
+        if self.level >= StreamLevel::Envelope
+            && let Some(envelope) = &self.envelope_domain
+        {
+            out.push_str(", envelope ");
+            out.push_str(envelope);
+        }
+        if let Some(campaign) = &self.campaign {
+            out.push_str(", campaign ");
+            out.push_str(campaign);
+        }
+        f.pad(&out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> StreamKey {
+        StreamKey::finest(
+            Provider::Ses,
+            Some("news.example.com".to_owned()),
+            Some("bounce.example.com".to_owned()),
+            Some("spring".to_owned()),
+        )
+    }
+
+    #[test]
+    fn parents_lead_to_the_fleet_each_once() {
+        let levels: Vec<_> = full().parents().iter().map(|parent| parent.level).collect();
+        assert_eq!(
+            levels,
+            [
+                StreamLevel::Envelope,
+                StreamLevel::ProviderDomain,
+                StreamLevel::Domain,
+                StreamLevel::Provider,
+                StreamLevel::Fleet
+            ]
+        );
+        assert!(StreamKey::fleet().parents().is_empty());
+        for parent in full().parents() {
+            let of_parent = parent.parents();
+            assert!(of_parent.iter().all(|grand| full().parents().contains(grand)), "{parent} leaves the family");
+        }
+    }
+
+    #[test]
+    fn unknown_parts_do_not_melt_into_the_parent() {
+        let bare = StreamKey::finest(Provider::Braze, None, None, None);
+        let provider = bare.at(StreamLevel::Provider).expect("a parent");
+        assert_ne!(bare, provider);
+        assert_eq!(provider.to_string(), "braze");
+        assert_eq!(bare.to_string(), "braze/unknown From domain");
+        assert_eq!(full().to_string(), "ses/news.example.com, envelope bounce.example.com, campaign spring");
+    }
+}
