@@ -6,3 +6,5 @@ pub mod clock;
 pub mod http_client;
 pub mod ingest;
 pub mod model;
+pub mod privacy;
+pub mod store;

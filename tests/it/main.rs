@@ -1,1 +1,7 @@
 //! One integration binary: it links once.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod crash;
+mod store;
+mod support;

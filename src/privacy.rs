@@ -1,0 +1,403 @@
+//! Keys for personal data: keyed hashes that identify, sealed forms that can be opened again.
+//!
+//! The key file lies outside the database. Without it, the database tells nothing about any address; with only the
+//! hash key, it tells whether a given address is in it; with the sealing keys, stored addresses can be read.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey},
+    digest, hmac,
+    rand::{SecureRandom, SystemRandom},
+};
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use secrecy::zeroize::Zeroizing;
+use serde::{Deserialize, Serialize};
+
+const NONCE_BYTES: usize = 12;
+const KEY_BYTES: usize = 32;
+
+/// What a keyed hash or a sealed value is about. Values of different purposes never equal each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A mail address, in its comparison form.
+    Address,
+    /// An account: team and `sub`.
+    Subject,
+    /// What makes an event the same event.
+    Event,
+    /// A provider's message id together with its recipient.
+    Message,
+    /// A one-time token.
+    Token,
+    /// A body that was set aside.
+    Body,
+    /// One verbatim sample of a reply template.
+    Sample,
+}
+
+impl Purpose {
+    const fn separator(self) -> &'static [u8] {
+        match self {
+            Self::Address => b"address\0",
+            Self::Subject => b"subject\0",
+            Self::Event => b"event\0",
+            Self::Message => b"message\0",
+            Self::Token => b"token\0",
+            Self::Body => b"body\0",
+            Self::Sample => b"sample\0",
+        }
+    }
+}
+
+/// Why a key file or a sealed value can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivacyError {
+    /// The key file can't be read.
+    #[error("cannot read the key file {}", path.display())]
+    Read {
+        /// Where it lies.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The key file can't be written.
+    #[error("cannot write the key file {}", path.display())]
+    Write {
+        /// Where it shall lie.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The key file is no key file.
+    #[error("{} is no relaywatch key file: {reason}", path.display())]
+    Invalid {
+        /// Where it lies.
+        path: PathBuf,
+        /// What is wrong with it; never a part of a key.
+        reason: &'static str,
+    },
+    /// The machine gives no random numbers.
+    #[error("the system's random number generator failed")]
+    Random,
+    /// The value was sealed by a key that is not in the key file.
+    #[error("the value was sealed with key {0}, which is not in the key file")]
+    UnknownKey(u16),
+    /// The value was changed, or belongs to something else.
+    #[error("the sealed value does not open: it was changed or belongs to something else")]
+    Broken,
+}
+
+/// The form of the key file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyFile {
+    version: u32,
+    hash_key: String,
+    current: u16,
+    sealing_keys: BTreeMap<u16, String>,
+}
+
+/// The keys of one installation.
+pub struct Keyring {
+    hash_key: hmac::Key,
+    raw_hash_key: Zeroizing<Vec<u8>>,
+    sealing: BTreeMap<u16, (RandomizedNonceKey, Zeroizing<Vec<u8>>)>,
+    current: u16,
+}
+
+impl std::fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Keyring({} sealing keys, current {})", self.sealing.len(), self.current)
+    }
+}
+
+impl Keyring {
+    /// Fresh keys, for a new installation.
+    ///
+    /// # Errors
+    /// Where the machine gives no random numbers.
+    pub fn generate() -> Result<Self, PrivacyError> {
+        let mut sealing = BTreeMap::new();
+        sealing.insert(1, random_key()?);
+        Self::assemble(random_key()?, sealing, 1).ok_or(PrivacyError::Random)
+    }
+
+    fn assemble(
+        hash_key: Zeroizing<Vec<u8>>,
+        sealing: BTreeMap<u16, Zeroizing<Vec<u8>>>,
+        current: u16,
+    ) -> Option<Self> {
+        if hash_key.len() != KEY_BYTES || !sealing.contains_key(&current) {
+            return None;
+        }
+        let sealing = sealing
+            .into_iter()
+            .map(|(id, raw)| Some((id, (RandomizedNonceKey::new(&AES_256_GCM, &raw).ok()?, raw))))
+            .collect::<Option<BTreeMap<_, _>>>()?;
+        Some(Self { hash_key: hmac::Key::new(hmac::HMAC_SHA256, &hash_key), raw_hash_key: hash_key, sealing, current })
+    }
+
+    /// Reads the key file.
+    ///
+    /// # Errors
+    /// Where it's missing, unreadable or no key file.
+    pub fn load(path: &Path) -> Result<Self, PrivacyError> {
+        let text = Zeroizing::new(
+            fs::read_to_string(path).map_err(|source| PrivacyError::Read { path: path.to_owned(), source })?,
+        );
+        let invalid = |reason| PrivacyError::Invalid { path: path.to_owned(), reason };
+        let file: KeyFile =
+            serde_json::from_str(&text).map_err(|_| invalid("it is not the JSON that relaywatch wrote"))?;
+        if file.version != 1 {
+            return Err(invalid("its version is newer than this relaywatch"));
+        }
+        let decode = |text: &str| BASE64.decode(text).map(Zeroizing::new).map_err(|_| invalid("a key is no base64"));
+        let sealing = file
+            .sealing_keys
+            .iter()
+            .map(|(id, key)| Ok((*id, decode(key)?)))
+            .collect::<Result<BTreeMap<_, _>, PrivacyError>>()?;
+        Self::assemble(decode(&file.hash_key)?, sealing, file.current)
+            .ok_or_else(|| invalid("a key has the wrong length, or the current one is missing"))
+    }
+
+    /// Reads the key file, or makes one (mode 0600) where there is none. Gives whether it was made.
+    ///
+    /// # Errors
+    /// As [`Keyring::load`]; and where the file can't be written.
+    pub fn load_or_create(path: &Path) -> Result<(Self, bool), PrivacyError> {
+        match Self::load(path) {
+            Err(PrivacyError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                let keyring = Self::generate()?;
+                match keyring.write(path, true) {
+                    Ok(()) => Ok((keyring, true)),
+                    // Somebody else made it in the meantime: theirs is the one.
+                    Err(PrivacyError::Write { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
+                        Ok((Self::load(path)?, false))
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            other => other.map(|keyring| (keyring, false)),
+        }
+    }
+
+    /// Writes the key file whole (mode 0600): first beside it, then moved in place, so that a crash leaves the old one.
+    ///
+    /// # Errors
+    /// Where the folder can't be written; with `new`, also where the file exists.
+    pub fn write(&self, path: &Path, new: bool) -> Result<(), PrivacyError> {
+        use std::os::unix::fs::OpenOptionsExt;
+
+        let failed = |source| PrivacyError::Write { path: path.to_owned(), source };
+        let file = KeyFile {
+            version: 1,
+            hash_key: BASE64.encode(&*self.raw_hash_key),
+            current: self.current,
+            sealing_keys: self.sealing.iter().map(|(id, (_, raw))| (*id, BASE64.encode(raw))).collect(),
+        };
+        let text = Zeroizing::new(serde_json::to_string_pretty(&file).map_err(|error| failed(error.into()))?);
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".new.{}", std::process::id()));
+        let beside = PathBuf::from(name);
+        let write = || -> io::Result<()> {
+            let mut out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+            out.write_all(text.as_bytes())?;
+            out.write_all(b"\n")?;
+            out.sync_all()?;
+            if new {
+                // A hard link refuses to replace, unlike a rename: two first starts at once end with one key file.
+                fs::hard_link(&beside, path)?;
+                fs::remove_file(&beside)?;
+            } else {
+                fs::rename(&beside, path)?;
+            }
+            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                fs::File::open(folder)?.sync_all()?;
+            }
+            Ok(())
+        };
+        write().map_err(|source| {
+            // The first error is the one to tell; a leftover beside the key file is only tidied away.
+            drop(fs::remove_file(&beside));
+            failed(source)
+        })
+    }
+
+    /// Adds a fresh sealing key and makes it the current one; older values stay readable.
+    ///
+    /// # Errors
+    /// Where the machine gives no random numbers, or all 65,535 ids are used up.
+    pub fn rotate(&mut self) -> Result<u16, PrivacyError> {
+        let id = self.sealing.keys().next_back().and_then(|last| last.checked_add(1)).ok_or(PrivacyError::Random)?;
+        let raw = random_key()?;
+        let key = RandomizedNonceKey::new(&AES_256_GCM, &raw).map_err(|_| PrivacyError::Random)?;
+        self.sealing.insert(id, (key, raw));
+        self.current = id;
+        Ok(id)
+    }
+
+    /// Drops every sealing key but the current one. Values sealed by the others can never be opened again.
+    pub fn forget_old_keys(&mut self) {
+        let current = self.current;
+        self.sealing.retain(|id, _| *id == current);
+    }
+
+    /// The id of the key that seals now.
+    #[must_use]
+    pub fn current_key(&self) -> u16 {
+        self.current
+    }
+
+    /// A fingerprint of the hash key, by which a store recognises the key file that it was made with.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut input = b"relaywatch hash key fingerprint\0".to_vec();
+        input.extend_from_slice(&self.raw_hash_key);
+        hex::encode(digest::digest(&digest::SHA256, &input).as_ref().get(..8).unwrap_or_default())
+    }
+
+    /// The keyed 128-bit hash of a value: HMAC-SHA-256, truncated.
+    #[must_use]
+    pub fn hash(&self, purpose: Purpose, parts: &[&[u8]]) -> [u8; 16] {
+        let mut context = hmac::Context::with_key(&self.hash_key);
+        context.update(purpose.separator());
+        for (index, part) in parts.iter().enumerate() {
+            if index + 1 < parts.len() {
+                context.update(&(part.len() as u64).to_le_bytes());
+            }
+            context.update(part);
+        }
+        let tag = context.sign();
+        let mut out = [0; 16];
+        for (to, from) in out.iter_mut().zip(tag.as_ref()) {
+            *to = *from;
+        }
+        out
+    }
+
+    /// Seals a value (AES-256-GCM): key id, nonce, ciphertext, tag. It opens only for the same purpose and owner.
+    ///
+    /// # Errors
+    /// Where the machine gives no random numbers.
+    pub fn seal(&self, purpose: Purpose, owner: &[u8], value: &[u8]) -> Result<Vec<u8>, PrivacyError> {
+        let (key, _) = self.sealing.get(&self.current).ok_or(PrivacyError::UnknownKey(self.current))?;
+        let mut text = value.to_vec();
+        let nonce = key
+            .seal_in_place_append_tag(Aad::from(associated(purpose, owner)), &mut text)
+            .map_err(|_| PrivacyError::Random)?;
+        let mut sealed = Vec::with_capacity(2 + NONCE_BYTES + text.len());
+        sealed.extend_from_slice(&self.current.to_le_bytes());
+        sealed.extend_from_slice(nonce.as_ref());
+        sealed.extend_from_slice(&text);
+        Ok(sealed)
+    }
+
+    /// Opens what [`Keyring::seal`] made.
+    ///
+    /// # Errors
+    /// Where its key is gone, or it was changed or belongs to another purpose or owner.
+    pub fn open(&self, purpose: Purpose, owner: &[u8], sealed: &[u8]) -> Result<Vec<u8>, PrivacyError> {
+        let (id, rest) = sealed.split_first_chunk::<2>().ok_or(PrivacyError::Broken)?;
+        let id = u16::from_le_bytes(*id);
+        let (nonce, text) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(PrivacyError::Broken)?;
+        let (key, _) = self.sealing.get(&id).ok_or(PrivacyError::UnknownKey(id))?;
+        let mut text = text.to_vec();
+        let opened = key
+            .open_in_place(Nonce::from(nonce), Aad::from(associated(purpose, owner)), &mut text)
+            .map_err(|_| PrivacyError::Broken)?;
+        Ok(opened.to_vec())
+    }
+
+    /// The id of the key that sealed a value; `None` where it is no sealed value.
+    #[must_use]
+    pub fn key_of(sealed: &[u8]) -> Option<u16> {
+        sealed.first_chunk::<2>().map(|id| u16::from_le_bytes(*id))
+    }
+}
+
+fn associated(purpose: Purpose, owner: &[u8]) -> Vec<u8> {
+    let mut bytes = purpose.separator().to_vec();
+    bytes.extend_from_slice(owner);
+    bytes
+}
+
+fn random_key() -> Result<Zeroizing<Vec<u8>>, PrivacyError> {
+    let mut key = Zeroizing::new(vec![0; KEY_BYTES]);
+    SystemRandom::new().fill(&mut key).map_err(|_| PrivacyError::Random)?;
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_key_file_is_private_and_reads_back() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("keys.json");
+        let (made, new) = Keyring::load_or_create(&path).expect("made");
+        assert!(new);
+        assert_eq!(fs::metadata(&path).expect("metadata").permissions().mode() & 0o777, 0o600);
+        let (read, new) = Keyring::load_or_create(&path).expect("read");
+        assert!(!new);
+        assert_eq!(made.fingerprint(), read.fingerprint());
+        assert_eq!(made.hash(Purpose::Address, &[b"x"]), read.hash(Purpose::Address, &[b"x"]));
+        let sealed = made.seal(Purpose::Address, b"owner", b"a@b.example").expect("sealed");
+        assert_eq!(read.open(Purpose::Address, b"owner", &sealed).expect("opened"), b"a@b.example");
+        assert!(!format!("{made:?}").contains(&BASE64.encode(&*made.raw_hash_key)));
+        assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 1, "nothing is left beside the key file");
+    }
+
+    #[test]
+    fn rotation_keeps_old_values_readable_until_old_keys_are_forgotten() {
+        let mut keyring = Keyring::generate().expect("keys");
+        let before = keyring.seal(Purpose::Address, b"o", b"value").expect("sealed");
+        assert_eq!(keyring.rotate().expect("rotated"), 2);
+        let after = keyring.seal(Purpose::Address, b"o", b"value").expect("sealed");
+        assert_eq!((Keyring::key_of(&before), Keyring::key_of(&after)), (Some(1), Some(2)));
+        assert_eq!(keyring.open(Purpose::Address, b"o", &before).expect("old key"), b"value");
+        keyring.forget_old_keys();
+        assert!(matches!(keyring.open(Purpose::Address, b"o", &before), Err(PrivacyError::UnknownKey(1))));
+        assert_eq!(keyring.open(Purpose::Address, b"o", &after).expect("current key"), b"value");
+    }
+
+    #[test]
+    fn purposes_owners_and_parts_do_not_mix() {
+        let keyring = Keyring::generate().expect("keys");
+        assert_ne!(keyring.hash(Purpose::Address, &[b"x"]), keyring.hash(Purpose::Subject, &[b"x"]));
+        assert_ne!(keyring.hash(Purpose::Message, &[b"ab", b"c"]), keyring.hash(Purpose::Message, &[b"a", b"bc"]));
+        let sealed = keyring.seal(Purpose::Address, b"owner", b"x").expect("sealed");
+        assert!(matches!(keyring.open(Purpose::Body, b"owner", &sealed), Err(PrivacyError::Broken)));
+        assert!(matches!(keyring.open(Purpose::Address, b"other", &sealed), Err(PrivacyError::Broken)));
+        assert!(matches!(keyring.open(Purpose::Address, b"owner", b"\x01\x00short"), Err(PrivacyError::Broken)));
+    }
+
+    #[test]
+    fn a_broken_key_file_is_named_without_its_content() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("keys.json");
+        fs::write(&path, "{\"version\":1,\"hash_key\":\"c2VjcmV0\",\"current\":1,\"sealing_keys\":{}}").expect("write");
+        let error = Keyring::load_or_create(&path).expect_err("too short").to_string();
+        assert!(error.contains("keys.json") && !error.contains("c2VjcmV0"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn sealing_round_trips(value in proptest::collection::vec(any::<u8>(), 0..200), owner in any::<[u8; 16]>()) {
+            let keyring = Keyring::generate().expect("keys");
+            let sealed = keyring.seal(Purpose::Sample, &owner, &value).expect("sealed");
+            prop_assert_eq!(keyring.open(Purpose::Sample, &owner, &sealed).expect("opened"), value);
+        }
+    }
+}

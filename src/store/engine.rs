@@ -1,0 +1,278 @@
+//! What both engines share: reading rows, numbering words, small caches.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use aws_lc_rs::digest;
+use moka::sync::Cache;
+use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
+
+use super::{
+    CellKey, Counts, EntryKind, EntryRecord, EventKey, EventRecord, LedgerRow, Position, ReplyRecord, StoreError,
+    WordKind,
+};
+use crate::model::{Cause, Destination, EventKind, Exposure, FailureClass, MxFamily, Timestamp};
+
+/// Addresses whose random ids are kept at hand.
+const ADDRESS_CACHE: u64 = 100_000;
+/// Words whose numbers are kept at hand; past that the cache starts anew, so that a flood of templates can't fill memory.
+const WORD_CACHE: usize = 100_000;
+
+/// The columns of [`EventRow`], in the order of its fields.
+macro_rules! event_columns {
+    () => {
+        "e.at, e.hash, e.kind, e.feed, e.exposure, e.class, e.destination, e.stream, e.address, e.message, e.sent_at, \
+         e.label, e.template, e.code, e.enhanced, e.mx, e.cause, e.rule, e.confidence"
+    };
+}
+pub(super) use event_columns;
+
+/// One row of `event` with its place.
+#[derive(FromRow)]
+pub(super) struct EventRow {
+    transaction: i64,
+    row: i32,
+    at: i64,
+    hash: Vec<u8>,
+    kind: i16,
+    feed: i32,
+    exposure: i16,
+    class: i16,
+    destination: i16,
+    stream: i32,
+    address: i64,
+    message: i64,
+    sent_at: Option<i64>,
+    label: Option<i32>,
+    template: Option<i32>,
+    code: Option<i16>,
+    enhanced: Option<i32>,
+    mx: Option<i16>,
+    cause: Option<i16>,
+    rule: Option<i32>,
+    confidence: Option<i16>,
+}
+
+fn word<T>(table: &'static str, what: &'static str, code: i16, read: fn(i16) -> Option<T>) -> Result<T, StoreError> {
+    read(code).ok_or_else(|| StoreError::Unknown { table, what, value: code.to_string() })
+}
+
+fn key(table: &'static str, at: i64, hash: Vec<u8>) -> Result<EventKey, StoreError> {
+    let hash = hash.try_into().map_err(|hash: Vec<u8>| StoreError::Unknown {
+        table,
+        what: "hash",
+        value: format!("{} bytes", hash.len()),
+    })?;
+    Ok(EventKey { at: Timestamp::from_millis(at), hash })
+}
+
+impl TryFrom<EventRow> for EventRecord {
+    type Error = StoreError;
+
+    fn try_from(row: EventRow) -> Result<Self, StoreError> {
+        let reply = match (row.template, row.cause, row.rule) {
+            (Some(template), Some(cause), Some(rule)) => Some(ReplyRecord {
+                template,
+                code: row.code.and_then(|code| u16::try_from(code).ok()),
+                enhanced: row.enhanced,
+                mx: row.mx.and_then(MxFamily::from_code).unwrap_or(MxFamily::Unknown),
+                cause: word("event", "cause", cause, Cause::from_code)?,
+                rule,
+                confidence: row.confidence.and_then(|c| u8::try_from(c).ok()).unwrap_or(0),
+            }),
+            _ => None,
+        };
+        Ok(Self {
+            position: Position { transaction: row.transaction, row: row.row },
+            key: key("event", row.at, row.hash)?,
+            kind: word("event", "kind", row.kind, EventKind::from_code)?,
+            exposure: word("event", "exposure", row.exposure, Exposure::from_code)?,
+            class: word("event", "class", row.class, FailureClass::from_code)?,
+            destination: word("event", "destination", row.destination, Destination::from_code)?,
+            feed: row.feed,
+            stream: row.stream,
+            address: row.address,
+            message: row.message,
+            sent_at: row.sent_at.map(Timestamp::from_millis),
+            label: row.label,
+            reply,
+        })
+    }
+}
+
+pub(super) fn events(rows: Vec<EventRow>) -> Result<Vec<EventRecord>, StoreError> {
+    rows.into_iter().map(EventRecord::try_from).collect()
+}
+
+/// One row of `entry` with its place.
+#[derive(FromRow)]
+pub(super) struct EntryRow {
+    transaction: i64,
+    row: i32,
+    at: i64,
+    hash: Vec<u8>,
+    kind: i16,
+    account: Option<i64>,
+    address: Option<i64>,
+    body: String,
+}
+
+impl TryFrom<EntryRow> for EntryRecord {
+    type Error = StoreError;
+
+    fn try_from(row: EntryRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            position: Position { transaction: row.transaction, row: row.row },
+            key: key("entry", row.at, row.hash)?,
+            kind: word("entry", "kind", row.kind, EntryKind::from_code)?,
+            account: row.account,
+            address: row.address,
+            body: serde_json::from_str(&row.body).map_err(|error| StoreError::Unknown {
+                table: "entry",
+                what: "body",
+                value: format!("no JSON at column {}", error.column()),
+            })?,
+        })
+    }
+}
+
+pub(super) fn entries(rows: Vec<EntryRow>) -> Result<Vec<EntryRecord>, StoreError> {
+    rows.into_iter().map(EntryRecord::try_from).collect()
+}
+
+/// One row of `cell`.
+#[derive(FromRow)]
+pub(super) struct CellRow {
+    destination: i16,
+    stream: i32,
+    bin: i64,
+    exposed: i64,
+    refused: i64,
+    delivered: i64,
+    transient: i64,
+    deferred: i64,
+    complained: i64,
+    suppressed: i64,
+    unexposed: i64,
+}
+
+pub(super) fn cells(rows: Vec<CellRow>) -> Result<Vec<(CellKey, Counts)>, StoreError> {
+    rows.into_iter()
+        .map(|row| {
+            let destination = word("cell", "destination", row.destination, Destination::from_code)?;
+            let counts = Counts {
+                exposed: row.exposed,
+                refused: row.refused,
+                delivered: row.delivered,
+                transient: row.transient,
+                deferred: row.deferred,
+                complained: row.complained,
+                suppressed: row.suppressed,
+                unexposed: row.unexposed,
+            };
+            Ok((CellKey { stream: row.stream, bin: row.bin, destination }, counts))
+        })
+        .collect()
+}
+
+impl<'r, R: Row> FromRow<'r, R> for LedgerRow
+where
+    &'static str: ColumnIndex<R>,
+    i16: Decode<'r, R::Database> + Type<R::Database>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+    Option<i16>: Decode<'r, R::Database> + Type<R::Database>,
+    Option<i64>: Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
+        let time = |name| row.try_get::<Option<i64>, _>(name).map(|at| at.map(Timestamp::from_millis));
+        Ok(Self {
+            address: row.try_get("address")?,
+            first_event_at: Timestamp::from_millis(row.try_get("first_event_at")?),
+            last_sent_at: time("last_sent_at")?,
+            last_delivered_at: time("last_delivered_at")?,
+            last_refused_at: time("last_refused_at")?,
+            last_cause: row.try_get::<Option<i16>, _>("last_cause")?.and_then(Cause::from_code),
+            complained_at: time("complained_at")?,
+            unsubscribed_at: time("unsubscribed_at")?,
+            suppressed_at: time("suppressed_at")?,
+            destination: Destination::from_code(row.try_get("destination")?).unwrap_or(Destination::Unknown),
+        })
+    }
+}
+
+/// What identifies a word in the store: SHA-256 of its text, 128 bits.
+pub(super) fn digest_of(text: &str) -> [u8; 16] {
+    let full = digest::digest(&digest::SHA256, text.as_bytes());
+    let mut out = [0; 16];
+    for (to, from) in out.iter_mut().zip(full.as_ref()) {
+        *to = *from;
+    }
+    out
+}
+
+/// The text of a word as both engines can keep it: PostgreSQL's `text` has no NUL.
+pub(super) fn storable(text: &str) -> std::borrow::Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
+}
+
+/// Whether an event is kept for long: everything but the traffic that went well or is still under way.
+pub(super) const fn kept_long(kind: EventKind) -> bool {
+    !matches!(kind, EventKind::Sent | EventKind::Delivered | EventKind::Deferred)
+}
+
+/// Numbers at hand, so that most rows need no look-up. Filled only after a commit, so that nothing stands here that was
+/// rolled back.
+#[derive(Debug)]
+pub(super) struct Caches {
+    words: RwLock<HashMap<(WordKind, String), i32>>,
+    addresses: Cache<[u8; 16], i64>,
+    /// The number of erasures that the address cache knows of.
+    erasures: AtomicI64,
+}
+
+impl Caches {
+    pub(super) fn new() -> Self {
+        Self { words: RwLock::new(HashMap::new()), addresses: Cache::new(ADDRESS_CACHE), erasures: AtomicI64::new(-1) }
+    }
+
+    pub(super) fn word(&self, kind: WordKind, text: &str) -> Option<i32> {
+        // A poisoned lock guards plain numbers: they are whole.
+        let words = self.words.read().unwrap_or_else(PoisonError::into_inner);
+        words.get(&(kind, text.to_owned())).copied()
+    }
+
+    pub(super) fn keep_words(&self, found: impl IntoIterator<Item = ((WordKind, String), i32)>) {
+        let mut words = self.words.write().unwrap_or_else(PoisonError::into_inner);
+        if words.len() >= WORD_CACHE {
+            words.clear();
+        }
+        words.extend(found);
+    }
+
+    pub(super) fn address(&self, hash: &[u8; 16]) -> Option<i64> {
+        self.addresses.get(hash)
+    }
+
+    pub(super) fn keep_addresses(&self, found: impl IntoIterator<Item = ([u8; 16], i64)>) {
+        for (hash, id) in found {
+            self.addresses.insert(hash, id);
+        }
+    }
+
+    /// Takes note of the store's count of erasures; forgets all addresses where it has moved.
+    pub(super) fn see_erasures(&self, count: i64) {
+        if self.erasures.swap(count, Ordering::SeqCst) != count {
+            self.addresses.invalidate_all();
+        }
+    }
+}
+
+/// A fresh random id: 63 bits, never zero.
+pub(super) fn random_id() -> i64 {
+    (rand::random::<i64>() & i64::MAX).max(1)
+}

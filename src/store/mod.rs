@@ -1,0 +1,340 @@
+//! The store: the journal, which is the truth, and its projections; on SQLite or on PostgreSQL.
+//!
+//! Both engines do the same by the same methods, proven by one conformance suite (`tests/it/store.rs`). All SQL is
+//! constant text; what varies is bound.
+
+mod engine;
+mod error;
+mod postgres;
+mod sqlite;
+mod types;
+
+use std::{path::PathBuf, sync::Arc};
+
+pub use error::StoreError;
+pub use postgres::PgStore;
+pub use sqlite::SqliteStore;
+pub use types::{
+    AccountRecord, AddressRecord, CellKey, Commit, Counts, EntryKind, EntryRecord, EventKey, EventRecord, Fold,
+    LedgerRow, NewAccount, NewControl, NewEntry, NewEvent, NewReply, NewSetAside, NewToken, Outcome, Position,
+    Recipient, ReplyRecord, Subject, Submission, WordKind,
+};
+
+use crate::{model::StreamKey, privacy::Keyring};
+
+/// How the store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To write: migrations are applied; with SQLite, one process at a time.
+    Write,
+    /// To read beside a daemon: nothing is changed, the schema must be up to date.
+    Read,
+}
+
+/// How the store is set up.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// `sqlite:///path/to/file.db`, `sqlite://relative.db`, or `postgres://…`.
+    pub url: String,
+    /// To write or to read.
+    pub access: Access,
+    /// Connections for reading (SQLite), or in all (PostgreSQL).
+    pub connections: u32,
+    /// Whether addresses are kept sealed (`true`) or by hash only.
+    pub sealed: bool,
+}
+
+impl StoreOptions {
+    /// The usual settings for a URL.
+    #[must_use]
+    pub fn new(url: impl Into<String>, access: Access) -> Self {
+        Self { url: url.into(), access, connections: 8, sealed: true }
+    }
+}
+
+/// The store.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// One file, one writer.
+    Sqlite(Arc<SqliteStore>),
+    /// One database, any number of processes.
+    Postgres(Arc<PgStore>),
+}
+
+/// Sends a call to the engine.
+macro_rules! dispatch {
+    ($self:ident, $store:ident => $call:expr) => {
+        match $self {
+            Self::Sqlite($store) => $call,
+            Self::Postgres($store) => $call,
+        }
+    };
+}
+
+impl Store {
+    /// Opens the store: connects, applies migrations (for writing), and checks that the key file is the one that it was
+    /// made with.
+    ///
+    /// # Errors
+    /// Where the URL is none, the engine is away, another daemon has the SQLite file, the schema is newer or older than
+    /// this relaywatch knows, or the key file is another one.
+    pub async fn open(options: &StoreOptions, keyring: Arc<Keyring>) -> Result<Self, StoreError> {
+        match options.url.split_once(':').map(|(scheme, _)| scheme) {
+            Some("sqlite") => Ok(Self::Sqlite(Arc::new(SqliteStore::open(options, keyring).await?))),
+            Some("postgres" | "postgresql") => Ok(Self::Postgres(Arc::new(PgStore::open(options, keyring).await?))),
+            _ => Err(StoreError::Url),
+        }
+    }
+
+    /// `sqlite` or `postgres`, for metrics and messages.
+    #[must_use]
+    pub const fn engine(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgres",
+        }
+    }
+
+    /// The file, with SQLite.
+    #[must_use]
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Sqlite(store) => Some(store.file()),
+            Self::Postgres(_) => None,
+        }
+    }
+
+    /// Commits several deliveries in one transaction. When this returns, they are durable.
+    ///
+    /// What was there before, by its key, changes nothing. A submission whose one-time token came before with another
+    /// body is left out whole.
+    ///
+    /// # Errors
+    /// Where the store is away or full: nothing of the batch is stored then.
+    pub async fn commit(&self, batch: &[Submission]) -> Result<Commit, StoreError> {
+        dispatch!(self, store => store.commit(batch).await)
+    }
+
+    /// Outcomes after a place in the journal, in its order, at most `limit`.
+    ///
+    /// Never skips a transaction that commits late: on PostgreSQL it stops below the oldest one that still runs.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn events_after(&self, after: Position, limit: u32) -> Result<Vec<EventRecord>, StoreError> {
+        dispatch!(self, store => store.events_after(after, limit).await)
+    }
+
+    /// All outcomes up to a place in the journal of the given (address, message) pairs, in no particular order.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn events_of_messages(
+        &self,
+        messages: &[(i64, i64)],
+        up_to: Position,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        dispatch!(self, store => store.events_of_messages(messages, up_to).await)
+    }
+
+    /// All outcomes of one address, by time.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn events_of_address(&self, address: i64, limit: u32) -> Result<Vec<EventRecord>, StoreError> {
+        dispatch!(self, store => store.events_of_address(address, limit).await)
+    }
+
+    /// The latest outcomes by place in the journal, newest first; those before `before` where it's given.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn latest_events(&self, before: Option<Position>, limit: u32) -> Result<Vec<EventRecord>, StoreError> {
+        dispatch!(self, store => store.latest_events(before, limit).await)
+    }
+
+    /// Other entries after a place in the journal, in its order, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the store is away, or an entry is none that this version knows.
+    pub async fn entries_after(&self, after: Position, limit: u32) -> Result<Vec<EntryRecord>, StoreError> {
+        dispatch!(self, store => store.entries_after(after, limit).await)
+    }
+
+    /// Where a reader of the journal stands.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn cursor(&self, name: &str) -> Result<Position, StoreError> {
+        dispatch!(self, store => store.cursor(name).await)
+    }
+
+    /// Applies one step of the monitor: projections and cursor in one transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::CursorMoved`] where the cursor doesn't stand at `fold.from`; or where the store is away.
+    pub async fn apply(&self, name: &str, fold: &Fold) -> Result<(), StoreError> {
+        dispatch!(self, store => store.apply(name, fold).await)
+    }
+
+    /// Throws the projections away and puts the cursors back to the start.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn reset_projections(&self) -> Result<(), StoreError> {
+        dispatch!(self, store => store.reset_projections().await)
+    }
+
+    /// Cells of a stream between two bins, both included, by bin.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn cells(&self, stream: i32, from: i64, to: i64) -> Result<Vec<(CellKey, Counts)>, StoreError> {
+        dispatch!(self, store => store.cells(stream, from, to).await)
+    }
+
+    /// All cells from a bin on, by stream and bin.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn cells_since(&self, from: i64) -> Result<Vec<(CellKey, Counts)>, StoreError> {
+        dispatch!(self, store => store.cells_since(from).await)
+    }
+
+    /// What the ledger knows of an address.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn ledger(&self, address: i64) -> Result<Option<LedgerRow>, StoreError> {
+        dispatch!(self, store => store.ledger(address).await)
+    }
+
+    /// Counts of the control group outside the relay domains, since a bin: (stream, bin, sent, delivered, refused).
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn control_since(&self, from: i64) -> Result<Vec<(i32, i64, i64, i64, i64)>, StoreError> {
+        dispatch!(self, store => store.control_since(from).await)
+    }
+
+    /// The address with this keyed hash.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn address_by_hash(&self, hash: &[u8; 16]) -> Result<Option<AddressRecord>, StoreError> {
+        dispatch!(self, store => store.address_by_hash(hash).await)
+    }
+
+    /// The account with this keyed hash.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn account_by_hash(&self, hash: &[u8; 16]) -> Result<Option<AccountRecord>, StoreError> {
+        dispatch!(self, store => store.account_by_hash(hash).await)
+    }
+
+    /// Accounts of an address.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn accounts_of_address(&self, address: i64) -> Result<Vec<AccountRecord>, StoreError> {
+        dispatch!(self, store => store.accounts_of_address(address).await)
+    }
+
+    /// Entries about an address or about one of its accounts, by time.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn entries_of(&self, address: i64, accounts: &[i64]) -> Result<Vec<EntryRecord>, StoreError> {
+        dispatch!(self, store => store.entries_of(address, accounts).await)
+    }
+
+    /// Puts accounts into the account map; known ones get what they lacked and the newer values. Gives how many are new.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn import_accounts(&self, accounts: &[NewAccount]) -> Result<u64, StoreError> {
+        dispatch!(self, store => store.import_accounts(accounts).await)
+    }
+
+    /// Forgets an address: deletes its row and its accounts. Counts, dedupe keys and incidents stay. Gives whether it was
+    /// known.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn forget_address(&self, hash: &[u8; 16]) -> Result<bool, StoreError> {
+        dispatch!(self, store => store.forget_address(hash).await)
+    }
+
+    /// Seals again, with the current key, up to `limit` values that an older key had sealed. Gives how many there were;
+    /// zero when all are done.
+    ///
+    /// # Errors
+    /// Where the store is away, or a value does not open.
+    pub async fn reseal(&self, limit: u32) -> Result<u64, StoreError> {
+        dispatch!(self, store => store.reseal(limit).await)
+    }
+
+    /// The texts of words by number.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn words(&self, ids: &[i32]) -> Result<Vec<(i32, String)>, StoreError> {
+        dispatch!(self, store => store.words(ids).await)
+    }
+
+    /// The numbers of streams; those that are new get one.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn stream_ids(&self, keys: &[StreamKey]) -> Result<Vec<i32>, StoreError> {
+        dispatch!(self, store => store.stream_ids(keys).await)
+    }
+
+    /// The sealed sample of a template and when it was first met.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn template_sample(&self, template: i32) -> Result<Option<(i64, Option<Vec<u8>>)>, StoreError> {
+        dispatch!(self, store => store.template_sample(template).await)
+    }
+
+    /// Deletes what has outlived its retention: deliveries before `deliveries`, the rest before `refusals`, and what is
+    /// set aside or remembered only until `now`. All in milliseconds since the epoch. Gives how many rows went; on
+    /// PostgreSQL whole days go at once and are not counted.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn expire(&self, now: i64, deliveries: i64, refusals: i64) -> Result<u64, StoreError> {
+        dispatch!(self, store => store.expire(now, deliveries, refusals).await)
+    }
+
+    /// How many rows the journal and its side tables have: for `doctor`, benchmarks and tests.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn row_counts(&self) -> Result<Vec<(&'static str, i64)>, StoreError> {
+        dispatch!(self, store => store.row_counts().await)
+    }
+
+    /// Bytes on disk by table, indexes counted.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn bytes_by_table(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        dispatch!(self, store => store.bytes_by_table().await)
+    }
+
+    /// Whether the store answers and takes writes.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        dispatch!(self, store => store.ping().await)
+    }
+
+    /// Closes the connections and releases the file.
+    pub async fn close(&self) {
+        dispatch!(self, store => store.close().await);
+    }
+}

@@ -1,0 +1,174 @@
+//! PostgreSQL: any number of processes on one database; batches through `unnest`, day partitions for the journal.
+
+mod commit;
+mod partitions;
+mod people;
+mod project;
+mod read;
+
+use std::{
+    collections::HashSet,
+    str::FromStr,
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use sqlx::{
+    ConnectOptions, PgConnection, PgPool, Postgres, Transaction,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    query, query_as, query_scalar,
+};
+
+use super::{Access, StoreError, StoreOptions, engine::Caches};
+use crate::privacy::Keyring;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// How long a caller waits for a connection before the store counts as away.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Places in the journal hold the cluster's generation above this bit and the transaction id below it.
+const GENERATION_SHIFT: u32 = 48;
+
+/// The store in a PostgreSQL database.
+#[derive(Debug)]
+pub struct PgStore {
+    pool: PgPool,
+    keyring: Arc<Keyring>,
+    caches: Caches,
+    sealed: bool,
+    /// The cluster's generation, shifted: every place in the journal is this plus a transaction id.
+    base: i64,
+    /// Partitions that are known to exist: kept long or short, and their number.
+    partitions: Mutex<HashSet<(bool, i64)>>,
+}
+
+impl PgStore {
+    /// Connects; see [`super::Store::open`].
+    ///
+    /// # Errors
+    /// As [`super::Store::open`].
+    pub async fn open(options: &StoreOptions, keyring: Arc<Keyring>) -> Result<Self, StoreError> {
+        let connect =
+            PgConnectOptions::from_str(&options.url)?.application_name("relaywatch").disable_statement_logging();
+        // A restored or promoted cluster numbers its transactions anew: a process that outlives the change must not go on.
+        let cluster = Arc::new(OnceLock::new());
+        let pool = PgPoolOptions::new()
+            .max_connections(options.connections.max(2))
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_connect(move |connection, _| {
+                let cluster = Arc::clone(&cluster);
+                Box::pin(async move {
+                    let found = identity(connection).await?;
+                    if cluster.get_or_init(|| found.clone()) == &found {
+                        Ok(())
+                    } else {
+                        Err(sqlx::Error::Configuration(Box::new(StoreError::ClusterChanged)))
+                    }
+                })
+            })
+            .connect_with(connect)
+            .await?;
+        if options.access == Access::Write {
+            MIGRATIONS.run(&pool).await?;
+        }
+        let mut store = Self {
+            pool,
+            keyring,
+            caches: Caches::new(),
+            sealed: options.sealed,
+            base: 0,
+            partitions: Mutex::new(HashSet::new()),
+        };
+        store.check(options.access == Access::Write).await?;
+        Ok(store)
+    }
+
+    /// Checks schema and key, and finds the cluster's generation.
+    async fn check(&mut self, writes: bool) -> Result<(), StoreError> {
+        let needed = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+        let found: i64 = query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations WHERE success")
+            .fetch_one(&self.pool)
+            .await?;
+        if found != needed {
+            let advice = if found < needed { "start the daemon once to upgrade it" } else { "use a newer relaywatch" };
+            return Err(StoreError::Schema { found, needed, advice });
+        }
+        let given = self.keyring.fingerprint();
+        let mut transaction = self.pool.begin().await?;
+        if writes {
+            lock(&mut transaction, Lock::Setup).await?;
+            query("INSERT INTO meta (key, value) VALUES ('key_fingerprint', $1) ON CONFLICT (key) DO NOTHING")
+                .bind(&given)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        let expected = meta(&mut transaction, "key_fingerprint").await?;
+        if let Some(expected) = expected.filter(|expected| *expected != given) {
+            return Err(StoreError::WrongKey { given, expected });
+        }
+        let cluster = identity(&mut transaction).await?;
+        let known = meta(&mut transaction, "cluster").await?;
+        let mut generation = meta(&mut transaction, "generation").await?.and_then(|g| g.parse().ok()).unwrap_or(0_i64);
+        if writes && known.as_deref() != Some(cluster.as_str()) {
+            generation += 1;
+            for (key, value) in [("cluster", cluster), ("generation", generation.to_string())] {
+                query("INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = $2")
+                    .bind(key)
+                    .bind(value)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+        }
+        transaction.commit().await?;
+        self.base = generation << GENERATION_SHIFT;
+        Ok(())
+    }
+
+    /// The pool, for tests that look behind the store.
+    #[must_use]
+    pub const fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Closes the connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Which cluster this is: its system identifier and timeline. A restore changes one of them.
+async fn identity(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+    query_scalar(
+        "SELECT s.system_identifier::text || '/' || c.timeline_id::text \
+         FROM pg_control_system() s, pg_control_checkpoint() c",
+    )
+    .fetch_one(connection)
+    .await
+}
+
+async fn meta(connection: &mut PgConnection, key: &str) -> Result<Option<String>, sqlx::Error> {
+    let found: Option<(String,)> =
+        query_as("SELECT value FROM meta WHERE key = $1").bind(key).fetch_optional(connection).await?;
+    Ok(found.map(|(value,)| value))
+}
+
+/// Short sections that only one process may be in.
+#[derive(Debug, Clone, Copy)]
+enum Lock {
+    Setup = 1,
+    Partitions = 2,
+}
+
+/// Takes a lock that goes with the transaction.
+async fn lock(transaction: &mut Transaction<'_, Postgres>, which: Lock) -> Result<(), sqlx::Error> {
+    /// "relaywat" as bytes: keeps clear of other programs' locks in the same database.
+    const NAMESPACE: i32 = 0x7265_6c61;
+    query("SELECT pg_advisory_xact_lock($1, $2)")
+        .bind(NAMESPACE)
+        .bind(which as i32)
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! Partitions of the journal: a day each for traffic that went well, 32 days each for what is kept long.
+
+use std::sync::PoisonError;
+
+use sqlx::{AssertSqlSafe, query, query_scalar};
+
+use super::{Lock, PgStore, lock};
+use crate::{
+    model::DAY_MILLIS,
+    store::{NewEvent, StoreError, engine::kept_long},
+};
+
+/// Days in a partition of what is kept long.
+const LONG_DAYS: i64 = 32;
+
+const fn width(long: bool) -> i64 {
+    if long { LONG_DAYS * DAY_MILLIS } else { DAY_MILLIS }
+}
+
+const fn parent(long: bool) -> &'static str {
+    if long { "event_long" } else { "event_short" }
+}
+
+impl PgStore {
+    /// Makes the partitions that the events fall into, where they don't exist yet.
+    pub(super) async fn ensure_partitions(&self, events: &[(&str, &NewEvent)]) -> Result<(), StoreError> {
+        let mut missing: Vec<(bool, i64)> = {
+            let known = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+            events
+                .iter()
+                .map(|(_, event)| {
+                    let long = kept_long(event.kind);
+                    (long, event.key.at.as_millis().div_euclid(width(long)))
+                })
+                .filter(|partition| !known.contains(partition))
+                .collect()
+        };
+        missing.sort_unstable();
+        missing.dedup();
+        for (long, number) in missing {
+            self.make_partition(long, number).await?;
+            self.partitions.lock().unwrap_or_else(PoisonError::into_inner).insert((long, number));
+        }
+        Ok(())
+    }
+
+    async fn make_partition(&self, long: bool, number: i64) -> Result<(), StoreError> {
+        let parent = parent(long);
+        // A minus sign is no part of a name: days before the epoch get an `m`.
+        let name = format!("{parent}_{}", number.to_string().replace('-', "m"));
+        let mut transaction = self.pool.begin().await?;
+        lock(&mut transaction, Lock::Partitions).await?;
+        let exists: bool =
+            query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(&name).fetch_one(&mut *transaction).await?;
+        if !exists {
+            let from = number * width(long);
+            let to = from + width(long);
+            // Built apart and then attached: attaching does not block inserts into other partitions. The unique index is
+            // each leaf's own, since the kind of keeping is no part of the key.
+            for text in [
+                format!("CREATE TABLE {name} (LIKE {parent} INCLUDING DEFAULTS)"),
+                format!("CREATE UNIQUE INDEX {name}_key ON {name} (at, hash)"),
+                format!("ALTER TABLE {parent} ATTACH PARTITION {name} FOR VALUES FROM ({from}) TO ({to})"),
+            ] {
+                query(AssertSqlSafe(text)).execute(&mut *transaction).await?;
+            }
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Drops the partitions that end before a time.
+    pub(super) async fn drop_partitions(&self, long: bool, before: i64) -> Result<(), StoreError> {
+        let parent = parent(long);
+        let names: Vec<String> = query_scalar(
+            "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+             WHERE i.inhparent = to_regclass($1) ORDER BY 1",
+        )
+        .bind(parent)
+        .fetch_all(&self.pool)
+        .await?;
+        for name in names {
+            let number = name.strip_prefix(parent).and_then(|rest| rest.strip_prefix('_'));
+            let Some(number) = number.and_then(|text| text.replace('m', "-").parse::<i64>().ok()) else { continue };
+            if (number + 1).saturating_mul(width(long)) <= before {
+                let mut transaction = self.pool.begin().await?;
+                lock(&mut transaction, Lock::Partitions).await?;
+                query(AssertSqlSafe(format!("DROP TABLE IF EXISTS {name}"))).execute(&mut *transaction).await?;
+                transaction.commit().await?;
+                self.partitions.lock().unwrap_or_else(PoisonError::into_inner).remove(&(long, number));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! Writing the projections, and letting old rows go.
+
+use sqlx::{query, query_as};
+
+use super::PgStore;
+use crate::{
+    model::{Cause, Timestamp},
+    store::{Fold, LedgerRow, Position, StoreError},
+};
+
+impl PgStore {
+    pub(in crate::store) async fn apply(&self, name: &str, fold: &Fold) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        query("INSERT INTO journal_cursor (name, position, row) VALUES ($1, 0, 0) ON CONFLICT (name) DO NOTHING")
+            .bind(name)
+            .execute(&mut *transaction)
+            .await?;
+        let stands: (i64, i32) = query_as("SELECT position, row FROM journal_cursor WHERE name = $1 FOR UPDATE")
+            .bind(name)
+            .fetch_one(&mut *transaction)
+            .await?;
+        if (Position { transaction: stands.0, row: stands.1 }) != fold.from {
+            return Err(StoreError::CursorMoved);
+        }
+        query("UPDATE journal_cursor SET position = $2, row = $3 WHERE name = $1")
+            .bind(name)
+            .bind(fold.to.transaction)
+            .bind(fold.to.row)
+            .execute(&mut *transaction)
+            .await?;
+        if !fold.cells.is_empty() {
+            let column = |read: fn(&crate::store::Counts) -> i64| -> Vec<i64> {
+                fold.cells.iter().map(|(_, counts)| read(counts)).collect()
+            };
+            query(
+                "INSERT INTO cell (destination, stream, bin, exposed, refused, delivered, transient, deferred, \
+                 complained, suppressed, unexposed) SELECT * FROM unnest($1::smallint[], $2::integer[], $3::bigint[], \
+                 $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], \
+                 $11::bigint[]) ON CONFLICT (stream, bin, destination) DO UPDATE SET \
+                 exposed = cell.exposed + excluded.exposed, refused = cell.refused + excluded.refused, \
+                 delivered = cell.delivered + excluded.delivered, transient = cell.transient + excluded.transient, \
+                 deferred = cell.deferred + excluded.deferred, complained = cell.complained + excluded.complained, \
+                 suppressed = cell.suppressed + excluded.suppressed, unexposed = cell.unexposed + excluded.unexposed",
+            )
+            .bind(fold.cells.iter().map(|(key, _)| key.destination.code()).collect::<Vec<_>>())
+            .bind(fold.cells.iter().map(|(key, _)| key.stream).collect::<Vec<_>>())
+            .bind(fold.cells.iter().map(|(key, _)| key.bin).collect::<Vec<_>>())
+            .bind(column(|c| c.exposed))
+            .bind(column(|c| c.refused))
+            .bind(column(|c| c.delivered))
+            .bind(column(|c| c.transient))
+            .bind(column(|c| c.deferred))
+            .bind(column(|c| c.complained))
+            .bind(column(|c| c.suppressed))
+            .bind(column(|c| c.unexposed))
+            .execute(&mut *transaction)
+            .await?;
+        }
+        if !fold.ledger.is_empty() {
+            let column = |read: fn(&LedgerRow) -> Option<Timestamp>| -> Vec<Option<i64>> {
+                fold.ledger.iter().map(|row| read(row).map(Timestamp::as_millis)).collect()
+            };
+            query(
+                "INSERT INTO ledger (address, first_event_at, last_sent_at, last_delivered_at, last_refused_at, \
+                 last_cause, complained_at, unsubscribed_at, suppressed_at, destination) \
+                 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], \
+                 $6::smallint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::smallint[]) \
+                 ON CONFLICT (address) DO UPDATE SET \
+                 first_event_at = least(ledger.first_event_at, excluded.first_event_at), \
+                 last_sent_at = greatest(ledger.last_sent_at, excluded.last_sent_at), \
+                 last_delivered_at = greatest(ledger.last_delivered_at, excluded.last_delivered_at), \
+                 last_cause = CASE WHEN (COALESCE(excluded.last_refused_at, -1), COALESCE(excluded.last_cause, -1)) > \
+                 (COALESCE(ledger.last_refused_at, -1), COALESCE(ledger.last_cause, -1)) \
+                 THEN excluded.last_cause ELSE ledger.last_cause END, \
+                 last_refused_at = greatest(ledger.last_refused_at, excluded.last_refused_at), \
+                 complained_at = greatest(ledger.complained_at, excluded.complained_at), \
+                 unsubscribed_at = greatest(ledger.unsubscribed_at, excluded.unsubscribed_at), \
+                 suppressed_at = greatest(ledger.suppressed_at, excluded.suppressed_at), \
+                 destination = greatest(ledger.destination, excluded.destination)",
+            )
+            .bind(fold.ledger.iter().map(|row| row.address).collect::<Vec<_>>())
+            .bind(fold.ledger.iter().map(|row| row.first_event_at.as_millis()).collect::<Vec<_>>())
+            .bind(column(|row| row.last_sent_at))
+            .bind(column(|row| row.last_delivered_at))
+            .bind(column(|row| row.last_refused_at))
+            .bind(fold.ledger.iter().map(|row| row.last_cause.map(Cause::code)).collect::<Vec<_>>())
+            .bind(column(|row| row.complained_at))
+            .bind(column(|row| row.unsubscribed_at))
+            .bind(column(|row| row.suppressed_at))
+            .bind(fold.ledger.iter().map(|row| row.destination.code()).collect::<Vec<_>>())
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    pub(in crate::store) async fn reset_projections(&self) -> Result<(), StoreError> {
+        query("TRUNCATE cell, ledger, journal_cursor").execute(&self.pool).await?;
+        Ok(())
+    }
+
+    pub(in crate::store) async fn expire(&self, now: i64, deliveries: i64, refusals: i64) -> Result<u64, StoreError> {
+        self.drop_partitions(false, deliveries).await?;
+        self.drop_partitions(true, refusals).await?;
+        let mut gone = 0;
+        for (text, limit) in [
+            ("DELETE FROM entry WHERE at < $1", refusals),
+            ("DELETE FROM control_seen WHERE at < $1", deliveries),
+            ("DELETE FROM set_aside WHERE expires_at < $1", now),
+            ("DELETE FROM one_time_token WHERE expires_at < $1", now),
+        ] {
+            gone += query(text).bind(limit).execute(&self.pool).await?.rows_affected();
+        }
+        Ok(gone)
+    }
+}

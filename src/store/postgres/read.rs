@@ -1,0 +1,232 @@
+//! Reading the journal and the projections.
+
+use sqlx::{query, query_as, query_scalar};
+
+use super::PgStore;
+use crate::store::{
+    CellKey, Counts, EntryRecord, EventRecord, LedgerRow, Position, StoreError,
+    engine::{CellRow, EntryRow, EventRow, cells, entries, event_columns, events},
+    sqlite::COUNTED,
+};
+
+/// Below this transaction id, none is still running: what lies below it is all there.
+macro_rules! settled {
+    ($base:literal) => {
+        concat!($base, " + pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+    };
+}
+
+impl PgStore {
+    pub(in crate::store) async fn events_after(
+        &self,
+        after: Position,
+        limit: u32,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let rows: Vec<EventRow> = query_as(concat!(
+            "SELECT e.position AS transaction, e.row, ",
+            event_columns!(),
+            " FROM event e WHERE e.position >= $1 AND (e.position, e.row) > ($1, $2) AND e.position < ",
+            settled!("$3"),
+            " ORDER BY e.position, e.row LIMIT $4"
+        ))
+        .bind(after.transaction)
+        .bind(after.row)
+        .bind(self.base)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        events(rows)
+    }
+
+    pub(in crate::store) async fn events_of_messages(
+        &self,
+        messages: &[(i64, i64)],
+        up_to: Position,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let (addresses, messages): (Vec<i64>, Vec<i64>) = messages.iter().copied().unzip();
+        let rows: Vec<EventRow> = query_as(concat!(
+            "SELECT e.position AS transaction, e.row, ",
+            event_columns!(),
+            " FROM (SELECT DISTINCT a, m FROM unnest($1::bigint[], $2::bigint[]) AS u (a, m)) w \
+             JOIN event e ON e.address = w.a AND e.message = w.m WHERE (e.position, e.row) <= ($3, $4)"
+        ))
+        .bind(&addresses)
+        .bind(&messages)
+        .bind(up_to.transaction)
+        .bind(up_to.row)
+        .fetch_all(&self.pool)
+        .await?;
+        events(rows)
+    }
+
+    pub(in crate::store) async fn events_of_address(
+        &self,
+        address: i64,
+        limit: u32,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let rows: Vec<EventRow> = query_as(concat!(
+            "SELECT e.position AS transaction, e.row, ",
+            event_columns!(),
+            " FROM event e WHERE e.address = $1 ORDER BY e.at DESC, e.hash LIMIT $2"
+        ))
+        .bind(address)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        events(rows)
+    }
+
+    pub(in crate::store) async fn latest_events(
+        &self,
+        before: Option<Position>,
+        limit: u32,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let before = before.unwrap_or(Position { transaction: i64::MAX, row: i32::MAX });
+        let rows: Vec<EventRow> = query_as(concat!(
+            "SELECT e.position AS transaction, e.row, ",
+            event_columns!(),
+            " FROM event e WHERE (e.position, e.row) < ($1, $2) ORDER BY e.position DESC, e.row DESC LIMIT $3"
+        ))
+        .bind(before.transaction)
+        .bind(before.row)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        events(rows)
+    }
+
+    pub(in crate::store) async fn entries_after(
+        &self,
+        after: Position,
+        limit: u32,
+    ) -> Result<Vec<EntryRecord>, StoreError> {
+        let rows: Vec<EntryRow> = query_as(concat!(
+            "SELECT position AS transaction, row, at, hash, kind, account, address, body FROM entry \
+             WHERE position >= $1 AND (position, row) > ($1, $2) AND position < ",
+            settled!("$3"),
+            " ORDER BY position, row LIMIT $4"
+        ))
+        .bind(after.transaction)
+        .bind(after.row)
+        .bind(self.base)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        entries(rows)
+    }
+
+    pub(in crate::store) async fn entries_of(
+        &self,
+        address: i64,
+        accounts: &[i64],
+    ) -> Result<Vec<EntryRecord>, StoreError> {
+        let rows: Vec<EntryRow> = query_as(
+            "SELECT position AS transaction, row, at, hash, kind, account, address, body FROM entry \
+             WHERE address = $1 OR account = ANY ($2) ORDER BY at, hash",
+        )
+        .bind(address)
+        .bind(accounts)
+        .fetch_all(&self.pool)
+        .await?;
+        entries(rows)
+    }
+
+    pub(in crate::store) async fn cursor(&self, name: &str) -> Result<Position, StoreError> {
+        let found: Option<(i64, i32)> = query_as("SELECT position, row FROM journal_cursor WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(found.map_or(Position::START, |(transaction, row)| Position { transaction, row }))
+    }
+
+    pub(in crate::store) async fn cells(
+        &self,
+        stream: i32,
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<(CellKey, Counts)>, StoreError> {
+        let rows: Vec<CellRow> =
+            query_as("SELECT * FROM cell WHERE stream = $1 AND bin BETWEEN $2 AND $3 ORDER BY bin, destination")
+                .bind(stream)
+                .bind(from)
+                .bind(to)
+                .fetch_all(&self.pool)
+                .await?;
+        cells(rows)
+    }
+
+    pub(in crate::store) async fn cells_since(&self, from: i64) -> Result<Vec<(CellKey, Counts)>, StoreError> {
+        let rows: Vec<CellRow> = query_as("SELECT * FROM cell WHERE bin >= $1 ORDER BY stream, bin, destination")
+            .bind(from)
+            .fetch_all(&self.pool)
+            .await?;
+        cells(rows)
+    }
+
+    pub(in crate::store) async fn ledger(&self, address: i64) -> Result<Option<LedgerRow>, StoreError> {
+        Ok(query_as("SELECT * FROM ledger WHERE address = $1").bind(address).fetch_optional(&self.pool).await?)
+    }
+
+    pub(in crate::store) async fn control_since(
+        &self,
+        from: i64,
+    ) -> Result<Vec<(i32, i64, i64, i64, i64)>, StoreError> {
+        Ok(query_as(
+            "SELECT stream, bin, sent, delivered, refused FROM control_cell WHERE bin >= $1 ORDER BY stream, bin",
+        )
+        .bind(from)
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    pub(in crate::store) async fn words(&self, ids: &[i32]) -> Result<Vec<(i32, String)>, StoreError> {
+        Ok(query_as("SELECT id, text FROM word WHERE id = ANY ($1) ORDER BY id")
+            .bind(ids)
+            .fetch_all(&self.pool)
+            .await?)
+    }
+
+    pub(in crate::store) async fn template_sample(
+        &self,
+        template: i32,
+    ) -> Result<Option<(i64, Option<Vec<u8>>)>, StoreError> {
+        Ok(query_as("SELECT first_seen, sample FROM template_sample WHERE template = $1")
+            .bind(template)
+            .fetch_optional(&self.pool)
+            .await?)
+    }
+
+    pub(in crate::store) async fn row_counts(&self) -> Result<Vec<(&'static str, i64)>, StoreError> {
+        let counts: Vec<i64> = query_scalar(
+            "SELECT count(*) FROM event UNION ALL SELECT count(*) FROM entry \
+             UNION ALL SELECT count(*) FROM control_seen UNION ALL SELECT count(*) FROM set_aside \
+             UNION ALL SELECT count(*) FROM one_time_token UNION ALL SELECT count(*) FROM address \
+             UNION ALL SELECT count(*) FROM account UNION ALL SELECT count(*) FROM word \
+             UNION ALL SELECT count(*) FROM template_sample UNION ALL SELECT count(*) FROM cell \
+             UNION ALL SELECT count(*) FROM ledger",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(COUNTED.into_iter().zip(counts).collect())
+    }
+
+    pub(in crate::store) async fn bytes_by_table(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        Ok(query_as(
+            "SELECT COALESCE(p.parent, c.relname)::text AS name, sum(pg_total_relation_size(c.oid))::bigint \
+             FROM pg_class c LEFT JOIN LATERAL (SELECT CASE WHEN c.relispartition THEN \
+             regexp_replace(c.relname, '_[m0-9]+$', '') END AS parent) p ON TRUE \
+             WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' GROUP BY 1 ORDER BY 1",
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    pub(in crate::store) async fn ping(&self) -> Result<(), StoreError> {
+        let standby: bool = query_scalar("SELECT pg_is_in_recovery()").fetch_one(&self.pool).await?;
+        if standby {
+            // A standby reads and does not write; say so by the error that a write would give.
+            query("UPDATE meta SET value = value WHERE key = 'generation'").execute(&self.pool).await?;
+        }
+        Ok(())
+    }
+}

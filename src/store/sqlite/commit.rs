@@ -1,0 +1,488 @@
+//! Appending to the journal.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::LazyLock,
+};
+
+use sqlx::{SqliteConnection, query, query_as, query_scalar};
+
+use super::{SqliteStore, bulk::Bulk};
+use crate::{
+    model::{EventKind, StreamKey, Timestamp},
+    privacy::Purpose,
+    store::{
+        Commit, NewControl, NewEntry, NewEvent, NewSetAside, Outcome, Recipient, StoreError, Subject, Submission,
+        WordKind,
+        engine::{digest_of, random_id, storable},
+    },
+};
+
+static EVENTS: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "INSERT INTO event (at, hash, kind, feed, exposure, class, destination, stream, address, message, sent_at, label, \
+         template, code, enhanced, mx, cause, rule, confidence)",
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "ON CONFLICT DO NOTHING",
+    )
+});
+static ADDRESSES: LazyLock<Bulk> =
+    LazyLock::new(|| Bulk::new("INSERT INTO address (id, hash, sealed)", "(?, ?, ?)", ""));
+static CONTROL: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new("INSERT INTO control_seen (at, hash)", "(?, ?)", "ON CONFLICT DO NOTHING RETURNING at, hash")
+});
+
+/// The numbers that a batch needs.
+#[derive(Default)]
+pub(super) struct Numbers {
+    pub(super) words: HashMap<(WordKind, String), i32>,
+    pub(super) addresses: HashMap<[u8; 16], i64>,
+    pub(super) accounts: HashMap<[u8; 16], i64>,
+}
+
+impl Numbers {
+    fn word(&self, kind: WordKind, text: &str) -> Result<i32, StoreError> {
+        self.words.get(&(kind, text.to_owned())).copied().ok_or_else(|| missing("word", kind.as_str()))
+    }
+
+    fn address(&self, hash: &[u8; 16]) -> Result<i64, StoreError> {
+        self.addresses.get(hash).copied().ok_or_else(|| missing("address", "row"))
+    }
+}
+
+fn missing(table: &'static str, what: &'static str) -> StoreError {
+    StoreError::Unknown { table, what, value: "missing after it was written".to_owned() }
+}
+
+/// The key under which the store keeps a stream's word.
+pub(in crate::store) fn stream_text(key: &StreamKey) -> String {
+    // A struct of strings, options and words always serialises.
+    serde_json::to_string(key).unwrap_or_default()
+}
+
+impl SqliteStore {
+    pub(in crate::store) async fn commit(&self, batch: &[Submission]) -> Result<Commit, StoreError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for submission in batch {
+            outcomes.push(bind_token(&mut transaction, submission).await?);
+        }
+        let taken: Vec<&Submission> = batch
+            .iter()
+            .zip(&outcomes)
+            .filter(|(_, outcome)| **outcome == Outcome::Committed)
+            .map(|(s, _)| s)
+            .collect();
+
+        self.caches.see_erasures(erasures(&mut transaction).await?);
+        let mut numbers = Numbers::default();
+        self.number_words(&mut transaction, &taken, &mut numbers).await?;
+        let recipients = taken.iter().flat_map(|submission| recipients_of(submission));
+        self.number_addresses(&mut transaction, recipients, &mut numbers).await?;
+        let subjects = taken.iter().flat_map(|s| s.entries.iter()).filter_map(|entry| entry.account.as_ref());
+        self.number_accounts(&mut transaction, subjects, &mut numbers).await?;
+
+        let mut commit = Commit { outcomes, ..Commit::default() };
+        let mut rows: Vec<(&str, &NewEvent)> = Vec::new();
+        for submission in &taken {
+            rows.extend(submission.events.iter().map(|event| (submission.feed.as_str(), event)));
+        }
+        let added = self.insert_events(&mut transaction, &rows, &numbers).await?;
+        commit.added += added;
+        commit.repeated += rows.len() as u64 - added;
+
+        let control: Vec<&NewControl> = taken.iter().flat_map(|s| s.control.iter()).collect();
+        let added = insert_control(&mut transaction, &control, &numbers).await?;
+        commit.added += added;
+        commit.repeated += control.len() as u64 - added;
+
+        for submission in &taken {
+            for entry in &submission.entries {
+                let added = insert_entry(&mut transaction, entry, &numbers).await?;
+                commit.added += added;
+                commit.repeated += 1 - added;
+            }
+            for part in &submission.set_aside {
+                self.insert_set_aside(&mut transaction, &submission.feed, part, &numbers).await?;
+            }
+        }
+        transaction.commit().await?;
+        self.caches.keep_words(numbers.words);
+        self.caches.keep_addresses(numbers.addresses);
+        Ok(commit)
+    }
+
+    /// Numbers every word that the submissions use.
+    async fn number_words(
+        &self,
+        connection: &mut SqliteConnection,
+        taken: &[&Submission],
+        numbers: &mut Numbers,
+    ) -> Result<(), StoreError> {
+        for submission in taken {
+            self.number_word(connection, WordKind::Feed, &submission.feed, numbers).await?;
+            for event in &submission.events {
+                self.number_word(connection, WordKind::Stream, &stream_text(&event.stream), numbers).await?;
+                if let Some(label) = &event.label {
+                    self.number_word(connection, WordKind::Label, label, numbers).await?;
+                }
+                if let Some(reply) = &event.reply {
+                    self.number_word(connection, WordKind::Rule, &reply.rule, numbers).await?;
+                    if self.number_word(connection, WordKind::Template, &reply.template, numbers).await? {
+                        let template = numbers.word(WordKind::Template, &reply.template)?;
+                        let owner = digest_of(&reply.template);
+                        let sample = self.keyring.seal(Purpose::Sample, &owner, reply.sample.as_bytes())?;
+                        query(
+                            "INSERT INTO template_sample (template, first_seen, sample) VALUES ($1, $2, $3) \
+                             ON CONFLICT (template) DO NOTHING",
+                        )
+                        .bind(template)
+                        .bind(event.key.at.as_millis())
+                        .bind(self.sealed.then_some(sample))
+                        .execute(&mut *connection)
+                        .await?;
+                    }
+                }
+            }
+            for control in &submission.control {
+                self.number_word(connection, WordKind::Stream, &stream_text(&control.stream), numbers).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Numbers one word; gives whether it is new to the store.
+    pub(super) async fn number_word(
+        &self,
+        connection: &mut SqliteConnection,
+        kind: WordKind,
+        text: &str,
+        numbers: &mut Numbers,
+    ) -> Result<bool, StoreError> {
+        let entry = (kind, text.to_owned());
+        if numbers.words.contains_key(&entry) {
+            return Ok(false);
+        }
+        if let Some(id) = self.caches.word(kind, text) {
+            numbers.words.insert(entry, id);
+            return Ok(false);
+        }
+        let digest = digest_of(text);
+        let known: Option<i32> = query_scalar("SELECT id FROM word WHERE kind = $1 AND digest = $2")
+            .bind(kind.code())
+            .bind(digest.as_slice())
+            .fetch_optional(&mut *connection)
+            .await?;
+        let (id, new) = match known {
+            Some(id) => (id, false),
+            None => (
+                query_scalar("INSERT INTO word (kind, digest, text) VALUES ($1, $2, $3) RETURNING id")
+                    .bind(kind.code())
+                    .bind(digest.as_slice())
+                    .bind(storable(text))
+                    .fetch_one(&mut *connection)
+                    .await?,
+                true,
+            ),
+        };
+        numbers.words.insert(entry, id);
+        Ok(new)
+    }
+
+    /// Gives every recipient its random id, making rows for those that are new.
+    pub(super) async fn number_addresses<'a>(
+        &self,
+        connection: &mut SqliteConnection,
+        recipients: impl Iterator<Item = &'a Recipient>,
+        numbers: &mut Numbers,
+    ) -> Result<(), StoreError> {
+        let mut wanted: BTreeMap<[u8; 16], &Recipient> = BTreeMap::new();
+        for recipient in recipients {
+            if numbers.addresses.contains_key(&recipient.hash) {
+                continue;
+            }
+            match self.caches.address(&recipient.hash) {
+                Some(id) => {
+                    numbers.addresses.insert(recipient.hash, id);
+                }
+                None => {
+                    wanted.insert(recipient.hash, recipient);
+                }
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let list = serde_json::json!(wanted.keys().map(hex::encode).collect::<Vec<_>>()).to_string();
+        let known: Vec<(Vec<u8>, i64)> =
+            query_as("SELECT hash, id FROM address WHERE hash IN (SELECT unhex(value) FROM json_each($1))")
+                .bind(list)
+                .fetch_all(&mut *connection)
+                .await?;
+        for (hash, id) in known {
+            if let Ok(hash) = <[u8; 16]>::try_from(hash) {
+                wanted.remove(&hash);
+                numbers.addresses.insert(hash, id);
+            }
+        }
+        let mut fresh = Vec::with_capacity(wanted.len());
+        for (hash, recipient) in wanted {
+            let sealed = if self.sealed {
+                Some(self.keyring.seal(Purpose::Address, &hash, recipient.address.expose().as_bytes())?)
+            } else {
+                None
+            };
+            fresh.push((random_id(), hash, sealed));
+        }
+        for (text, range) in ADDRESSES.cut(fresh.len()) {
+            let mut statement = query(text);
+            for (id, hash, sealed) in fresh.get(range).unwrap_or_default() {
+                statement = statement.bind(id).bind(hash.as_slice()).bind(sealed.as_deref());
+            }
+            statement.execute(&mut *connection).await?;
+        }
+        numbers.addresses.extend(fresh.into_iter().map(|(id, hash, _)| (hash, id)));
+        Ok(())
+    }
+
+    /// Gives every account its random id, making rows for those that are new.
+    pub(super) async fn number_accounts<'a>(
+        &self,
+        connection: &mut SqliteConnection,
+        subjects: impl Iterator<Item = &'a Subject>,
+        numbers: &mut Numbers,
+    ) -> Result<(), StoreError> {
+        for subject in subjects {
+            if numbers.accounts.contains_key(&subject.hash) {
+                continue;
+            }
+            let known: Option<i64> = query_scalar("SELECT id FROM account WHERE hash = $1")
+                .bind(subject.hash.as_slice())
+                .fetch_optional(&mut *connection)
+                .await?;
+            let id = if let Some(id) = known {
+                id
+            } else {
+                let id = random_id();
+                let sealed = if self.sealed {
+                    Some(self.keyring.seal(Purpose::Subject, &subject.hash, subject.subject.as_bytes())?)
+                } else {
+                    None
+                };
+                query("INSERT INTO account (id, hash, team, sealed) VALUES ($1, $2, $3, $4)")
+                    .bind(id)
+                    .bind(subject.hash.as_slice())
+                    .bind(&subject.team)
+                    .bind(sealed)
+                    .execute(&mut *connection)
+                    .await?;
+                id
+            };
+            numbers.accounts.insert(subject.hash, id);
+        }
+        Ok(())
+    }
+
+    async fn insert_events(
+        &self,
+        connection: &mut SqliteConnection,
+        rows: &[(&str, &NewEvent)],
+        numbers: &Numbers,
+    ) -> Result<u64, StoreError> {
+        let mut added = 0;
+        for (text, range) in EVENTS.cut(rows.len()) {
+            let mut statement = query(text);
+            for (feed, event) in rows.get(range).unwrap_or_default() {
+                let reply = event.reply.as_ref();
+                let template = reply.map(|r| numbers.word(WordKind::Template, &r.template)).transpose()?;
+                let rule = reply.map(|r| numbers.word(WordKind::Rule, &r.rule)).transpose()?;
+                let label = event.label.as_ref().map(|l| numbers.word(WordKind::Label, l)).transpose()?;
+                statement = statement
+                    .bind(event.key.at.as_millis())
+                    .bind(event.key.hash.as_slice())
+                    .bind(event.kind.code())
+                    .bind(numbers.word(WordKind::Feed, feed)?)
+                    .bind(event.exposure.code())
+                    .bind(event.class.code())
+                    .bind(event.destination.code())
+                    .bind(numbers.word(WordKind::Stream, &stream_text(&event.stream))?)
+                    .bind(numbers.address(&event.recipient.hash)?)
+                    .bind(event.message)
+                    .bind(event.sent_at.map(Timestamp::as_millis))
+                    .bind(label)
+                    .bind(template)
+                    .bind(reply.and_then(|r| r.code))
+                    .bind(reply.and_then(|r| r.enhanced))
+                    .bind(reply.map(|r| r.mx.code()))
+                    .bind(reply.map(|r| r.cause.code()))
+                    .bind(rule)
+                    .bind(reply.map(|r| r.confidence));
+            }
+            added += statement.execute(&mut *connection).await?.rows_affected();
+        }
+        Ok(added)
+    }
+
+    async fn insert_set_aside(
+        &self,
+        connection: &mut SqliteConnection,
+        feed: &str,
+        part: &NewSetAside,
+        numbers: &Numbers,
+    ) -> Result<(), StoreError> {
+        let sealed = self.keyring.seal(Purpose::Body, &part.hash, &part.body)?;
+        query(
+            "INSERT INTO set_aside (hash, received_at, expires_at, feed, reason, label, sealed) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (hash) DO NOTHING",
+        )
+        .bind(part.hash.as_slice())
+        .bind(part.received_at.as_millis())
+        .bind(part.expires_at.as_millis())
+        .bind(numbers.word(WordKind::Feed, feed)?)
+        .bind(part.reason.code())
+        .bind(storable(&part.label))
+        .bind(sealed)
+        .execute(&mut *connection)
+        .await?;
+        Ok(())
+    }
+
+    pub(in crate::store) async fn stream_ids(&self, keys: &[StreamKey]) -> Result<Vec<i32>, StoreError> {
+        let texts: Vec<String> = keys.iter().map(stream_text).collect();
+        let at_hand: Option<Vec<i32>> = texts.iter().map(|text| self.caches.word(WordKind::Stream, text)).collect();
+        if let Some(ids) = at_hand {
+            return Ok(ids);
+        }
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut numbers = Numbers::default();
+        let mut ids = Vec::with_capacity(texts.len());
+        for text in &texts {
+            self.number_word(&mut transaction, WordKind::Stream, text, &mut numbers).await?;
+            ids.push(numbers.word(WordKind::Stream, text)?);
+        }
+        transaction.commit().await?;
+        self.caches.keep_words(numbers.words);
+        Ok(ids)
+    }
+}
+
+/// Everybody whom a submission speaks of.
+pub(in crate::store) fn recipients_of(submission: &Submission) -> impl Iterator<Item = &Recipient> {
+    let entries = submission.entries.iter().filter_map(|entry| entry.address.as_ref());
+    submission.events.iter().map(|event| &event.recipient).chain(entries)
+}
+
+/// How often addresses were forgotten: caches of ids are good for one count only.
+pub(super) async fn erasures(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    let count: Option<i64> = query_scalar("SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'erasures'")
+        .fetch_optional(connection)
+        .await?;
+    Ok(count.unwrap_or(0))
+}
+
+/// Binds the submission's token to its body; tells whether the token is another body's.
+async fn bind_token(connection: &mut SqliteConnection, submission: &Submission) -> Result<Outcome, StoreError> {
+    let Some(token) = &submission.token else { return Ok(Outcome::Committed) };
+    let digest: Vec<u8> = query_scalar(
+        "INSERT INTO one_time_token (hash, digest, expires_at) VALUES ($1, $2, $3) \
+         ON CONFLICT (hash) DO UPDATE SET expires_at = one_time_token.expires_at RETURNING digest",
+    )
+    .bind(token.hash.as_slice())
+    .bind(token.digest.as_slice())
+    .bind(token.expires_at.as_millis())
+    .fetch_one(connection)
+    .await?;
+    Ok(if digest == token.digest { Outcome::Committed } else { Outcome::TokenReused })
+}
+
+/// Counts the outcomes of the control group that are new; gives how many.
+async fn insert_control(
+    connection: &mut SqliteConnection,
+    control: &[&NewControl],
+    numbers: &Numbers,
+) -> Result<u64, StoreError> {
+    let mut fresh: HashSet<(i64, Vec<u8>)> = HashSet::new();
+    for (text, range) in CONTROL.cut(control.len()) {
+        let mut statement = query_as::<_, (i64, Vec<u8>)>(text);
+        for outcome in control.get(range).unwrap_or_default() {
+            statement = statement.bind(outcome.key.at.as_millis()).bind(outcome.key.hash.as_slice());
+        }
+        fresh.extend(statement.fetch_all(&mut *connection).await?);
+    }
+    let added = fresh.len() as u64;
+    for (&(stream, bin), counts) in &control_cells(control, fresh, |text| numbers.word(WordKind::Stream, text))? {
+        query(
+            "INSERT INTO control_cell (stream, bin, sent, delivered, refused) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (stream, bin) DO UPDATE SET sent = sent + excluded.sent, \
+             delivered = delivered + excluded.delivered, refused = refused + excluded.refused",
+        )
+        .bind(stream)
+        .bind(bin)
+        .bind(counts[0])
+        .bind(counts[1])
+        .bind(counts[2])
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(added)
+}
+
+/// Sums the fresh outcomes by stream and bin: sent, delivered, refused. Each key counts once.
+pub(in crate::store) fn control_cells(
+    control: &[&NewControl],
+    mut fresh: HashSet<(i64, Vec<u8>)>,
+    number: impl Fn(&str) -> Result<i32, StoreError>,
+) -> Result<BTreeMap<(i32, i64), [i64; 3]>, StoreError> {
+    let mut sums: BTreeMap<(i32, i64), [i64; 3]> = BTreeMap::new();
+    for outcome in control {
+        if !fresh.remove(&(outcome.key.at.as_millis(), outcome.key.hash.to_vec())) {
+            continue;
+        }
+        let counts = match outcome.kind {
+            EventKind::Sent => [1, 0, 0],
+            EventKind::Delivered => [0, 1, 0],
+            EventKind::Refused => [0, 0, 1],
+            _ => continue,
+        };
+        let sum = sums.entry((number(&stream_text(&outcome.stream))?, outcome.sent_at.bin().0)).or_default();
+        for (to, from) in sum.iter_mut().zip(counts) {
+            *to += from;
+        }
+    }
+    Ok(sums)
+}
+
+async fn insert_entry(
+    connection: &mut SqliteConnection,
+    entry: &NewEntry,
+    numbers: &Numbers,
+) -> Result<u64, StoreError> {
+    let account = entry.account.as_ref().and_then(|subject| numbers.accounts.get(&subject.hash)).copied();
+    let address = entry.address.as_ref().map(|recipient| numbers.address(&recipient.hash)).transpose()?;
+    let added = query(
+        "INSERT INTO entry (at, hash, kind, account, address, body) VALUES ($1, $2, $3, $4, $5, $6) \
+         ON CONFLICT (at, hash) DO NOTHING",
+    )
+    .bind(entry.key.at.as_millis())
+    .bind(entry.key.hash.as_slice())
+    .bind(entry.kind.code())
+    .bind(account)
+    .bind(address)
+    .bind(entry.body.to_string())
+    .execute(&mut *connection)
+    .await?
+    .rows_affected();
+    if let Some(account) = account {
+        // A notice teaches the map: which address and app the account has.
+        query(
+            "UPDATE account SET address = COALESCE($2, address), app = COALESCE(app, $3) \
+             WHERE id = $1 AND (address IS NOT COALESCE($2, address) OR app IS NOT COALESCE(app, $3))",
+        )
+        .bind(account)
+        .bind(address)
+        .bind(&entry.app)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(added)
+}

@@ -1,0 +1,156 @@
+//! SQLite: one file, one writer connection, a pool of readers, WAL.
+
+mod bulk;
+mod commit;
+mod people;
+mod project;
+mod read;
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
+
+use sqlx::{
+    ConnectOptions, Connection, SqlitePool,
+    migrate::Migrator,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+pub(super) use commit::{control_cells, recipients_of, stream_text};
+pub(super) use people::{AccountRow, account, again};
+pub(super) use read::COUNTED;
+
+use super::{Access, StoreError, StoreOptions, engine::Caches};
+use crate::privacy::Keyring;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// How long a connection waits for another one's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The store in a SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    keyring: Arc<Keyring>,
+    caches: Caches,
+    sealed: bool,
+    path: PathBuf,
+    /// Held for as long as the store is open for writing; the kernel releases it when the process ends, however it ends.
+    _lock: Option<File>,
+}
+
+impl SqliteStore {
+    /// Opens the file; see [`super::Store::open`].
+    ///
+    /// # Errors
+    /// As [`super::Store::open`].
+    pub async fn open(options: &StoreOptions, keyring: Arc<Keyring>) -> Result<Self, StoreError> {
+        let connect = SqliteConnectOptions::from_str(&options.url)?
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true)
+            .pragma("temp_store", "memory")
+            .optimize_on_close(options.access == Access::Write, None)
+            .disable_statement_logging();
+        let path = connect.get_filename().to_owned();
+        let writes = options.access == Access::Write;
+        let lock = if writes { Some(lock(&path)?) } else { None };
+
+        let connect = connect.create_if_missing(writes).read_only(!writes);
+        if writes {
+            // Readers can't switch a database to WAL, so the writer has to be first.
+            let mut first = connect.connect().await?;
+            MIGRATIONS.run(&mut first).await?;
+            first.close().await?;
+        }
+        let one_writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(connect.clone())
+            .await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(options.connections.max(1))
+            .connect_with(connect.create_if_missing(false).read_only(true))
+            .await?;
+        let store = Self {
+            writer: one_writer,
+            readers,
+            keyring,
+            caches: Caches::new(),
+            sealed: options.sealed,
+            path,
+            _lock: lock,
+        };
+        store.check(writes).await?;
+        Ok(store)
+    }
+
+    /// Checks schema and key.
+    async fn check(&self, writes: bool) -> Result<(), StoreError> {
+        let needed = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+        let found: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations WHERE success")
+            .fetch_one(&self.readers)
+            .await?;
+        if found != needed {
+            let advice = if found < needed { "start the daemon once to upgrade it" } else { "use a newer relaywatch" };
+            return Err(StoreError::Schema { found, needed, advice });
+        }
+        let given = self.keyring.fingerprint();
+        if writes {
+            sqlx::query("INSERT INTO meta (key, value) VALUES ('key_fingerprint', $1) ON CONFLICT (key) DO NOTHING")
+                .bind(&given)
+                .execute(&self.writer)
+                .await?;
+        }
+        let expected: Option<String> = sqlx::query_scalar("SELECT value FROM meta WHERE key = 'key_fingerprint'")
+            .fetch_optional(&self.readers)
+            .await?;
+        match expected {
+            Some(expected) if expected != given => Err(StoreError::WrongKey { given, expected }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn file(&self) -> &PathBuf {
+        &self.path
+    }
+
+    /// Closes the connections; the lock goes with the store.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// Takes the lock that keeps a second writer out.
+fn lock(database: &Path) -> Result<File, StoreError> {
+    let failed = |path: &Path, source| StoreError::File { path: path.to_owned(), source };
+    if let Some(folder) = database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|source| failed(folder, source))?;
+    }
+    let mut name = database.as_os_str().to_owned();
+    name.push(".lock");
+    let path = PathBuf::from(name);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|source| failed(&path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: database.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(failed(&path, source)),
+    }
+}

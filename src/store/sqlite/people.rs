@@ -1,0 +1,152 @@
+//! Addresses and accounts: looking up, importing, forgetting, sealing anew.
+
+use sqlx::{query, query_as, query_scalar};
+
+use super::{SqliteStore, commit::Numbers};
+use crate::{
+    model::Timestamp,
+    privacy::{Keyring, Purpose},
+    store::{AccountRecord, AddressRecord, NewAccount, StoreError, engine::digest_of},
+};
+
+/// One row of `account`.
+pub(in crate::store) type AccountRow = (i64, String, Option<String>, Option<i64>, Option<i64>);
+
+pub(in crate::store) fn account((id, team, app, address, signed_up_at): AccountRow) -> AccountRecord {
+    AccountRecord { id, team, app, address, signed_up_at: signed_up_at.map(Timestamp::from_millis) }
+}
+
+impl SqliteStore {
+    pub(in crate::store) async fn address_by_hash(&self, hash: &[u8; 16]) -> Result<Option<AddressRecord>, StoreError> {
+        let found: Option<(i64, Option<Vec<u8>>)> = query_as("SELECT id, sealed FROM address WHERE hash = $1")
+            .bind(hash.as_slice())
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(found.map(|(id, sealed)| AddressRecord { id, sealed }))
+    }
+
+    pub(in crate::store) async fn account_by_hash(&self, hash: &[u8; 16]) -> Result<Option<AccountRecord>, StoreError> {
+        let found: Option<AccountRow> =
+            query_as("SELECT id, team, app, address, signed_up_at FROM account WHERE hash = $1")
+                .bind(hash.as_slice())
+                .fetch_optional(&self.readers)
+                .await?;
+        Ok(found.map(account))
+    }
+
+    pub(in crate::store) async fn accounts_of_address(&self, address: i64) -> Result<Vec<AccountRecord>, StoreError> {
+        let found: Vec<AccountRow> =
+            query_as("SELECT id, team, app, address, signed_up_at FROM account WHERE address = $1 ORDER BY team, id")
+                .bind(address)
+                .fetch_all(&self.readers)
+                .await?;
+        Ok(found.into_iter().map(account).collect())
+    }
+
+    pub(in crate::store) async fn import_accounts(&self, accounts: &[NewAccount]) -> Result<u64, StoreError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        self.caches.see_erasures(super::commit::erasures(&mut transaction).await?);
+        let before: i64 = query_scalar("SELECT count(*) FROM account").fetch_one(&mut *transaction).await?;
+        let mut numbers = Numbers::default();
+        let recipients = accounts.iter().filter_map(|account| account.address.as_ref());
+        self.number_addresses(&mut transaction, recipients, &mut numbers).await?;
+        self.number_accounts(&mut transaction, accounts.iter().map(|account| &account.subject), &mut numbers).await?;
+        for account in accounts {
+            let address = account.address.as_ref().and_then(|recipient| numbers.addresses.get(&recipient.hash));
+            query(
+                "UPDATE account SET address = COALESCE($2, address), app = COALESCE($3, app), \
+                 signed_up_at = COALESCE($4, signed_up_at) WHERE id = $1",
+            )
+            .bind(numbers.accounts.get(&account.subject.hash))
+            .bind(address)
+            .bind(&account.app)
+            .bind(account.signed_up_at.map(Timestamp::as_millis))
+            .execute(&mut *transaction)
+            .await?;
+        }
+        let after: i64 = query_scalar("SELECT count(*) FROM account").fetch_one(&mut *transaction).await?;
+        transaction.commit().await?;
+        self.caches.keep_addresses(numbers.addresses);
+        Ok(u64::try_from(after - before).unwrap_or(0))
+    }
+
+    pub(in crate::store) async fn forget_address(&self, hash: &[u8; 16]) -> Result<bool, StoreError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let id: Option<i64> = query_scalar("DELETE FROM address WHERE hash = $1 RETURNING id")
+            .bind(hash.as_slice())
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if let Some(id) = id {
+            query("DELETE FROM account WHERE address = $1").bind(id).execute(&mut *transaction).await?;
+            query(
+                "INSERT INTO meta (key, value) VALUES ('erasures', '1') \
+                 ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)",
+            )
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(id.is_some())
+    }
+
+    pub(in crate::store) async fn reseal(&self, limit: u32) -> Result<u64, StoreError> {
+        let current = self.keyring.current_key().to_le_bytes();
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut done = 0;
+        for (read, write, purpose) in [
+            (
+                "SELECT id, hash, sealed FROM address WHERE substr(sealed, 1, 2) <> $1 LIMIT $2",
+                "UPDATE address SET sealed = $2 WHERE id = $1",
+                Purpose::Address,
+            ),
+            (
+                "SELECT id, hash, sealed FROM account WHERE substr(sealed, 1, 2) <> $1 LIMIT $2",
+                "UPDATE account SET sealed = $2 WHERE id = $1",
+                Purpose::Subject,
+            ),
+            (
+                "SELECT id, hash, sealed FROM set_aside WHERE substr(sealed, 1, 2) <> $1 LIMIT $2",
+                "UPDATE set_aside SET sealed = $2 WHERE id = $1",
+                Purpose::Body,
+            ),
+        ] {
+            let rows: Vec<(i64, Vec<u8>, Vec<u8>)> =
+                query_as(read).bind(current.as_slice()).bind(limit).fetch_all(&mut *transaction).await?;
+            for (id, owner, sealed) in rows {
+                let sealed = again(&self.keyring, purpose, &owner, &sealed)?;
+                query(write).bind(id).bind(sealed).execute(&mut *transaction).await?;
+                done += 1;
+            }
+        }
+        let samples: Vec<(i32, String, Vec<u8>)> = query_as(
+            "SELECT w.id, w.text, s.sample FROM template_sample s JOIN word w ON w.id = s.template \
+             WHERE substr(s.sample, 1, 2) <> $1 LIMIT $2",
+        )
+        .bind(current.as_slice())
+        .bind(limit)
+        .fetch_all(&mut *transaction)
+        .await?;
+        for (id, text, sealed) in samples {
+            let sealed = again(&self.keyring, Purpose::Sample, &digest_of(&text), &sealed)?;
+            query("UPDATE template_sample SET sample = $2 WHERE template = $1")
+                .bind(id)
+                .bind(sealed)
+                .execute(&mut *transaction)
+                .await?;
+            done += 1;
+        }
+        transaction.commit().await?;
+        Ok(done)
+    }
+}
+
+/// Opens a value with its key and seals it with the current one.
+pub(in crate::store) fn again(
+    keyring: &Keyring,
+    purpose: Purpose,
+    owner: &[u8],
+    sealed: &[u8],
+) -> Result<Vec<u8>, StoreError> {
+    let value = keyring.open(purpose, owner, sealed)?;
+    Ok(keyring.seal(purpose, owner, &value)?)
+}

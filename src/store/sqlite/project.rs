@@ -1,0 +1,147 @@
+//! Writing the projections, and letting old rows go.
+
+use std::sync::LazyLock;
+
+use sqlx::{query, query_as};
+
+use super::{SqliteStore, bulk::Bulk};
+use crate::{
+    model::Timestamp,
+    store::{Fold, Position, StoreError},
+};
+
+static LEDGER: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "INSERT INTO ledger (address, first_event_at, last_sent_at, last_delivered_at, last_refused_at, last_cause, \
+         complained_at, unsubscribed_at, suppressed_at, destination)",
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "ON CONFLICT (address) DO UPDATE SET \
+         first_event_at = min(first_event_at, excluded.first_event_at), \
+         last_sent_at = nullif(max(ifnull(last_sent_at, -1), ifnull(excluded.last_sent_at, -1)), -1), \
+         last_delivered_at = nullif(max(ifnull(last_delivered_at, -1), ifnull(excluded.last_delivered_at, -1)), -1), \
+         last_cause = CASE WHEN (ifnull(excluded.last_refused_at, -1), ifnull(excluded.last_cause, -1)) > \
+         (ifnull(last_refused_at, -1), ifnull(last_cause, -1)) THEN excluded.last_cause ELSE last_cause END, \
+         last_refused_at = nullif(max(ifnull(last_refused_at, -1), ifnull(excluded.last_refused_at, -1)), -1), \
+         complained_at = nullif(max(ifnull(complained_at, -1), ifnull(excluded.complained_at, -1)), -1), \
+         unsubscribed_at = nullif(max(ifnull(unsubscribed_at, -1), ifnull(excluded.unsubscribed_at, -1)), -1), \
+         suppressed_at = nullif(max(ifnull(suppressed_at, -1), ifnull(excluded.suppressed_at, -1)), -1), \
+         destination = max(destination, excluded.destination)",
+    )
+});
+static CELLS: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "INSERT INTO cell (destination, stream, bin, exposed, refused, delivered, transient, deferred, complained, \
+         suppressed, unexposed)",
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "ON CONFLICT (stream, bin, destination) DO UPDATE SET exposed = exposed + excluded.exposed, \
+         refused = refused + excluded.refused, delivered = delivered + excluded.delivered, \
+         transient = transient + excluded.transient, deferred = deferred + excluded.deferred, \
+         complained = complained + excluded.complained, suppressed = suppressed + excluded.suppressed, \
+         unexposed = unexposed + excluded.unexposed",
+    )
+});
+
+/// Rows that one step of expiry deletes, so that no step holds the write lock for long.
+const EXPIRY_STEP: i64 = 5_000;
+
+impl SqliteStore {
+    pub(in crate::store) async fn apply(&self, name: &str, fold: &Fold) -> Result<(), StoreError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let stands: Option<(i64, i32)> = query_as("SELECT position, row FROM journal_cursor WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        let stands = stands.map_or(Position::START, |(transaction, row)| Position { transaction, row });
+        if stands != fold.from {
+            return Err(StoreError::CursorMoved);
+        }
+        query(
+            "INSERT INTO journal_cursor (name, position, row) VALUES ($1, $2, $3) \
+             ON CONFLICT (name) DO UPDATE SET position = excluded.position, row = excluded.row",
+        )
+        .bind(name)
+        .bind(fold.to.transaction)
+        .bind(fold.to.row)
+        .execute(&mut *transaction)
+        .await?;
+        for (text, range) in CELLS.cut(fold.cells.len()) {
+            let mut statement = query(text);
+            for (key, counts) in fold.cells.get(range).unwrap_or_default() {
+                statement = statement
+                    .bind(key.destination.code())
+                    .bind(key.stream)
+                    .bind(key.bin)
+                    .bind(counts.exposed)
+                    .bind(counts.refused)
+                    .bind(counts.delivered)
+                    .bind(counts.transient)
+                    .bind(counts.deferred)
+                    .bind(counts.complained)
+                    .bind(counts.suppressed)
+                    .bind(counts.unexposed);
+            }
+            statement.execute(&mut *transaction).await?;
+        }
+        for (text, range) in LEDGER.cut(fold.ledger.len()) {
+            let mut statement = query(text);
+            for row in fold.ledger.get(range).unwrap_or_default() {
+                statement = statement
+                    .bind(row.address)
+                    .bind(row.first_event_at.as_millis())
+                    .bind(row.last_sent_at.map(Timestamp::as_millis))
+                    .bind(row.last_delivered_at.map(Timestamp::as_millis))
+                    .bind(row.last_refused_at.map(Timestamp::as_millis))
+                    .bind(row.last_cause.map(crate::model::Cause::code))
+                    .bind(row.complained_at.map(Timestamp::as_millis))
+                    .bind(row.unsubscribed_at.map(Timestamp::as_millis))
+                    .bind(row.suppressed_at.map(Timestamp::as_millis))
+                    .bind(row.destination.code());
+            }
+            statement.execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    pub(in crate::store) async fn reset_projections(&self) -> Result<(), StoreError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        query("DELETE FROM cell").execute(&mut *transaction).await?;
+        query("DELETE FROM ledger").execute(&mut *transaction).await?;
+        query("DELETE FROM journal_cursor").execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    pub(in crate::store) async fn expire(&self, now: i64, deliveries: i64, refusals: i64) -> Result<u64, StoreError> {
+        let mut gone = 0;
+        for (text, limit) in [
+            (
+                "DELETE FROM event WHERE position IN \
+                 (SELECT position FROM event WHERE at < $1 AND kind IN (1, 2, 3) LIMIT $2)",
+                deliveries,
+            ),
+            ("DELETE FROM event WHERE position IN (SELECT position FROM event WHERE at < $1 LIMIT $2)", refusals),
+            ("DELETE FROM entry WHERE position IN (SELECT position FROM entry WHERE at < $1 LIMIT $2)", refusals),
+            (
+                "DELETE FROM control_seen WHERE (at, hash) IN \
+                 (SELECT at, hash FROM control_seen WHERE at < $1 LIMIT $2)",
+                deliveries,
+            ),
+            ("DELETE FROM set_aside WHERE id IN (SELECT id FROM set_aside WHERE expires_at < $1 LIMIT $2)", now),
+            (
+                "DELETE FROM one_time_token WHERE hash IN \
+                 (SELECT hash FROM one_time_token WHERE expires_at < $1 LIMIT $2)",
+                now,
+            ),
+        ] {
+            loop {
+                let step = query(text).bind(limit).bind(EXPIRY_STEP).execute(&self.writer).await?.rows_affected();
+                gone += step;
+                if step == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(gone)
+    }
+}

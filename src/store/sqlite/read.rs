@@ -1,0 +1,222 @@
+//! Reading the journal and the projections.
+
+use sqlx::{query_as, query_scalar};
+
+use super::SqliteStore;
+use crate::store::{
+    CellKey, Counts, EntryRecord, EventRecord, LedgerRow, Position, StoreError,
+    engine::{CellRow, EntryRow, EventRow, cells, entries, event_columns, events},
+};
+
+/// The tables whose rows `row_counts` counts.
+pub(in crate::store) const COUNTED: [&str; 11] = [
+    "event",
+    "entry",
+    "control_seen",
+    "set_aside",
+    "one_time_token",
+    "address",
+    "account",
+    "word",
+    "template_sample",
+    "cell",
+    "ledger",
+];
+
+impl SqliteStore {
+    pub(in crate::store) async fn events_after(
+        &self,
+        after: Position,
+        limit: u32,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let rows: Vec<EventRow> = query_as(concat!(
+            "SELECT e.position AS \"transaction\", 0 AS row, ",
+            event_columns!(),
+            " FROM event e WHERE e.position > $1 ORDER BY e.position LIMIT $2"
+        ))
+        .bind(after.transaction)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        events(rows)
+    }
+
+    pub(in crate::store) async fn events_of_messages(
+        &self,
+        messages: &[(i64, i64)],
+        up_to: Position,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let rows: Vec<EventRow> = query_as(concat!(
+            "WITH wanted (address, message) AS MATERIALIZED \
+             (SELECT DISTINCT value ->> 0, value ->> 1 FROM json_each($1)) \
+             SELECT e.position AS \"transaction\", 0 AS row, ",
+            event_columns!(),
+            " FROM wanted w CROSS JOIN event e ON e.address = w.address AND e.message = w.message \
+             WHERE e.position <= $2"
+        ))
+        .bind(serde_json::json!(messages).to_string())
+        .bind(up_to.transaction)
+        .fetch_all(&self.readers)
+        .await?;
+        events(rows)
+    }
+
+    pub(in crate::store) async fn events_of_address(
+        &self,
+        address: i64,
+        limit: u32,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let rows: Vec<EventRow> = query_as(concat!(
+            "SELECT e.position AS \"transaction\", 0 AS row, ",
+            event_columns!(),
+            " FROM event e WHERE e.address = $1 ORDER BY e.at DESC, e.hash LIMIT $2"
+        ))
+        .bind(address)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        events(rows)
+    }
+
+    pub(in crate::store) async fn latest_events(
+        &self,
+        before: Option<Position>,
+        limit: u32,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let rows: Vec<EventRow> = query_as(concat!(
+            "SELECT e.position AS \"transaction\", 0 AS row, ",
+            event_columns!(),
+            " FROM event e WHERE e.position < $1 ORDER BY e.position DESC LIMIT $2"
+        ))
+        .bind(before.map_or(i64::MAX, |position| position.transaction))
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        events(rows)
+    }
+
+    pub(in crate::store) async fn entries_after(
+        &self,
+        after: Position,
+        limit: u32,
+    ) -> Result<Vec<EntryRecord>, StoreError> {
+        let rows: Vec<EntryRow> = query_as(
+            "SELECT position AS \"transaction\", 0 AS row, at, hash, kind, account, address, body FROM entry \
+             WHERE position > $1 ORDER BY position LIMIT $2",
+        )
+        .bind(after.transaction)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        entries(rows)
+    }
+
+    pub(in crate::store) async fn entries_of(
+        &self,
+        address: i64,
+        accounts: &[i64],
+    ) -> Result<Vec<EntryRecord>, StoreError> {
+        let rows: Vec<EntryRow> = query_as(
+            "SELECT position AS \"transaction\", 0 AS row, at, hash, kind, account, address, body FROM entry \
+             WHERE address = $1 OR account IN (SELECT value FROM json_each($2)) ORDER BY at, hash",
+        )
+        .bind(address)
+        .bind(serde_json::json!(accounts).to_string())
+        .fetch_all(&self.readers)
+        .await?;
+        entries(rows)
+    }
+
+    pub(in crate::store) async fn cursor(&self, name: &str) -> Result<Position, StoreError> {
+        let found: Option<(i64, i32)> = query_as("SELECT position, row FROM journal_cursor WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(found.map_or(Position::START, |(transaction, row)| Position { transaction, row }))
+    }
+
+    pub(in crate::store) async fn cells(
+        &self,
+        stream: i32,
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<(CellKey, Counts)>, StoreError> {
+        let rows: Vec<CellRow> =
+            query_as("SELECT * FROM cell WHERE stream = $1 AND bin BETWEEN $2 AND $3 ORDER BY bin, destination")
+                .bind(stream)
+                .bind(from)
+                .bind(to)
+                .fetch_all(&self.readers)
+                .await?;
+        cells(rows)
+    }
+
+    pub(in crate::store) async fn cells_since(&self, from: i64) -> Result<Vec<(CellKey, Counts)>, StoreError> {
+        let rows: Vec<CellRow> = query_as("SELECT * FROM cell WHERE bin >= $1 ORDER BY stream, bin, destination")
+            .bind(from)
+            .fetch_all(&self.readers)
+            .await?;
+        cells(rows)
+    }
+
+    pub(in crate::store) async fn ledger(&self, address: i64) -> Result<Option<LedgerRow>, StoreError> {
+        Ok(query_as("SELECT * FROM ledger WHERE address = $1").bind(address).fetch_optional(&self.readers).await?)
+    }
+
+    pub(in crate::store) async fn control_since(
+        &self,
+        from: i64,
+    ) -> Result<Vec<(i32, i64, i64, i64, i64)>, StoreError> {
+        Ok(query_as(
+            "SELECT stream, bin, sent, delivered, refused FROM control_cell WHERE bin >= $1 ORDER BY stream, bin",
+        )
+        .bind(from)
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    pub(in crate::store) async fn words(&self, ids: &[i32]) -> Result<Vec<(i32, String)>, StoreError> {
+        Ok(query_as("SELECT id, text FROM word WHERE id IN (SELECT value FROM json_each($1)) ORDER BY id")
+            .bind(serde_json::json!(ids).to_string())
+            .fetch_all(&self.readers)
+            .await?)
+    }
+
+    pub(in crate::store) async fn template_sample(
+        &self,
+        template: i32,
+    ) -> Result<Option<(i64, Option<Vec<u8>>)>, StoreError> {
+        Ok(query_as("SELECT first_seen, sample FROM template_sample WHERE template = $1")
+            .bind(template)
+            .fetch_optional(&self.readers)
+            .await?)
+    }
+
+    pub(in crate::store) async fn row_counts(&self) -> Result<Vec<(&'static str, i64)>, StoreError> {
+        let counts: Vec<i64> = query_scalar(
+            "SELECT count(*) FROM event UNION ALL SELECT count(*) FROM entry \
+             UNION ALL SELECT count(*) FROM control_seen UNION ALL SELECT count(*) FROM set_aside \
+             UNION ALL SELECT count(*) FROM one_time_token UNION ALL SELECT count(*) FROM address \
+             UNION ALL SELECT count(*) FROM account UNION ALL SELECT count(*) FROM word \
+             UNION ALL SELECT count(*) FROM template_sample UNION ALL SELECT count(*) FROM cell \
+             UNION ALL SELECT count(*) FROM ledger",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(COUNTED.into_iter().zip(counts).collect())
+    }
+
+    pub(in crate::store) async fn bytes_by_table(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        // Without the dbstat table of a debugging build, SQLite tells only the whole.
+        let bytes: i64 = query_scalar("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(vec![("all".to_owned(), bytes)])
+    }
+
+    pub(in crate::store) async fn ping(&self) -> Result<(), StoreError> {
+        // Takes the write lock and gives it back: a full disk or a foreign lock shows here.
+        self.writer.begin_with("BEGIN IMMEDIATE").await?.rollback().await?;
+        Ok(())
+    }
+}
