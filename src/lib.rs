@@ -5,6 +5,9 @@
 pub mod clock;
 pub mod http_client;
 pub mod ingest;
+pub mod metrics;
 pub mod model;
+pub mod monitor;
 pub mod privacy;
 pub mod store;
+pub mod web;

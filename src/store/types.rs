@@ -317,7 +317,7 @@ pub struct EntryRecord {
 }
 
 /// What a stream's cell counts: one message to one recipient once, whatever came of it. Also the change of such counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize)]
 pub struct Counts {
     /// Messages that count as sent by the feed's exposure: the denominator.
     pub exposed: i64,

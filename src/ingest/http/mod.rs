@@ -1,5 +1,7 @@
 //! Feeds that arrive over HTTP: one file a provider.
 
+pub mod body;
+
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 

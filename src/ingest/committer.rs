@@ -1,0 +1,185 @@
+//! Group commit: everything that waits goes into one transaction, and nothing waits for more to come.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, Notify, mpsc, oneshot};
+
+use crate::{
+    metrics::Metrics,
+    store::{Commit, Outcome, Store, StoreError, Submission},
+};
+
+/// Rows in one transaction, at most (one submission may be larger).
+const MAX_ROWS: usize = 5_000;
+/// Deliveries that may wait; past that the feeds say that they are overloaded.
+const QUEUE: usize = 4_096;
+
+/// Why a submission was not committed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CommitError {
+    /// The store is away, full or broken.
+    #[error("the store did not take it")]
+    Store(#[source] Arc<StoreError>),
+    /// Too many deliveries wait.
+    #[error("too many deliveries wait for the store")]
+    Overloaded,
+    /// The process is ending.
+    #[error("relaywatch is stopping")]
+    Stopping,
+}
+
+struct Job {
+    submission: Submission,
+    done: oneshot::Sender<Result<Outcome, CommitError>>,
+}
+
+/// Hands submissions to the writers.
+#[derive(Debug, Clone)]
+pub struct Committer {
+    queue: mpsc::Sender<Job>,
+    metrics: Metrics,
+}
+
+/// Takes submissions from the queue and commits them; as many as the engine has use for.
+pub struct Writer {
+    queue: Arc<Mutex<mpsc::Receiver<Job>>>,
+    store: Store,
+    metrics: Metrics,
+    wake: Arc<Notify>,
+}
+
+/// Makes a committer and its writers: one with SQLite, `postgres_writers` with PostgreSQL. They wake the monitor.
+#[must_use]
+pub fn committer(
+    store: &Store,
+    metrics: &Metrics,
+    wake: &Arc<Notify>,
+    postgres_writers: usize,
+) -> (Committer, Vec<Writer>) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let queue = Arc::new(Mutex::new(receiver));
+    let count = match store {
+        Store::Sqlite(_) => 1,
+        Store::Postgres(_) => postgres_writers.max(1),
+    };
+    let writers = (0..count)
+        .map(|_| Writer {
+            queue: Arc::clone(&queue),
+            store: store.clone(),
+            metrics: metrics.clone(),
+            wake: Arc::clone(wake),
+        })
+        .collect();
+    (Committer { queue: sender, metrics: metrics.clone() }, writers)
+}
+
+impl Committer {
+    /// Commits a submission together with whatever else waits; returns when it's durable.
+    ///
+    /// # Errors
+    /// Where the store does not take it, too many wait, or the process is ending: nothing is stored then.
+    pub async fn commit(&self, submission: Submission) -> Result<Outcome, CommitError> {
+        let (done, answer) = oneshot::channel();
+        self.queue.try_send(Job { submission, done }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => CommitError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => CommitError::Stopping,
+        })?;
+        self.metrics.commit_waiting.inc();
+        let outcome = answer.await.unwrap_or(Err(CommitError::Stopping));
+        self.metrics.commit_waiting.dec();
+        outcome
+    }
+}
+
+impl Writer {
+    /// Commits until every [`Committer`] is gone and the queue is empty.
+    pub async fn run(self) {
+        loop {
+            // One writer gathers at a time; the others commit meanwhile.
+            let jobs = {
+                let mut queue = self.queue.lock().await;
+                let Some(first) = queue.recv().await else { return };
+                let mut rows = first.submission.weight();
+                let mut jobs = vec![first];
+                while rows < MAX_ROWS
+                    && let Ok(job) = queue.try_recv()
+                {
+                    rows += job.submission.weight();
+                    jobs.push(job);
+                }
+                jobs
+            };
+            self.commit(jobs).await;
+        }
+    }
+
+    async fn commit(&self, jobs: Vec<Job>) {
+        let (submissions, answers): (Vec<Submission>, Vec<_>) =
+            jobs.into_iter().map(|job| (job.submission, job.done)).unzip();
+        match self.write(&submissions).await {
+            Ok(commit) => {
+                for (done, outcome) in answers.into_iter().zip(commit.outcomes) {
+                    // Whoever asked may have gone; what is durable stays so.
+                    drop(done.send(Ok(outcome)));
+                }
+                self.wake.notify_one();
+            }
+            Err(error) if submissions.len() > 1 && !is_away(&error) => {
+                // Something in the batch is wrong. Alone, only the one that is wrong fails.
+                for (done, submission) in answers.into_iter().zip(&submissions) {
+                    let outcome = self.write(std::slice::from_ref(submission)).await;
+                    let outcome = match outcome {
+                        Ok(commit) => commit.outcomes.first().copied().ok_or(CommitError::Stopping),
+                        Err(error) => Err(CommitError::Store(Arc::new(error))),
+                    };
+                    drop(done.send(outcome));
+                }
+                self.wake.notify_one();
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                for done in answers {
+                    drop(done.send(Err(CommitError::Store(Arc::clone(&error)))));
+                }
+            }
+        }
+    }
+
+    async fn write(&self, batch: &[Submission]) -> Result<Commit, StoreError> {
+        let timer = self.metrics.commit_duration.start_timer();
+        let done = self.store.commit(batch).await;
+        timer.observe_duration();
+        match &done {
+            Ok(commit) => {
+                #[expect(clippy::cast_precision_loss, reason = "a count of rows, far below 2^52")]
+                self.metrics.commit_rows.observe((commit.added + commit.repeated) as f64);
+                self.metrics.rows_added.inc_by(commit.added);
+                self.metrics.rows_repeated.inc_by(commit.repeated);
+            }
+            Err(error) => {
+                self.metrics.commit_failures.inc();
+                tracing::error!(
+                    error = error as &dyn std::error::Error,
+                    "a commit failed; the feeds will be sent it again"
+                );
+            }
+        }
+        done
+    }
+}
+
+/// Whether the store itself is away, so that trying each submission alone would only take time.
+fn is_away(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Database(
+            sqlx::Error::Io(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::Configuration(_)
+        )
+    )
+}

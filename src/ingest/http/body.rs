@@ -1,0 +1,149 @@
+//! Reading a body: whole, within its cap, before too long, and with its content coding undone within the same cap.
+
+use std::{io::Read, time::Duration};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, StatusCode, header::CONTENT_ENCODING},
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use super::{Rejection, RejectionReason};
+
+/// Reads a body of at most `limit` bytes, coded and decoded alike, within `timeout`.
+///
+/// # Errors
+/// 413 where it's larger, 408 where it takes longer, 415 for a coding other than gzip, deflate and identity, 400 where it
+/// breaks off or its coding is broken.
+pub async fn read(headers: &HeaderMap, body: Body, limit: usize, timeout: Duration) -> Result<Bytes, Rejection> {
+    let coding = coding(headers)?;
+    let whole = tokio::time::timeout(timeout, Limited::new(body, limit).collect())
+        .await
+        .map_err(|_| {
+            let detail = format!("the body did not arrive within {} s", timeout.as_secs_f32());
+            Rejection::new(StatusCode::REQUEST_TIMEOUT, RejectionReason::Malformed, detail)
+        })?
+        .map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                too_large(limit)
+            } else {
+                Rejection::new(StatusCode::BAD_REQUEST, RejectionReason::Malformed, "the body broke off")
+            }
+        })?
+        .to_bytes();
+    match coding {
+        Coding::Identity => Ok(whole),
+        Coding::Gzip => inflate(flate2::read::MultiGzDecoder::new(&*whole), limit),
+        // "deflate" is the zlib format by RFC 9110 section 8.4.1.2.
+        Coding::Deflate => inflate(flate2::read::ZlibDecoder::new(&*whole), limit),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    Identity,
+    Gzip,
+    Deflate,
+}
+
+fn coding(headers: &HeaderMap) -> Result<Coding, Rejection> {
+    let mut values = headers.get_all(CONTENT_ENCODING).iter();
+    let value = values.next().map_or("identity", |value| value.to_str().unwrap_or("?")).trim();
+    // A list of codings is refused too: no provider sends one, and each would multiply what a small body can become.
+    match value {
+        _ if values.next().is_some() => {}
+        v if v.is_empty() || v.eq_ignore_ascii_case("identity") => return Ok(Coding::Identity),
+        v if v.eq_ignore_ascii_case("gzip") || v.eq_ignore_ascii_case("x-gzip") => return Ok(Coding::Gzip),
+        v if v.eq_ignore_ascii_case("deflate") => return Ok(Coding::Deflate),
+        _ => {}
+    }
+    let detail = "this content coding is not taken: send gzip, deflate or none";
+    Err(Rejection::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, RejectionReason::Unsupported, detail))
+}
+
+fn inflate(decoder: impl Read, limit: usize) -> Result<Bytes, Rejection> {
+    let mut out = Vec::new();
+    // One byte more than allowed tells a body of exactly the cap from a larger one; a bomb is never unpacked further.
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    decoder.take(most).read_to_end(&mut out).map_err(|_| {
+        Rejection::new(
+            StatusCode::BAD_REQUEST,
+            RejectionReason::Malformed,
+            "the body does not unpack by its content coding",
+        )
+    })?;
+    if out.len() > limit { Err(too_large(limit)) } else { Ok(out.into()) }
+}
+
+fn too_large(limit: usize) -> Rejection {
+    let detail = format!("the body is larger than {limit} bytes; make smaller batches, or raise [limits] body_bytes");
+    Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, RejectionReason::TooLarge, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use axum::http::HeaderValue;
+    use flate2::{Compression, write::GzEncoder};
+
+    use super::*;
+
+    const LIMIT: usize = 1_000;
+
+    async fn read_it(coding: Option<&'static str>, body: impl Into<Body>) -> Result<Bytes, Rejection> {
+        let mut headers = HeaderMap::new();
+        if let Some(coding) = coding {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+        }
+        read(&headers, body.into(), LIMIT, Duration::from_secs(5)).await
+    }
+
+    fn gzip(plain: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(plain).expect("packed");
+        encoder.finish().expect("packed")
+    }
+
+    #[tokio::test]
+    async fn bodies_up_to_the_cap_are_read_in_every_coding() {
+        let plain = vec![b'x'; LIMIT];
+        assert_eq!(read_it(None, plain.clone()).await.expect("plain"), plain);
+        assert_eq!(read_it(Some("gzip"), gzip(&plain)).await.expect("gzip"), plain);
+    }
+
+    #[tokio::test]
+    async fn larger_ones_and_bombs_are_refused() {
+        let status = |result: Result<Bytes, Rejection>| result.expect_err("refused").status;
+        assert_eq!(status(read_it(None, vec![b'x'; LIMIT + 1]).await), StatusCode::PAYLOAD_TOO_LARGE);
+        let bomb = gzip(&vec![0; 500_000]);
+        assert!(bomb.len() < LIMIT);
+        assert_eq!(status(read_it(Some("gzip"), bomb).await), StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(status(read_it(Some("gzip"), "no gzip at all").await), StatusCode::BAD_REQUEST);
+        assert_eq!(status(read_it(Some("br"), "x").await), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        assert_eq!(status(read_it(Some("gzip, gzip"), "x").await), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
+
+    /// A body that never comes.
+    struct Never;
+
+    impl axum::body::HttpBody for Never {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, std::io::Error>>> {
+            std::task::Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_given_up() {
+        let error =
+            read(&HeaderMap::new(), Body::new(Never), LIMIT, Duration::from_secs(5)).await.expect_err("given up");
+        assert_eq!(error.status, StatusCode::REQUEST_TIMEOUT);
+    }
+}

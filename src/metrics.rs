@@ -1,0 +1,146 @@
+//! What relaywatch tells Prometheus about itself. Every metric stands in `docs/metrics.md`; a test compares.
+//!
+//! Label values are bounded: feeds by configuration, the rest by closed lists. No address, no id, no text of a payload.
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// Upper bounds of time-outs and answers, in seconds.
+const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Upper bounds of rows in a commit.
+const ROWS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0];
+
+/// Declares the metrics: the doc comment is the help text.
+macro_rules! metrics {
+    ($(
+        #[doc = $help:literal]
+        $field:ident: $kind:ident $([$($label:literal),+])? = $name:literal $(, $buckets:expr)?;
+    )+) => {
+        /// The process's metrics.
+        #[derive(Debug, Clone)]
+        pub struct Metrics {
+            registry: Registry,
+            $( #[doc = $help] pub $field: $kind, )+
+        }
+
+        impl Metrics {
+            /// Every metric's name, kind, labels and help.
+            pub const ALL: &'static [(&'static str, &'static str, &'static [&'static str], &'static str)] = &[
+                $( ($name, stringify!($kind), &[$($($label),+)?], $help), )+
+            ];
+
+            /// Registers all metrics in a registry of their own.
+            ///
+            /// # Errors
+            /// Where two share a name: a fault of the program, found by its tests.
+            pub fn new() -> Result<Self, prometheus::Error> {
+                let registry = Registry::new();
+                $( let $field = make!($kind, $name, $help, [$($($label),+)?], $($buckets)?); )+
+                $( registry.register(Box::new($field.clone()))?; )+
+                Ok(Self { registry, $($field),+ })
+            }
+        }
+    };
+}
+
+macro_rules! make {
+    (IntCounter, $name:literal, $help:literal, [], ) => {
+        IntCounter::new($name, $help.trim())?
+    };
+    (IntGauge, $name:literal, $help:literal, [], ) => {
+        IntGauge::new($name, $help.trim())?
+    };
+    (Histogram, $name:literal, $help:literal, [], $buckets:expr) => {
+        Histogram::with_opts(HistogramOpts::new($name, $help.trim()).buckets($buckets.to_vec()))?
+    };
+    (IntCounterVec, $name:literal, $help:literal, [$($label:literal),+], ) => {
+        IntCounterVec::new(Opts::new($name, $help.trim()), &[$($label),+])?
+    };
+    (IntGaugeVec, $name:literal, $help:literal, [$($label:literal),+], ) => {
+        IntGaugeVec::new(Opts::new($name, $help.trim()), &[$($label),+])?
+    };
+    (HistogramVec, $name:literal, $help:literal, [$($label:literal),+], $buckets:expr) => {
+        HistogramVec::new(HistogramOpts::new($name, $help.trim()).buckets($buckets.to_vec()), &[$($label),+])?
+    };
+}
+
+metrics! {
+    /// Always 1; the labels tell version and engine of the store.
+    build_info: IntGaugeVec["version", "engine"] = "relaywatch_build_info";
+    /// Deliveries by feed and what was answered: accepted, rejected or unavailable.
+    feed_deliveries: IntCounterVec["feed", "answer"] = "relaywatch_feed_deliveries_total";
+    /// Refused deliveries by feed and reason.
+    feed_rejections: IntCounterVec["feed", "reason"] = "relaywatch_feed_rejections_total";
+    /// Outcomes decoded by feed and kind, repeated ones included.
+    feed_events: IntCounterVec["feed", "kind"] = "relaywatch_feed_events_total";
+    /// Apple's notices decoded by feed and kind, repeated ones included.
+    feed_notices: IntCounterVec["feed", "kind"] = "relaywatch_feed_notices_total";
+    /// Parts of deliveries that were kept without being understood, by feed and reason.
+    feed_set_aside: IntCounterVec["feed", "reason"] = "relaywatch_feed_set_aside_total";
+    /// Reports that relaywatch has no use for, by feed.
+    feed_ignored: IntCounterVec["feed"] = "relaywatch_feed_ignored_total";
+    /// When the feed last accepted a delivery, in seconds since the epoch.
+    feed_last_accepted: IntGaugeVec["feed"] = "relaywatch_feed_last_accepted_timestamp_seconds";
+    /// Time from the first byte of a delivery's body to its answer, in seconds.
+    feed_duration: HistogramVec["feed"] = "relaywatch_feed_answer_duration_seconds", SECONDS;
+    /// Requests to the public listener for a path that is no feed.
+    unknown_paths: IntCounter = "relaywatch_unknown_path_requests_total";
+    /// Classified replies by cause.
+    replies: IntCounterVec["cause"] = "relaywatch_replies_total";
+    /// Rows that commits added to the journal.
+    rows_added: IntCounter = "relaywatch_journal_rows_added_total";
+    /// Rows that a commit brought and that were there before.
+    rows_repeated: IntCounter = "relaywatch_journal_rows_repeated_total";
+    /// Rows in one commit.
+    commit_rows: Histogram = "relaywatch_commit_rows", ROWS;
+    /// Time of one commit, in seconds.
+    commit_duration: Histogram = "relaywatch_commit_duration_seconds", SECONDS;
+    /// Commits that failed.
+    commit_failures: IntCounter = "relaywatch_commit_failures_total";
+    /// Deliveries that wait for a commit.
+    commit_waiting: IntGauge = "relaywatch_commit_waiting_deliveries";
+    /// Outcomes that the monitor has folded into ledger and cells.
+    monitor_folded: IntCounter = "relaywatch_monitor_folded_events_total";
+    /// When the monitor last stood at the end of the journal, in seconds since the epoch.
+    monitor_caught_up: IntGauge = "relaywatch_monitor_caught_up_timestamp_seconds";
+}
+
+impl Metrics {
+    /// All metrics in Prometheus' text format.
+    ///
+    /// # Errors
+    /// Where a metric can't be written as text.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        let mut out = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
+        String::from_utf8(out).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions_of_prometheus() {
+        for (name, kind, labels, help) in Metrics::ALL {
+            assert!(name.starts_with("relaywatch_"), "{name}");
+            assert_eq!(
+                name.ends_with("_total"),
+                kind.starts_with("IntCounter"),
+                "{name}: counters and only they end in _total"
+            );
+            assert!(help.trim().ends_with('.'), "{name} has no help");
+            assert!(labels.iter().all(|label| !["address", "recipient", "message"].contains(label)), "{name}");
+        }
+    }
+
+    #[test]
+    fn rendering_gives_text() {
+        let metrics = Metrics::new().expect("distinct names");
+        metrics.rows_added.inc_by(3);
+        assert!(metrics.render().expect("text").contains("relaywatch_journal_rows_added_total 3"));
+    }
+}

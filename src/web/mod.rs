@@ -1,0 +1,3 @@
+//! HTTP as relaywatch serves it.
+
+pub mod server;
