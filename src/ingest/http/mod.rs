@@ -1,5 +1,8 @@
 //! Feeds that arrive over HTTP: one file a provider.
 
+pub mod ses;
+pub mod sns;
+
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 

@@ -1,0 +1,1 @@
+//! Amazon SES: events that arrive in SNS envelopes.
