@@ -110,6 +110,10 @@ impl<'a> Envelope<'a> {
     /// Reads the body of a request.
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, Rejection> {
         let text = std::str::from_utf8(body).map_err(|_| malformed("the body is not UTF-8"))?;
+        // A derived reader would take the elements of an array for members.
+        if text.trim_start().starts_with('[') {
+            return Err(malformed("the body is no SNS envelope: it is a list"));
+        }
         let wire: Wire<'a> = serde_json::from_str(text).map_err(|error| {
             malformed(match error.classify() {
                 serde_json::error::Category::Data => {
