@@ -118,11 +118,11 @@ fn ignored(what: &'static str) -> Report {
     Report { ignored: vec![what], ..Report::default() }
 }
 
-/// Why an event can't be taken.
-enum Unfit {
-    NoTime,
-    UnreadableTime,
-    ImplausibleTime(&'static str),
+/// Why a time can't be taken.
+enum BadTime {
+    Absent,
+    Unreadable,
+    Implausible(&'static str),
 }
 
 /// What events of one payload have in common beside the message itself.
@@ -155,7 +155,7 @@ impl Context<'_> {
         let mail = payload.mail.as_ref().unwrap_or(&no_mail);
         let outcome = if is(word, "bounce") {
             payload.bounce.as_ref().map(|bounce| {
-                let (kind, sub) = (bounce.bounce_type.get(), bounce.bounce_sub_type.get());
+                let (kind, sub) = (bounce.kind.get(), bounce.sub_kind.get());
                 let suppressed = sub.is_some_and(is_suppression);
                 Outcome {
                     word: "bounce",
@@ -174,16 +174,11 @@ impl Context<'_> {
                 }
             })
         } else if is(word, "complaint") {
-            if payload
-                .complaint
-                .as_ref()
-                .and_then(|c| c.complaint_feedback_type.get())
-                .is_some_and(|t| is(t, "notspam"))
-            {
+            if payload.complaint.as_ref().and_then(|c| c.kind.get()).is_some_and(|t| is(t, "notspam")) {
                 return ignored("not-spam");
             }
             payload.complaint.as_ref().map(|complaint| {
-                let sub = complaint.complaint_sub_type.get();
+                let sub = complaint.sub_kind.get();
                 let suppressed = sub.is_some_and(is_suppression);
                 Outcome {
                     word: "complaint",
@@ -193,7 +188,7 @@ impl Context<'_> {
                     recipients: &complaint.complained_recipients,
                     reply: None,
                     remote_mta: None,
-                    verdict: verdict(&[complaint.complaint_feedback_type.get(), sub]),
+                    verdict: verdict(&[complaint.kind.get(), sub]),
                     class: FailureClass::Unknown,
                 }
             })
@@ -244,13 +239,13 @@ impl Context<'_> {
     fn events(&self, mail: &Mail<'_>, outcome: &Outcome<'_>) -> Report {
         let times = self.time(&mail.timestamp, "mail").and_then(|sent_at| {
             let at = self.time(outcome.time, outcome.word)?;
-            Ok((at.or(sent_at).ok_or(Unfit::NoTime)?, sent_at))
+            Ok((at.or(sent_at).ok_or(BadTime::Absent)?, sent_at))
         });
         let (at, sent_at) = match times {
             Ok(times) => times,
-            Err(Unfit::NoTime) => return self.malformed("no time"),
-            Err(Unfit::UnreadableTime) => return self.malformed("unreadable time"),
-            Err(Unfit::ImplausibleTime(whose)) => {
+            Err(BadTime::Absent) => return self.malformed("no time"),
+            Err(BadTime::Unreadable) => return self.malformed("unreadable time"),
+            Err(BadTime::Implausible(whose)) => {
                 return self.set_aside(SetAsideReason::ImplausibleTime, whose, None);
             }
         };
@@ -312,11 +307,11 @@ impl Context<'_> {
     }
 
     /// A point in time: RFC 3339, or a number of seconds or (from 1e11 on) milliseconds since the epoch.
-    fn time(&self, text: &Loose<'_>, whose: &'static str) -> Result<Option<Timestamp>, Unfit> {
+    fn time(&self, text: &Loose<'_>, whose: &'static str) -> Result<Option<Timestamp>, BadTime> {
         let Some(text) = text.get() else { return Ok(None) };
         let digits = text.strip_prefix('-').unwrap_or(text);
         let stamp = if digits.bytes().all(|b| b.is_ascii_digit()) {
-            let number: i64 = text.parse().map_err(|_| Unfit::ImplausibleTime(whose))?;
+            let number: i64 = text.parse().map_err(|_| BadTime::Implausible(whose))?;
             if number.unsigned_abs() < 100_000_000_000 {
                 Timestamp::from_seconds(number)
             } else {
@@ -325,14 +320,14 @@ impl Context<'_> {
         } else if let Some(stamp) = Timestamp::from_rfc3339(text) {
             stamp
         } else if let Ok(seconds) = text.parse::<f64>() {
-            Timestamp::from_seconds_f64(seconds).ok_or(Unfit::ImplausibleTime(whose))?
+            Timestamp::from_seconds_f64(seconds).ok_or(BadTime::Implausible(whose))?
         } else if text.starts_with("9999-") {
             // The last day of that year is beyond what the calendar reaches.
-            return Err(Unfit::ImplausibleTime(whose));
+            return Err(BadTime::Implausible(whose));
         } else {
-            return Err(Unfit::UnreadableTime);
+            return Err(BadTime::Unreadable);
         };
-        if plausible(stamp, self.received_at) { Ok(Some(stamp)) } else { Err(Unfit::ImplausibleTime(whose)) }
+        if plausible(stamp, self.received_at) { Ok(Some(stamp)) } else { Err(BadTime::Implausible(whose)) }
     }
 
     fn campaign(&self, mail: &Mail<'_>) -> Option<String> {

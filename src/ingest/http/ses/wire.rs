@@ -83,10 +83,10 @@ pub(super) struct Header<'a> {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Bounce<'a> {
-    #[serde(borrow, default)]
-    pub(super) bounce_type: Loose<'a>,
-    #[serde(borrow, default)]
-    pub(super) bounce_sub_type: Loose<'a>,
+    #[serde(borrow, default, rename = "bounceType")]
+    pub(super) kind: Loose<'a>,
+    #[serde(borrow, default, rename = "bounceSubType")]
+    pub(super) sub_kind: Loose<'a>,
     #[serde(borrow, default)]
     pub(super) bounced_recipients: List<Recipient<'a>>,
     #[serde(borrow, default)]
@@ -106,10 +106,10 @@ pub(super) struct Complaint<'a> {
     pub(super) timestamp: Loose<'a>,
     #[serde(borrow, default)]
     pub(super) feedback_id: Loose<'a>,
-    #[serde(borrow, default)]
-    pub(super) complaint_sub_type: Loose<'a>,
-    #[serde(borrow, default)]
-    pub(super) complaint_feedback_type: Loose<'a>,
+    #[serde(borrow, default, rename = "complaintSubType")]
+    pub(super) sub_kind: Loose<'a>,
+    #[serde(borrow, default, rename = "complaintFeedbackType")]
+    pub(super) kind: Loose<'a>,
 }
 
 #[derive(Deserialize, Default)]

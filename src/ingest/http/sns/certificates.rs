@@ -29,8 +29,11 @@ const FRESH_MILLIS: i64 = DAY_MILLIS;
 /// How long it goes on being used where asking again fails because nobody answers. SNS gives up after a minute by default, so
 /// that an outage of the certificate host alone must not lose events.
 const STALE_MILLIS: i64 = 7 * DAY_MILLIS;
-/// How long a failure is remembered.
+/// How long a failure of the certificate itself is remembered.
 const NEGATIVE_MILLIS: i64 = MINUTE_MILLIS;
+/// How long it is remembered that nobody answered: less than the 20 s between two of SNS's three retries, so that each of
+/// them asks again.
+const UNREACHABLE_MILLIS: i64 = 10_000;
 /// The keys kept. SNS has one for each region and changes it rarely.
 const MAX_KEYS: u64 = 64;
 /// The failures kept. A flood of made-up addresses displaces failures, never keys.
@@ -47,7 +50,7 @@ pub enum FetchError {
     /// The host has no such certificate.
     #[error("the certificate's host has no such certificate")]
     NotFound,
-    /// More than [a certificate can be](MAX_CERTIFICATE_BYTES).
+    /// More than 64 KiB.
     #[error("the answer is too large for a certificate")]
     TooLarge,
 }
@@ -141,8 +144,10 @@ impl VerifyingKey {
     /// Which of the two Amazon uses in which region is not documented; both belong to it, and the text came over TLS from
     /// that host.
     fn of_sns(pem: &[u8], host: &str) -> Result<Self, CertificateError> {
-        let common = if host.ends_with(".cn") { "sns.amazonaws.com.cn" } else { "sns.amazonaws.com" };
-        let keys = Self::read(pem, |name| name == common || name == "sns.amazonaws.com" || name == host)?;
+        let suffix = host.strip_prefix("sns.").and_then(|rest| rest.split_once('.')).map(|(_region, suffix)| suffix);
+        let keys = Self::read(pem, |name| {
+            name == host || name == "sns.amazonaws.com" || suffix.is_some() && name.strip_prefix("sns.") == suffix
+        })?;
         keys.into_iter().next().ok_or(CertificateError::Unreadable)
     }
 
@@ -229,6 +234,13 @@ enum Why {
 }
 
 impl Why {
+    fn remembered_millis(self) -> i64 {
+        match self {
+            Self::Fetch(FetchError::Unreachable) => UNREACHABLE_MILLIS,
+            Self::Fetch(_) | Self::Certificate(_) => NEGATIVE_MILLIS,
+        }
+    }
+
     fn rejection(self) -> Rejection {
         match self {
             Self::Fetch(error @ FetchError::Unreachable) => {
@@ -296,7 +308,7 @@ impl CertificateCache {
         {
             return Some(Ok(Arc::clone(&fetched.key)));
         }
-        let failure = self.failures.get(url).filter(|failure| age(failure.at) < NEGATIVE_MILLIS)?;
+        let failure = self.failures.get(url).filter(|failure| age(failure.at) < failure.why.remembered_millis())?;
         match fetched {
             Some(fetched) if age(fetched.at) < STALE_MILLIS => Some(Ok(fetched.key)),
             _ => Some(Err(failure.why.rejection())),
