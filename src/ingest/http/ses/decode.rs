@@ -427,4 +427,5 @@ fn from_domain(mail: &Mail<'_>) -> Option<String> {
         })
         .or_else(|| domain_of(mail.tags.get("ses:from-domain")?))
         .or_else(|| domain_of(mail.source.get()?))
+        .filter(|domain| domain.len() <= MAX_NAME_BYTES)
 }

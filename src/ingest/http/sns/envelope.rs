@@ -54,7 +54,8 @@ pub enum SignatureVersion {
 #[derive(Debug, Deserialize)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
-/// The members as they come. A repeated member is an error of the derived reader: two readers could take different ones.
+/// The members that are read. To repeat one of them is an error of the derived reader: two readers could take different
+/// ones. What else stands in the envelope is skipped.
 #[derive(Deserialize)]
 struct Wire<'a> {
     #[serde(rename = "Type", borrow)]

@@ -2,6 +2,9 @@
 //!
 //! Implements `webhooks.md` section 24. The order of the checks is from cheap to dear, so that a stranger's post costs no
 //! request and no RSA: shape, type, topic, time, certificate address, then the key, then the signature.
+//!
+//! A replay within the tolerance passes, as SNS's own retries must; it adds nothing, since the events in it have their
+//! identity from the payload.
 
 mod certificates;
 mod envelope;
@@ -72,7 +75,6 @@ pub enum SettingsError {
         /// Which entry.
         position: usize,
         /// What is wrong with it.
-        #[source]
         error: TopicError,
     },
     /// A certificate that is none.
@@ -81,14 +83,13 @@ pub enum SettingsError {
         /// Which entry.
         position: usize,
         /// What is wrong with it.
-        #[source]
         error: CertificateError,
     },
     /// A tolerance below nothing.
     #[error("the tolerance must not be negative")]
     Tolerance,
     /// No HTTP client.
-    #[error("the HTTP client for SNS certificates can't be set up: {0}")]
+    #[error("the HTTP client for SNS certificates can't be set up")]
     Client(#[from] reqwest::Error),
 }
 

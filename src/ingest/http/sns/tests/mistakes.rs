@@ -124,32 +124,12 @@ async fn mistake_09_unsubscribe_confirmation_read_with_the_members_of_a_notifica
 
 #[tokio::test]
 async fn mistake_10_redirects_followed_when_the_certificate_is_fetched() {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let target = Arc::new(AtomicUsize::new(0));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let server = tokio::spawn({
-        let target = Arc::clone(&target);
-        async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut request = vec![0; 4096];
-                let length = stream.read(&mut request).await.expect("a request");
-                let first = String::from_utf8_lossy(request.get(..length).unwrap_or_default()).into_owned();
-                if first.starts_with("GET /target") {
-                    target.fetch_add(1, Ordering::SeqCst);
-                }
-                let answer = format!(
-                    "HTTP/1.1 302 Found\r\nlocation: http://{address}/target\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-                );
-                stream.write_all(answer.as_bytes()).await.expect("an answer");
-            }
-        }
-    });
+    let (target, visits) = serve("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned()).await;
+    let redirect = format!("HTTP/1.1 302 Found\r\nlocation: {target}\r\ncontent-length: 0\r\n\r\n");
+    let (url, asked) = serve(redirect).await;
     let fetcher = HttpsFetcher::new().expect("a client");
-    let url = format!("http://{address}/SimpleNotificationService-0a.pem");
     assert_eq!(fetcher.fetch(&url).await, Err(FetchError::Unreachable));
-    assert_eq!(target.load(Ordering::SeqCst), 0, "nobody went where the redirect pointed");
-    server.abort();
+    assert_eq!((asked.load(Ordering::SeqCst), visits.load(Ordering::SeqCst)), (1, 0));
 }
 
 #[tokio::test]

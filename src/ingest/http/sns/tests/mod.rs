@@ -75,6 +75,26 @@ fn fetching(shelf: &Arc<Shelf>) -> Verifier {
     Verifier::with_fetcher(&settings(), Arc::clone(shelf) as Arc<dyn FetchCertificate>).expect("settings")
 }
 
+/// A server that gives the same answer to everybody: its address, and how often it was asked.
+async fn serve(answer: String) -> (String, Arc<AtomicUsize>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/SimpleNotificationService-0a.pem", listener.local_addr().expect("an address"));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 4096];
+            if stream.read(&mut request).await.is_ok_and(|length| length > 0) {
+                count.fetch_add(1, Ordering::SeqCst);
+                // The client may hang up before the end of an answer that is too large.
+                drop(stream.write_all(answer.as_bytes()).await);
+            }
+        }
+    });
+    (url, asked)
+}
+
 fn draft(kind: MessageType, version: SignatureVersion) -> Draft<'static> {
     Draft {
         kind,
@@ -327,6 +347,28 @@ async fn what_is_fetched_must_be_the_certificate_of_sns() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn the_fetcher_takes_a_small_answer_of_status_200_only() {
+    let fetcher = HttpsFetcher::new().expect("a client");
+    let sized = |status: &str, length: usize| {
+        format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{}", "A".repeat(length))
+    };
+    for (answer, expected) in [
+        (sized("200 OK", 64 * 1024), Ok(64 * 1024)),
+        (sized("200 OK", 64 * 1024 + 1), Err(FetchError::TooLarge)),
+        // Without an announced length.
+        (format!("HTTP/1.1 200 OK\r\n\r\n{}", "A".repeat(1_000_000)), Err(FetchError::TooLarge)),
+        (sized("404 Not Found", 10), Err(FetchError::NotFound)),
+        (sized("403 Forbidden", 10), Err(FetchError::Unreachable)),
+        (sized("500 Internal Server Error", 10), Err(FetchError::Unreachable)),
+        ("what".to_owned(), Err(FetchError::Unreachable)),
+    ] {
+        let (url, _) = serve(answer).await;
+        assert_eq!(fetcher.fetch(&url).await.map(|body| body.len()), expected);
+    }
+    assert_eq!(fetcher.fetch("http://127.0.0.1:1/").await, Err(FetchError::Unreachable));
 }
 
 #[tokio::test]
