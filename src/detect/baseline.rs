@@ -42,7 +42,11 @@ impl Phase {
     /// The phase of an installation with so many finished clusters of all relay mail.
     #[must_use]
     pub fn of(fleet_clusters: usize, imported_history: bool, parameters: &Parameters) -> Self {
-        if imported_history || fleet_clusters >= parameters.baseline.few_clusters { Self::Learned } else { Self::Learning }
+        if imported_history || fleet_clusters >= parameters.baseline.few_clusters {
+            Self::Learned
+        } else {
+            Self::Learning
+        }
     }
 
     /// How an alarm with so many sends and refusals since its onset is announced.

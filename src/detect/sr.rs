@@ -21,19 +21,13 @@ impl Counts {
     /// Both together.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
-        Self {
-            sends: self.sends.saturating_add(other.sends),
-            refused: self.refused.saturating_add(other.refused),
-        }
+        Self { sends: self.sends.saturating_add(other.sends), refused: self.refused.saturating_add(other.refused) }
     }
 
     /// What is left without `other`.
     #[must_use]
     pub const fn minus(self, other: Self) -> Self {
-        Self {
-            sends: self.sends.saturating_sub(other.sends),
-            refused: self.refused.saturating_sub(other.refused),
-        }
+        Self { sends: self.sends.saturating_sub(other.sends), refused: self.refused.saturating_sub(other.refused) }
     }
 
     fn accepted(self) -> u64 {
@@ -82,20 +76,28 @@ impl Odds {
 
     /// `ln L_j` of one cluster's counts in one bin, given the same cluster's counts before the bin; nil for alternatives that
     /// are not kept. Several clusters of one bin add up.
+    ///
+    /// SR-bb also passes over an alternative that is no worse than what the null already expects of this cluster. Without that, a
+    /// cluster that was refused in the morning and recovers would raise alarms by its recovery: after 290 refusals of 300 the
+    /// null expects many more, and any low rate fits the good mail better. The choice depends on the counts before the bin
+    /// only, so that E\[L\] stays 1.
     #[must_use]
     pub fn ln_ratios(&self, before: Counts, now: Counts) -> [f64; ALTERNATIVES] {
         let (refused, accepted) = (count(now.refused), count(now.accepted()));
-        let null = match self.method {
+        let (null, expected) = match self.method {
             Method::SrBb => {
                 let a = self.a0 + count(before.refused);
                 let b = self.b0 + count(before.accepted());
-                ln_rising(a, now.refused) + ln_rising(b, now.accepted())
-                    - ln_rising(a + b, now.refused + now.accepted())
+                let null = ln_rising(a, now.refused) + ln_rising(b, now.accepted())
+                    - ln_rising(a + b, now.refused + now.accepted());
+                (null, a / (a + b))
             }
-            Method::SrTol => refused * self.null.ln_refused + accepted * self.null.ln_accepted,
+            Method::SrTol => (refused * self.null.ln_refused + accepted * self.null.ln_accepted, 0.0),
         };
-        self.alternatives
-            .map(|alternative| alternative.map_or(0.0, |p| refused * p.ln_refused + accepted * p.ln_accepted - null))
+        self.alternatives.map(|alternative| {
+            let worse = alternative.filter(|p| p.rate > expected);
+            worse.map_or(0.0, |p| refused * p.ln_refused + accepted * p.ln_accepted - null)
+        })
     }
 
     /// The rate of an alternative, where it is kept.
@@ -240,10 +242,12 @@ impl SrState {
         Some(Best { alternative, onset: track.onset, since: track.since, addresses: track.addresses })
     }
 
-    /// After an alarm: `R_j := 0` for every j. The CUSUM goes on, since the trouble's onset stays what it was.
+    /// After an alarm: `R_j := 0` for every j. The CUSUM starts anew as well: what a long incident heaps up would take weeks
+    /// of good mail to wear off, and until then every new trouble would be dated back to the old one.
     pub(super) fn reset(&mut self) {
         for track in &mut self.tracks {
             track.ln_r = f64::MIN;
+            track.g = 0.0;
         }
     }
 

@@ -324,7 +324,8 @@ impl StreamDetector {
         }
         self.totals.retain(|(_, total)| *total != Counts::default());
         if let Some(head) = self.head {
-            thin(&mut self.slots, first, head);
+            // The slot before may have been its hour's last until now.
+            thin(&mut self.slots, first.saturating_sub(1), head);
         }
     }
 
