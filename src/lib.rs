@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod detect;
+pub mod explain;
 pub mod http_client;
 pub mod ingest;
 pub mod model;

@@ -187,6 +187,25 @@ fn false_alarms_of_ordinary_mail_stay_below_the_bound() {
     }
 }
 
+#[test]
+fn the_composite_null_holds_at_its_edge() {
+    let mut random = SmallRng::seed_from_u64(11);
+    let baseline = learnt().weighed_by(Method::SrTol);
+    let (streams, days, threshold) = (60, 8, 5.0);
+    let mut alarms = 0;
+    for _ in 0..streams {
+        let mut detector = StreamDetector::new(Regime { threshold, ..alone(baseline) });
+        let updates: Vec<_> = (0..days * DAY_BINS)
+            .step_by(6)
+            .map(|bin| cell(bin, 20, binomial(&mut random, 20, baseline.worst_normal())))
+            .collect();
+        alarms += updates.chunks(100).map(|part| run(&mut detector, part).raised.len()).sum::<usize>();
+    }
+    let bound = f64::from(streams) * count(days.unsigned_abs()) / threshold;
+    assert!(alarms > 0, "at the edge of the null some are to be expected: the test can see them");
+    assert!(count(alarms as u64) < bound, "{alarms} alarms, bound {bound}");
+}
+
 fn binomial(random: &mut SmallRng, n: u32, p: f64) -> u32 {
     (0..n).map(|_| u32::from(random.random::<f64>() < p)).sum()
 }
