@@ -3,6 +3,8 @@
 //! One crate, a library with a thin binary. A folder is a room; see `docs/architecture.md` for the map and its arrows.
 
 pub mod clock;
+pub mod detect;
+pub mod explain;
 pub mod http_client;
 pub mod ingest;
 pub mod metrics;

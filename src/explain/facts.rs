@@ -1,0 +1,199 @@
+//! What is counted about an incident before it is explained.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    detect::Counts,
+    model::{Cause, Provider, Timestamp, words},
+};
+
+words! {
+    /// What a reply text says about an incident, coarser than its cause.
+    pub enum ReplyGroup {
+        /// `unauthorized sender`, `bad mailbox name`: Apple refuses this sender.
+        SenderRefused = 1, "sender-refused";
+        /// SPF, DKIM or DMARC failed.
+        Authentication = 2, "authentication";
+        /// `user not found` and its kin: the address is unknown, moved or off.
+        AddressGone = 3, "address-gone";
+        /// Texts of temporary trouble (rate, quota, greylisting), counted as refused for good.
+        Temporary = 4, "temporary";
+        /// The signature of an outage at the receiving provider.
+        Outage = 5, "outage";
+        /// Texts that speak for none of the hypotheses.
+        Other = 99, "other";
+    }
+}
+
+impl From<Cause> for ReplyGroup {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::RelaySenderUnregistered => Self::SenderRefused,
+            Cause::AuthenticationFailed | Cause::DmarcRejected => Self::Authentication,
+            Cause::RecipientUnknown
+            | Cause::RecipientMoved
+            | Cause::MailboxDisabled
+            | Cause::RelayForwardingDisabled => Self::AddressGone,
+            Cause::RateLimited
+            | Cause::Greylisted
+            | Cause::MailboxFull
+            | Cause::TooManyRecipients
+            | Cause::RelayDailyLimit
+            | Cause::DeliveryExpired => Self::Temporary,
+            Cause::ProviderOutage | Cause::ReceiverError | Cause::ReceiverStorageFull => Self::Outage,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// All that is known of an incident, as counts. What is unknown is `None` or empty, never nil by default in meaning: an absent
+/// fact is "not checked".
+///
+/// Counts are of different addresses, unless a field says otherwise. Attempts that the ESP did not make, since it has
+/// suppressed the address, are in none of them: they say nothing about Apple.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IncidentFacts {
+    /// Messages since the onset, and those refused for good: what the detector counted.
+    pub counts: Counts,
+    /// How many of the messages would have been refused in ordinary times: `m n`.
+    pub expected: f64,
+    /// Addresses refused since the onset.
+    pub refused_addresses: u64,
+    /// Notices and the account map, joined to the addresses.
+    pub notices: Option<NoticeFacts>,
+    /// Refused addresses by the cause that their (last) reply states.
+    pub replies: BTreeMap<Cause, u64>,
+    /// The From and envelope domains: does the trouble sit in one of them?
+    pub senders: Option<Concentration>,
+    /// The providers.
+    pub providers: Option<Concentration>,
+    /// The campaigns.
+    pub campaigns: Option<Concentration>,
+    /// Recipients outside the relay at Apple (icloud.com and others configured), same sends.
+    pub apple_control: Option<Control>,
+    /// All other recipients outside the relay, same sends.
+    pub other_control: Option<Control>,
+    /// When the refused addresses last had mail delivered.
+    pub last_delivery: Option<LastDelivery>,
+    /// How reports arrived.
+    pub arrivals: Option<Arrivals>,
+    /// Times in which absence proves nothing, from 30 days before the onset on.
+    pub blind_windows: Vec<BlindWindow>,
+}
+
+/// Notices joined to the addresses of the incident.
+///
+/// An address is *exposed* if a notice that ends its mail (`email-disabled`, `consent-revoked`, `account-deleted`, not undone by
+/// `email-enabled` before the refusal) lies in the window of 30 days before to 48 hours after the refusal (for an accepted
+/// address, after its last acceptance). It is *mapped* if its `sub` is known, or was until it was erased (a tombstone).
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NoticeFacts {
+    /// a: refused, mapped, exposed by a notice before the refusal.
+    pub refused_exposed_before: u64,
+    /// a: refused, mapped, exposed by a notice in the 48 hours after the refusal only.
+    pub refused_exposed_after: u64,
+    /// b: refused, mapped, not exposed.
+    pub refused_unexposed: u64,
+    /// Refused, and not mapped: nobody knows.
+    pub refused_unmapped: u64,
+    /// c: accepted in the same sends, mapped, exposed.
+    pub accepted_exposed: u64,
+    /// d: accepted in the same sends, mapped, not exposed.
+    pub accepted_unexposed: u64,
+    /// Exposure among accepted addresses over the last weeks, for incidents in which next to nothing was accepted.
+    pub usual_exposure: Option<f64>,
+    /// The share of the window in which the notice endpoint was down or silent: 0 to 1.
+    pub blind_share: f64,
+}
+
+/// Whether the refusals sit in one element of a dimension: one domain, one provider, one campaign.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Concentration {
+    /// The element with the most refusals beyond what is expected of it.
+    pub top: String,
+    /// Messages of that element, and those refused.
+    pub inside: Counts,
+    /// Messages of all other elements, and those refused.
+    pub outside: Counts,
+}
+
+/// A group outside the relay in the same sends.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Control {
+    /// Messages, and those refused for good.
+    pub counts: Counts,
+    /// The ordinary refusal rate of the group.
+    pub usual_rate: f64,
+}
+
+/// When the refused addresses last had mail delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LastDelivery {
+    /// Refused addresses whose history is known.
+    pub known: u64,
+    /// Of them, with a delivery in the 24 hours before the refusal.
+    pub within_a_day: u64,
+    /// Of them, with a last delivery more than 180 days before. Those that never had one tell nothing and are in neither.
+    pub stale: u64,
+}
+
+/// How the reports of the incident arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Arrivals {
+    /// The median time from event to arrival, against what is usual for the feed.
+    pub lag_ratio: f64,
+    /// The share of reports that were repeated.
+    pub repeated_share: f64,
+}
+
+/// What was not watched in a blind window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Watched {
+    /// Apple's notices.
+    Notices,
+    /// A provider's feed.
+    Feed(Provider),
+}
+
+/// A time in which a feed or the notice endpoint was down or silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlindWindow {
+    /// What was not watched.
+    pub watched: Watched,
+    /// From when.
+    pub from: Timestamp,
+    /// Until when; `None` while it lasts.
+    pub until: Option<Timestamp>,
+}
+
+impl IncidentFacts {
+    /// Refusals beyond what ordinary times would have brought.
+    #[must_use]
+    pub fn excess(&self) -> f64 {
+        (crate::detect::stats::count(self.counts.refused) - self.expected).max(0.0)
+    }
+
+    /// The share of refused addresses by reply group; empty where no reply is known.
+    #[must_use]
+    pub fn reply_shares(&self) -> BTreeMap<ReplyGroup, f64> {
+        let all: u64 = self.replies.values().sum();
+        let mut groups: BTreeMap<ReplyGroup, u64> = BTreeMap::new();
+        for (cause, addresses) in &self.replies {
+            *groups.entry(ReplyGroup::from(*cause)).or_default() += addresses;
+        }
+        let share = |addresses: u64| crate::detect::stats::count(addresses) / crate::detect::stats::count(all.max(1));
+        groups.into_iter().filter(|(_, n)| *n > 0).map(|(group, n)| (group, share(n))).collect()
+    }
+
+    /// Whether the notice endpoint was blind at any time in question.
+    #[must_use]
+    pub fn notices_blind(&self) -> bool {
+        self.notices.is_some_and(|notices| notices.blind_share > 0.0)
+            || self.blind_windows.iter().any(|window| window.watched == Watched::Notices)
+    }
+}
