@@ -7,8 +7,10 @@
 
 mod context;
 mod role;
+mod rules;
 mod template;
 
 pub use context::{Receiver, context, destination, mx_family};
 pub use role::Parties;
+pub use rules::{LintFinding, LintProblem, NO_RULE, Rules, RulesError};
 pub use template::{MAX_TEMPLATE_BYTES, Template, template, template_of};

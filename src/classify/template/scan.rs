@@ -91,7 +91,9 @@ pub(super) fn scan(text: &[u8], hits: &[Hit], parties: &Parties<'_>) -> Vec<u8> 
 
 /// Whether a text holds what marks an address in any of its disguises.
 pub(super) fn has_marks(text: &[u8]) -> bool {
-    memchr::memchr3(b'@', b'=', b'%', text).is_some() || memchr::memchr3(b'!', b'&', b'\\', text).is_some()
+    memchr::memchr3(b'@', b'=', b'%', text).is_some()
+        || memchr::memchr3(b'!', b'&', b'\\', text).is_some()
+        || memchr::memchr2_iter(b'(', b'[', text).any(|at| text.get(at..).and_then(encoded_mark).is_some())
 }
 
 struct Scanner<'a> {

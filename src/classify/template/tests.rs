@@ -228,7 +228,7 @@ fn patched() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
     fn the_template_of_a_template_is_itself(text in patched()) {
