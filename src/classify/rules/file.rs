@@ -1,0 +1,295 @@
+//! Rule files: TOML, read strictly, with the file, the rule and the line in every error.
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use super::Receiver;
+use crate::model::{Action, AddressRole, Cause, Destination, EnhancedCode, Fault, MxFamily, Provider};
+
+/// Why a rule file can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("rules/{file}.toml, line {line}{}: {problem}", rule.as_ref().map(|rule| format!(", rule {rule:?}")).unwrap_or_default())]
+pub struct RulesError {
+    /// The file's name, without `.toml`.
+    pub file: String,
+    /// The rule's name, where the mistake is inside one that has a name.
+    pub rule: Option<String>,
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong and what to do.
+    pub problem: String,
+}
+
+impl RulesError {
+    fn at(file: &str, text: &str, offset: usize, problem: impl Into<String>) -> Self {
+        let before = text.get(..offset.min(text.len())).unwrap_or(text);
+        Self {
+            file: file.to_owned(),
+            rule: rule_at(text, before.len()),
+            line: before.bytes().filter(|b| *b == b'\n').count() + 1,
+            problem: problem.into(),
+        }
+    }
+
+    pub(super) fn too_large(error: &aho_corasick::BuildError) -> Self {
+        Self {
+            file: "*".to_owned(),
+            rule: None,
+            line: 1,
+            problem: format!("all rules together hold too many phrases; remove some ({error})"),
+        }
+    }
+}
+
+/// The name of the rule whose table holds the offset.
+fn rule_at(text: &str, offset: usize) -> Option<String> {
+    const TABLE: &str = "[[rule]]";
+    let line_end = text.get(offset..)?.find('\n').map_or(text.len(), |at| offset + at);
+    let start = text.get(..line_end)?.rfind(TABLE)? + TABLE.len();
+    let table = text.get(start..)?;
+    let table = table.split_once(TABLE).map_or(table, |(table, _)| table);
+    table.lines().find_map(|line| {
+        let value = line.trim_start().strip_prefix("name")?.trim_start().strip_prefix('=')?.trim();
+        Some(value.trim_matches('"').to_owned())
+    })
+}
+
+/// A rule file as it stands.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    version: u32,
+    #[serde(default)]
+    rule: Vec<toml::Spanned<RawRule>>,
+}
+
+/// A rule file, checked.
+pub(super) struct RawFile {
+    pub(super) version: u32,
+    pub(super) rules: Vec<RawRule>,
+}
+
+/// One rule as its file has it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRule {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) role: Vec<AddressRole>,
+    #[serde(default)]
+    pub(super) receiver: Vec<Receiver>,
+    #[serde(default)]
+    pub(super) mx: Vec<MxFamily>,
+    #[serde(default)]
+    pub(super) destination: Vec<Destination>,
+    #[serde(default)]
+    pub(super) provider: Vec<ProviderCondition>,
+    #[serde(default)]
+    pub(super) wording: Vec<String>,
+    #[serde(default)]
+    pub(super) all: Vec<String>,
+    #[serde(default)]
+    pub(super) not: Vec<String>,
+    #[serde(default)]
+    pub(super) whole: bool,
+    #[serde(default)]
+    pub(super) enhanced: Vec<EnhancedPattern>,
+    #[serde(default)]
+    pub(super) code: Vec<CodePattern>,
+    pub(super) cause: Cause,
+    pub(super) fault: Fault,
+    pub(super) action: Action,
+    #[serde(default)]
+    pub(super) hard: bool,
+    pub(super) confidence: f32,
+    pub(super) doc: String,
+    #[serde(default)]
+    pub(super) samples: Vec<Sample>,
+    #[serde(default)]
+    pub(super) near_misses: Vec<Sample>,
+}
+
+impl RawFile {
+    /// Reads and checks one file.
+    pub(super) fn parse(name: &str, text: &str) -> Result<Self, RulesError> {
+        let wire: Wire = toml::from_str(text).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            RulesError::at(name, text, offset, error.message().trim())
+        })?;
+        let mut rules = Vec::with_capacity(wire.rule.len());
+        for spanned in wire.rule {
+            let start = spanned.span().start;
+            let mut rule = spanned.into_inner();
+            rule.normalise();
+            if let Some(problem) = rule.problem() {
+                let mut error = RulesError::at(name, text, start, problem);
+                error.rule = Some(rule.name);
+                return Err(error);
+            }
+            rules.push(rule);
+        }
+        Ok(Self { version: wire.version, rules })
+    }
+}
+
+impl RawRule {
+    /// Phrases as they are looked for: blanks as in a template, lower case.
+    fn normalise(&mut self) {
+        for phrase in self.wording.iter_mut().chain(&mut self.all).chain(&mut self.not) {
+            *phrase = phrase.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+        }
+    }
+
+    fn problem(&self) -> Option<&'static str> {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if self.name.is_empty() || !self.name.chars().all(plain) {
+            return Some("name the rule with lower-case letters, digits and hyphens");
+        }
+        if self.wording.iter().chain(&self.all).chain(&self.not).any(String::is_empty) {
+            return Some("remove the empty phrase: it is in every text");
+        }
+        if self.wording.is_empty() && !self.all.is_empty() {
+            return Some("put one of the phrases of `all` into `wording`");
+        }
+        if self.whole && self.wording.is_empty() {
+            return Some("`whole` needs `wording`: the phrase that is the whole text");
+        }
+        let conditions = [
+            self.wording.is_empty(),
+            self.role.is_empty(),
+            self.receiver.is_empty(),
+            self.mx.is_empty(),
+            self.destination.is_empty(),
+            self.provider.is_empty(),
+            self.enhanced.is_empty(),
+            self.code.is_empty(),
+        ];
+        if conditions.iter().all(|empty| *empty) {
+            return Some("give the rule a condition: it would hold for every text");
+        }
+        if !(0.0..=1.0).contains(&self.confidence) {
+            return Some("give a confidence between 0 and 1");
+        }
+        if self.hard && !matches!(self.cause, Cause::RecipientUnknown | Cause::RecipientMoved | Cause::DomainUnknown) {
+            return Some("`hard` goes only with recipient_unknown, recipient_moved or domain_unknown: remove it");
+        }
+        if self.action == Action::Suppress && self.receiver != [Receiver::Other] {
+            return Some("one refusal suppresses no relay address: use the action hold, or limit the rule to receiver = [\"other\"]");
+        }
+        None
+    }
+}
+
+/// Who reports, or `unknown` where that is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ProviderCondition(pub(super) Option<Provider>);
+
+impl<'de> Deserialize<'de> for ProviderCondition {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        if name == "unknown" {
+            return Ok(Self(None));
+        }
+        let provider = Provider::from_name(&name);
+        provider.map(|provider| Self(Some(provider))).ok_or_else(|| D::Error::custom(format!("no provider is called {name:?}")))
+    }
+}
+
+/// A basic code: `550`, a class `5xx`, or `none`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CodePattern {
+    Exact(u16),
+    Class(u16),
+    None,
+}
+
+impl CodePattern {
+    pub(super) fn covers(self, code: Option<u16>, class: Option<u16>) -> bool {
+        match self {
+            Self::Exact(exact) => code == Some(exact),
+            Self::Class(wanted) => class == Some(wanted),
+            Self::None => class.is_none(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for CodePattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let found = match text.as_str() {
+            "none" => Some(Self::None),
+            text => match text.strip_suffix("xx") {
+                Some(class) => class.parse().ok().filter(|class| (2..=5).contains(class)).map(Self::Class),
+                None => text.parse().ok().filter(|code| (200..600).contains(code)).map(Self::Exact),
+            },
+        };
+        found.ok_or_else(|| D::Error::custom(format!("{text:?} is no code: write \"550\", \"5xx\" or \"none\"")))
+    }
+}
+
+/// An enhanced code: `5.1.1`, or with `*` for its detail, its subject or its class: `5.7.*`, `*.1.1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct EnhancedPattern {
+    class: Option<u8>,
+    subject: Option<u16>,
+    detail: Option<u16>,
+}
+
+impl EnhancedPattern {
+    pub(super) fn covers(self, code: EnhancedCode) -> bool {
+        self.class.is_none_or(|class| class == code.class)
+            && self.subject.is_none_or(|subject| subject == code.subject)
+            && self.detail.is_none_or(|detail| detail == code.detail)
+    }
+}
+
+impl<'de> Deserialize<'de> for EnhancedPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mut parts = text.split('.').map(|part| if part == "*" { Ok(None) } else { part.parse::<u16>().map(Some) });
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(Ok(class)), Some(Ok(subject)), Some(Ok(detail)), None) if class.is_none_or(|class| class < 10) => {
+                Ok(Self { class: class.and_then(|class| u8::try_from(class).ok()), subject, detail })
+            }
+            _ => Err(D::Error::custom(format!("{text:?} is no enhanced code: write \"5.1.1\" or \"5.7.*\""))),
+        }
+    }
+}
+
+/// A reply that a rule must match, or must not: its text alone, or with what is known beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(from = "WireSample")]
+pub(super) struct Sample {
+    pub(super) text: String,
+    pub(super) recipient: Option<String>,
+    pub(super) sender: Option<String>,
+    pub(super) provider: Option<Provider>,
+    pub(super) mx: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a sample is a text, or a table with text and, of recipient, sender, provider, mx, those known")]
+enum WireSample {
+    Text(String),
+    Table(SampleTable),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SampleTable {
+    text: String,
+    recipient: Option<String>,
+    sender: Option<String>,
+    provider: Option<Provider>,
+    mx: Option<String>,
+}
+
+impl From<WireSample> for Sample {
+    fn from(wire: WireSample) -> Self {
+        match wire {
+            WireSample::Text(text) => Self { text, ..Self::default() },
+            WireSample::Table(SampleTable { text, recipient, sender, provider, mx }) => {
+                Self { text, recipient, sender, provider, mx }
+            }
+        }
+    }
+}

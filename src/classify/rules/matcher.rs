@@ -1,0 +1,169 @@
+//! Every phrase of every rule in one pass over the text.
+
+use std::collections::HashMap;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+
+use super::{Facts, Rule, RulesError};
+
+/// Up to this many bytes of phrases a table of transitions is built; beyond it a smaller automaton.
+const MAX_TABLE_BYTES: usize = 32 * 1024;
+
+/// The phrases of a set of rules.
+#[derive(Debug, Clone)]
+pub(super) struct Phrases {
+    automaton: AhoCorasick,
+    texts: Vec<String>,
+    /// Which rules have the phrase in their wording, in order.
+    rules: Vec<Vec<usize>>,
+}
+
+impl Phrases {
+    /// Collects the phrases and writes their numbers into the rules.
+    pub(super) fn new(rules: &mut [Rule]) -> Result<Self, RulesError> {
+        let mut texts: Vec<String> = Vec::new();
+        let mut numbers: HashMap<String, usize> = HashMap::new();
+        let mut of = Vec::<Vec<usize>>::new();
+        let mut number = |phrase: &String| {
+            *numbers.entry(phrase.clone()).or_insert_with(|| {
+                texts.push(phrase.clone());
+                texts.len() - 1
+            })
+        };
+        for (at, rule) in rules.iter_mut().enumerate() {
+            rule.wording = rule.raw.wording.iter().map(&mut number).collect();
+            rule.all = rule.raw.all.iter().map(&mut number).collect();
+            rule.not = rule.raw.not.iter().map(&mut number).collect();
+            for &phrase in &rule.wording {
+                if of.len() <= phrase {
+                    of.resize_with(phrase + 1, Vec::new);
+                }
+                if let Some(list) = of.get_mut(phrase)
+                    && list.last() != Some(&at)
+                {
+                    list.push(at);
+                }
+            }
+        }
+        of.resize_with(texts.len(), Vec::new);
+        let size: usize = texts.iter().map(String::len).sum();
+        let kind = if size <= MAX_TABLE_BYTES { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
+        let automaton = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .kind(Some(kind))
+            .build(&texts)
+            .map_err(|error| RulesError::too_large(&error))?;
+        Ok(Self { automaton, texts, rules: of })
+    }
+
+    pub(super) fn text(&self, phrase: usize) -> Option<&str> {
+        self.texts.get(phrase).map(String::as_str)
+    }
+
+    pub(super) fn rules_of(&self, phrase: usize) -> &[usize] {
+        self.rules.get(phrase).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Which phrases the text holds, as words of their own.
+    pub(super) fn find(&self, facts: &Facts<'_>) -> Seen {
+        let text = facts.text.as_bytes();
+        let mut seen = Seen::default();
+        let body = facts.text.get(facts.head.end..).unwrap_or_default();
+        let edge = |c: char| matches!(c, ' ' | ':' | ',' | '.' | '-');
+        let start = facts.text.len() - body.trim_start_matches(edge).len();
+        let end = facts.text.trim_end_matches(edge).len();
+        for found in self.automaton.find_overlapping_iter(text) {
+            let (from, to) = (found.start(), found.end());
+            if joined(text, from) || joined(text, to) {
+                continue;
+            }
+            seen.add(found.pattern().as_usize(), from == start && to == end);
+        }
+        seen
+    }
+}
+
+/// Whether letters or digits stand on both sides of a place.
+fn joined(text: &[u8], at: usize) -> bool {
+    let part = |at: usize| text.get(at).is_some_and(|b| b.is_ascii_alphanumeric() || !b.is_ascii());
+    at > 0 && part(at - 1) && part(at)
+}
+
+/// Phrases that were found; those that are the whole text are marked.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    any: Bits,
+    whole: Bits,
+}
+
+impl Seen {
+    fn add(&mut self, phrase: usize, whole: bool) {
+        self.any.set(phrase);
+        if whole {
+            self.whole.set(phrase);
+        }
+    }
+
+    pub(super) fn holds(&self, phrase: usize, whole: bool) -> bool {
+        if whole { self.whole.get(phrase) } else { self.any.get(phrase) }
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = usize> + '_ {
+        let words = self.any.near.iter().chain(&self.any.far);
+        words.enumerate().filter(|(_, word)| **word != 0).flat_map(|(at, word)| {
+            (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit)
+        })
+    }
+}
+
+/// A set of small numbers that allocates only beyond the first 256.
+#[derive(Debug, Default)]
+struct Bits {
+    near: [u64; 4],
+    far: Vec<u64>,
+}
+
+impl Bits {
+    fn set(&mut self, number: usize) {
+        let word = number / 64;
+        let place = if word < self.near.len() {
+            self.near.get_mut(word)
+        } else {
+            let far = word - self.near.len();
+            if self.far.len() <= far {
+                self.far.resize(far + 1, 0);
+            }
+            self.far.get_mut(far)
+        };
+        if let Some(place) = place {
+            *place |= 1 << (number % 64);
+        }
+    }
+
+    fn get(&self, number: usize) -> bool {
+        let word = number / 64;
+        let place = self.near.get(word).or_else(|| self.far.get(word.checked_sub(self.near.len())?));
+        place.is_some_and(|place| place >> (number % 64) & 1 == 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_hold_what_was_set_near_and_far() {
+        let mut seen = Seen::default();
+        for number in [0, 63, 64, 255, 256, 1_000] {
+            assert!(!seen.holds(number, false));
+            seen.add(number, number == 64);
+        }
+        assert_eq!(seen.ids().collect::<Vec<_>>(), [0, 63, 64, 255, 256, 1_000]);
+        assert!(seen.holds(64, true) && !seen.holds(63, true) && !seen.holds(999, false));
+    }
+
+    #[test]
+    fn words_are_not_found_inside_words() {
+        assert!(joined(b"abc", 1) && !joined(b"a bc", 1) && !joined(b"a bc", 2) && !joined(b"abc", 0) && !joined(b"abc", 3));
+    }
+}

@@ -1,0 +1,296 @@
+//! Rules: data that says which words, from whom and about whose address, mean what.
+//!
+//! Rules are asked in a fixed order: the operator's files, then the built-in ones as [`BUILT_IN`] lists them, each from top
+//! to bottom; the first that holds decides. Within the files the order is that of the evidence: whose address is in the
+//! brackets, who received, the wording, the codes.
+
+mod file;
+mod lint;
+mod matcher;
+
+pub use file::RulesError;
+pub use lint::{LintFinding, LintProblem};
+
+use self::{
+    file::{RawFile, RawRule},
+    matcher::{Phrases, Seen},
+};
+use super::{Receiver, template::Head};
+use crate::model::{Action, AddressRole, Cause, Evidence, EvidenceKind, Fault, MxFamily, ReplyContext, Verdict};
+
+/// The built-in files, in the order in which they are asked.
+const BUILT_IN: &[(&str, &str)] = &[
+    ("suppression", include_str!("../../../rules/suppression.toml")),
+    ("apple-relay", include_str!("../../../rules/apple-relay.toml")),
+    ("apple-icloud", include_str!("../../../rules/apple-icloud.toml")),
+];
+
+/// The name of the rule that a verdict carries when none held.
+pub const NO_RULE: &str = "none/undetermined";
+
+/// A set of rules, ready to classify.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    rules: Vec<Rule>,
+    phrases: Phrases,
+    /// Rules without any wording, which no phrase leads to.
+    wordless: Vec<usize>,
+    version: u32,
+}
+
+impl Rules {
+    /// The built-in rules.
+    ///
+    /// # Errors
+    /// If a built-in file is broken, which the tests rule out.
+    pub fn built_in() -> Result<Self, RulesError> {
+        Self::with_extra::<&str, &str>(&[])
+    }
+
+    /// The built-in rules with the operator's own before them: pairs of a file's name and its text.
+    ///
+    /// # Errors
+    /// Names the file, the rule and the line, and says what to do.
+    pub fn with_extra<N: AsRef<str>, T: AsRef<str>>(extra: &[(N, T)]) -> Result<Self, RulesError> {
+        let extra = extra.iter().map(|(name, text)| (name.as_ref().trim_end_matches(".toml"), text.as_ref()));
+        let mut rules = Vec::new();
+        let mut version = 0_u32;
+        for (name, text) in extra.chain(BUILT_IN.iter().copied()) {
+            let file = RawFile::parse(name, text)?;
+            version = version.saturating_add(file.version);
+            for raw in file.rules {
+                rules.push(Rule::new(name, raw));
+            }
+        }
+        let phrases = Phrases::new(&mut rules)?;
+        let wordless = rules.iter().enumerate().filter(|(_, rule)| rule.is_wordless()).map(|(at, _)| at).collect();
+        Ok(Self { rules, phrases, wordless, version })
+    }
+
+    /// The version of the set: the sum of its files' versions, so that it rises when any of them does.
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// How many rules there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// What a reply means. Depends on the template and the context alone.
+    ///
+    /// A text that no rule knows is [`Cause::Undetermined`] and never hard.
+    #[must_use]
+    pub fn classify<T: AsRef<str>>(&self, template: T, context: &ReplyContext) -> Verdict {
+        let facts = Facts::read(template.as_ref(), context);
+        match self.winner(&facts) {
+            Some((at, phrase)) => match self.rules.get(at) {
+                Some(rule) => rule.verdict(&facts, phrase.and_then(|id| self.phrases.text(id)), self.version),
+                None => undetermined(&facts, self.version),
+            },
+            None => undetermined(&facts, self.version),
+        }
+    }
+
+    /// The first rule that holds, and the phrase of its wording that was found.
+    fn winner(&self, facts: &Facts<'_>) -> Option<(usize, Option<usize>)> {
+        let seen = self.phrases.find(facts);
+        let mut best: Option<(usize, Option<usize>)> = None;
+        for phrase in seen.ids() {
+            for &at in self.phrases.rules_of(phrase) {
+                if best.is_some_and(|(best, _)| best <= at) {
+                    break;
+                }
+                if let Some(rule) = self.rules.get(at)
+                    && rule.holds(facts)
+                    && let Some(phrase) = rule.says(&seen)
+                {
+                    best = Some((at, phrase));
+                }
+            }
+        }
+        for &at in &self.wordless {
+            if best.is_some_and(|(best, _)| best <= at) {
+                break;
+            }
+            if let Some(rule) = self.rules.get(at)
+                && rule.holds(facts)
+                && let Some(phrase) = rule.says(&seen)
+            {
+                best = Some((at, phrase));
+            }
+        }
+        best
+    }
+}
+
+/// What rules ask about.
+struct Facts<'a> {
+    text: &'a str,
+    head: Head,
+    role: AddressRole,
+    receiver: Receiver,
+    context: &'a ReplyContext,
+}
+
+impl<'a> Facts<'a> {
+    fn read(text: &'a str, context: &'a ReplyContext) -> Self {
+        let head = Head::read(text);
+        Self { text, head, role: head.role(text), receiver: Receiver::of(context), context }
+    }
+
+    /// The class of the codes: 2, 4, 5, or `None` where there are none.
+    fn class(&self) -> Option<u16> {
+        self.head.code.map(|code| code / 100).or(self.head.enhanced.map(|enhanced| u16::from(enhanced.class)))
+    }
+}
+
+/// One rule, with phrases in the place of its wording.
+#[derive(Debug, Clone)]
+struct Rule {
+    id: String,
+    raw: RawRule,
+    wording: Vec<usize>,
+    all: Vec<usize>,
+    not: Vec<usize>,
+    whole: bool,
+}
+
+impl Rule {
+    fn new(file: &str, raw: RawRule) -> Self {
+        Self {
+            id: format!("{file}/{}", raw.name),
+            whole: raw.whole,
+            raw,
+            wording: Vec::new(),
+            all: Vec::new(),
+            not: Vec::new(),
+        }
+    }
+
+    fn is_wordless(&self) -> bool {
+        self.raw.wording.is_empty()
+    }
+
+    /// Whether the wording holds, and the phrase that made it.
+    fn says(&self, seen: &Seen) -> Option<Option<usize>> {
+        let phrase = self.wording.iter().copied().find(|phrase| seen.holds(*phrase, self.whole));
+        let worded = self.wording.is_empty() || phrase.is_some();
+        let others = self.all.iter().all(|phrase| seen.holds(*phrase, false));
+        (worded && others && !self.not.iter().any(|phrase| seen.holds(*phrase, false))).then_some(phrase)
+    }
+
+    /// Whether every condition but the wording holds.
+    fn holds(&self, facts: &Facts<'_>) -> bool {
+        let raw = &self.raw;
+        (raw.role.is_empty() || raw.role.contains(&facts.role))
+            && (raw.receiver.is_empty() || raw.receiver.contains(&facts.receiver))
+            && (raw.mx.is_empty() || raw.mx.contains(&facts.context.mx))
+            && (raw.destination.is_empty() || raw.destination.contains(&facts.context.destination))
+            && (raw.provider.is_empty() || raw.provider.iter().any(|p| p.0 == facts.context.provider))
+            && (raw.enhanced.is_empty() || facts.head.enhanced.is_some_and(|code| raw.enhanced.iter().any(|p| p.covers(code))))
+            && (raw.code.is_empty() || raw.code.iter().any(|p| p.covers(facts.head.code, facts.class())))
+    }
+
+    fn verdict(&self, facts: &Facts<'_>, phrase: Option<&str>, version: u32) -> Verdict {
+        let raw = &self.raw;
+        let mut evidence = Vec::with_capacity(4);
+        let mut push = |kind, detail: &str| evidence.push(Evidence { kind, detail: detail.to_owned() });
+        if !raw.role.is_empty() {
+            push(EvidenceKind::AddressRole, role_words(facts.role));
+        }
+        if !raw.receiver.is_empty() && facts.receiver != Receiver::Unknown {
+            push(EvidenceKind::Context, receiver_words(facts.receiver));
+        } else if !raw.mx.is_empty() && facts.context.mx != MxFamily::Unknown {
+            push(EvidenceKind::Context, facts.context.mx.as_str());
+        }
+        if !raw.provider.is_empty()
+            && let Some(provider) = facts.context.provider
+        {
+            push(EvidenceKind::Context, provider.as_str());
+        }
+        if let Some(phrase) = phrase {
+            push(EvidenceKind::Wording, phrase);
+        }
+        if !raw.enhanced.is_empty()
+            && let Some(code) = facts.head.enhanced
+        {
+            push(EvidenceKind::EnhancedCode, &code.to_string());
+        }
+        if !raw.code.is_empty()
+            && let Some(code) = facts.head.code
+        {
+            push(EvidenceKind::BasicCode, &code.to_string());
+        }
+        Verdict {
+            cause: raw.cause,
+            fault: raw.fault,
+            action: raw.action,
+            hard: raw.hard,
+            confidence: raw.confidence,
+            rule: self.id.clone(),
+            version,
+            evidence,
+        }
+    }
+}
+
+/// The verdict on a text that no rule knows: hold the address, or go on trying where the code says that this may help.
+fn undetermined(facts: &Facts<'_>, version: u32) -> Verdict {
+    let mut evidence = Vec::new();
+    let mut fault = Fault::Unknown;
+    if facts.receiver == Receiver::AppleRelay && facts.role == AddressRole::Sender {
+        // Whatever the words mean, they are about the sender.
+        fault = Fault::Sender;
+        evidence.push(Evidence { kind: EvidenceKind::AddressRole, detail: role_words(facts.role).to_owned() });
+    }
+    let mut action = Action::Hold;
+    if facts.class() == Some(4) {
+        action = Action::Retry;
+        let (kind, detail) = match (facts.head.code, facts.head.enhanced) {
+            (Some(code), _) => (EvidenceKind::BasicCode, code.to_string()),
+            (None, Some(enhanced)) => (EvidenceKind::EnhancedCode, enhanced.to_string()),
+            (None, None) => (EvidenceKind::BasicCode, String::new()),
+        };
+        evidence.push(Evidence { kind, detail });
+    }
+    Verdict {
+        cause: Cause::Undetermined,
+        fault,
+        action,
+        hard: false,
+        confidence: 0.0,
+        rule: NO_RULE.to_owned(),
+        version,
+        evidence,
+    }
+}
+
+const fn role_words(role: AddressRole) -> &'static str {
+    match role {
+        AddressRole::Sender => "the reply names the envelope sender",
+        AddressRole::Recipient => "the reply names the recipient",
+        AddressRole::Unknown => "the reply names an address that is neither the recipient's nor known to be the sender's",
+        AddressRole::Absent => "the reply names no address",
+    }
+}
+
+const fn receiver_words(receiver: Receiver) -> &'static str {
+    match receiver {
+        Receiver::AppleRelay => "Apple's private relay received",
+        Receiver::AppleIcloud => "Apple's iCloud mail received",
+        Receiver::Other => "neither the relay nor iCloud received",
+        Receiver::Unknown => "the receiver is not known",
+    }
+}
+
+#[cfg(test)]
+mod tests;
