@@ -5,4 +5,6 @@
 pub mod clock;
 pub mod http_client;
 pub mod ingest;
+pub mod lifecycle;
 pub mod model;
+pub mod telemetry;
