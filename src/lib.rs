@@ -4,13 +4,16 @@
 
 pub mod classify;
 pub mod clock;
+pub mod config;
 pub mod detect;
 pub mod explain;
 pub mod http_client;
 pub mod ingest;
+pub mod lifecycle;
 pub mod metrics;
 pub mod model;
 pub mod monitor;
 pub mod privacy;
 pub mod store;
+pub mod telemetry;
 pub mod web;

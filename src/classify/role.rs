@@ -51,7 +51,8 @@ impl<'a> Parties<'a> {
     pub(super) fn own_domain(&self, host: &str) -> bool {
         use super::context::is_within;
         let addresses = [self.recipient, self.envelope_sender, self.header_from];
-        let domains = addresses.into_iter().flatten().map(Address::domain).chain(self.from_domain).chain(self.envelope_domain);
+        let domains =
+            addresses.into_iter().flatten().map(Address::domain).chain(self.from_domain).chain(self.envelope_domain);
         domains.into_iter().any(|domain| is_within(host, domain) || (host.contains('.') && is_within(domain, host)))
     }
 }
@@ -75,7 +76,8 @@ impl Role {
 }
 
 /// Names under which a domain's operator answers (RFC 2142): never a customer's relay address.
-const OPERATORS: &[&str] = &["postmaster", "abuse", "hostmaster", "noc", "security", "webmaster", "mailer-daemon", "support"];
+const OPERATORS: &[&str] =
+    &["postmaster", "abuse", "hostmaster", "noc", "security", "webmaster", "mailer-daemon", "support"];
 
 /// The role of one address in a reply.
 ///
@@ -198,7 +200,11 @@ mod tests {
         assert_eq!(role("bounces@mail.example.com", Some(RELAY), None, None), Role::Sender);
         assert_eq!(role("bounces@mail.example.com", Some(RELAY), None, Some("news@example.com")), Role::Sender);
         assert_eq!(role("other@privaterelay.appleid.com", Some(RELAY), None, None), Role::Address);
-        assert_eq!(role("someone@icloud.com", Some(RELAY), None, None), Role::Address, "it may be where it forwards to");
+        assert_eq!(
+            role("someone@icloud.com", Some(RELAY), None, None),
+            Role::Address,
+            "it may be where it forwards to"
+        );
         assert_eq!(role("someone@example.com", Some("jo@example.net"), None, None), Role::Address);
     }
 

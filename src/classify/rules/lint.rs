@@ -101,11 +101,8 @@ impl Rules {
     fn try_sample(&self, at: usize, sample: &Sample, relay: &RelayDomains) -> Option<(bool, Option<usize>)> {
         let read = |text: &Option<String>| text.as_deref().map(Address::parse).transpose().ok();
         let (recipient, sender) = (read(&sample.recipient)?, read(&sample.sender)?);
-        let parties = Parties {
-            recipient: recipient.as_ref(),
-            envelope_sender: sender.as_ref(),
-            ..Parties::unknown(relay)
-        };
+        let parties =
+            Parties { recipient: recipient.as_ref(), envelope_sender: sender.as_ref(), ..Parties::unknown(relay) };
         let template = template(&sample.text, &parties);
         let context = context(sample.provider, recipient.as_ref(), sample.mx.as_deref(), relay);
         let facts = Facts::read(template.as_str(), &context);
@@ -125,7 +122,9 @@ impl Rule {
         let worded = a.wording.is_empty()
             || !b.wording.is_empty()
                 && b.wording.iter().all(|narrow| {
-                    a.wording.iter().any(|wide| if a.whole { b.whole && wide == narrow } else { contains_words(narrow, wide) })
+                    a.wording
+                        .iter()
+                        .any(|wide| if a.whole { b.whole && wide == narrow } else { contains_words(narrow, wide) })
                 });
         let all = a.all.iter().all(|phrase| b.all.iter().any(|narrow| contains_words(narrow, phrase)));
         worded

@@ -196,7 +196,8 @@ impl Rule {
             && (raw.mx.is_empty() || raw.mx.contains(&facts.context.mx))
             && (raw.destination.is_empty() || raw.destination.contains(&facts.context.destination))
             && (raw.provider.is_empty() || raw.provider.iter().any(|p| p.0 == facts.context.provider))
-            && (raw.enhanced.is_empty() || facts.head.enhanced.is_some_and(|code| raw.enhanced.iter().any(|p| p.covers(code))))
+            && (raw.enhanced.is_empty()
+                || facts.head.enhanced.is_some_and(|code| raw.enhanced.iter().any(|p| p.covers(code))))
             && (raw.code.is_empty() || raw.code.iter().any(|p| p.covers(facts.head.code, facts.class())))
     }
 
@@ -278,7 +279,9 @@ const fn role_words(role: AddressRole) -> &'static str {
     match role {
         AddressRole::Sender => "the reply names the envelope sender",
         AddressRole::Recipient => "the reply names the recipient",
-        AddressRole::Unknown => "the reply names an address that is neither the recipient's nor known to be the sender's",
+        AddressRole::Unknown => {
+            "the reply names an address that is neither the recipient's nor known to be the sender's"
+        }
         AddressRole::Absent => "the reply names no address",
     }
 }

@@ -14,9 +14,8 @@ const BLANK: u8 = 1;
 const QUOTE: u8 = 2;
 
 /// Every role that a template can hold.
-const ROLES: &[&str] = &[
-    "{recipient}", "{sender}", "{address}", "{ip}", "{id}", "{time}", "{domain}", "{host}", "{url}", "{query}",
-];
+const ROLES: &[&str] =
+    &["{recipient}", "{sender}", "{address}", "{ip}", "{id}", "{time}", "{domain}", "{host}", "{url}", "{query}"];
 
 /// Makes one word of each address that is written with quotes, comments or blanks around its `@`.
 pub(super) fn glue_addresses(text: &mut [u8]) {
@@ -140,9 +139,8 @@ impl Scanner<'_> {
     /// `20 Aug 2025`, with the day of the week before it (RFC 5322 section 3.3), when the word is its month: what has been
     /// written of it is taken back. Gives where the next word begins.
     fn date(&mut self, start: usize, end: usize) -> Option<usize> {
-        const MONTHS: &[&[u8]] = &[
-            b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec",
-        ];
+        const MONTHS: &[&[u8]] =
+            &[b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
         const DAYS: &[&[u8]] = &[b"mon,", b"tue,", b"wed,", b"thu,", b"fri,", b"sat,", b"sun,"];
         let is = |list: &[&[u8]], word: &[u8]| list.iter().any(|name| name.eq_ignore_ascii_case(word));
         if end - start != 3 || !is(MONTHS, self.slice(start, end)) {
@@ -218,10 +216,18 @@ impl Scanner<'_> {
     /// Where a URL ends that begins before `from`: at a bracket, quote or comma; final punctuation is not part of it.
     fn url_end(&self, from: usize, end: usize) -> usize {
         let mut stop = from;
-        while stop < end && !self.byte(stop).is_some_and(|b| matches!(b, b'<' | b'>' | b'"' | b'(' | b')' | b'[' | b']' | b',' | b'\\')) {
+        while stop < end
+            && !self
+                .byte(stop)
+                .is_some_and(|b| matches!(b, b'<' | b'>' | b'"' | b'(' | b')' | b'[' | b']' | b',' | b'\\'))
+        {
             stop += 1;
         }
-        while stop > from && self.byte(stop - 1).is_some_and(|b| matches!(b, b'.' | b';' | b':' | b'!' | b'?' | b'\'' | BLANK | QUOTE)) {
+        while stop > from
+            && self
+                .byte(stop - 1)
+                .is_some_and(|b| matches!(b, b'.' | b';' | b':' | b'!' | b'?' | b'\'' | BLANK | QUOTE))
+        {
             stop -= 1;
         }
         stop
@@ -229,16 +235,20 @@ impl Scanner<'_> {
 
     /// A URL: of help pages the path stays, all others become `{url}`. Queries and fragments never stay.
     fn url(&mut self, start: usize, host: usize, end: usize) {
-        let host_end = self.slice(host, end).iter().position(|b| matches!(b, b'/' | b'?' | b'#')).map_or(end, |at| host + at);
-        let path_end = self.slice(host_end, end).iter().position(|b| matches!(b, b'?' | b'#')).map_or(end, |at| host_end + at);
-        let plain_path = self.slice(host, path_end).iter().all(|b| b.is_ascii_graphic() && !matches!(b, b'@' | b'%' | b'='));
+        let host_end =
+            self.slice(host, end).iter().position(|b| matches!(b, b'/' | b'?' | b'#')).map_or(end, |at| host + at);
+        let path_end =
+            self.slice(host_end, end).iter().position(|b| matches!(b, b'?' | b'#')).map_or(end, |at| host_end + at);
+        let plain_path =
+            self.slice(host, path_end).iter().all(|b| b.is_ascii_graphic() && !matches!(b, b'@' | b'%' | b'='));
         if !plain_path || self.hit(start, path_end).is_some() || !shapes::has_help_pages(self.str(host, host_end)) {
             return self.put("{url}");
         }
         self.copy(start, host_end);
         let mut at = host_end;
         while at < path_end {
-            let next = self.slice(at + 1, path_end).iter().position(|b| *b == b'/').map_or(path_end, |len| at + 1 + len);
+            let next =
+                self.slice(at + 1, path_end).iter().position(|b| *b == b'/').map_or(path_end, |len| at + 1 + len);
             self.out.push(b'/');
             self.segment(at + 1, next);
             at = next;
@@ -272,7 +282,8 @@ impl Scanner<'_> {
         let mut from = start;
         while from < end {
             let Some(at) = memchr::memchr(b'@', self.slice(from, end)).map(|at| from + at) else { break };
-            let mut left = self.slice(from, at).iter().rposition(|b| is_left_delimiter(*b)).map_or(from, |at| from + at + 1);
+            let mut left =
+                self.slice(from, at).iter().rposition(|b| is_left_delimiter(*b)).map_or(from, |at| from + at + 1);
             while left < at && self.byte(left).is_some_and(|b| matches!(b, b'\'' | b'`' | b'=' | b'/' | b'.' | BLANK)) {
                 left += 1;
             }
@@ -311,7 +322,9 @@ impl Scanner<'_> {
             stop += len + 1;
         }
         while stop < end
-            && self.byte(stop).is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'@' | BLANK | QUOTE) || !b.is_ascii())
+            && self.byte(stop).is_some_and(|b| {
+                b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'@' | BLANK | QUOTE) || !b.is_ascii()
+            })
         {
             stop += 1;
         }
@@ -451,7 +464,8 @@ impl Scanner<'_> {
         if self.byte(stop) != Some(b':') || stop >= end || !self.slice(start, stop).iter().all(u8::is_ascii_hexdigit) {
             return None;
         }
-        let len = self.slice(start, end).iter().take_while(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')).count();
+        let len =
+            self.slice(start, end).iter().take_while(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')).count();
         let mut after = start + len;
         while after > stop + 1 {
             match shapes::colon_shape(self.str(start, after)) {
@@ -478,7 +492,10 @@ impl Scanner<'_> {
     /// Where the digits, colons, signs and zone that belong to a time end.
     fn rest_of_time(&self, from: usize, end: usize) -> usize {
         let run = self.slice(from, end);
-        let len = run.iter().take_while(|b| b.is_ascii_digit() || matches!(b, b':' | b'.' | b'+' | b'-' | b'T' | b'Z')).count();
+        let len = run
+            .iter()
+            .take_while(|b| b.is_ascii_digit() || matches!(b, b':' | b'.' | b'+' | b'-' | b'T' | b'Z'))
+            .count();
         let kept = run.get(..len).unwrap_or_default();
         from + kept.iter().rposition(|b| !matches!(b, b':' | b'.' | b'-' | b'+')).map_or(0, |at| at + 1)
     }
@@ -510,7 +527,8 @@ impl Scanner<'_> {
             let right = match (encoded_mark(self.slice(mark, end)), byte) {
                 (Some(len), _) => {
                     let right = run(mark + len);
-                    let role = if found.is_some() { Role::Address } else { self.encoded_role(left, mark, mark + len, right) };
+                    let role =
+                        if found.is_some() { Role::Address } else { self.encoded_role(left, mark, mark + len, right) };
                     found = Some((left, right, role));
                     continue;
                 }
@@ -536,7 +554,8 @@ impl Scanner<'_> {
 
     /// The role of an address whose mark is written as an escape.
     fn encoded_role(&self, left: usize, mark: usize, after: usize, right: usize) -> Role {
-        let local = self.str(left, mark).replace("%2B", "+").replace("%2b", "+").replace("%3D", "=").replace("%3d", "=");
+        let local =
+            self.str(left, mark).replace("%2B", "+").replace("%2b", "+").replace("%3D", "=").replace("%3d", "=");
         let local = local.rsplit(['=', '/', '?']).next().unwrap_or_default();
         let domain = self.str(after, right).trim_end_matches('.');
         role_of(&format!("{local}@{domain}"), self.parties)
@@ -545,7 +564,8 @@ impl Scanner<'_> {
 
 /// The length of an `@` that is written as an escape of some kind, at the start of a text.
 fn encoded_mark(text: &[u8]) -> Option<usize> {
-    const MARKS: &[&[u8]] = &[b"%2540", b"%40", b"=40", b"(at)", b"[at]", b"&#64;", b"&#x40;", b"&commat;", b"\\u0040", b"\\x40"];
+    const MARKS: &[&[u8]] =
+        &[b"%2540", b"%40", b"=40", b"(at)", b"[at]", b"&#64;", b"&#x40;", b"&commat;", b"\\u0040", b"\\x40"];
     MARKS
         .iter()
         .find(|mark| text.get(..mark.len()).is_some_and(|head| head.eq_ignore_ascii_case(mark)))
@@ -554,7 +574,8 @@ fn encoded_mark(text: &[u8]) -> Option<usize> {
 
 /// Names before a `=` whose value is a domain by itself (RFC 8601 section 2.7, DKIM tags).
 fn is_key(name: &str) -> bool {
-    const KEYS: &[&str] = &["d", "domain", "from", "header.d", "header.from", "helo", "host", "ip", "s", "smtp.helo", "smtp.mailfrom"];
+    const KEYS: &[&str] =
+        &["d", "domain", "from", "header.d", "header.from", "helo", "host", "ip", "s", "smtp.helo", "smtp.mailfrom"];
     KEYS.iter().any(|key| key.eq_ignore_ascii_case(name))
 }
 

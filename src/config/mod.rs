@@ -1,0 +1,284 @@
+//! The configuration: a TOML file, and over it the environment.
+//!
+//! The types of the sections are the one description of it. The JSON Schema comes from them; unknown keys, wrong kinds and
+//! variables of the environment are checked against that schema, on a tree that knows the line of every value, so that all
+//! mistakes are told at once. `docs/configuration.md` tells operators how it's used.
+
+mod feeds;
+mod files;
+mod notify;
+mod overlay;
+mod report;
+mod sections;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod validate;
+mod values;
+
+use std::{
+    collections::HashMap,
+    io::ErrorKind,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    feeds::{AppleFeed, AppleMode, BrazeFeed, Feeds, MailgunFeed, Named, Routes, SesFeed, SparkpostFeed},
+    notify::{Heartbeat, Notify, Slack, Webhook},
+    report::{ConfigErrors, Mistake, Place, Severity},
+    sections::{
+        AddressKeeping, App, Detect, Lifecycle, Limits, Listen, Log, Privacy, Relay, Source, Store, Team, TeamKind,
+    },
+    shape::json_schema,
+    values::{FilePath, ListenAddress, MASK, PublicUrl, Secret, StoreUrl},
+};
+use self::{
+    report::Report,
+    shape::{SCHEMA, Shape},
+    tree::{Node, Origin, Value},
+};
+
+/// The commented default: every key with its default, and examples commented out.
+pub const DEFAULT_FILE: &str = include_str!("../../config.default.toml");
+/// The file that is read where no other is named, if it's there.
+pub const SYSTEM_FILE: &str = "/etc/relaywatch/relaywatch.toml";
+/// The environment variable that names the file.
+pub const FILE_VARIABLE: &str = "RELAYWATCH_CONFIG";
+/// The state directory of a system service that has no other.
+const SYSTEM_STATE: &str = "/var/lib/relaywatch";
+/// A file that is longer than this is not ours.
+const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The two listeners.
+    pub listen: Listen,
+    /// Where everything is kept, and for how long.
+    pub store: Store,
+    /// Which domains hold relay addresses.
+    pub relay: Relay,
+    /// The Apple developer teams.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub team: Vec<Team>,
+    /// Where reports come from.
+    pub feeds: Feeds,
+    /// Who is told.
+    pub notify: Notify,
+    /// How addresses are kept.
+    pub privacy: Privacy,
+    /// What the detectors may do.
+    pub detect: Detect,
+    /// What clients may ask of the listeners.
+    pub limits: Limits,
+    /// The logs.
+    pub log: Log,
+    /// Starting and stopping.
+    pub lifecycle: Lifecycle,
+
+    /// Where the settings come from.
+    #[serde(skip)]
+    pub provenance: Provenance,
+}
+
+/// Where the settings come from, and what is odd about them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Provenance {
+    /// The file, where one was read.
+    pub file: Option<PathBuf>,
+    /// What the environment set.
+    pub overrides: Vec<Override>,
+    /// The directory for the key, the socket and, by default, the SQLite file.
+    pub state_directory: PathBuf,
+    /// What may not work as meant.
+    pub warnings: Vec<Mistake>,
+}
+
+/// A setting that came from the environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override {
+    /// The setting, as `feeds.ses.0.topics`.
+    pub path: String,
+    /// The variable.
+    pub variable: String,
+}
+
+impl Config {
+    /// Reads the file and puts the environment over it.
+    ///
+    /// The file is `path`, else the one that `RELAYWATCH_CONFIG` names, else `/etc/relaywatch/relaywatch.toml` if it's
+    /// there; without any, the defaults work.
+    ///
+    /// # Errors
+    /// All mistakes, each with its line, and the warnings among them.
+    pub fn load(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigErrors> {
+        Self::load_or_system(path, environment, Path::new(SYSTEM_FILE))
+    }
+
+    fn load_or_system(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        system_file: &Path,
+    ) -> Result<Self, ConfigErrors> {
+        let environment: HashMap<String, String> = environment.into_iter().collect();
+        let named = path
+            .map(Path::to_path_buf)
+            .or_else(|| environment.get(FILE_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from));
+        let file = named.clone().unwrap_or_else(|| system_file.to_path_buf());
+        match read(&file) {
+            Ok(text) => Self::from_text(Some(&file), text, environment),
+            Err(error) if named.is_none() && error.kind() == ErrorKind::NotFound => {
+                Self::from_text(None, String::new(), environment)
+            }
+            Err(error) => {
+                let mut report = Report::new(Some(&file), String::new());
+                let help = "name another file with --config, or `relaywatch config default > relaywatch.toml`";
+                report.error(
+                    &Origin::Default,
+                    "",
+                    format!("the configuration can't be read: {error}"),
+                    Some(help.to_owned()),
+                );
+                Err(ConfigErrors { mistakes: report.finish() })
+            }
+        }
+    }
+
+    /// Reads the text of a file. `file` is its name, from which relative paths start.
+    ///
+    /// # Errors
+    /// All mistakes, each with its line.
+    pub fn from_text(
+        file: Option<&Path>,
+        text: String,
+        environment: HashMap<String, String>,
+    ) -> Result<Self, ConfigErrors> {
+        let mut report = Report::new(file, text);
+        let Some(mut tree) = parse(&mut report) else { return Err(ConfigErrors { mistakes: report.finish() }) };
+        let state_directory = state_directory(&environment);
+        let overrides = overlay::apply(&mut tree, environment, &mut report);
+        let shape = Shape::new(&SCHEMA);
+        shape::check(&tree, &shape, "", &mut report);
+        if report.has_errors() {
+            return Err(ConfigErrors { mistakes: report.finish() });
+        }
+        files::resolve(&mut tree, &shape, &base_of(file), "", &mut report);
+        put_default_store(&mut tree, &state_directory);
+        let mut config = match tree.to_toml().try_into::<Self>() {
+            Ok(config) => config,
+            Err(error) => {
+                report.error(&Origin::Default, "", error.message().to_owned(), None);
+                return Err(ConfigErrors { mistakes: report.finish() });
+            }
+        };
+        validate::check(&config, &tree, &mut report);
+        if report.has_errors() {
+            return Err(ConfigErrors { mistakes: report.finish() });
+        }
+        config.provenance =
+            Provenance { file: file.map(Path::to_path_buf), overrides, state_directory, warnings: report.finish() };
+        Ok(config)
+    }
+
+    /// The variables of this process that can be settings.
+    #[must_use]
+    pub fn process_environment() -> Vec<(String, String)> {
+        overlay::process_environment()
+    }
+
+    /// The sections that differ and that a running process can't take up.
+    #[must_use]
+    pub fn diff_needs_restart(old: &Self, new: &Self) -> Vec<&'static str> {
+        let mut sections = Vec::new();
+        if old.listen != new.listen {
+            sections.push("listen");
+        }
+        if old.store != new.store {
+            sections.push("store");
+        }
+        if old.privacy != new.privacy {
+            sections.push("privacy");
+        }
+        sections
+    }
+
+    /// The directory for the key, the socket and, by default, the SQLite file.
+    #[must_use]
+    pub fn state_directory(&self) -> &Path {
+        &self.provenance.state_directory
+    }
+
+    /// The file with the keys.
+    #[must_use]
+    pub fn key_file(&self) -> PathBuf {
+        let configured = self.privacy.key_file.as_ref().map(|file| file.0.clone());
+        configured.unwrap_or_else(|| self.state_directory().join("relaywatch.key"))
+    }
+}
+
+fn read(file: &Path) -> std::io::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    std::fs::File::open(file)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(std::io::Error::new(ErrorKind::FileTooLarge, "it is longer than 16 MiB"));
+    }
+    Ok(text)
+}
+
+/// The tree of the text; `None` where it's no TOML, and then every syntax error is reported.
+fn parse(report: &mut Report) -> Option<Node> {
+    let text = report.text().to_owned();
+    let (table, errors) = toml::de::DeTable::parse_recoverable(&text);
+    for error in &errors {
+        let origin = error.span().map_or(Origin::Default, Origin::Span);
+        report.error(&origin, "", format!("this is no TOML: {}", error.message()), None);
+    }
+    errors.is_empty().then(|| Node::from_document(table.get_ref(), table.span()))
+}
+
+fn base_of(file: Option<&Path>) -> PathBuf {
+    let folder = file.and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or_else(|| Path::new("."));
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf())
+}
+
+/// Without a `store.url`, the store is a SQLite file in the state directory.
+fn put_default_store(tree: &mut Node, state_directory: &Path) {
+    let Value::Table(sections) = &mut tree.value else { return };
+    let store = sections.entry("store".to_owned()).or_insert_with(|| Node::empty_table(Origin::Default));
+    if let Value::Table(keys) = &mut store.value {
+        let url = format!("sqlite://{}", state_directory.join("relaywatch.db").display());
+        keys.entry("url".to_owned())
+            .or_insert_with(|| Node::new(Origin::Default, Value::Leaf(toml::Value::String(url))));
+    }
+}
+
+/// `STATE_DIRECTORY` (systemd sets it), else `/var/lib/relaywatch` for root and for its owner, else the user's own:
+/// `$XDG_STATE_HOME/relaywatch` or `~/.local/state/relaywatch`.
+fn state_directory(environment: &HashMap<String, String>) -> PathBuf {
+    let variable = |name: &str| environment.get(name).filter(|value| !value.is_empty());
+    if let Some(directories) = variable("STATE_DIRECTORY") {
+        return PathBuf::from(directories.split(':').next().unwrap_or(directories));
+    }
+    let owner = |path: &str| std::fs::metadata(path).map(|metadata| metadata.uid()).ok();
+    // The owner of /proc/self is the user of this process.
+    let user = owner("/proc/self");
+    if user == Some(0) || (user.is_some() && user == owner(SYSTEM_STATE)) {
+        return PathBuf::from(SYSTEM_STATE);
+    }
+    let home = variable("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| variable("HOME").map(|home| Path::new(home).join(".local/state")));
+    home.map_or_else(|| PathBuf::from(SYSTEM_STATE), |home| home.join("relaywatch"))
+}

@@ -1,0 +1,253 @@
+//! Mistakes with their lines, and how they are shown.
+
+use std::{fmt, ops::Range, path::Path};
+
+use super::tree::Origin;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// relaywatch does not start with it.
+    Error,
+    /// It starts, and something may not work as meant.
+    Warning,
+}
+
+/// Where a mistake stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In the file.
+    Line {
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1, in characters.
+        column: usize,
+        /// How many characters are meant.
+        width: usize,
+        /// The line's text, with secrets hidden.
+        text: String,
+    },
+    /// In an environment variable.
+    Variable(String),
+    /// Nowhere: something is missing, or the file can't be read.
+    Nowhere,
+}
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it's about, as `feeds.ses.0.topics`; empty for the file as a whole.
+    pub path: String,
+    /// What is wrong. Holds no value.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+    /// Where it stands.
+    pub place: Place,
+    /// The file's name, as given.
+    pub file: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        writeln!(f, "{severity}: {}", self.message)?;
+        let mut margin = 1;
+        match &self.place {
+            Place::Line { line, column, width, text } => {
+                let number = line.to_string();
+                margin = number.len();
+                writeln!(f, "{:margin$}--> {}:{line}:{column}", "", self.file)?;
+                writeln!(f, "{:margin$} |", "")?;
+                writeln!(f, "{number} | {text}")?;
+                writeln!(f, "{:margin$} | {:2$}{3}", "", "", column - 1, "^".repeat(*width))?;
+            }
+            Place::Variable(name) => writeln!(f, " --> environment variable {name}")?,
+            Place::Nowhere if self.file.is_empty() => {}
+            Place::Nowhere => writeln!(f, " --> {}", self.file)?,
+        }
+        if let Some(help) = &self.help {
+            writeln!(f, "{:margin$} = help: {help}", "")?;
+        }
+        Ok(())
+    }
+}
+
+/// The mistakes of one configuration, errors and warnings, in the order of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors {
+    /// All of them; at least one is an error.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, mistake) in self.mistakes.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Longer lines are cut.
+const MAX_SHOWN: usize = 120;
+
+/// Collects mistakes while the passes run.
+pub(super) struct Report {
+    file: String,
+    text: String,
+    found: Vec<(usize, Mistake)>,
+}
+
+impl Report {
+    pub(super) fn new(file: Option<&Path>, text: String) -> Self {
+        Self { file: file.map(|file| file.display().to_string()).unwrap_or_default(), text, found: Vec::new() }
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(super) fn error(&mut self, origin: &Origin, path: &str, message: impl Into<String>, help: Option<String>) {
+        self.add(Severity::Error, origin, path, message.into(), help);
+    }
+
+    pub(super) fn warning(&mut self, origin: &Origin, path: &str, message: impl Into<String>, help: Option<String>) {
+        self.add(Severity::Warning, origin, path, message.into(), help);
+    }
+
+    fn add(&mut self, severity: Severity, origin: &Origin, path: &str, message: String, help: Option<String>) {
+        let (order, place) = match origin {
+            Origin::Span(span) => (span.start, place(&self.text, span)),
+            Origin::Variable(name) => (usize::MAX - 1, Place::Variable(name.to_string())),
+            Origin::Default => (usize::MAX, Place::Nowhere),
+        };
+        let mistake = Mistake { severity, path: path.to_owned(), message, help, place, file: self.file.clone() };
+        self.found.push((order, mistake));
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        self.found.iter().any(|(_, mistake)| mistake.severity == Severity::Error)
+    }
+
+    /// Everything, in the order of the file, then the environment, then what is missing.
+    pub(super) fn finish(mut self) -> Vec<Mistake> {
+        self.found.sort_by_key(|(order, _)| *order);
+        self.found.into_iter().map(|(_, mistake)| mistake).collect()
+    }
+}
+
+fn place(source: &str, span: &Range<usize>) -> Place {
+    let start = span.start.min(source.len());
+    let before = source.get(..start).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    let full: &str = source.get(line_start..).unwrap_or_default().lines().next().unwrap_or_default();
+    let lead = before.get(line_start..).unwrap_or_default().chars().count();
+    let meant = source.get(start..span.end.min(source.len())).unwrap_or_default();
+    let meant = meant.lines().next().unwrap_or_default().chars().count();
+    let skip = if lead > MAX_SHOWN / 2 { lead - MAX_SHOWN / 3 } else { 0 };
+    let text: String = hide(full).chars().skip(skip).take(MAX_SHOWN).collect();
+    let column = lead - skip + 1;
+    let width = meant.min((text.chars().count() + 1).saturating_sub(column)).max(1);
+    Place::Line { line, column, width, text: text.trim_end().to_owned() }
+}
+
+/// A line fit for showing: as long as it was, without control characters, and with what may be a secret starred out.
+///
+/// The line is wrong in some way, so its key can't be trusted to be known: only what is known to be harmless is shown
+/// after the `=`.
+fn hide(line: &str) -> String {
+    const HARMLESS: &[&str] = &[
+        "public",
+        "private",
+        "readers",
+        "connections",
+        "domains",
+        "domain",
+        "address",
+        "addresses",
+        "id",
+        "kind",
+        "app",
+        "source",
+        "client_id",
+        "name",
+        "topics",
+        "mode",
+        "exposure",
+        "username",
+        "channel",
+        "level",
+        "format",
+        "campaign_tag",
+        "forward_to",
+        "refuse_signature_version_1",
+        "signing_certificates",
+        "shared_domains",
+    ];
+    let harmless = |key: &str| {
+        let key = key.trim().rsplit('.').next().unwrap_or_default().trim_matches(['"', '\'', '{', ' ']);
+        ["_file", "_days", "_seconds", "_bytes"].iter().any(|end| key.ends_with(end))
+            || key.starts_with("max_")
+            || HARMLESS.contains(&key)
+    };
+    let star = |text: &str| -> String { text.chars().map(|c| if c.is_alphanumeric() { '*' } else { c }).collect() };
+    let trimmed = line.trim_start();
+    let shown = match line.split_once('=') {
+        _ if trimmed.starts_with('#') || trimmed.starts_with('[') && !line.contains('=') => line.to_owned(),
+        Some((key, value)) if harmless(key) && !value.contains('=') && !value.contains("://") => line.to_owned(),
+        // A number or a word without quotes is no secret; what is to be a text shows that its quotes are missing.
+        Some((key, value)) if value.trim().chars().all(|c| c.is_ascii_digit()) => format!("{key}={value}"),
+        Some((key, value)) if matches!(value.trim(), "true" | "false") => format!("{key}={value}"),
+        Some((key, value)) => format!("{key}={}", star(value)),
+        None if trimmed.starts_with("\"arn:") => line.to_owned(),
+        None if line.contains(['"', '\'']) => star(line),
+        None => line.to_owned(),
+    };
+    shown.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_a_secret_is_starred_out() {
+        assert_eq!(hide("pasword = \"hunter2\""), "pasword = \"*******\"");
+        assert_eq!(
+            hide("sparkpost = { username = \"a\", password = \"b\" }"),
+            "sparkpost = { ******** = \"*\", ******** = \"*\" }"
+        );
+        assert_eq!(hide("url = \"postgres://me:pw@db\""), "url = \"********://**:**@**\"");
+        assert_eq!(hide("username = \"hunter\""), "username = \"hunter\"");
+        assert_eq!(hide("password_file = \"pw\""), "password_file = \"pw\"");
+        assert_eq!(hide("forward_to = \"http://user:pw@host\""), "forward_to = \"****://****:**@****\"");
+        assert_eq!(hide("  \"hunter2\","), "  \"*******\",");
+        assert_eq!(hide("level = 5\u{1b}[31m"), "level = 5 [31m");
+        assert_eq!(hide("[feeds.ses]"), "[feeds.ses]");
+    }
+
+    #[test]
+    fn long_lines_and_odd_spans_keep_the_caret_inside() {
+        let source = format!("topics = [\"{}\", 5]\n", "é".repeat(300));
+        let at = source.find('5').expect("there");
+        let Place::Line { column, width, text, line } = place(&source, &(at..at + 1)) else { panic!("no line") };
+        assert_eq!((line, width), (1, 1));
+        assert_eq!(text.chars().nth(column - 1), Some('5'));
+        for span in [0..0, source.len()..source.len() + 9, 12..13, Range { start: 5, end: 2 }] {
+            assert!(matches!(place(&source, &span), Place::Line { width: 1.., .. }));
+        }
+        assert!(matches!(place("", &(0..0)), Place::Line { line: 1, column: 1, width: 1, .. }));
+    }
+}

@@ -1,0 +1,280 @@
+//! The sections of the configuration but for feeds and notifiers. The documentation of a field is what people read in
+//! `docs/configuration.md` and in the JSON Schema.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    time::Duration,
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::values::{FilePath, ListenAddress, Secret, StoreUrl};
+use crate::{model::RelayDomains, telemetry::LogFormat};
+
+/// The two listeners.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// The listener of the feeds, and of nothing else. Put a TLS proxy before it.
+    pub public: ListenAddress,
+    /// The listener of API, pages, metrics and health.
+    pub private: ListenAddress,
+    /// The bearer token that the private listener asks for; needed unless it is bound to loopback.
+    pub private_token: Option<Secret>,
+    /// A file that holds `private_token`.
+    pub private_token_file: Option<FilePath>,
+    /// The token before the last rotation, still taken.
+    pub previous_private_token: Option<Secret>,
+    /// A file that holds `previous_private_token`.
+    pub previous_private_token_file: Option<FilePath>,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        let loopback = |port| ListenAddress(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)));
+        Self {
+            public: loopback(8025),
+            private: loopback(8026),
+            private_token: None,
+            private_token_file: None,
+            previous_private_token: None,
+            previous_private_token_file: None,
+        }
+    }
+}
+
+/// Where everything is kept, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// `sqlite://` and a file, or `postgres://…`. The default is `relaywatch.db` in the state directory.
+    pub url: StoreUrl,
+    /// A file that holds `url`, for a URL with a password.
+    pub url_file: Option<FilePath>,
+    /// SQLite: connections that read.
+    #[schemars(range(min = 1, max = 64))]
+    pub readers: u32,
+    /// PostgreSQL: connections at most.
+    #[schemars(range(min = 2, max = 1000))]
+    pub connections: u32,
+    /// Days for which deliveries and sends are kept one by one; their counts stay.
+    #[schemars(range(min = 2, max = 3650))]
+    pub retention_deliveries_days: u32,
+    /// Days for which refusals, complaints and notices are kept.
+    #[schemars(range(min = 30, max = 3650))]
+    pub retention_refusals_days: u32,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            url: StoreUrl::new("sqlite:///var/lib/relaywatch/relaywatch.db"),
+            url_file: None,
+            readers: 4,
+            connections: 10,
+            retention_deliveries_days: 30,
+            retention_refusals_days: 365,
+        }
+    }
+}
+
+/// Which domains hold relay addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Relay {
+    /// Domains on which every address is a relay address.
+    pub domains: Vec<String>,
+    /// Domains on which relay addresses stand among ordinary mailboxes; the account map and notices tell which.
+    pub shared_domains: Vec<String>,
+}
+
+impl Relay {
+    /// Both lists in the form that the other rooms use.
+    #[must_use]
+    pub fn to_domains(&self) -> RelayDomains {
+        RelayDomains::new(&self.domains, &self.shared_domains)
+    }
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        Self {
+            domains: vec!["privaterelay.appleid.com".to_owned(), "private.icloud.com".to_owned()],
+            shared_domains: vec!["icloud.com".to_owned()],
+        }
+    }
+}
+
+/// An Apple developer team.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Team {
+    /// The team id: ten capital letters and digits, from the developer account's membership page.
+    pub id: String,
+    /// `organization` or `individual`: Apple registers up to 100 sources for the one, 32 for the other.
+    #[serde(default)]
+    pub kind: TeamKind,
+    /// The apps that offer Sign in with Apple.
+    #[serde(default)]
+    pub app: Vec<App>,
+    /// The email sources registered with Apple for this team.
+    #[serde(default)]
+    pub source: Vec<Source>,
+}
+
+/// The kind of a developer account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TeamKind {
+    /// Up to 100 registered sources.
+    #[default]
+    Organization,
+    /// Up to 32 registered sources.
+    Individual,
+}
+
+impl TeamKind {
+    /// How many email sources Apple registers, domains and addresses together ("Configure private email relay service",
+    /// Apple Developer account help).
+    #[must_use]
+    pub const fn max_sources(self) -> usize {
+        match self {
+            Self::Organization => 100,
+            Self::Individual => 32,
+        }
+    }
+}
+
+/// An app or a website of a team.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct App {
+    /// The bundle id or services id: the `aud` of Apple's tokens.
+    pub client_id: String,
+}
+
+/// An email source registered with Apple: a domain or an address, one of the two.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// A registered domain. Its subdomains are not registered with it.
+    pub domain: Option<String>,
+    /// A registered single address.
+    pub address: Option<String>,
+}
+
+/// How addresses are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Privacy {
+    /// `sealed` keeps addresses encrypted; `hashed` keeps only a keyed hash, and then no recovery list can be made.
+    pub addresses: AddressKeeping,
+    /// The file with the keys. The default is made in the state directory, with mode 0600; back it up apart.
+    pub key_file: Option<FilePath>,
+}
+
+/// What is kept of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AddressKeeping {
+    /// A keyed hash, and the address under authenticated encryption.
+    #[default]
+    Sealed,
+    /// A keyed hash only.
+    Hashed,
+}
+
+/// What the detectors may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Detect {
+    /// Days for each false page that is allowed, over the whole fleet. More days, fewer pages, later pages.
+    #[schemars(range(min = 1, max = 3650))]
+    pub days_per_false_page: u32,
+    /// Streams that are watched one by one; what goes beyond is counted together as `other`.
+    #[schemars(range(min = 100, max = 1_000_000))]
+    pub max_streams: u32,
+}
+
+impl Default for Detect {
+    fn default() -> Self {
+        Self { days_per_false_page: 30, max_streams: 100_000 }
+    }
+}
+
+/// What one client, and all together, may ask of the listeners.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of a request's body at most, also after decompression.
+    #[schemars(range(min = 65_536, max = 268_435_456))]
+    pub body_bytes: u32,
+    /// Seconds for reading a request and answering it.
+    #[schemars(range(min = 1, max = 600))]
+    pub request_timeout_seconds: u32,
+    /// Open connections at most, for each listener.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_connections: u32,
+    /// Requests at work at the same time; the next are told to come again.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_concurrent_requests: u32,
+}
+
+impl Limits {
+    /// The time for reading a request and answering it.
+    #[must_use]
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(self.request_timeout_seconds.into())
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 10 * 1024 * 1024,
+            request_timeout_seconds: 30,
+            max_connections: 4_096,
+            max_concurrent_requests: 512,
+        }
+    }
+}
+
+/// The logs. No line holds an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// error, warn, info, debug or trace, or pairs such as `info,relaywatch::ingest=debug`. `RELAYWATCH_LOG` goes before.
+    pub level: String,
+    /// `auto` (text on a terminal, else JSON), `text` or `json`.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Auto }
+    }
+}
+
+/// Starting and stopping.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lifecycle {
+    /// Seconds for finishing what is begun after the first SIGTERM.
+    #[schemars(range(min = 1, max = 3600))]
+    pub drain_seconds: u32,
+}
+
+impl Lifecycle {
+    /// The time for finishing what is begun.
+    #[must_use]
+    pub fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds.into())
+    }
+}
+
+impl Default for Lifecycle {
+    fn default() -> Self {
+        Self { drain_seconds: 60 }
+    }
+}

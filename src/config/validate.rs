@@ -1,0 +1,456 @@
+//! What the shape can't tell: whether the settings make sense together.
+
+use std::collections::HashMap;
+
+use super::{
+    AppleFeed, AppleMode, Config, Heartbeat, Named, Routes, Secret, Slack, Webhook,
+    report::Report,
+    tree::{Node, Origin},
+    values::PublicUrl,
+};
+use crate::{
+    model::{Address, normalise_domain},
+    telemetry,
+};
+
+/// Shorter tokens than this can be guessed.
+const SHORT_TOKEN: usize = 16;
+
+/// Finds what does not make sense in a configuration of the right shape.
+pub(super) fn check(config: &Config, tree: &Node, report: &mut Report) {
+    let mut checks = Checks { config, tree, report };
+    checks.listen();
+    checks.store();
+    checks.relay();
+    checks.teams();
+    checks.feeds();
+    checks.notify();
+    if telemetry::parse_filter(&config.log.level).is_err() {
+        let help = "write a level (error, warn, info, debug, trace) or `info,relaywatch::ingest=debug`";
+        checks.error("log.level", "`log.level` is no log filter", help);
+    }
+}
+
+struct Checks<'a> {
+    config: &'a Config,
+    tree: &'a Node,
+    report: &'a mut Report,
+}
+
+impl Checks<'_> {
+    fn origin(&self, path: &str) -> Origin {
+        self.tree.nearest(path).origin.clone()
+    }
+
+    fn error(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
+        let origin = self.origin(path);
+        self.report.error(&origin, path, message, Some(help.into()));
+    }
+
+    fn warning(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
+        let origin = self.origin(path);
+        self.report.warning(&origin, path, message, Some(help.into()));
+    }
+
+    fn listen(&mut self) {
+        let listen = &self.config.listen;
+        let (public, private) = (listen.public.0, listen.private.0);
+        if public == private && public.port() != 0 {
+            self.error(
+                "listen.private",
+                "both listeners have the same address",
+                "give `listen.private` a port of its own: it must not be reachable where the feeds are",
+            );
+        }
+        if !private.ip().is_loopback() && listen.private_token.is_none() {
+            self.error(
+                "listen.private",
+                "the private listener is not bound to loopback and has no token",
+                "set `private_token_file` in [listen], or bind it to 127.0.0.1",
+            );
+        }
+        self.token("listen.private_token", listen.private_token.as_ref());
+    }
+
+    fn token(&mut self, path: &str, token: Option<&Secret>) {
+        if token.is_some_and(|token| token.expose().len() < SHORT_TOKEN) {
+            let what = path.rsplit('.').next().unwrap_or_default();
+            self.warning(
+                path,
+                format!("`{what}` is shorter than {SHORT_TOKEN} bytes"),
+                "make one: openssl rand -hex 32",
+            );
+        }
+    }
+
+    fn store(&mut self) {
+        let url = &self.config.store.url;
+        let scheme = url.expose().split(':').next().unwrap_or_default();
+        match scheme {
+            "sqlite" => {
+                if url.sqlite_file().is_none() {
+                    self.error(
+                        "store.url",
+                        "`store.url` names no file",
+                        "write sqlite:// and the file's absolute path: \"sqlite:///var/lib/relaywatch/relaywatch.db\"",
+                    );
+                }
+            }
+            "postgres" | "postgresql" => {
+                if url::Url::parse(url.expose()).is_err() {
+                    self.error(
+                        "store.url",
+                        "`store.url` is no URL",
+                        "write it as \"postgres://user@host/database\"; percent-encode odd characters of a password",
+                    );
+                }
+            }
+            _ => self.error(
+                "store.url",
+                "`store.url` is neither SQLite nor PostgreSQL",
+                "start it with sqlite:// or postgres://",
+            ),
+        }
+        if self.config.store.retention_refusals_days < self.config.store.retention_deliveries_days {
+            self.error(
+                "store.retention_refusals_days",
+                "refusals would be forgotten before deliveries",
+                "make `retention_refusals_days` at least `retention_deliveries_days`",
+            );
+        }
+    }
+
+    fn domain(&mut self, path: &str, domain: &str) {
+        let name = normalise_domain(domain);
+        let label = |label: &str| {
+            !label.is_empty() && label.len() <= 63 && label.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
+        };
+        if name.len() > 253 || !name.contains('.') || !name.split('.').all(label) {
+            self.error(path, "this is no domain name", "write the domain only, such as \"mail.example.com\"");
+        }
+    }
+
+    fn relay(&mut self) {
+        let relay = &self.config.relay;
+        for (list, domains) in [("domains", &relay.domains), ("shared_domains", &relay.shared_domains)] {
+            for (index, domain) in domains.iter().enumerate() {
+                self.domain(&format!("relay.{list}.{index}"), domain);
+            }
+        }
+        for (index, domain) in relay.shared_domains.iter().enumerate() {
+            if relay.domains.iter().any(|other| normalise_domain(other) == normalise_domain(domain)) {
+                self.error(
+                    &format!("relay.shared_domains.{index}"),
+                    "the domain is also in `relay.domains`",
+                    "keep it in one list: `domains` where every address is a relay address, else `shared_domains`",
+                );
+            }
+        }
+        if relay.domains.is_empty() {
+            self.warning("relay.domains", "there is no relay domain, so nothing is watched", "leave the key out");
+        }
+    }
+
+    fn teams(&mut self) {
+        let mut ids = HashMap::new();
+        let mut clients = HashMap::new();
+        for (index, team) in self.config.team.iter().enumerate() {
+            let path = format!("team.{index}");
+            let shaped = team.id.len() == 10 && team.id.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
+            if !shaped {
+                self.error(
+                    &format!("{path}.id"),
+                    "this is no team id",
+                    "a team id has ten capital letters and digits; it stands on the membership page of the developer account",
+                );
+            }
+            if ids.insert(team.id.as_str(), index).is_some() {
+                self.error(
+                    &format!("{path}.id"),
+                    "this team stands here twice",
+                    "put its apps and sources under one [[team]]",
+                );
+            }
+            for (number, app) in team.app.iter().enumerate() {
+                let path = format!("{path}.app.{number}.client_id");
+                if app.client_id.is_empty() || app.client_id.chars().any(|c| c.is_whitespace() || c.is_control()) {
+                    self.error(
+                        &path,
+                        "this is no client id",
+                        "write the bundle id or services id, such as \"com.example.app\"",
+                    );
+                }
+                if let Some(other) = clients.insert(app.client_id.as_str(), team.id.as_str()) {
+                    let message = if other == team.id {
+                        "this client id stands twice in the team".to_owned()
+                    } else {
+                        format!("this client id stands in team {other} too")
+                    };
+                    self.error(&path, message, "an app belongs to one team; where it moved, name the new one");
+                }
+            }
+            self.sources(index);
+        }
+    }
+
+    fn sources(&mut self, index: usize) {
+        let Some(team) = self.config.team.get(index) else { return };
+        let mut seen = HashMap::new();
+        for (number, source) in team.source.iter().enumerate() {
+            let path = format!("team.{index}.source.{number}");
+            match (&source.domain, &source.address) {
+                (Some(domain), None) => self.domain(&format!("{path}.domain"), domain),
+                (None, Some(address)) => {
+                    if Address::parse(address).is_err() {
+                        self.error(
+                            &format!("{path}.address"),
+                            "this is no mail address",
+                            "write it as \"dev@example.com\"",
+                        );
+                    }
+                }
+                _ => self.error(
+                    &path,
+                    "a source is a domain or an address, one of the two",
+                    "split it into two [[team.source]]",
+                ),
+            }
+            let key =
+                (source.domain.as_deref().map(normalise_domain), source.address.as_deref().map(str::to_lowercase));
+            if seen.insert(key, number).is_some() {
+                self.warning(&path, "this source stands twice in the team", "remove one");
+            }
+        }
+        let max = team.kind.max_sources();
+        if team.source.len() > max {
+            self.warning(
+                &format!("team.{index}.source.{max}"),
+                format!("{} sources, and Apple registers {max} at most for this kind of account", team.source.len()),
+                "check the list against the developer account, and `kind`",
+            );
+        }
+    }
+
+    fn names<T: Named>(&mut self, kind: &str, routes: &Routes<T>) {
+        let mut seen: HashMap<Option<&str>, usize> = HashMap::new();
+        for (index, feed) in routes.iter().enumerate() {
+            let path = format!("feeds.{kind}.{index}");
+            let name = feed.name();
+            if let Some(name) = name {
+                let fits = (1..=32).contains(&name.len())
+                    && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+                if !fits {
+                    self.error(
+                        &format!("{path}.name"),
+                        "this can't be a feed's name",
+                        "1 to 32 of a-z, 0-9 and -, since it's the last part of the feed's path",
+                    );
+                }
+            }
+            if seen.insert(name, index).is_some() {
+                match name {
+                    Some(_) => self.error(
+                        &format!("{path}.name"),
+                        format!("two {kind} feeds have this name"),
+                        "give each a name of its own",
+                    ),
+                    None => self.error(
+                        &path,
+                        format!("two {kind} feeds have no name"),
+                        "add `name = \"…\"`; only one feed of a kind can go without",
+                    ),
+                }
+            }
+        }
+    }
+
+    fn feeds(&mut self) {
+        let feeds = &self.config.feeds;
+        self.names("apple", &feeds.apple);
+        self.names("ses", &feeds.ses);
+        self.names("sparkpost", &feeds.sparkpost);
+        self.names("braze", &feeds.braze);
+        self.names("mailgun", &feeds.mailgun);
+        for (index, feed) in feeds.apple.iter().enumerate() {
+            self.apple(index, feed);
+        }
+        for (index, feed) in feeds.ses.iter().enumerate() {
+            let path = format!("feeds.ses.{index}");
+            if feed.topics.is_empty() {
+                self.error(&path, "the SES feed takes no topic", "add `topics = [\"arn:aws:sns:…\"]`");
+            }
+            for (number, topic) in feed.topics.iter().enumerate() {
+                if !is_topic_arn(topic) {
+                    self.error(
+                        &format!("{path}.topics.{number}"),
+                        "this is no ARN of an SNS topic",
+                        "write it as \"arn:aws:sns:<region>:<account, 12 digits>:<topic>\"",
+                    );
+                }
+            }
+        }
+        for (index, feed) in feeds.sparkpost.iter().enumerate() {
+            let path = format!("feeds.sparkpost.{index}");
+            if feed.username.is_some() != feed.password.is_some() {
+                self.error(&path, "`username` and `password` go together", "set both, or `token` alone");
+            } else if feed.password.is_none() && feed.token.is_none() {
+                self.error(
+                    &path,
+                    "the SparkPost feed has no credentials, so anybody could post to it",
+                    "set `username` and `password_file`, or `token_file`",
+                );
+            }
+            self.rotation(&path, "password", feed.password.as_ref(), feed.previous_password.as_ref());
+            self.rotation(&path, "token", feed.token.as_ref(), feed.previous_token.as_ref());
+        }
+        for (index, feed) in feeds.braze.iter().enumerate() {
+            let path = format!("feeds.braze.{index}");
+            if feed.token.is_none() {
+                self.error(&path, "the Braze feed has no token, so anybody could post to it", "set `token_file`");
+            }
+            self.rotation(&path, "token", feed.token.as_ref(), feed.previous_token.as_ref());
+        }
+        for (index, feed) in feeds.mailgun.iter().enumerate() {
+            let path = format!("feeds.mailgun.{index}");
+            if feed.signing_key.is_none() {
+                self.error(&path, "the Mailgun feed has no signing key", "set `signing_key_file`");
+            }
+            self.rotation(&path, "signing_key", feed.signing_key.as_ref(), feed.previous_signing_key.as_ref());
+        }
+    }
+
+    /// A credential's length, and that its predecessor does not stand alone.
+    fn rotation(&mut self, path: &str, name: &str, now: Option<&Secret>, previous: Option<&Secret>) {
+        self.token(&format!("{path}.{name}"), now);
+        if previous.is_some() && now.is_none() {
+            let what = format!("`previous_{name}` is given without `{name}`");
+            self.error(&format!("{path}.previous_{name}"), what, format!("rename it to `{name}`"));
+        }
+    }
+
+    fn apple(&mut self, index: usize, feed: &AppleFeed) {
+        let path = format!("feeds.apple.{index}");
+        self.rotation(&path, "secret", feed.secret.as_ref(), feed.previous_secret.as_ref());
+        match feed.mode {
+            AppleMode::Forwarded => {
+                if feed.secret.is_none() {
+                    self.error(
+                        &path,
+                        "mode \"forwarded\" needs the secret that your backend sends",
+                        "set `secret_file` in [feeds.apple]",
+                    );
+                }
+                if feed.forward_to.is_some() {
+                    self.error(
+                        &format!("{path}.forward_to"),
+                        "`forward_to` does not go with mode \"forwarded\": the notice comes from your backend",
+                        "remove `forward_to`, or set mode = \"direct\"",
+                    );
+                }
+            }
+            AppleMode::Direct => {
+                if feed.secret.is_some() {
+                    self.error(
+                        &format!("{path}.secret"),
+                        "`secret` goes with mode \"forwarded\" only: Apple sends none",
+                        "remove it, or set mode = \"forwarded\"",
+                    );
+                }
+                match &feed.forward_to {
+                    Some(PublicUrl(url)) => self.https(&format!("{path}.forward_to"), url),
+                    None => self.warning(
+                        &path,
+                        "Apple's notices end here: Apple has one URL for an app group, and nothing is passed on",
+                        "set `forward_to` to your backend's endpoint, or mode = \"forwarded\"; your own account deletion may live behind it",
+                    ),
+                }
+            }
+        }
+        if self.config.team.iter().all(|team| team.app.is_empty()) {
+            self.warning(
+                &path,
+                "no app is configured, so every notice of Apple is refused",
+                "add [[team]] with [[team.app]] and its client_id",
+            );
+        }
+    }
+
+    fn https(&mut self, path: &str, url: &url::Url) {
+        let loopback = match url.host() {
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+            Some(url::Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
+            let name = path.rsplit('.').next().unwrap_or_default();
+            self.error(path, format!("`{name}` must start with https://"), "plain http is taken for loopback only");
+        }
+    }
+
+    fn secret_url(&mut self, path: &str, secret: &Secret) {
+        if let Ok(url) = url::Url::parse(secret.expose()) {
+            self.https(path, &url);
+        } else {
+            let name = path.rsplit('.').next().unwrap_or_default();
+            self.error(path, format!("`{name}` is no URL"), "write it in full: \"https://host/path\"");
+        }
+    }
+
+    fn notify(&mut self) {
+        let notify = &self.config.notify;
+        if let Some(slack) = &notify.slack {
+            self.slack(slack);
+        }
+        if let Some(Webhook { url, .. }) = &notify.webhook {
+            self.needed_url("notify.webhook", url.as_ref());
+        }
+        if let Some(Heartbeat { url, .. }) = &notify.heartbeat {
+            self.needed_url("notify.heartbeat", url.as_ref());
+        }
+    }
+
+    fn needed_url(&mut self, path: &str, url: Option<&Secret>) {
+        match url {
+            Some(url) => self.secret_url(&format!("{path}.url"), url),
+            None => self.error(path, format!("[{path}] has no URL"), "set `url_file` or `url`"),
+        }
+    }
+
+    fn slack(&mut self, slack: &Slack) {
+        let path = "notify.slack";
+        match (&slack.webhook_url, &slack.bot_token) {
+            (Some(url), None) => {
+                self.secret_url("notify.slack.webhook_url", url);
+                if slack.channel.is_some() {
+                    self.warning("notify.slack.channel", "a webhook has its own channel", "remove `channel`");
+                }
+            }
+            (None, Some(_)) if slack.channel.is_some() => {}
+            (None, Some(_)) => self.error(path, "the bot does not know where to write", "set `channel`"),
+            (Some(_), Some(_)) => self.error(path, "Slack has both a webhook and a bot", "keep one of them"),
+            (None, None) => {
+                self.error(
+                    path,
+                    "Slack has neither a webhook nor a bot",
+                    "set `webhook_url_file`, or `bot_token_file` and `channel`",
+                );
+            }
+        }
+    }
+}
+
+/// Amazon's form of a topic's name: `arn:<partition>:sns:<region>:<account>:<topic>`.
+fn is_topic_arn(text: &str) -> bool {
+    let parts: Vec<&str> = text.split(':').collect();
+    let [arn, partition, service, region, account, topic] = parts.as_slice() else { return false };
+    let word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    *arn == "arn"
+        && (*partition == "aws" || partition.starts_with("aws-"))
+        && *service == "sns"
+        && word(region)
+        && account.len() == 12
+        && account.chars().all(|c| c.is_ascii_digit())
+        && word(topic)
+        && topic.len() <= 256
+}

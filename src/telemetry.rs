@@ -1,0 +1,176 @@
+//! Logs: text for people at a terminal, JSON lines for machines, always on stderr.
+//!
+//! No log line holds a mail address, a `sub`, a message id or a secret. Fields carry their unit in the name
+//! (`seconds`, `bytes`), and words of closed lists rather than free text, so that lines can be counted.
+
+use std::io::{self, IsTerminal};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    fmt::{self, MakeWriter},
+    layer::SubscriberExt,
+    reload,
+};
+
+use crate::lifecycle::Commit;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum LogFormat {
+    /// Text where stderr is a terminal, else JSON.
+    #[default]
+    Auto,
+    /// Text, with colour only on a terminal.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why the logs can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter can't be read.
+    #[error(
+        "the log filter {filter:?} is wrong ({source}); write a level (error, warn, info, debug, trace) or `info,relaywatch::ingest=debug`"
+    )]
+    Filter {
+        /// The filter as given.
+        filter: String,
+        /// What is wrong.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// Another subscriber was there first.
+    #[error("logging was set up twice")]
+    Twice(#[from] tracing::subscriber::SetGlobalDefaultError),
+}
+
+/// Checks a filter: a level, or `target=level` pairs separated by commas.
+///
+/// # Errors
+/// Says what is wrong.
+pub fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::builder().parse(filter).map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })
+}
+
+/// Changes the filter of the running logs.
+#[derive(Debug, Clone)]
+pub struct FilterHandle(reload::Handle<EnvFilter, Registry>);
+
+impl FilterHandle {
+    /// Checks `filter` and hands back the step that puts it into force.
+    ///
+    /// # Errors
+    /// Where the filter can't be read.
+    pub fn prepare(&self, filter: &str) -> Result<Commit, TelemetryError> {
+        let parsed = parse_filter(filter)?;
+        let handle = self.0.clone();
+        Ok(Box::new(move || {
+            if handle.reload(parsed).is_err() {
+                tracing::warn!("the log filter could not be changed, since logging has ended");
+            }
+        }))
+    }
+}
+
+/// Starts logging to stderr for the whole process. Call it once, before the first task.
+///
+/// # Errors
+/// Where the filter can't be read, or logging was started before.
+pub fn init(filter: &str, format: LogFormat) -> Result<FilterHandle, TelemetryError> {
+    let terminal = io::stderr().is_terminal();
+    let (subscriber, handle) = subscriber(filter, format, terminal, io::stderr)?;
+    tracing::subscriber::set_global_default(subscriber)?;
+    Ok(handle)
+}
+
+fn subscriber<W>(
+    filter: &str,
+    format: LogFormat,
+    terminal: bool,
+    writer: W,
+) -> Result<(impl Subscriber + Send + Sync, FilterHandle), TelemetryError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let (filter, handle) = reload::Layer::new(parse_filter(filter)?);
+    let text = match format {
+        LogFormat::Auto => terminal,
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+    };
+    let lines = if text {
+        fmt::layer().with_ansi(terminal).with_writer(writer).boxed()
+    } else {
+        fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .with_writer(writer)
+            .boxed()
+    };
+    Ok((Registry::default().with(filter).with(lines), FilterHandle(handle)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("sink").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, terminal: bool, filter: &str, log: impl FnOnce(&FilterHandle)) -> String {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let (subscriber, handle) = subscriber(filter, format, terminal, move || writer.clone()).expect("filter");
+        tracing::subscriber::with_default(subscriber, || log(&handle));
+        String::from_utf8(sink.0.lock().expect("sink").clone()).expect("UTF-8")
+    }
+
+    #[test]
+    fn away_from_a_terminal_lines_are_json() {
+        let line = logged(LogFormat::Auto, false, "info", |_| tracing::info!(seconds = 3, "draining"));
+        let value: serde_json::Value = serde_json::from_str(&line).expect("one JSON object");
+        assert_eq!(value["message"], "draining");
+        assert_eq!(value["seconds"], 3);
+        assert_eq!(value["level"], "INFO");
+    }
+
+    #[test]
+    fn text_is_coloured_on_a_terminal_only() {
+        let log = |_: &FilterHandle| tracing::info!("ready");
+        assert!(logged(LogFormat::Auto, true, "info", log).contains('\u{1b}'));
+        let plain = logged(LogFormat::Text, false, "info", log);
+        assert!(plain.contains("ready") && !plain.contains('\u{1b}'), "{plain}");
+    }
+
+    #[test]
+    fn the_filter_changes_while_running_and_a_wrong_one_changes_nothing() {
+        let lines = logged(LogFormat::Text, false, "warn", |handle| {
+            tracing::info!("one");
+            assert!(handle.prepare("relaywatch=loud").is_err());
+            tracing::info!("two");
+            handle.prepare("info").expect("a filter")();
+            tracing::info!("three");
+        });
+        assert!(!lines.contains("one") && !lines.contains("two") && lines.contains("three"), "{lines}");
+    }
+}
