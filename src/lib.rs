@@ -5,6 +5,7 @@
 pub mod classify;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod detect;
 pub mod explain;
 pub mod http_client;

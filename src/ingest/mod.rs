@@ -2,6 +2,7 @@
 
 pub mod committer;
 pub mod http;
+pub mod intake;
 
 use crate::model::{Event, Notice, Provider, Timestamp};
 

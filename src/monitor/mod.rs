@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use self::fold::{CellChanges, change, contribution, ledger};
 use crate::{
     clock::Clock,
+    metrics::Metrics,
     model::StreamKey,
     store::{CellKey, EventRecord, Fold, Position, Store, StoreError},
 };
@@ -55,13 +56,15 @@ pub struct Monitor {
     wake: Arc<Notify>,
     streams: HashMap<i32, StreamKey>,
     progress: watch::Sender<Progress>,
+    metrics: Metrics,
 }
 
 impl Monitor {
     /// A monitor of this store. Whoever commits wakes it by `wake`.
     #[must_use]
-    pub fn new(store: Store, clock: Clock, wake: Arc<Notify>) -> Self {
-        Self { store, clock, wake, streams: HashMap::new(), progress: watch::Sender::new(Progress::default()) }
+    pub fn new(store: Store, clock: Clock, wake: Arc<Notify>, metrics: Metrics) -> Self {
+        let progress = watch::Sender::new(Progress::default());
+        Self { store, clock, wake, streams: HashMap::new(), progress, metrics }
     }
 
     /// Where it stands, to be watched.
@@ -103,6 +106,7 @@ impl Monitor {
         while !stop.is_cancelled() {
             if self.step().await? == 0 {
                 self.progress.send_modify(|progress| progress.caught_up += 1);
+                self.metrics.monitor_caught_up.set(self.clock.now().as_seconds());
                 break;
             }
         }
@@ -160,6 +164,7 @@ impl Monitor {
             progress.position = to;
             progress.folded += fresh.len() as u64;
         });
+        self.metrics.monitor_folded.inc_by(fresh.len() as u64);
         Ok(fresh.len())
     }
 

@@ -1,3 +1,4 @@
 //! HTTP as relaywatch serves it.
 
+pub mod private;
 pub mod server;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use relaywatch::{
     clock::Clock,
+    metrics::Metrics,
     model::{Destination, EventKind, Exposure, FailureClass, StreamKey, StreamLevel},
     monitor::Monitor,
     store::{CellKey, Counts, LedgerRow, NewEvent, Submission},
@@ -20,7 +21,8 @@ use crate::{
 async fn fold(test: &TestStore, count: usize) {
     // PostgreSQL shows rows only below the oldest running transaction of the cluster, other tests' included.
     test.journal(count, 1_000).await;
-    let mut monitor = Monitor::new(test.store.clone(), Clock::System, Arc::new(Notify::new()));
+    let mut monitor =
+        Monitor::new(test.store.clone(), Clock::System, Arc::new(Notify::new()), Metrics::new().expect("metrics"));
     monitor.catch_up(&CancellationToken::new()).await.expect("folded");
 }
 

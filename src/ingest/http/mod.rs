@@ -1,6 +1,8 @@
 //! Feeds that arrive over HTTP: one file a provider.
 
 pub mod body;
+pub mod endpoint;
+pub mod feeds;
 pub mod ses;
 pub mod sns;
 

@@ -1,0 +1,262 @@
+//! The running program: what `serve` starts, and what tests and the demo start in themselves.
+
+mod follow_up;
+mod reload;
+
+use std::{
+    convert::Infallible,
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, mpsc, watch},
+};
+
+use crate::{
+    classify::{Rules, RulesError},
+    clock::Clock,
+    config::{AddressKeeping, Config},
+    ingest::{
+        committer::committer,
+        http::{
+            endpoint::{Endpoint, Setup},
+            feeds::{FeedError, Feeds},
+        },
+        intake::{Intake, Knowledge},
+    },
+    lifecycle::Lifecycle,
+    metrics::Metrics,
+    model::DAY_MILLIS,
+    monitor::{Monitor, Progress},
+    privacy::{Keyring, PrivacyError},
+    store::{Access, Store, StoreError, StoreOptions},
+    telemetry::FilterHandle,
+    web::{private, server},
+};
+
+/// Transactions that PostgreSQL takes at a time from one process.
+const POSTGRES_WRITERS: usize = 3;
+/// Follow-ups that may wait.
+const FOLLOW_UPS: usize = 64;
+/// How often what has outlived its retention is let go.
+const EXPIRY: Duration = Duration::from_hours(1);
+
+/// Why the program can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory can't be made or written.
+    #[error("the state directory {} can't be used; set STATE_DIRECTORY or [store] url and [privacy] key_file", path.display())]
+    State {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The keys can't be had.
+    #[error(transparent)]
+    Keys(#[from] PrivacyError),
+    /// The store can't be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A listener can't be had.
+    #[error("can't listen on {address} ([listen] {key}); is another program there?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The setting.
+        key: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A feed can't be set up.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    /// The rules can't be read.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// Two metrics share a name: a fault of this program.
+    #[error("the metrics can't be registered")]
+    Metrics(#[from] prometheus::Error),
+    /// The HTTP client can't be built.
+    #[error("the HTTP client can't be set up")]
+    Client(#[from] reqwest::Error),
+}
+
+/// What runs.
+#[derive(Debug)]
+pub struct Daemon {
+    /// Where the feeds are.
+    pub public: SocketAddr,
+    /// Where pages, metrics and health are.
+    pub private: SocketAddr,
+    /// The store.
+    pub store: Store,
+    /// The keys.
+    pub keyring: Arc<Keyring>,
+    /// Where the monitor stands.
+    pub progress: watch::Receiver<Progress>,
+    /// The paths of the feeds.
+    pub feeds: Vec<String>,
+}
+
+/// Where the key file lies.
+#[must_use]
+pub fn key_file(config: &Config) -> PathBuf {
+    let own = || config.provenance.state_directory.join("keys.json");
+    config.privacy.key_file.as_ref().map_or_else(own, |file| file.0.clone())
+}
+
+/// How the store is opened by this configuration.
+#[must_use]
+pub fn store_options(config: &Config, access: Access) -> StoreOptions {
+    let connections = if config.store.url.is_sqlite() { config.store.readers } else { config.store.connections };
+    StoreOptions {
+        url: config.store.url.expose().to_owned(),
+        access,
+        connections,
+        sealed: config.privacy.addresses == AddressKeeping::Sealed,
+    }
+}
+
+/// Makes the directories that hold keys and database, readable by nobody else.
+///
+/// # Errors
+/// Names the directory that can't be made.
+pub fn make_directories(config: &Config) -> Result<(), StartError> {
+    let database = config.store.url.sqlite_file();
+    let keys = key_file(config);
+    for folder in [keys.parent(), database.as_deref().and_then(Path::parent)].into_iter().flatten() {
+        if !folder.as_os_str().is_empty() {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(|source| StartError::State { path: folder.to_owned(), source })?;
+        }
+    }
+    Ok(())
+}
+
+/// Starts everything as critical tasks of `lifecycle`.
+///
+/// # Errors
+/// Says what can't be had and what to do; nothing runs then.
+pub async fn start(
+    config: Config,
+    clock: Clock,
+    lifecycle: &mut Lifecycle,
+    filter: Option<FilterHandle>,
+) -> Result<Daemon, StartError> {
+    make_directories(&config)?;
+    let (keyring, made) = Keyring::load_or_create(&key_file(&config))?;
+    if made {
+        tracing::warn!(
+            file = %key_file(&config).display(),
+            "made a new key file; back it up apart from the database: without it no stored address can be read"
+        );
+    }
+    let keyring = Arc::new(keyring);
+    let public = bind(config.listen.public.0, "public").await?;
+    let private = bind(config.listen.private.0, "private").await?;
+    let metrics = Metrics::new()?;
+    let setup = setup(&config)?;
+    let store = Store::open(&store_options(&config, Access::Write), Arc::clone(&keyring)).await?;
+    metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), store.engine()]).set(1);
+    let feeds: Vec<String> = setup.feeds.paths().into_iter().map(ToOwned::to_owned).collect();
+
+    let tasks = lifecycle.tasks();
+    let wake = Arc::new(Notify::new());
+    let (committer, writers) = committer(&store, &metrics, &wake, POSTGRES_WRITERS);
+    for (number, writer) in writers.into_iter().enumerate() {
+        tasks.spawn_critical(format!("writer {number}"), async move {
+            writer.run().await;
+            Ok::<(), Infallible>(())
+        });
+    }
+
+    let (sender, receiver) = mpsc::channel(FOLLOW_UPS);
+    let client = crate::http_client::build(Duration::from_secs(10))?;
+    tasks.spawn_critical("follow-ups", follow_up::run(receiver, client, tasks.soft()));
+
+    let intake = Intake::new(Arc::clone(&keyring), committer, metrics.clone());
+    let concurrent = usize::try_from(config.limits.max_concurrent_requests).unwrap_or(usize::MAX);
+    let endpoint = Endpoint::new(setup, intake, clock.clone(), metrics.clone(), concurrent, sender);
+    let limits = server::Limits {
+        connections: usize::try_from(config.limits.max_connections).unwrap_or(usize::MAX),
+        drain: config.lifecycle.drain(),
+        ..server::Limits::default()
+    };
+    let (public_address, private_address) = (address(&public, "public")?, address(&private, "private")?);
+
+    let monitor = Monitor::new(store.clone(), clock.clone(), wake, metrics.clone());
+    let progress = monitor.progress();
+    let state = private::State {
+        store: store.clone(),
+        metrics,
+        clock: clock.clone(),
+        endpoint: endpoint.clone(),
+        public: public_address,
+        token: config.listen.private_token.clone(),
+        previous_token: config.listen.previous_private_token.clone(),
+    };
+    tasks.spawn_critical("private listener", server::serve(private, private::router(state), limits, tasks.soft()));
+    lifecycle.on_reload(Arc::new(reload::Reloader::new(config.clone(), endpoint.clone(), filter)));
+    tasks.spawn_critical("public listener", server::serve(public, endpoint.router(), limits, tasks.soft()));
+    tasks.spawn_critical("monitor", monitor.run(tasks.soft()));
+    tasks.spawn_critical("retention", expire(store.clone(), clock, config.store.clone(), tasks.soft()));
+    Ok(Daemon { public: public_address, private: private_address, store, keyring, progress, feeds })
+}
+
+/// What the public listener works with, by this configuration.
+fn setup(config: &Config) -> Result<Setup, StartError> {
+    let rules = Arc::new(Rules::built_in()?);
+    Ok(Setup {
+        feeds: Feeds::new(config)?,
+        knowledge: Knowledge::new(rules, config.relay.to_domains(), &config.team),
+        body_bytes: usize::try_from(config.limits.body_bytes).unwrap_or(usize::MAX),
+        request_timeout: config.limits.request_timeout(),
+    })
+}
+
+async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, key, source })
+}
+
+fn address(listener: &TcpListener, key: &'static str) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|source| StartError::Listen {
+        address: SocketAddr::from(([0, 0, 0, 0], 0)),
+        key,
+        source,
+    })
+}
+
+/// Lets go what has outlived its retention, now and then.
+async fn expire(
+    store: Store,
+    clock: Clock,
+    settings: crate::config::Store,
+    stop: tokio_util::sync::CancellationToken,
+) -> Result<(), Infallible> {
+    loop {
+        let now = clock.now().as_millis();
+        let before = |days: u32| now - i64::from(days) * DAY_MILLIS;
+        let deliveries = before(settings.retention_deliveries_days);
+        match store.expire(now, deliveries, before(settings.retention_refusals_days)).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "let go what has outlived its retention"),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "old rows could not be let go; trying again later"
+                );
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = clock.sleep(EXPIRY) => {}
+        }
+    }
+}

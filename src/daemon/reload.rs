@@ -1,0 +1,52 @@
+//! SIGHUP: the configuration and the rules, all or nothing.
+
+use std::{path::PathBuf, sync::Mutex, sync::PoisonError};
+
+use crate::{
+    config::Config,
+    ingest::http::endpoint::Endpoint,
+    lifecycle::{BoxError, Commit, Preparing, Reload},
+    telemetry::FilterHandle,
+};
+
+/// Reads the configuration again and puts it in force.
+pub(super) struct Reloader {
+    current: std::sync::Arc<Mutex<Config>>,
+    endpoint: Endpoint,
+    filter: Option<FilterHandle>,
+}
+
+impl Reloader {
+    pub(super) fn new(config: Config, endpoint: Endpoint, filter: Option<FilterHandle>) -> Self {
+        Self { current: std::sync::Arc::new(Mutex::new(config)), endpoint, filter }
+    }
+
+    fn prepare_now(&self) -> Result<Commit, BoxError> {
+        let old = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let file: Option<PathBuf> = old.provenance.file.clone();
+        let new = Config::load(file.as_deref(), Config::process_environment())?;
+        for section in Config::diff_needs_restart(&old, &new) {
+            tracing::warn!("[{section}] has changed and needs a restart; until then the old settings stay in force");
+        }
+        let setup = super::setup(&new)?;
+        let filter = self.filter.as_ref().map(|filter| filter.prepare(&new.log.level)).transpose()?;
+        let (current, endpoint) = (std::sync::Arc::clone(&self.current), self.endpoint.clone());
+        Ok(Box::new(move || {
+            endpoint.exchange(setup);
+            if let Some(filter) = filter {
+                filter();
+            }
+            *current.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        }))
+    }
+}
+
+impl Reload for Reloader {
+    fn name(&self) -> &'static str {
+        "the configuration"
+    }
+
+    fn prepare(&self) -> Preparing<'_> {
+        Box::pin(async move { self.prepare_now() })
+    }
+}

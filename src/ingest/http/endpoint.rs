@@ -1,0 +1,212 @@
+//! The public listener: `POST /in/<kind>` and `POST /in/<kind>/<name>`, and nothing else.
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, Request, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::{Delivery, Rejection, RejectionReason, body, feeds::Feeds};
+use crate::{
+    clock::Clock,
+    ingest::{
+        FollowUp,
+        committer::CommitError,
+        intake::{Intake, Knowledge},
+    },
+    metrics::Metrics,
+    store::Outcome,
+};
+
+/// What a reload exchanges as a whole.
+#[derive(Debug)]
+pub struct Setup {
+    /// The feeds.
+    pub feeds: Feeds,
+    /// Rules, domains, teams.
+    pub knowledge: Knowledge,
+    /// Bytes of a body at most.
+    pub body_bytes: usize,
+    /// The time for reading a body.
+    pub request_timeout: Duration,
+}
+
+/// The state of the public listener.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    setup: Arc<RwLock<Arc<Setup>>>,
+    intake: Intake,
+    clock: Clock,
+    metrics: Metrics,
+    places: Arc<Semaphore>,
+    follow_ups: mpsc::Sender<FollowUp>,
+}
+
+impl Endpoint {
+    /// An endpoint that works on at most `concurrent` deliveries at a time and hands follow-ups to `follow_ups`.
+    #[must_use]
+    pub fn new(
+        setup: Setup,
+        intake: Intake,
+        clock: Clock,
+        metrics: Metrics,
+        concurrent: usize,
+        follow_ups: mpsc::Sender<FollowUp>,
+    ) -> Self {
+        Self {
+            setup: Arc::new(RwLock::new(Arc::new(setup))),
+            intake,
+            clock,
+            metrics,
+            places: Arc::new(Semaphore::new(concurrent.max(1))),
+            follow_ups,
+        }
+    }
+
+    /// The setup in force.
+    #[must_use]
+    pub fn setup(&self) -> Arc<Setup> {
+        Arc::clone(&self.setup.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another setup in force; deliveries under way finish with the old one.
+    pub fn exchange(&self, setup: Setup) {
+        *self.setup.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(setup);
+    }
+
+    /// The routes of the public listener.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/in/{kind}", post(one))
+            .route("/in/{kind}/{name}", post(named))
+            .method_not_allowed_fallback(wrong_method)
+            .fallback(nothing_here)
+            .with_state(self)
+    }
+
+    async fn receive(&self, path: &str, request: Request<Body>) -> Response {
+        let setup = self.setup();
+        let Some(feed) = setup.feeds.get(path) else {
+            self.metrics.unknown_paths.inc();
+            let detail = "no feed is configured at this path; see [feeds] in the configuration";
+            return problem(StatusCode::NOT_FOUND, RejectionReason::Unsupported, detail);
+        };
+        let name = feed.name.name.as_str();
+        let began = Instant::now();
+        let answer = self.process(&setup, feed, request).await;
+        self.metrics.feed_duration.with_label_values(&[name]).observe(began.elapsed().as_secs_f64());
+        match answer {
+            Ok(()) => {
+                self.metrics.feed_deliveries.with_label_values(&[name, "accepted"]).inc();
+                self.metrics.feed_last_accepted.with_label_values(&[name]).set(self.clock.now().as_seconds());
+                StatusCode::OK.into_response()
+            }
+            Err(rejection) => {
+                let answer = match rejection.reason {
+                    RejectionReason::StoreUnavailable
+                    | RejectionReason::Overloaded
+                    | RejectionReason::KeysUnavailable => "unavailable",
+                    _ => "rejected",
+                };
+                self.metrics.feed_deliveries.with_label_values(&[name, answer]).inc();
+                self.metrics.feed_rejections.with_label_values(&[name, rejection.reason.as_str()]).inc();
+                tracing::warn!(feed = name, reason = %rejection.reason, detail = rejection.detail, "a delivery was refused");
+                let mut response = problem(rejection.status, rejection.reason, &rejection.detail);
+                if rejection.status == StatusCode::SERVICE_UNAVAILABLE {
+                    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
+                }
+                response
+            }
+        }
+    }
+
+    async fn process(&self, setup: &Setup, feed: &super::feeds::Feed, request: Request<Body>) -> Result<(), Rejection> {
+        let Ok(_place) = self.places.try_acquire() else {
+            return Err(busy(RejectionReason::Overloaded, "too many deliveries at once; come again"));
+        };
+        let (parts, body) = request.into_parts();
+        let body = body::read(&parts.headers, body, setup.body_bytes, setup.request_timeout).await?;
+        let delivery = Delivery { headers: strip(parts.headers), body, received_at: self.clock.now() };
+        let report = feed.receive(&delivery).await?;
+        let outcome =
+            self.intake.take(&feed.name, &report, &setup.knowledge, delivery.received_at).await.map_err(|error| {
+                match error {
+                    CommitError::Store(_) => busy(RejectionReason::StoreUnavailable, "the store is away; come again"),
+                    CommitError::Overloaded => {
+                        busy(RejectionReason::Overloaded, "too many deliveries wait; come again")
+                    }
+                    CommitError::Stopping => {
+                        busy(RejectionReason::StoreUnavailable, "relaywatch is stopping; come again")
+                    }
+                }
+            })?;
+        if outcome == Outcome::TokenReused {
+            // 406 makes Mailgun, whose scheme this is, stop; a retry of a forgery would be no better.
+            let detail = "the token came before with another body";
+            return Err(Rejection::new(StatusCode::NOT_ACCEPTABLE, RejectionReason::TokenReused, detail));
+        }
+        if report.ignored.contains(&"sns-unsubscribe-confirmation") {
+            tracing::warn!(feed = feed.name.name, "SNS says that this endpoint was unsubscribed from its topic");
+        }
+        if let Some(follow_up) = report.follow_up
+            && self.follow_ups.try_send(follow_up).is_err()
+        {
+            // SNS sends the confirmation again when it's asked to; nothing is lost but time.
+            tracing::warn!(feed = feed.name.name, "too many follow-ups wait; ask the provider to send it again");
+        }
+        Ok(())
+    }
+}
+
+fn busy(reason: RejectionReason, detail: &str) -> Rejection {
+    Rejection::new(StatusCode::SERVICE_UNAVAILABLE, reason, detail)
+}
+
+/// The headers without those that the body's decoding has made untrue.
+fn strip(mut headers: HeaderMap) -> HeaderMap {
+    headers.remove(header::CONTENT_ENCODING);
+    headers.remove(header::CONTENT_LENGTH);
+    headers
+}
+
+async fn one(State(endpoint): State<Endpoint>, Path(kind): Path<String>, request: Request<Body>) -> Response {
+    endpoint.receive(&kind, request).await
+}
+
+async fn named(
+    State(endpoint): State<Endpoint>,
+    Path((kind, name)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Response {
+    endpoint.receive(&format!("{kind}/{name}"), request).await
+}
+
+async fn wrong_method() -> Response {
+    problem(StatusCode::METHOD_NOT_ALLOWED, RejectionReason::Unsupported, "feeds take POST only")
+}
+
+async fn nothing_here(State(endpoint): State<Endpoint>) -> Response {
+    endpoint.metrics.unknown_paths.inc();
+    problem(StatusCode::NOT_FOUND, RejectionReason::Unsupported, "nothing is here; feeds are at /in/<kind>")
+}
+
+/// An answer of RFC 9457.
+fn problem(status: StatusCode, reason: RejectionReason, detail: &str) -> Response {
+    let body = serde_json::json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or("error"),
+        "status": status.as_u16(),
+        "reason": reason,
+        "detail": detail,
+    });
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+}

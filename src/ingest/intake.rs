@@ -1,0 +1,245 @@
+//! From a decoded report to the journal: classify, replace personal data by keyed hashes, commit.
+
+use std::sync::Arc;
+
+use crate::{
+    classify::{Parties, Rules, context, destination, template_of},
+    config::Team,
+    ingest::{
+        Report,
+        committer::{CommitError, Committer},
+    },
+    metrics::Metrics,
+    model::{DAY_MILLIS, Destination, Event, EventKind, Exposure, Notice, RelayDomains, StreamKey, Timestamp},
+    privacy::{Keyring, Purpose},
+    store::{
+        EntryKind, EventKey, NewControl, NewEntry, NewEvent, NewReply, NewSetAside, NewToken, Outcome, Recipient,
+        Subject, Submission,
+    },
+};
+
+/// How long the bodies of what was set aside are kept, sealed.
+const SET_ASIDE_MILLIS: i64 = 30 * DAY_MILLIS;
+/// The longest campaign name that is kept, in characters.
+const MAX_NAME: usize = 200;
+
+/// What intake needs to know and that a reload may change.
+#[derive(Debug, Clone)]
+pub struct Knowledge {
+    /// The reply rules.
+    pub rules: Arc<Rules>,
+    /// Which domains hold relay addresses.
+    pub relay: RelayDomains,
+    /// The team of each client id.
+    pub teams: Vec<(String, String)>,
+}
+
+impl Knowledge {
+    /// From the configuration.
+    #[must_use]
+    pub fn new(rules: Arc<Rules>, relay: RelayDomains, teams: &[Team]) -> Self {
+        let teams =
+            teams.iter().flat_map(|team| team.app.iter().map(|app| (app.client_id.clone(), team.id.clone()))).collect();
+        Self { rules, relay, teams }
+    }
+
+    fn team_of(&self, audience: &str) -> &str {
+        self.teams.iter().find(|(client, _)| client == audience).map_or("", |(_, team)| team)
+    }
+}
+
+/// Where a report comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedName {
+    /// `ses`, or `ses/eu`.
+    pub name: String,
+    /// What it tells of mail that did not bounce.
+    pub exposure: Exposure,
+}
+
+/// Takes reports in.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    keyring: Arc<Keyring>,
+    committer: Committer,
+    metrics: Metrics,
+}
+
+impl Intake {
+    /// An intake that commits through `committer`.
+    #[must_use]
+    pub fn new(keyring: Arc<Keyring>, committer: Committer, metrics: Metrics) -> Self {
+        Self { keyring, committer, metrics }
+    }
+
+    /// Commits a report; when this returns, it is durable.
+    ///
+    /// # Errors
+    /// Where the store does not take it: nothing of it is stored, and the provider shall send it again.
+    pub async fn take(
+        &self,
+        feed: &FeedName,
+        report: &Report,
+        knowledge: &Knowledge,
+        now: Timestamp,
+    ) -> Result<Outcome, CommitError> {
+        let submission = self.prepare(feed, report, knowledge, now);
+        self.count(feed, report, &submission);
+        if submission.weight() == 1 && submission.token.is_none() {
+            return Ok(Outcome::Committed);
+        }
+        self.committer.commit(submission).await
+    }
+
+    /// What a report becomes: a function of the report, the keys and the knowledge (`now` only dates what is set aside).
+    #[must_use]
+    pub fn prepare(&self, feed: &FeedName, report: &Report, knowledge: &Knowledge, now: Timestamp) -> Submission {
+        let mut submission = Submission { feed: feed.name.clone(), ..Submission::default() };
+        for event in &report.events {
+            if destination(Some(&event.recipient), &knowledge.relay) == Destination::Other {
+                submission.control.push(self.control(event));
+            } else {
+                submission.events.push(self.event(feed, event, knowledge));
+            }
+        }
+        submission.entries = report.notices.iter().map(|notice| self.notice(notice, knowledge)).collect();
+        submission.set_aside = report
+            .set_aside
+            .iter()
+            .map(|part| NewSetAside {
+                hash: self.keyring.hash(Purpose::Body, &[feed.name.as_bytes(), &part.body]),
+                reason: part.reason,
+                label: part.label.clone(),
+                body: part.body.clone(),
+                received_at: now,
+                expires_at: now.plus_millis(SET_ASIDE_MILLIS),
+            })
+            .collect();
+        submission.token = report.token.as_ref().map(|token| NewToken {
+            hash: self.keyring.hash(Purpose::Token, &[feed.name.as_bytes(), token.token.as_bytes()]),
+            digest: token.body_digest,
+            expires_at: token.expires_at,
+        });
+        submission
+    }
+
+    fn key(&self, event: &Event) -> EventKey {
+        EventKey { at: event.at, hash: self.keyring.hash(Purpose::Event, &[event.dedupe.expose()]) }
+    }
+
+    fn recipient(&self, address: &crate::model::Address) -> Recipient {
+        Recipient { hash: self.keyring.hash(Purpose::Address, &[address.key().as_bytes()]), address: address.clone() }
+    }
+
+    fn event(&self, feed: &FeedName, event: &Event, knowledge: &Knowledge) -> NewEvent {
+        let context =
+            context(Some(event.provider), Some(&event.recipient), event.remote_mta.as_deref(), &knowledge.relay);
+        let recipient = self.recipient(&event.recipient);
+        let key = self.key(event);
+        // An event whose message nobody names is a message of its own.
+        let message = event.message_id.as_ref().map_or(key.hash, |id| {
+            let provider = event.provider.code().to_le_bytes();
+            self.keyring.hash(Purpose::Message, &[&provider, id.as_bytes(), &recipient.hash])
+        });
+        let failed = matches!(
+            event.kind,
+            EventKind::Refused | EventKind::Deferred | EventKind::SuppressedByProvider | EventKind::Complained
+        );
+        let reply = event.reply.as_ref().filter(|_| failed).map(|reply| {
+            let template = template_of(reply, &Parties::of(event, &knowledge.relay));
+            let verdict = knowledge.rules.classify(&template, &context);
+            self.metrics.replies.with_label_values(&[verdict.cause.as_str()]).inc();
+            NewReply {
+                template: template.into_string(),
+                sample: reply.text.clone(),
+                code: reply.code,
+                enhanced: reply
+                    .enhanced
+                    .map(|e| i32::from(e.class) * 1_000_000 + i32::from(e.subject) * 1_000 + i32::from(e.detail)),
+                mx: context.mx,
+                cause: verdict.cause,
+                rule: format!("{}@{}", verdict.rule, verdict.version),
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=100")]
+                confidence: (verdict.confidence * 100.0).round().clamp(0.0, 100.0) as u8,
+            }
+        });
+        NewEvent {
+            key,
+            kind: event.kind,
+            exposure: feed.exposure,
+            class: event.failure_class(),
+            destination: context.destination,
+            stream: stream_of(event),
+            recipient,
+            message: i64::from_le_bytes(*message.first_chunk().unwrap_or(&[0; 8])),
+            sent_at: event.sent_at,
+            label: event.provider_verdict.as_deref().map(crate::ingest::label).filter(|label| !label.is_empty()),
+            reply,
+        }
+    }
+
+    fn control(&self, event: &Event) -> NewControl {
+        NewControl {
+            key: self.key(event),
+            kind: event.kind,
+            stream: stream_of(event),
+            sent_at: event.sent_at.unwrap_or(event.at),
+        }
+    }
+
+    fn notice(&self, notice: &Notice, knowledge: &Knowledge) -> NewEntry {
+        let team = knowledge.team_of(&notice.audience);
+        let subject = Subject {
+            hash: self.keyring.hash(Purpose::Subject, &[team.as_bytes(), notice.subject.as_bytes()]),
+            team: team.to_owned(),
+            subject: notice.subject.clone(),
+        };
+        // The same notice under a second token id is still the same notice.
+        let material: [&[u8]; 4] = [
+            team.as_bytes(),
+            notice.subject.as_bytes(),
+            notice.kind.as_str().as_bytes(),
+            &notice.at.as_millis().to_le_bytes(),
+        ];
+        NewEntry {
+            key: EventKey { at: notice.at, hash: self.keyring.hash(Purpose::Event, &material) },
+            kind: EntryKind::Notice,
+            account: Some(subject),
+            address: notice.email.as_ref().map(|email| self.recipient(email)),
+            app: Some(notice.audience.clone()),
+            body: serde_json::json!({
+                "kind": notice.kind,
+                "app": notice.audience,
+                "team": team,
+                "private": notice.is_private_email,
+                "issued_at": notice.issued_at,
+            }),
+        }
+    }
+
+    fn count(&self, feed: &FeedName, report: &Report, submission: &Submission) {
+        let name = feed.name.as_str();
+        for event in &report.events {
+            self.metrics.feed_events.with_label_values(&[name, event.kind.as_str()]).inc();
+        }
+        for notice in &report.notices {
+            self.metrics.feed_notices.with_label_values(&[name, notice.kind.as_str()]).inc();
+        }
+        for part in &submission.set_aside {
+            self.metrics.feed_set_aside.with_label_values(&[name, part.reason.as_str()]).inc();
+        }
+        self.metrics.feed_ignored.with_label_values(&[name]).inc_by(report.ignored.len() as u64);
+    }
+}
+
+/// The finest stream of an event. A campaign is cut to a sane length; one that holds an address is dropped.
+fn stream_of(event: &Event) -> StreamKey {
+    let campaign =
+        event.campaign.as_ref().map(|name| name.trim()).filter(|name| !name.is_empty() && !name.contains('@'));
+    StreamKey::finest(
+        event.provider,
+        event.from_domain.clone(),
+        event.envelope_domain.clone().or_else(|| event.envelope_sender.as_ref().map(|a| a.domain().to_owned())),
+        campaign.map(|name| name.chars().take(MAX_NAME).collect()),
+    )
+}
