@@ -404,6 +404,7 @@ async fn what_is_no_envelope_is_refused_by_name() {
     let text = notification().to_string();
     let twice = text.replacen('{', "{\"Message\":\"first\",", 1);
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let many: Vec<String> = (0..64).map(|n| format!("\"x{n}\":1")).collect();
     let deep_member = text.replacen('{', &format!("{{\"x\":{deep},"), 1);
     for (name, body) in [
         ("empty", String::new()),
@@ -412,6 +413,10 @@ async fn what_is_no_envelope_is_refused_by_name() {
         ("an empty object", "{}".to_owned()),
         ("cut off", text.chars().take(200).collect()),
         ("a repeated member", twice),
+        ("a repeated member by another spelling of its name", text.replacen('{', "{\"Mess\\u0061ge\":\"first\",", 1)),
+        ("a repeated unknown member", text.replacen('{', "{\"X\":1,\"X\":2,", 1)),
+        ("too many members", format!("{{{},{}", many.join(","), text.trim_start_matches('{'))),
+        ("a list of the members", "[\"Notification\",\"x\"]".to_owned()),
         ("deep", deep),
         ("a number for a text", with(notification(), &[("Message", json!(1))]).to_string()),
         ("no message", without(notification(), "Message").to_string()),
