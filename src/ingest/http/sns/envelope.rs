@@ -60,7 +60,8 @@ pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 /// The most members that an envelope may have; SNS sends eleven.
 const MAX_MEMBERS: usize = 64;
 
-/// The members as they come. A name that occurs twice, known or not, is an error: two readers could take different ones.
+/// The members as they come. A name that occurs twice, known or not, is an error: two readers could take different
+/// ones.
 #[derive(Default)]
 struct Wire<'a> {
     kind: Option<Text<'a>>,
@@ -208,8 +209,8 @@ impl<'a> Envelope<'a> {
         Ok(envelope)
     }
 
-    /// The text that was signed, piece by piece: `webhooks.md` section 24.1, step 7. Each type has its own members, in
-    /// order; an absent one is skipped.
+    /// The text that was signed, piece by piece (Amazon SNS Developer Guide, "Verifying the signatures"). Each type has
+    /// its own members, in order; an absent one is skipped.
     pub(super) fn canonical(&self, mut take: impl FnMut(&str)) {
         let mut field = |name: &str, value: Option<&str>| {
             if let Some(value) = value {
