@@ -2,7 +2,7 @@
 //! publishes to Amazon SNS" in the Amazon SES Developer Guide.
 //!
 //! Texts are borrowed from the message where they have no escapes. Members that relaywatch has no use for are skipped.
-//! A member that occurs twice makes the payload malformed, whichever of the two would have been right.
+//! A member that is read and occurs twice makes the payload malformed, whichever of the two would have been right.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 

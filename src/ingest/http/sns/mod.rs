@@ -195,8 +195,9 @@ impl Verifier {
 
     /// Verifies one post.
     ///
-    /// # Errors A rejection with the status that makes SNS do the right thing: 503 where the message is worth sending
-    /// again, else 4xx.
+    /// # Errors
+    /// A rejection with the status that makes SNS do the right thing: 503 where the message is worth sending again,
+    /// else 4xx.
     pub async fn verify<'a>(&'a self, delivery: &'a Delivery) -> Result<Verified<'a>, Rejection> {
         if delivery.headers.get("x-amz-sns-rawdelivery").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"true")) {
             return Err(malformed(RAW_DELIVERY));
