@@ -1,4 +1,4 @@
-//! From what SES sends to events: `webhooks.md` sections 2, 2a and 4.
+//! From what SES sends to events.
 //!
 //! What an SES word becomes:
 //!
@@ -14,19 +14,19 @@
 //! | `Reject` | refused, of class unknown: SES found malware and never tried | `mail.timestamp` |
 //! | `Rendering Failure`, `Open`, `Click`, `Subscription` | ignored: no message left, or it arrived | |
 //!
-//! A rejected message is refused, since nobody will ever get it, but no receiving side said so: without a code and of unknown
-//! class, it moves no detector of permanent refusals.
+//! A rejected message is refused, since nobody will ever get it, but no receiving side said so: without a code and of
+//! unknown class, it moves no detector of permanent refusals.
 //!
-//! **Envelope sender.** SES makes it up itself, for each message, on `amazonses.com` or the custom MAIL FROM domain, and
-//! `mail.source` shows the address of the From header instead. So only `commonHeaders.returnPath` is taken for it; where
-//! that is absent, envelope sender and envelope domain are unknown.
+//! **Envelope sender.** SES makes it up itself, for each message, on `amazonses.com` or the custom MAIL FROM domain,
+//! and `mail.source` shows the address of the From header instead. So only `commonHeaders.returnPath` is taken for it;
+//! where that is absent, envelope sender and envelope domain are unknown.
 //!
 //! **Campaign.** The configured tag, else the tag `campaign`, else `ses:campaign`. A configuration set is no campaign.
 //!
 //! **The same event.** Its identity is (SES's word for it, `mail.messageId`, recipient in lower case, the event's time,
-//! `feedbackId`), and where there is no `feedbackId`, the status and diagnostic in its place. All of it is payload, so that one event
-//! by SNS, SQS, Firehose, EventBridge or a file is one event, while two bounces of one message and recipient with their own
-//! `feedbackId` are two.
+//! `feedbackId`), and where there is no `feedbackId`, the status and diagnostic in its place. All of it is payload, so
+//! that one event by SNS, SQS, Firehose, EventBridge or a file is one event, while two bounces of one message and
+//! recipient with their own `feedbackId` are two.
 
 use serde::de::IgnoredAny;
 
@@ -61,7 +61,8 @@ pub enum DecodeError {
 
 /// Decodes one notification or event: the SES JSON itself, or the EventBridge wrapper around it.
 ///
-/// `campaign_tag` names the message tag that holds the campaign. What is JSON and makes no sense is set aside, not an error.
+/// `campaign_tag` names the message tag that holds the campaign. What is JSON and makes no sense is set aside, not an
+/// error.
 ///
 /// # Errors
 /// Where the message is no JSON.
@@ -376,7 +377,7 @@ fn of_destinations<'a>(
     }
 }
 
-/// Whether a sub type says that SES did not try: `webhooks.md` section 2, and lists yet to come.
+/// Whether a sub type says that SES did not try; suppression lists yet to come are taken along.
 fn is_suppression(sub_type: &str) -> bool {
     let wanted = ["suppressed", "unsubscribedrecipient"];
     wanted.into_iter().any(|word| is(sub_type, word)) || sub_type.to_ascii_lowercase().ends_with("suppressionlist")
@@ -415,7 +416,8 @@ fn remote_mta(reporting: &Loose<'_>) -> Option<String> {
     (plain && !own).then_some(host)
 }
 
-/// The domain of the From header: as SES reads the header, else from the headers, else from SES's tag, else from `mail.source`.
+/// The domain of the From header: as SES reads the header, else from the headers, else from SES's tag, else from
+/// `mail.source`.
 fn from_domain(mail: &Mail<'_>) -> Option<String> {
     let common = mail.common_headers.as_ref().and_then(|headers| headers.from.get());
     common

@@ -25,8 +25,8 @@ pub use decode::{DecodeError, decode, decode_bytes};
 ///
 /// It depends on which event types are published to the topic, which no payload tells: bounces and deliveries make
 /// [`Exposure::Outcomes`], which is what the documentation has people switch on; with `Send` as well it's
-/// [`Exposure::Sends`]; bounces and complaints alone, the most common set-up for identity notifications, are [`Exposure::None`] and must
-/// be declared so.
+/// [`Exposure::Sends`]; bounces and complaints alone, the most common set-up for identity notifications, are
+/// [`Exposure::None`] and must be declared so.
 pub const DEFAULT_EXPOSURE: Exposure = Exposure::Outcomes;
 
 /// The settings of one SES feed.
@@ -95,8 +95,8 @@ impl SesFeed {
 
     /// Verifies and decodes one delivery.
     ///
-    /// A confirmed unsubscription is reported as ignored under `sns-unsubscribe-confirmation`: the topic will send no more, which is
-    /// worth a warning.
+    /// A confirmed unsubscription is reported as ignored under `sns-unsubscribe-confirmation`: the topic will send no
+    /// more, which is worth a warning.
     ///
     /// # Errors
     /// A rejection with the status that makes SNS do the right thing.

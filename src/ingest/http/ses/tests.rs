@@ -1,4 +1,4 @@
-//! What SES's payloads become. The fixtures are invented after `webhooks.md` section 4 and `apple-relay.md` section 3.
+//! What SES's payloads become. The fixtures are invented after Amazon's documentation and replies of Apple's relay.
 
 use std::{fmt::Write as _, sync::LazyLock};
 

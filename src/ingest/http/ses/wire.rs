@@ -1,7 +1,8 @@
-//! What SES sends, as it sends it: `webhooks.md` section 4.
+//! What SES sends, as it sends it: "Amazon SNS notification contents" and "Contents of event data that Amazon SES
+//! publishes to Amazon SNS" in the Amazon SES Developer Guide.
 //!
-//! Texts are borrowed from the message where they have no escapes. Members that relaywatch has no use for are skipped. A
-//! member that occurs twice makes the payload malformed, whichever of the two would have been right.
+//! Texts are borrowed from the message where they have no escapes. Members that relaywatch has no use for are skipped.
+//! A member that is read and occurs twice makes the payload malformed, whichever of the two would have been right.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -192,8 +193,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Recipient<'a> {
     }
 }
 
-/// A text, however it is spelt: a string, a number, a truth value, or the first such of a list. Everything else counts as
-/// absent.
+/// A text, however it is spelt: a string, a number, a truth value, or the first such of a list. Everything else counts
+/// as absent.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Loose<'a>(Option<Cow<'a, str>>);
 

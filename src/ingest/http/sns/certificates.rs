@@ -26,13 +26,13 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_CERTIFICATE_BYTES: usize = 64 * 1024;
 /// How long a fetched certificate is used without asking again.
 const FRESH_MILLIS: i64 = DAY_MILLIS;
-/// How long it goes on being used where asking again fails because nobody answers. SNS gives up after a minute by default, so
-/// that an outage of the certificate host alone must not lose events.
+/// How long it goes on being used where asking again fails because nobody answers. SNS gives up after a minute by
+/// default, so that an outage of the certificate host alone must not lose events.
 const STALE_MILLIS: i64 = 7 * DAY_MILLIS;
 /// How long a failure of the certificate itself is remembered.
 const NEGATIVE_MILLIS: i64 = MINUTE_MILLIS;
-/// How long it is remembered that nobody answered: less than the 20 s between two of SNS's three retries, so that each of
-/// them asks again.
+/// How long it is remembered that nobody answered: less than the 20 s between two of SNS's three retries, so that each
+/// of them asks again.
 const UNREACHABLE_MILLIS: i64 = 10_000;
 /// The keys kept. SNS has one for each region and changes it rarely.
 const MAX_KEYS: u64 = 64;
@@ -136,36 +136,40 @@ impl fmt::Debug for VerifyingKey {
 impl VerifyingKey {
     /// Every certificate of a PEM text; at least one.
     pub(super) fn all_from_pem(pem: &[u8]) -> Result<Vec<Self>, CertificateError> {
-        Self::read(pem, |_| true)
+        Self::read(pem, usize::MAX, |_| true)
     }
 
-    /// The first certificate of a PEM text, which must be SNS's own: its subject is `sns.amazonaws.com`, or the topic's host.
+    /// The first certificate of a PEM text, which must be SNS's own: its subject is `sns.amazonaws.com`, or the topic's
+    /// host.
     ///
-    /// Which of the two Amazon uses in which region is not documented; both belong to it, and the text came over TLS from
-    /// that host.
+    /// Which of the two Amazon uses in which region is not documented; both belong to it, and the text came over TLS
+    /// from that host.
     fn of_sns(pem: &[u8], host: &str) -> Result<Self, CertificateError> {
         let suffix = host.strip_prefix("sns.").and_then(|rest| rest.split_once('.')).map(|(_region, suffix)| suffix);
-        let keys = Self::read(pem, |name| {
+        let keys = Self::read(pem, 1, |name| {
             name == host || name == "sns.amazonaws.com" || suffix.is_some() && name.strip_prefix("sns.") == suffix
         })?;
         keys.into_iter().next().ok_or(CertificateError::Unreadable)
     }
 
-    fn read(pem: &[u8], subject: impl Fn(&str) -> bool) -> Result<Vec<Self>, CertificateError> {
+    /// The keys of the first `most` certificates.
+    fn read(pem: &[u8], most: usize, subject: impl Fn(&str) -> bool) -> Result<Vec<Self>, CertificateError> {
         let mut keys = Vec::new();
         for block in Pem::iter_from_buffer(pem) {
+            if keys.len() == most {
+                break;
+            }
             let block = block.map_err(|_| CertificateError::Unreadable)?;
             if block.label != "CERTIFICATE" {
                 continue;
             }
             let certificate = block.parse_x509().map_err(|_| CertificateError::Unreadable)?;
-            // The first certificate of a chain is the one that signs; the subject of the others is their issuer's affair.
-            if keys.is_empty() {
-                let mut names = certificate.subject().iter_common_name();
-                let only = names.next().and_then(|name| name.as_str().ok()).unwrap_or_default();
-                if names.next().is_some() || !subject(only) {
-                    return Err(CertificateError::WrongSubject);
-                }
+            // Where there are several names, none of them is the certificate's.
+            let mut names = certificate.subject().iter_common_name();
+            let only =
+                names.next().filter(|_| names.next().is_none()).and_then(|name| name.as_str().ok()).unwrap_or_default();
+            if !subject(only) {
+                return Err(CertificateError::WrongSubject);
             }
             let validity = certificate.validity();
             let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());

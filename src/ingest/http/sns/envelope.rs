@@ -1,8 +1,11 @@
 //! The SNS envelope: read strictly, and turned into the text that was signed.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+};
 
 use crate::{
     ingest::http::{Rejection, RejectionReason},
@@ -54,37 +57,74 @@ pub enum SignatureVersion {
 #[derive(Debug, Deserialize)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
-/// The members that are read. To repeat one of them is an error of the derived reader: two readers could take different
-/// ones. What else stands in the envelope is skipped.
-#[derive(Deserialize)]
+/// The most members that an envelope may have; SNS sends eleven.
+const MAX_MEMBERS: usize = 64;
+
+/// The members as they come. A name that occurs twice, known or not, is an error: two readers could take different
+/// ones.
+#[derive(Default)]
 struct Wire<'a> {
-    #[serde(rename = "Type", borrow)]
     kind: Option<Text<'a>>,
-    #[serde(rename = "MessageId", borrow)]
     message_id: Option<Text<'a>>,
-    #[serde(rename = "TopicArn", borrow)]
     topic: Option<Text<'a>>,
-    #[serde(rename = "Message", borrow)]
     message: Option<Text<'a>>,
-    #[serde(rename = "Subject", borrow)]
     subject: Option<Text<'a>>,
-    #[serde(rename = "Timestamp", borrow)]
     timestamp: Option<Text<'a>>,
-    #[serde(rename = "Token", borrow)]
     token: Option<Text<'a>>,
-    #[serde(rename = "SubscribeURL", borrow)]
     subscribe_url: Option<Text<'a>>,
-    #[serde(rename = "SignatureVersion", borrow)]
     signature_version: Option<Text<'a>>,
-    #[serde(rename = "Signature", borrow)]
     signature: Option<Text<'a>>,
-    #[serde(rename = "SigningCertURL", borrow)]
     certificate_url: Option<Text<'a>>,
-    // What raw message delivery sends instead of an envelope.
-    #[serde(rename = "notificationType")]
-    raw_notification: Option<IgnoredAny>,
-    #[serde(rename = "eventType")]
-    raw_event: Option<IgnoredAny>,
+    /// Whether it looks like what raw message delivery sends instead of an envelope.
+    raw: bool,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Wire<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<'a>(PhantomData<&'a ()>);
+        impl<'de: 'a, 'a> Visitor<'de> for Members<'a> {
+            type Value = Wire<'a>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an SNS envelope")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut wire = Wire::default();
+                let mut names: Vec<Cow<'de, str>> = Vec::with_capacity(16);
+                while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
+                    if names.contains(&name) || names.len() == MAX_MEMBERS {
+                        return Err(A::Error::custom("a repeated member, or too many"));
+                    }
+                    let member = match name.as_ref() {
+                        "Type" => Some(&mut wire.kind),
+                        "MessageId" => Some(&mut wire.message_id),
+                        "TopicArn" => Some(&mut wire.topic),
+                        "Message" => Some(&mut wire.message),
+                        "Subject" => Some(&mut wire.subject),
+                        "Timestamp" => Some(&mut wire.timestamp),
+                        "Token" => Some(&mut wire.token),
+                        "SubscribeURL" => Some(&mut wire.subscribe_url),
+                        "SignatureVersion" => Some(&mut wire.signature_version),
+                        "Signature" => Some(&mut wire.signature),
+                        "SigningCertURL" => Some(&mut wire.certificate_url),
+                        "notificationType" | "eventType" => {
+                            wire.raw = true;
+                            None
+                        }
+                        _ => None,
+                    };
+                    match member {
+                        Some(member) => *member = map.next_value()?,
+                        None => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                    names.push(name);
+                }
+                Ok(wire)
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData))
+    }
 }
 
 /// An envelope whose shape is right. Nothing in it is trusted yet.
@@ -111,10 +151,6 @@ impl<'a> Envelope<'a> {
     /// Reads the body of a request.
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, Rejection> {
         let text = std::str::from_utf8(body).map_err(|_| malformed("the body is not UTF-8"))?;
-        // A derived reader would take the elements of an array for members.
-        if text.trim_start().starts_with('[') {
-            return Err(malformed("the body is no SNS envelope: it is a list"));
-        }
         let wire: Wire<'a> = serde_json::from_str(text).map_err(|error| {
             malformed(match error.classify() {
                 serde_json::error::Category::Data => {
@@ -124,8 +160,7 @@ impl<'a> Envelope<'a> {
             })
         })?;
         let Some(Text(kind)) = wire.kind else {
-            let raw = wire.raw_notification.is_some() || wire.raw_event.is_some();
-            return Err(malformed(if raw { RAW_DELIVERY } else { "the body is no SNS envelope: it has no Type" }));
+            return Err(malformed(if wire.raw { RAW_DELIVERY } else { "the body is no SNS envelope: it has no Type" }));
         };
         let kind = MessageType::from_name(&kind)
             .ok_or_else(|| malformed("the envelope's Type is none that SNS sends to an HTTP endpoint"))?;
@@ -174,8 +209,8 @@ impl<'a> Envelope<'a> {
         Ok(envelope)
     }
 
-    /// The text that was signed, piece by piece: `webhooks.md` section 24.1, step 7. Each type has its own members, in
-    /// order; an absent one is skipped.
+    /// The text that was signed, piece by piece (Amazon SNS Developer Guide, "Verifying the signatures"). Each type has
+    /// its own members, in order; an absent one is skipped.
     pub(super) fn canonical(&self, mut take: impl FnMut(&str)) {
         let mut field = |name: &str, value: Option<&str>| {
             if let Some(value) = value {

@@ -1,7 +1,9 @@
 //! Amazon SNS over HTTP: who sends it, and what it says.
 //!
-//! Implements `webhooks.md` section 24. The order of the checks is from cheap to dear, so that a stranger's post costs no
-//! request and no RSA: shape, type, topic, time, certificate address, then the key, then the signature.
+//! Implements "Verifying the signatures of Amazon SNS messages" (Amazon SNS Developer Guide), and is stricter where
+//! others were deceived: see the tests named `mistake_…`. The order of the checks is from cheap to dear, so that a
+//! stranger's post costs no request and no RSA: shape, type, topic, time, certificate address, then the key, then the
+//! signature.
 //!
 //! A replay within the tolerance passes, as SNS's own retries must; it adds nothing, since the events in it have their
 //! identity from the payload.
@@ -43,8 +45,8 @@ const MAX_SIGNATURE_CHARS: usize = 1368;
 pub struct SnsSettings {
     /// The ARNs of the topics whose messages are taken; compared as a whole.
     pub topics: Vec<String>,
-    /// Pinned certificates as PEM texts, each with one or more. Where there are any, nothing is fetched, and every key among
-    /// them is good while its certificate holds.
+    /// Pinned certificates as PEM texts, each with one or more. Where there are any, nothing is fetched, and every key
+    /// among them is good while its certificate holds.
     pub signing_certificates: Vec<Vec<u8>>,
     /// Refuse `SignatureVersion` 1, whose digest is SHA-1. SNS uses it unless the topic's attribute says 2.
     pub refuse_signature_version_1: bool,
@@ -194,7 +196,8 @@ impl Verifier {
     /// Verifies one post.
     ///
     /// # Errors
-    /// A rejection with the status that makes SNS do the right thing: 503 where the message is worth sending again, else 4xx.
+    /// A rejection with the status that makes SNS do the right thing: 503 where the message is worth sending again,
+    /// else 4xx.
     pub async fn verify<'a>(&'a self, delivery: &'a Delivery) -> Result<Verified<'a>, Rejection> {
         if delivery.headers.get("x-amz-sns-rawdelivery").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"true")) {
             return Err(malformed(RAW_DELIVERY));

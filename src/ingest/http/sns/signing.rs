@@ -1,7 +1,7 @@
 //! Signs SNS messages as Amazon does, with a key of one's own: for tests, the demo and benchmarks.
 //!
-//! A verifier believes it only where its certificate is pinned (or served by the test's own fetcher). Signature version 1 is
-//! computed without care for timing, so that a key made here must be thrown away.
+//! A verifier believes it only where its certificate is pinned (or served by the test's own fetcher). Signature version
+//! 1 is computed without care for timing, so that a key made here must be thrown away.
 
 use std::fmt::Write as _;
 

@@ -1,7 +1,7 @@
 //! Topics, and the addresses that may be asked on their behalf.
 //!
 //! Which host may serve a certificate or confirm a subscription follows from the configured topic alone, never from the
-//! message: `webhooks.md` section 24.2. The comparison is equality, since patterns such as `sns.*.amazonaws.com` also match
+//! message. The comparison is equality, since patterns such as `sns.*.amazonaws.com` also match
 //! the legacy S3 host of a bucket that is named `sns`.
 
 use url::Url;

@@ -1,4 +1,5 @@
-//! The known mistakes of others: `webhooks.md` section 24.4, one by one.
+//! Mistakes that other verifiers of SNS messages make or made, one by one: the AWS validators for JavaScript and PHP
+//! (2, 3, 9 to 13), libraries and applications with an SNS endpoint (1, 4 to 8, 15).
 
 use super::*;
 

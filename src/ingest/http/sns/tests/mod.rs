@@ -32,6 +32,10 @@ fn certificate(signer: &Signer) -> Vec<u8> {
     signer.certificate("sns.amazonaws.com", from, until).expect("a certificate").into_bytes()
 }
 
+fn fixture(name: &str) -> Vec<u8> {
+    std::fs::read(format!("{}/tests/fixtures/ses/{name}", env!("CARGO_MANIFEST_DIR"))).expect("the fixture")
+}
+
 fn settings() -> SnsSettings {
     SnsSettings { topics: vec![TOPIC.to_owned()], ..SnsSettings::default() }
 }
@@ -232,9 +236,6 @@ fn bad_settings_say_which_entry_is_wrong() {
         message(SnsSettings { topics: two, ..settings() }).starts_with("topics, entry 2: write the topic's whole ARN")
     );
     let pins = |pem: &[u8]| SnsSettings { signing_certificates: vec![pem.to_vec()], ..settings() };
-    let fixture = |name: &str| {
-        std::fs::read(format!("{}/tests/fixtures/ses/{name}", env!("CARGO_MANIFEST_DIR"))).expect("the fixture")
-    };
     assert!(message(pins(b"no PEM")).contains("no PEM block CERTIFICATE"));
     assert!(message(pins(b"")).contains("no PEM block CERTIFICATE"));
     assert!(message(pins(&fixture("rsa1024.pem"))).contains("fewer than 2048 bits"));
@@ -326,6 +327,7 @@ async fn what_is_fetched_must_be_the_certificate_of_sns() {
     for (answer, good) in [
         (issued("sns.amazonaws.com", from, until), true),
         (issued(HOST, from, until), true),
+        (Ok([certificate(&SIGNER), fixture("p256.pem")].concat()), true),
         (issued("sns.eu-west-1.amazonaws.com", from, until), false),
         (issued("evil.example", from, until), false),
         (issued("sns.amazonaws.com.evil.example", from, until), false),
@@ -404,6 +406,7 @@ async fn what_is_no_envelope_is_refused_by_name() {
     let text = notification().to_string();
     let twice = text.replacen('{', "{\"Message\":\"first\",", 1);
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let many: Vec<String> = (0..64).map(|n| format!("\"x{n}\":1")).collect();
     let deep_member = text.replacen('{', &format!("{{\"x\":{deep},"), 1);
     for (name, body) in [
         ("empty", String::new()),
@@ -412,6 +415,10 @@ async fn what_is_no_envelope_is_refused_by_name() {
         ("an empty object", "{}".to_owned()),
         ("cut off", text.chars().take(200).collect()),
         ("a repeated member", twice),
+        ("a repeated member by another spelling of its name", text.replacen('{', "{\"Mess\\u0061ge\":\"first\",", 1)),
+        ("a repeated unknown member", text.replacen('{', "{\"X\":1,\"X\":2,", 1)),
+        ("too many members", format!("{{{},{}", many.join(","), text.trim_start_matches('{'))),
+        ("a list of the members", "[\"Notification\",\"x\"]".to_owned()),
         ("deep", deep),
         ("a number for a text", with(notification(), &[("Message", json!(1))]).to_string()),
         ("no message", without(notification(), "Message").to_string()),
