@@ -248,18 +248,42 @@ words! {
     /// Why a clue was not checked.
     pub enum NotCheckedReason {
         /// Nothing was collected that could tell.
-        NoData = 1, "no data";
+        NoData = 1, "no-data";
         /// There is nothing to compare with.
-        NoContrast = 2, "nothing to compare with";
+        NoContrast = 2, "no-contrast";
         /// Too little mail to tell.
-        TooFew = 3, "too little mail to tell";
+        TooFew = 3, "too-few";
         /// Between yes and no.
-        Unclear = 4, "neither yes nor no";
+        Unclear = 4, "unclear";
         /// Too few of the addresses are in the account map.
-        LowCoverage = 5, "too few addresses are in the account map";
+        LowCoverage = 5, "low-coverage";
         /// The notice endpoint was down or silent.
-        Blind = 6, "the notice endpoint was blind";
+        Blind = 6, "blind-window";
     }
+}
+
+impl NotCheckedReason {
+    /// The reason for people.
+    #[must_use]
+    pub const fn says(self) -> &'static str {
+        match self {
+            Self::NoData => "no data",
+            Self::NoContrast => "nothing to compare with",
+            Self::TooFew => "too little mail to tell",
+            Self::Unclear => "neither yes nor no",
+            Self::LowCoverage => "too few addresses are in the account map",
+            Self::Blind => "the notice endpoint was blind",
+        }
+    }
+}
+
+/// A clue that nobody could look for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct NotChecked {
+    /// The clue.
+    pub clue: Clue,
+    /// Why not.
+    pub reason: NotCheckedReason,
 }
 
 /// How the facts answer a clue.

@@ -11,7 +11,7 @@ mod hypotheses;
 mod notices;
 mod render;
 
-pub use clues::{Clue, Finding, Mark, NotCheckedReason};
+pub use clues::{Clue, Finding, Mark, NotChecked, NotCheckedReason};
 pub use facts::{
     Arrivals, BlindWindow, Concentration, Control, IncidentFacts, LastDelivery, NoticeFacts, ReplyGroup, Watched,
 };

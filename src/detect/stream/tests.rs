@@ -19,7 +19,7 @@ fn learnt() -> Baseline {
 }
 
 fn alone(baseline: Baseline) -> Regime {
-    Regime { from: Bin(0), baseline, mass: 1.0, threshold: parameters().threshold_alone }
+    Regime::alone(Bin(0), baseline, &parameters())
 }
 
 fn cell(bin: i64, sends: u32, refused: u32) -> Update {

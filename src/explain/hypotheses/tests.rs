@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     detect::Counts,
-    explain::{Arrivals, BlindWindow, Concentration, Control, LastDelivery, NoticeFacts, render},
+    explain::{Arrivals, BlindWindow, Concentration, Control, LastDelivery, NotCheckedReason, NoticeFacts, render},
     model::{Cause, Provider, Timestamp},
 };
 
@@ -116,7 +116,9 @@ fn the_purge_without_an_account_map_is_undetermined_and_says_what_would_tell() {
     let explanation = explain(&facts);
     assert_eq!(explanation.named, None);
     assert!(explanation.ruled_out().all(|h| h != Hypothesis::Revoked), "unchecked is never excluded");
-    assert!(explanation.not_checked.contains(&(Clue::NoticeJoin, NotCheckedReason::LowCoverage)));
+    assert!(
+        explanation.not_checked.contains(&NotChecked { clue: Clue::NoticeJoin, reason: NotCheckedReason::LowCoverage })
+    );
     assert_eq!(explanation.safe_action, UNDETERMINED);
     insta::assert_snapshot!(render(&explanation));
 }
@@ -151,7 +153,10 @@ fn the_text_alone_names_a_refused_sender_whatever_dns_says() {
     let facts = IncidentFacts { notices: None, senders: None, apple_control: None, arrivals: None, ..refused_sender() };
     let explanation = explain(&facts);
     assert_eq!(explanation.named, Some(Hypothesis::SenderRefused));
-    assert!(explanation.not_checked.contains(&(Clue::RecentChange, NotCheckedReason::NoData)), "DNS is not known");
+    assert!(
+        explanation.not_checked.contains(&NotChecked { clue: Clue::RecentChange, reason: NotCheckedReason::NoData }),
+        "DNS is not known"
+    );
     let both = IncidentFacts {
         replies: [(Cause::RelaySenderUnregistered, 440), (Cause::AuthenticationFailed, 440)].into(),
         ..facts
