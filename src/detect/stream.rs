@@ -371,8 +371,10 @@ impl StreamDetector {
         state.step(slot.bin, odds, ln_w, &ln_ratios, slot.counts(), slot.addresses());
         let ln_evidence = state.ln_evidence();
         let best = state.best()?;
-        let asked = parameters.distinct_addresses.min(WITNESSES);
-        if ln_evidence < threshold.ln() || best.addresses.len() < asked {
+        let enough_addresses = best.addresses.len() >= parameters.distinct_addresses.min(WITNESSES);
+        // A threshold that is no positive number is never reached.
+        let reached = threshold > 0.0 && ln_evidence >= threshold.ln();
+        if !(reached && enough_addresses) {
             return None;
         }
         state.reset();

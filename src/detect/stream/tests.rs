@@ -309,4 +309,18 @@ proptest! {
         prop_assert_eq!(run(&mut restored, second), run(&mut whole, second));
         prop_assert_eq!(&restored, &whole);
     }
+
+    #[test]
+    fn absurd_input_breaks_nothing(
+        story in prop::collection::vec((any::<i64>(), any::<u64>(), any::<u32>(), any::<u32>()), 0..20),
+        mass in any::<f64>(), threshold in any::<f64>(),
+    ) {
+        let mut detector = StreamDetector::new(Regime { mass, threshold, ..alone(learnt()) });
+        for (bin, campaign, sends, refused) in story {
+            let addresses = Witnesses::default().with(campaign);
+            run(&mut detector, &[Update::Cell { bin: Bin(bin), campaign, cell: Cell { sends, refused, addresses } }]);
+            prop_assert!(!detector.ln_evidence().is_nan());
+            prop_assert!(detector.quiet(&parameters()).is_none_or(|quiet| quiet.upper_limit <= 1.0));
+        }
+    }
 }
