@@ -175,11 +175,11 @@ fn text(clue: Clue, facts: &IncidentFacts) -> Finding {
 
 fn delivered(facts: &IncidentFacts) -> Finding {
     let Some(last) = facts.last_delivery else { return Finding::NotChecked(NotCheckedReason::NoData) };
-    if last.known == 0 || last.known * 2 < facts.refused_addresses {
+    if last.known == 0 || last.known < facts.refused_addresses / 2 {
         return Finding::NotChecked(NotCheckedReason::NoData);
     }
-    let telling = last.within_a_day + last.stale;
-    if telling == 0 || telling * 2 < last.known {
+    let telling = last.within_a_day.saturating_add(last.stale);
+    if telling == 0 || telling < last.known / 2 {
         return Finding::NotChecked(NotCheckedReason::Unclear);
     }
     let detail = format!(
@@ -194,7 +194,7 @@ fn concentration(facts: Option<&Concentration>, what: &str) -> Finding {
     if facts.inside.sends < LEAST_MESSAGES || facts.outside.sends < LEAST_MESSAGES {
         return Finding::NotChecked(NotCheckedReason::NoContrast);
     }
-    let refused = facts.inside.refused + facts.outside.refused;
+    let refused = facts.inside.refused.saturating_add(facts.outside.refused);
     let share = count(facts.inside.refused) / count(refused.max(1));
     // Half a refusal on each side keeps a spotless rest from giving an endless ratio.
     let rate = |refused: u64, sends: u64| (count(refused) + 0.5) / (count(sends) + 1.0);

@@ -267,6 +267,36 @@ proptest! {
     }
 
     #[test]
+    fn the_order_of_baselines_and_cells_leaves_no_trace(
+        story in stories(),
+        regimes in prop::collection::btree_map(1_i64..90 * 12, (1_u64..200, 0.01_f64..1.0), 1..5),
+        at in 0_usize..60,
+    ) {
+        let story = final_story(&story);
+        let regimes: Vec<_> = regimes
+            .into_iter()
+            .map(|(from, (refused, mass))| {
+                let clusters = vec![ClusterTotals { sends: 5_000, refused }; 30];
+                let baseline = Baseline::learn(&clusters, None, &parameters());
+                Regime::in_fleet(Bin(from), baseline, mass, &parameters())
+            })
+            .collect();
+        let mut first = StreamDetector::new(alone(learnt()));
+        for regime in &regimes {
+            first.set_regime(regime.clone(), &parameters());
+        }
+        run(&mut first, &story);
+        let mut last = StreamDetector::new(alone(learnt()));
+        let (before, after) = story.split_at(at.min(story.len()));
+        run(&mut last, after);
+        for regime in regimes.iter().rev() {
+            last.set_regime(regime.clone(), &parameters());
+        }
+        run(&mut last, before);
+        prop_assert_eq!(first, last);
+    }
+
+    #[test]
     fn corrections_end_in_the_state_of_the_corrected_story(story in stories()) {
         let mut corrected = StreamDetector::new(alone(learnt()));
         for update in &story {

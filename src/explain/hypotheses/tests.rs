@@ -24,6 +24,7 @@ fn calm(sends: u64, refused: u64, usual_rate: f64) -> Control {
 /// 9 August: 20,000 of 60,000 addresses, reachable three hours before, are gone; no notice tells of it.
 fn purge() -> IncidentFacts {
     IncidentFacts {
+        onset: Timestamp::from_rfc3339("2025-08-09T06:00:00Z"),
         counts: Counts { sends: 60_000, refused: 20_000 },
         expected: 300.0,
         refused_addresses: 20_000,
@@ -135,6 +136,13 @@ fn a_blind_notice_endpoint_excludes_nothing() {
     assert!(explanation.ruled_out().all(|h| h != Hypothesis::Revoked));
     assert_eq!(explanation.share_explained.as_ref().map(|share| share.status), Some(Revocation::Blind));
     assert_eq!(explanation.blind, [Watched::Notices, Watched::Feed(Provider::Braze)]);
+
+    let long_ago = Timestamp::from_rfc3339("2025-08-07T05:00:00Z");
+    facts.blind_windows = vec![BlindWindow { watched: Watched::Notices, from: Timestamp::EPOCH, until: long_ago }];
+    let status = |facts: &IncidentFacts| explain(facts).share_explained.map(|share| share.status);
+    assert_eq!(status(&facts), Some(Revocation::Checked), "two days before the onset only the sensitivity falls");
+    facts.notices = facts.notices.map(|notices| NoticeFacts { blind_share: 0.3, ..notices });
+    assert_eq!(status(&facts), Some(Revocation::Blind), "unless much of the month was missed");
 }
 
 #[test]
