@@ -14,7 +14,7 @@ pub fn describe(stream: &StreamKey, alarm: &Alarm, regime: &Regime) -> String {
     let scope = if regime.mass < 1.0 { "over all streams" } else { "on this stream" };
     format!(
         "Since {} {refused} of {sends} relay messages on {stream} were refused ({:.1} %; normal campaigns {:.1} to {:.1} %, \
-         expected {expected:.1}). Evidence {}; the rule raises a false alarm at most once in {:.0} days {scope}.",
+         expected {expected:.1}). Evidence {}; the rule raises at most one false alarm in {:.0} days on average {scope}.",
         alarm.onset.start(),
         100.0 * refused / sends.max(1.0),
         100.0 * low,

@@ -67,6 +67,16 @@ fn a_purge_of_a_small_sender_takes_few_messages() {
 }
 
 #[test]
+fn a_new_installation_sees_a_purge_on_its_first_day() {
+    let regime = Regime::in_fleet(Bin(0), Baseline::learning(&parameters()), 0.5 / 3.0, &parameters());
+    let mut detector = StreamDetector::new(regime);
+    let rough: Vec<_> = (0..100).map(|bin| cell(bin, 50, 2)).collect();
+    assert!(run(&mut detector, &rough).raised.is_empty(), "4 % may be this sender's normal rate");
+    let refusals = (100..200).position(|bin| !run(&mut detector, &[cell(bin, 1, 1)]).raised.is_empty());
+    assert_eq!(refusals, Some(5), "six in a row");
+}
+
+#[test]
 fn one_address_that_bounces_again_and_again_is_no_alarm() {
     let mut detector = StreamDetector::new(alone(learnt()));
     let same = |bin: i64| Update::Cell {
