@@ -22,8 +22,7 @@ fn cell(bin: i64, campaign: u64, sends: u32, refused: u32) -> Update {
 fn busy(campaigns: u64, parameters: &Parameters) -> StreamDetector {
     let clusters: Vec<_> = (0..60).map(|i| ClusterTotals { sends: 10_000, refused: 20 + i }).collect();
     let baseline = Baseline::learn(&clusters, None, parameters);
-    let regime = Regime { from: Bin(0), baseline, mass: 0.5, threshold: parameters.threshold_fleet };
-    let mut detector = StreamDetector::new(regime);
+    let mut detector = StreamDetector::new(Regime::in_fleet(Bin(0), baseline, 0.5, parameters));
     let cells: Vec<_> =
         (0..RING).flat_map(|bin| (0..campaigns).map(move |campaign| cell(bin, campaign, 347, 2))).collect();
     detector.apply(&cells, parameters);

@@ -19,6 +19,7 @@ mod ring;
 mod sr;
 pub mod stats;
 mod stream;
+mod text;
 
 pub use baseline::{Baseline, ClusterTotals, Method, Phase, Urgency};
 pub use budget::{Budget, StreamVolume};
@@ -30,6 +31,7 @@ pub use params::{
 pub use ring::{Cell, Completeness, Update, WITNESSES, Witnesses};
 pub use sr::{Counts, Odds, SrState};
 pub use stream::{Alarm, Change, Quiet, Regime, StreamDetector};
+pub use text::describe;
 
 /// The width of a bin in days: the unit in which the false-alarm mass is counted.
 pub const BIN_DAYS: f64 = 1.0 / 288.0;

@@ -169,7 +169,7 @@ pub(super) struct Slot {
     /// The checkpoint, where this slot keeps one.
     pub(super) after: Option<Box<SrState>>,
     /// The alarm that this bin raised.
-    pub(super) alarm: Option<Alarm>,
+    pub(super) alarm: Option<Box<Alarm>>,
 }
 
 impl Slot {

@@ -6,8 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     detect::Counts,
-    model::{Cause, Provider, Timestamp, words},
+    model::{Cause, HOUR_MILLIS, Provider, Timestamp, words},
 };
+
+/// A blind window that ends later than so long before the onset is recent.
+const RECENT_MILLIS: i64 = 48 * HOUR_MILLIS;
+/// From this share of the window on the notice endpoint was too blind for its silence to prove anything.
+const TOO_BLIND: f64 = 0.25;
 
 words! {
     /// What a reply text says about an incident, coarser than its cause.
@@ -56,6 +61,8 @@ impl From<Cause> for ReplyGroup {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct IncidentFacts {
+    /// The estimated onset.
+    pub onset: Option<Timestamp>,
     /// Messages since the onset, and those refused for good: what the detector counted.
     pub counts: Counts,
     /// How many of the messages would have been refused in ordinary times: `m n`.
@@ -181,19 +188,26 @@ impl IncidentFacts {
     /// The share of refused addresses by reply group; empty where no reply is known.
     #[must_use]
     pub fn reply_shares(&self) -> BTreeMap<ReplyGroup, f64> {
-        let all: u64 = self.replies.values().sum();
+        let all = self.replies.values().fold(0_u64, |sum, addresses| sum.saturating_add(*addresses));
         let mut groups: BTreeMap<ReplyGroup, u64> = BTreeMap::new();
         for (cause, addresses) in &self.replies {
-            *groups.entry(ReplyGroup::from(*cause)).or_default() += addresses;
+            let group = groups.entry(ReplyGroup::from(*cause)).or_default();
+            *group = group.saturating_add(*addresses);
         }
         let share = |addresses: u64| crate::detect::stats::count(addresses) / crate::detect::stats::count(all.max(1));
         groups.into_iter().filter(|(_, n)| *n > 0).map(|(group, n)| (group, share(n))).collect()
     }
 
-    /// Whether the notice endpoint was blind at any time in question.
+    /// Whether the notice endpoint was so blind that its silence proves nothing: at any time from 48 hours before the onset on,
+    /// or for a quarter of the 30 days. Less than that lowers the sensitivity of the notices, and no more.
     #[must_use]
     pub fn notices_blind(&self) -> bool {
-        self.notices.is_some_and(|notices| notices.blind_share > 0.0)
-            || self.blind_windows.iter().any(|window| window.watched == Watched::Notices)
+        let from = self.onset.map(|onset| onset.plus_millis(-RECENT_MILLIS));
+        let recent = |until: Option<Timestamp>| match (until, from) {
+            (Some(until), Some(from)) => until > from,
+            _ => true,
+        };
+        self.notices.is_some_and(|notices| notices.blind_share >= TOO_BLIND)
+            || self.blind_windows.iter().any(|w| w.watched == Watched::Notices && recent(w.until))
     }
 }

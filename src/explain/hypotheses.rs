@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    Clue, Finding, IncidentFacts, NotCheckedReason, ReplyGroup, Revocation, ShareExplained, Watched,
+    Clue, Finding, IncidentFacts, NotChecked, ReplyGroup, Revocation, ShareExplained, Watched,
     clues::{look_for, weight},
     share_explained,
 };
@@ -193,7 +193,7 @@ pub struct Explanation {
     /// What speaks against it, the weightiest first.
     pub evidence_against: Vec<Weighed>,
     /// What was not checked, and why.
-    pub not_checked: Vec<(Clue, NotCheckedReason)>,
+    pub not_checked: Vec<NotChecked>,
     /// What was not watched at some time in question.
     pub blind: Vec<Watched>,
     /// The check that would separate the two best hypotheses most.
@@ -329,12 +329,12 @@ impl<'a> Case<'a> {
         said
     }
 
-    fn not_checked(&self) -> Vec<(Clue, NotCheckedReason)> {
-        let reason = |finding: &Finding| match finding {
-            Finding::NotChecked(reason) => Some(*reason),
+    fn not_checked(&self) -> Vec<NotChecked> {
+        let open = self.findings.iter().filter_map(|(clue, finding)| match finding {
+            Finding::NotChecked(reason) => Some(NotChecked { clue: *clue, reason: *reason }),
             Finding::Found { .. } => None,
-        };
-        self.findings.iter().filter_map(|(clue, finding)| reason(finding).map(|reason| (*clue, reason))).collect()
+        });
+        open.collect()
     }
 }
 
@@ -394,9 +394,9 @@ fn safe_action(named: Option<Hypothesis>, ranked: &[Ranked]) -> SafeAction {
 }
 
 /// The unchecked clues that would tell two hypotheses apart, the most telling first.
-fn separating(not_checked: &[(Clue, NotCheckedReason)], one: Hypothesis, other: Hypothesis) -> Vec<Clue> {
+fn separating(not_checked: &[NotChecked], one: Hypothesis, other: Hypothesis) -> Vec<Clue> {
     let distance = |clue: Clue| (clue.mark(one).found() - clue.mark(other).found()).abs();
-    let mut clues: Vec<Clue> = not_checked.iter().map(|(clue, _)| *clue).filter(|clue| distance(*clue) > 0.0).collect();
+    let mut clues: Vec<Clue> = not_checked.iter().map(|open| open.clue).filter(|clue| distance(*clue) > 0.0).collect();
     clues.sort_by(|a, b| distance(*b).total_cmp(&distance(*a)).then(a.cmp(b)));
     clues
 }

@@ -10,11 +10,13 @@ mod facts;
 mod hypotheses;
 mod notices;
 mod render;
+mod signatures;
 
-pub use clues::{Clue, Finding, Mark, NotCheckedReason};
+pub use clues::{Finding, NotChecked, NotCheckedReason};
 pub use facts::{
     Arrivals, BlindWindow, Concentration, Control, IncidentFacts, LastDelivery, NoticeFacts, ReplyGroup, Watched,
 };
 pub use hypotheses::{Explanation, Hypothesis, Ranked, SafeAction, UNKNOWN_PRIOR, WEIGHTS_VERSION, Weighed, explain};
 pub use notices::{Fisher, Interval, Lift, Revocation, ShareExplained, fisher_tail, lift, share_explained};
 pub use render::render;
+pub use signatures::{Clue, Mark};

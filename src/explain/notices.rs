@@ -141,10 +141,10 @@ fn divergence(p: f64, q: f64) -> f64 {
 /// each end is that end of its own Wilson interval. `excess` is the number of refusals beyond the ordinary.
 #[must_use]
 pub fn share_explained(facts: &NoticeFacts, blind: bool, excess: f64) -> ShareExplained {
-    let exposed = facts.refused_exposed_before + facts.refused_exposed_after;
-    let mapped = exposed + facts.refused_unexposed;
-    let refused = mapped + facts.refused_unmapped;
-    let accepted = facts.accepted_exposed + facts.accepted_unexposed;
+    let exposed = facts.refused_exposed_before.saturating_add(facts.refused_exposed_after);
+    let mapped = exposed.saturating_add(facts.refused_unexposed);
+    let refused = mapped.saturating_add(facts.refused_unmapped);
+    let accepted = facts.accepted_exposed.saturating_add(facts.accepted_unexposed);
     let map_coverage = if refused == 0 { 0.0 } else { count(mapped) / count(refused) };
     let measured = (accepted >= LEAST_ACCEPTED).then(|| count(facts.accepted_exposed) / count(accepted));
     let q = measured.or(facts.usual_exposure);

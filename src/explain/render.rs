@@ -76,9 +76,9 @@ fn not_checked(explanation: &Explanation) -> Vec<String> {
     NotCheckedReason::ALL
         .iter()
         .filter_map(|reason| {
-            let of_reason = explanation.not_checked.iter().filter(|(_, why)| why == reason);
-            let clues: Vec<&str> = of_reason.map(|(clue, _)| clue.as_str()).collect();
-            (!clues.is_empty()).then(|| format!("{} ({reason})", clues.join(", ")))
+            let of_reason = explanation.not_checked.iter().filter(|open| open.reason == *reason);
+            let clues: Vec<&str> = of_reason.map(|open| open.clue.as_str()).collect();
+            (!clues.is_empty()).then(|| format!("{} ({})", clues.join(", "), reason.says()))
         })
         .collect()
 }

@@ -19,7 +19,7 @@ fn learnt() -> Baseline {
 }
 
 fn alone(baseline: Baseline) -> Regime {
-    Regime { from: Bin(0), baseline, mass: 1.0, threshold: parameters().threshold_alone }
+    Regime::alone(Bin(0), baseline, &parameters())
 }
 
 fn cell(bin: i64, sends: u32, refused: u32) -> Update {
@@ -64,6 +64,16 @@ fn a_purge_of_a_small_sender_takes_few_messages() {
         .position(|i| !run(&mut detector, &[cell(from + i * 10, 1, 1)]).raised.is_empty())
         .expect("an alarm in the end");
     assert!((2..=3).contains(&messages), "3 distinct addresses at least, 4 at most: {messages}");
+}
+
+#[test]
+fn a_new_installation_sees_a_purge_on_its_first_day() {
+    let regime = Regime::in_fleet(Bin(0), Baseline::learning(&parameters()), 0.5 / 3.0, &parameters());
+    let mut detector = StreamDetector::new(regime);
+    let rough: Vec<_> = (0..100).map(|bin| cell(bin, 50, 2)).collect();
+    assert!(run(&mut detector, &rough).raised.is_empty(), "4 % may be this sender's normal rate");
+    let refusals = (100..200).position(|bin| !run(&mut detector, &[cell(bin, 1, 1)]).raised.is_empty());
+    assert_eq!(refusals, Some(5), "six in a row");
 }
 
 #[test]
@@ -267,6 +277,36 @@ proptest! {
     }
 
     #[test]
+    fn the_order_of_baselines_and_cells_leaves_no_trace(
+        story in stories(),
+        regimes in prop::collection::btree_map(1_i64..90 * 12, (1_u64..200, 0.01_f64..1.0), 1..5),
+        at in 0_usize..60,
+    ) {
+        let story = final_story(&story);
+        let regimes: Vec<_> = regimes
+            .into_iter()
+            .map(|(from, (refused, mass))| {
+                let clusters = vec![ClusterTotals { sends: 5_000, refused }; 30];
+                let baseline = Baseline::learn(&clusters, None, &parameters());
+                Regime::in_fleet(Bin(from), baseline, mass, &parameters())
+            })
+            .collect();
+        let mut first = StreamDetector::new(alone(learnt()));
+        for regime in &regimes {
+            first.set_regime(regime.clone(), &parameters());
+        }
+        run(&mut first, &story);
+        let mut last = StreamDetector::new(alone(learnt()));
+        let (before, after) = story.split_at(at.min(story.len()));
+        run(&mut last, after);
+        for regime in regimes.iter().rev() {
+            last.set_regime(regime.clone(), &parameters());
+        }
+        run(&mut last, before);
+        prop_assert_eq!(first, last);
+    }
+
+    #[test]
     fn corrections_end_in_the_state_of_the_corrected_story(story in stories()) {
         let mut corrected = StreamDetector::new(alone(learnt()));
         for update in &story {
@@ -308,5 +348,19 @@ proptest! {
         prop_assert_eq!(&restored, &whole);
         prop_assert_eq!(run(&mut restored, second), run(&mut whole, second));
         prop_assert_eq!(&restored, &whole);
+    }
+
+    #[test]
+    fn absurd_input_breaks_nothing(
+        story in prop::collection::vec((any::<i64>(), any::<u64>(), any::<u32>(), any::<u32>()), 0..20),
+        mass in any::<f64>(), threshold in any::<f64>(),
+    ) {
+        let mut detector = StreamDetector::new(Regime { mass, threshold, ..alone(learnt()) });
+        for (bin, campaign, sends, refused) in story {
+            let addresses = Witnesses::default().with(campaign);
+            run(&mut detector, &[Update::Cell { bin: Bin(bin), campaign, cell: Cell { sends, refused, addresses } }]);
+            prop_assert!(!detector.ln_evidence().is_nan());
+            prop_assert!(detector.quiet(&parameters()).is_none_or(|quiet| quiet.upper_limit <= 1.0));
+        }
     }
 }

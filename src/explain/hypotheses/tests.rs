@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     detect::Counts,
-    explain::{Arrivals, BlindWindow, Concentration, Control, LastDelivery, NoticeFacts, render},
+    explain::{Arrivals, BlindWindow, Concentration, Control, LastDelivery, NotCheckedReason, NoticeFacts, render},
     model::{Cause, Provider, Timestamp},
 };
 
@@ -24,6 +24,7 @@ fn calm(sends: u64, refused: u64, usual_rate: f64) -> Control {
 /// 9 August: 20,000 of 60,000 addresses, reachable three hours before, are gone; no notice tells of it.
 fn purge() -> IncidentFacts {
     IncidentFacts {
+        onset: Timestamp::from_rfc3339("2025-08-09T06:00:00Z"),
         counts: Counts { sends: 60_000, refused: 20_000 },
         expected: 300.0,
         refused_addresses: 20_000,
@@ -116,7 +117,9 @@ fn the_purge_without_an_account_map_is_undetermined_and_says_what_would_tell() {
     let explanation = explain(&facts);
     assert_eq!(explanation.named, None);
     assert!(explanation.ruled_out().all(|h| h != Hypothesis::Revoked), "unchecked is never excluded");
-    assert!(explanation.not_checked.contains(&(Clue::NoticeJoin, NotCheckedReason::LowCoverage)));
+    assert!(
+        explanation.not_checked.contains(&NotChecked { clue: Clue::NoticeJoin, reason: NotCheckedReason::LowCoverage })
+    );
     assert_eq!(explanation.safe_action, UNDETERMINED);
     insta::assert_snapshot!(render(&explanation));
 }
@@ -133,6 +136,13 @@ fn a_blind_notice_endpoint_excludes_nothing() {
     assert!(explanation.ruled_out().all(|h| h != Hypothesis::Revoked));
     assert_eq!(explanation.share_explained.as_ref().map(|share| share.status), Some(Revocation::Blind));
     assert_eq!(explanation.blind, [Watched::Notices, Watched::Feed(Provider::Braze)]);
+
+    let long_ago = Timestamp::from_rfc3339("2025-08-07T05:00:00Z");
+    facts.blind_windows = vec![BlindWindow { watched: Watched::Notices, from: Timestamp::EPOCH, until: long_ago }];
+    let status = |facts: &IncidentFacts| explain(facts).share_explained.map(|share| share.status);
+    assert_eq!(status(&facts), Some(Revocation::Checked), "two days before the onset only the sensitivity falls");
+    facts.notices = facts.notices.map(|notices| NoticeFacts { blind_share: 0.3, ..notices });
+    assert_eq!(status(&facts), Some(Revocation::Blind), "unless much of the month was missed");
 }
 
 #[test]
@@ -151,7 +161,10 @@ fn the_text_alone_names_a_refused_sender_whatever_dns_says() {
     let facts = IncidentFacts { notices: None, senders: None, apple_control: None, arrivals: None, ..refused_sender() };
     let explanation = explain(&facts);
     assert_eq!(explanation.named, Some(Hypothesis::SenderRefused));
-    assert!(explanation.not_checked.contains(&(Clue::RecentChange, NotCheckedReason::NoData)), "DNS is not known");
+    assert!(
+        explanation.not_checked.contains(&NotChecked { clue: Clue::RecentChange, reason: NotCheckedReason::NoData }),
+        "DNS is not known"
+    );
     let both = IncidentFacts {
         replies: [(Cause::RelaySenderUnregistered, 440), (Cause::AuthenticationFailed, 440)].into(),
         ..facts

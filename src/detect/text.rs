@@ -1,0 +1,60 @@
+//! An alarm in words.
+
+use super::{Alarm, Regime, stats::count};
+use crate::model::StreamKey;
+
+/// What an alarm says to the person on call: what, where, how much, how unusual, and how seldom the rule is wrong.
+///
+/// The bound at the end holds where clusters follow the baseline; whoever prints it prints that beside it.
+#[must_use]
+pub fn describe(stream: &StreamKey, alarm: &Alarm, regime: &Regime) -> String {
+    let (sends, refused) = (count(alarm.since_onset.sends), count(alarm.since_onset.refused));
+    let (low, high) = regime.baseline.normal_range();
+    let expected = regime.baseline.rate() * sends;
+    let scope = if regime.mass < 1.0 { "over all streams" } else { "on this stream" };
+    format!(
+        "Since {} {refused} of {sends} relay messages on {stream} were refused ({:.1} %; normal campaigns {:.1} to {:.1} %, \
+         expected {expected:.1}). Evidence {}; the rule raises at most one false alarm in {:.0} days on average {scope}.",
+        alarm.onset.start(),
+        100.0 * refused / sends.max(1.0),
+        100.0 * low,
+        100.0 * high,
+        odds(alarm.ln_evidence),
+        regime.threshold,
+    )
+}
+
+/// R as odds. Beyond 99 digits the number says nothing more.
+fn odds(ln_evidence: f64) -> String {
+    let digits = ln_evidence / std::f64::consts::LN_10;
+    if digits > 99.0 { "above 1e99:1".to_owned() } else { format!("{:.0e}:1", ln_evidence.exp()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        detect::{Baseline, ClusterTotals, Counts, Parameters, Witnesses},
+        model::{Provider, StreamLevel, Timestamp},
+    };
+
+    #[test]
+    fn the_person_on_call_reads_what_happened() {
+        let parameters = Parameters::default();
+        let clusters: Vec<_> = (0..60).map(|i| ClusterTotals { sends: 10_000, refused: 20 + i }).collect();
+        let onset = Timestamp::from_rfc3339("2025-08-09T06:05:00Z").expect("a time").bin();
+        let regime = Regime::in_fleet(onset, Baseline::learn(&clusters, None, &parameters), 0.1, &parameters);
+        let alarm = Alarm {
+            bin: onset,
+            onset,
+            since_onset: Counts { sends: 330, refused: 312 },
+            addresses: Witnesses::default(),
+            ln_evidence: 4e6_f64.ln(),
+            rate: 0.95,
+        };
+        let campaign = StreamKey::finest(Provider::Ses, Some("news.example.com".to_owned()), None, None);
+        let stream = campaign.at(StreamLevel::ProviderDomain).expect("a parent");
+        insta::assert_snapshot!(describe(&stream, &alarm, &regime));
+        assert_eq!(odds(1e5), "above 1e99:1");
+    }
+}
