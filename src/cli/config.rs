@@ -264,7 +264,7 @@ mod tests {
         teams_that_clash: "[[team]]\nid = \"A1B2C3D4E5\"\n[[team.app]]\nclient_id = \"com.example.app\"\n[[team.source]]\ndomain = \"a.example\"\naddress = \"dev@a.example\"\n[[team]]\nid = \"B1B2C3D4E5\"\n[[team.app]]\nclient_id = \"com.example.app\"\n[[team.source]]\ndomain = \"https://b.example\"\n", &[];
         feeds_without_credentials: "[feeds.apple]\nmode = \"forwarded\"\nforward_to = \"https://backend.example.com/\"\n[feeds.ses]\ntopics = [\n  \"arn:aws:sns:eu-west-1:123456789012:ok\",\n  \"arn:aws:sqs:eu-west-1:123456789012:queue\",\n]\n[feeds.sparkpost]\n[[feeds.braze]]\n[[feeds.braze]]\nname = \"Über\"\ntoken = \"short\"\n[feeds.mailgun]\nsigning_key_file = \"/nonexistent/key\"\n", &[];
         listeners_and_notifiers: "[listen]\npublic = \"0.0.0.0:8025\"\nprivate = \"0.0.0.0:8025\"\n[store]\nurl = \"mysql://me:hunter2@db/r\"\n[notify.slack]\nwebhook_url = \"http://hooks.example.com/hunter2\"\nbot_token = \"xoxb-hunter2\"\n[notify.heartbeat]\nurl = \"hunter2\"\n", &[];
-        wrong_variables: "[log]\nlevel = \"loud=\"\n", &[("RELAYWATCH__LISTEN__PUBLIK", "x"), ("RELAYWATCH__FEEDS__SES__EU__TOPCS", "x"), ("RELAYWATCH__LIMITS__BODY_BYTES", "10MiB"), ("RELAYWATCH__TEAM__0__ID", "x")];
+        wrong_variables: "[log]\nlevel = \"relaywatch=loud\"\n", &[("RELAYWATCH__LISTEN__PUBLIK", "x"), ("RELAYWATCH__FEEDS__SES__EU__TOPCS", "x"), ("RELAYWATCH__LIMITS__BODY_BYTES", "10MiB"), ("RELAYWATCH__TEAM__0__ID", "x")];
         warnings_only: "[feeds.apple]\n\n[feeds.braze]\ntoken = \"short\"\n", &[];
         valid: "[[feeds.ses]]\nname = \"eu\"\ntopics = [\"arn:aws:sns:eu-west-1:123456789012:t\"]\n[notify.slack]\nwebhook_url = \"https://hooks.example.com/x\"\n", &[];
     }
@@ -310,7 +310,7 @@ mod tests {
         let load = |file: &str| Config::load(Some(Path::new(file)), []).expect("valid");
         let (mut first, mut second) = (load(&file), load(&again));
         assert_eq!(
-            second.feeds.braze.0.first().and_then(|feed| feed.token.as_ref()).map(|token| token.expose()),
+            second.feeds.braze.0.first().and_then(|feed| feed.token.as_ref()).map(crate::config::Secret::expose),
             Some("0123456789abcdef")
         );
         first.provenance = crate::config::Provenance::default();

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::{
     Override,
     report::Report,
-    shape::{SCHEMA, Shape, join, nearest_word},
+    shape::{SCHEMA, Shape, join, nearest_word, readable},
     tree::{Node, Origin, Value},
 };
 
@@ -39,7 +39,7 @@ pub(super) fn apply(
                     }
                     None => help,
                 };
-                report.error(&origin, "", message, help);
+                report.error(&origin, &parts.join(".").to_lowercase(), message, help);
             }
         }
     }
@@ -100,7 +100,8 @@ impl Setting<'_> {
             }
             let candidates = shape.keys().into_iter().flat_map(serde_json::Map::keys).map(String::as_str);
             let meant = nearest_word(&key, candidates).map(|word| Meant { word: word.to_owned(), after: rest.len() });
-            let place = if path.is_empty() { "no section".to_owned() } else { format!("no key of [{path}]") };
+            let place =
+                if path.is_empty() { "no section".to_owned() } else { format!("no key of [{}]", readable(path)) };
             let help = Some("`relaywatch config default` shows every section and key".to_owned());
             return Err(Misfit { message: format!("unknown variable: `{key}` is {place}"), help, meant });
         };
