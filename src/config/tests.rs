@@ -316,6 +316,13 @@ fn named_feeds_are_reached_from_the_environment() {
     let braze = config.feeds.braze.0.as_slice();
     assert_eq!(braze.iter().map(Named::name).collect::<Vec<_>>(), [Some("us")]);
 
+    for name in ["AA", "ZZ"] {
+        let named = format!("RELAYWATCH__FEEDS__SES__{name}__TOPICS");
+        let config = loaded("", &[("RELAYWATCH__FEEDS__SES__TOPICS", TOPIC), (&named, TOPIC)]);
+        let found: Vec<_> = config.feeds.ses.iter().map(Named::name).collect();
+        assert_eq!(found, [None, Some(name.to_lowercase().as_str())], "the order of the names does not matter");
+    }
+
     let beside =
         loaded(&format!("[feeds.ses]\ntopics = [\"{TOPIC}\"]"), &[("RELAYWATCH__FEEDS__SES__EU__TOPICS", TOPIC)]);
     assert_eq!(beside.feeds.ses.iter().map(Named::name).collect::<Vec<_>>(), [None, Some("eu")]);
