@@ -174,12 +174,11 @@ impl Config {
         }
         files::resolve(&mut tree, &shape, &base_of(file), "", &mut report);
         put_default_store(&mut tree, &state_directory);
-        let mut config = match tree.to_toml().try_into::<Self>() {
-            Ok(config) => config,
-            Err(error) => {
-                report.error(&Origin::Default, "", error.message().to_owned(), None);
-                return Err(ConfigErrors { mistakes: report.finish() });
-            }
+        // What passed the schema fits the types. serde's own message would hold the value, which may be a secret.
+        let Ok(mut config) = tree.to_toml().try_into::<Self>() else {
+            let help = "please report it, with the keys that are set and without their values";
+            report.error(&Origin::Default, "", "the settings pass the schema and do not fit", Some(help.to_owned()));
+            return Err(ConfigErrors { mistakes: report.finish() });
         };
         validate::check(&config, &tree, &mut report);
         if report.has_errors() {
