@@ -15,6 +15,8 @@ use super::{
 
 /// No secret is longer than this.
 const MAX_SECRET_BYTES: u64 = 65_536;
+const STAND_IN: &str = "https://unreadable.invalid/";
+const STORE_STAND_IN: &str = "sqlite:///unreadable";
 
 /// Makes every path absolute from `base`, and puts the content of each `*_file` in the place of its secret.
 pub(super) fn resolve(node: &mut Node, shape: &Shape<'_>, base: &Path, path: &str, report: &mut Report) {
@@ -33,9 +35,7 @@ pub(super) fn resolve(node: &mut Node, shape: &Shape<'_>, base: &Path, path: &st
             }
             for key in shape.keys().into_iter().flat_map(serde_json::Map::keys) {
                 let Some(file) = table.get(&format!("{key}_file")) else { continue };
-                if !shape.key(key).is_some_and(|shape| shape.is_secret()) {
-                    continue;
-                }
+                let Some(secret) = shape.key(key).filter(Shape::is_secret) else { continue };
                 let below = join(path, &format!("{key}_file"));
                 if table.contains_key(key) {
                     report.error(
@@ -60,7 +60,13 @@ pub(super) fn resolve(node: &mut Node, shape: &Shape<'_>, base: &Path, path: &st
                         let node = Node::new(file.origin.clone(), Value::Leaf(toml::Value::String(secret)));
                         table.insert(key.clone(), node);
                     }
-                    Err(error) => report.error(&file.origin, &below, format!("{name}: {error}"), None),
+                    Err(error) => {
+                        report.error(&file.origin, &below, format!("{name}: {error}"), None);
+                        // Nothing starts with this error; a stand-in keeps the later checks from calling it missing too.
+                        let text = if secret.format() == Some(format::SECRET) { STAND_IN } else { STORE_STAND_IN };
+                        let node = Node::new(file.origin.clone(), Value::Leaf(toml::Value::String(text.to_owned())));
+                        table.insert(key.clone(), node);
+                    }
                 }
             }
         }

@@ -18,7 +18,7 @@ mod validate;
 mod values;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::ErrorKind,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -169,16 +169,16 @@ impl Config {
         let shape = Shape::new(&SCHEMA);
         shape::check(&tree, &shape, "", &mut report);
         if report.has_errors() {
+            check_sound_parts(tree, &base_of(file), &state_directory, &mut report);
             return Err(ConfigErrors { mistakes: report.finish() });
         }
         files::resolve(&mut tree, &shape, &base_of(file), "", &mut report);
         put_default_store(&mut tree, &state_directory);
-        let mut config = match tree.to_toml().try_into::<Self>() {
-            Ok(config) => config,
-            Err(error) => {
-                report.error(&Origin::Default, "", error.message().to_owned(), None);
-                return Err(ConfigErrors { mistakes: report.finish() });
-            }
+        // What passed the schema fits the types. serde's own message would hold the value, which may be a secret.
+        let Ok(mut config) = tree.to_toml().try_into::<Self>() else {
+            let help = "please report it, with the keys that are set and without their values";
+            report.error(&Origin::Default, "", "the settings pass the schema and do not fit", Some(help.to_owned()));
+            return Err(ConfigErrors { mistakes: report.finish() });
         };
         validate::check(&config, &tree, &mut report);
         if report.has_errors() {
@@ -209,6 +209,18 @@ impl Config {
             sections.push("privacy");
         }
         sections
+    }
+
+    /// This configuration as a process that runs by `running` can take it up: the sections that need a restart stay as
+    /// they are, and are named.
+    #[must_use]
+    pub fn taken_up_by(mut self, running: &Self) -> (Self, Vec<&'static str>) {
+        let sections = Self::diff_needs_restart(running, &self);
+        self.listen = running.listen.clone();
+        self.store = running.store.clone();
+        self.privacy = running.privacy.clone();
+        self.provenance.state_directory.clone_from(&running.provenance.state_directory);
+        (self, sections)
     }
 
     /// The directory for the key, the socket and, by default, the SQLite file.
@@ -244,6 +256,30 @@ fn parse(report: &mut Report) -> Option<Node> {
         report.error(&origin, "", format!("this is no TOML: {}", error.message()), None);
     }
     errors.is_empty().then(|| Node::from_document(table.get_ref(), table.span()))
+}
+
+/// Where some parts have the wrong shape, checks the others, so that one run tells everything.
+fn check_sound_parts(mut tree: Node, base: &Path, state_directory: &Path, report: &mut Report) {
+    let part = |path: &str| {
+        let depth = if path.starts_with("feeds.") || path.starts_with("notify.") { 2 } else { 1 };
+        path.split('.').take(depth).collect::<Vec<_>>().join(".")
+    };
+    let broken: HashSet<String> = report.error_paths().map(part).collect();
+    for path in &broken {
+        let (section, key) = path.split_once('.').unwrap_or(("", path));
+        let owner = if section.is_empty() { Some(&mut tree) } else { tree.child_mut(section) };
+        if let Some(Node { value: Value::Table(table), .. }) = owner {
+            table.remove(key);
+        }
+    }
+    let mut rest = report.fresh();
+    files::resolve(&mut tree, &Shape::new(&SCHEMA), base, "", &mut rest);
+    put_default_store(&mut tree, state_directory);
+    if let Ok(config) = tree.to_toml().try_into::<Config>() {
+        validate::check(&config, &tree, &mut rest);
+    }
+    // A warning may only be the echo of what was left out.
+    report.adopt_errors(rest, |path| !broken.contains(&part(path)));
 }
 
 fn base_of(file: Option<&Path>) -> PathBuf {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::{
     Override,
     report::Report,
-    shape::{SCHEMA, Shape, join, nearest_word},
+    shape::{SCHEMA, Shape, join, nearest_word, readable},
     tree::{Node, Origin, Value},
 };
 
@@ -24,7 +24,8 @@ pub(super) fn apply(
 ) -> Vec<Override> {
     let mut variables: Vec<_> =
         environment.into_iter().filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty()).collect();
-    variables.sort();
+    // What names a whole before what names a part of it, and a feed without a name before those with one.
+    variables.sort_by_cached_key(|(name, _)| (name.matches("__").count(), name.clone()));
     let mut overrides = Vec::new();
     for (name, value) in variables {
         let origin = Origin::Variable(name.as_str().into());
@@ -39,7 +40,7 @@ pub(super) fn apply(
                     }
                     None => help,
                 };
-                report.error(&origin, "", message, help);
+                report.error(&origin, &parts.join(".").to_lowercase(), message, help);
             }
         }
     }
@@ -94,13 +95,12 @@ impl Setting<'_> {
         let key = first.to_lowercase();
         let Some(child_shape) = shape.key(&key) else {
             if shape.is_routes() && !rest.is_empty() {
-                let (entry, path) = named_entry(node, &key.replace('_', "-"), path, self.origin);
-                let item = shape.items().unwrap_or_else(|| shape.clone());
-                return self.put(entry, &item, rest, &path);
+                return self.put_in_named(node, shape, &key.replace('_', "-"), rest, path);
             }
             let candidates = shape.keys().into_iter().flat_map(serde_json::Map::keys).map(String::as_str);
             let meant = nearest_word(&key, candidates).map(|word| Meant { word: word.to_owned(), after: rest.len() });
-            let place = if path.is_empty() { "no section".to_owned() } else { format!("no key of [{path}]") };
+            let place =
+                if path.is_empty() { "no section".to_owned() } else { format!("no key of [{}]", readable(path)) };
             let help = Some("`relaywatch config default` shows every section and key".to_owned());
             return Err(Misfit { message: format!("unknown variable: `{key}` is {place}"), help, meant });
         };
@@ -132,6 +132,39 @@ impl Setting<'_> {
         child.key = self.origin.clone();
         table.insert(key, child);
         Ok(below)
+    }
+
+    /// Puts the value in the feed of this name, which is made where it's not there yet.
+    fn put_in_named(
+        &self,
+        node: &mut Node,
+        shape: &Shape<'_>,
+        name: &str,
+        parts: &[&str],
+        path: &str,
+    ) -> Result<String, Misfit> {
+        let before = std::mem::replace(&mut node.value, Value::Array(Vec::new()));
+        let mut entries = match before {
+            Value::Array(entries) => entries,
+            Value::Table(keys) if !keys.is_empty() => vec![Node::new(node.origin.clone(), Value::Table(keys))],
+            Value::Table(_) | Value::Leaf(_) => Vec::new(),
+        };
+        let found = entries.iter().position(|entry| entry.child("name").and_then(Node::text) == Some(name));
+        let index = found.unwrap_or(entries.len());
+        let mut entry = if found.is_some() {
+            entries.remove(index)
+        } else {
+            let name = Node::new(self.origin.clone(), Value::Leaf(toml::Value::String(name.to_owned())));
+            Node::new(self.origin.clone(), Value::Table(BTreeMap::from([("name".to_owned(), name)])))
+        };
+        let item = shape.items().unwrap_or_else(|| shape.clone());
+        let result = self.put(&mut entry, &item, parts, &join(path, &index.to_string()));
+        // A variable that sets nothing makes no feed either.
+        if found.is_some() || result.is_ok() {
+            entries.insert(index, entry);
+        }
+        node.value = Value::Array(entries);
+        result
     }
 
     fn read(&self, shape: &Shape<'_>, path: &str) -> Result<Node, Misfit> {
@@ -176,29 +209,6 @@ fn from_json_text(text: &str) -> Option<toml::Value> {
     toml::Value::try_from(serde_json::from_str::<serde_json::Value>(text).ok()?).ok()
 }
 
-/// The feed of this name, made where it's not there yet.
-fn named_entry<'n>(node: &'n mut Node, name: &str, path: &str, origin: &Origin) -> (&'n mut Node, String) {
-    let value = std::mem::replace(&mut node.value, Value::Array(Vec::new()));
-    let mut entries = match value {
-        Value::Array(entries) => entries,
-        Value::Table(keys) if !keys.is_empty() => vec![Node::new(node.origin.clone(), Value::Table(keys))],
-        Value::Table(_) | Value::Leaf(_) => Vec::new(),
-    };
-    let found = entries.iter().position(|entry| entry.child("name").and_then(Node::text) == Some(name));
-    let index = found.unwrap_or_else(|| {
-        let name = Node::new(origin.clone(), Value::Leaf(toml::Value::String(name.to_owned())));
-        let entry = Value::Table(BTreeMap::from([("name".to_owned(), name)]));
-        entries.push(Node::new(origin.clone(), entry));
-        entries.len() - 1
-    });
-    node.value = Value::Array(entries);
-    let path = join(path, &index.to_string());
-    match &mut node.value {
-        Value::Array(entries) => (&mut entries[index], path),
-        _ => unreachable!("it was made an array just above"),
-    }
-}
-
 /// The table that a key without a feed's name means.
 fn single_entry<'n>(node: &'n mut Node, path: &str) -> Result<&'n mut Node, Misfit> {
     let Value::Array(entries) = &node.value else { return Ok(node) };
@@ -206,7 +216,7 @@ fn single_entry<'n>(node: &'n mut Node, path: &str) -> Result<&'n mut Node, Misf
         entries.iter().enumerate().filter(|(_, entry)| entry.child("name").is_none()).map(|(index, _)| index).collect();
     let misfit = || {
         Misfit::new(
-            format!("`{path}` has several feeds, and the variable does not say which"),
+            format!("the feeds of `{path}` have names, and the variable does not say which is meant"),
             format!("put the feed's name before the key: {}__NAME__KEY", with_path(path)),
         )
     };

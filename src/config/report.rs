@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Range, path::Path};
 
-use super::tree::Origin;
+use super::{shape, tree::Origin};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,12 +128,29 @@ impl Report {
 
     fn add(&mut self, severity: Severity, origin: &Origin, path: &str, message: String, help: Option<String>) {
         let (order, place) = match origin {
-            Origin::Span(span) => (span.start, place(&self.text, span)),
+            Origin::Span(span) => (span.start, place(&self.text, span, path.is_empty())),
             Origin::Variable(name) => (usize::MAX - 1, Place::Variable(name.to_string())),
             Origin::Default => (usize::MAX, Place::Nowhere),
         };
         let mistake = Mistake { severity, path: path.to_owned(), message, help, place, file: self.file.clone() };
         self.found.push((order, mistake));
+    }
+
+    /// The paths of all errors.
+    pub(super) fn error_paths(&self) -> impl Iterator<Item = &str> {
+        let errors = self.found.iter().filter(|(_, mistake)| mistake.severity == Severity::Error);
+        errors.map(|(_, mistake)| mistake.path.as_str())
+    }
+
+    /// Takes over the errors of `other` whose path fits.
+    pub(super) fn adopt_errors(&mut self, other: Self, fits: impl Fn(&str) -> bool) {
+        let errors = other.found.into_iter().filter(|(_, mistake)| mistake.severity == Severity::Error);
+        self.found.extend(errors.filter(|(_, mistake)| fits(&mistake.path)));
+    }
+
+    /// An empty report on the same text.
+    pub(super) fn fresh(&self) -> Self {
+        Self { file: self.file.clone(), text: self.text.clone(), found: Vec::new() }
     }
 
     pub(super) fn has_errors(&self) -> bool {
@@ -147,7 +164,7 @@ impl Report {
     }
 }
 
-fn place(source: &str, span: &Range<usize>) -> Place {
+fn place(source: &str, span: &Range<usize>, broken_syntax: bool) -> Place {
     let start = span.start.min(source.len());
     let before = source.get(..start).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
@@ -157,7 +174,7 @@ fn place(source: &str, span: &Range<usize>) -> Place {
     let meant = source.get(start..span.end.min(source.len())).unwrap_or_default();
     let meant = meant.lines().next().unwrap_or_default().chars().count();
     let skip = if lead > MAX_SHOWN / 2 { lead - MAX_SHOWN / 3 } else { 0 };
-    let text: String = hide(full).chars().skip(skip).take(MAX_SHOWN).collect();
+    let text: String = hide(full, broken_syntax).chars().skip(skip).take(MAX_SHOWN).collect();
     let column = lead - skip + 1;
     let width = meant.min((text.chars().count() + 1).saturating_sub(column)).max(1);
     Place::Line { line, column, width, text: text.trim_end().to_owned() }
@@ -167,53 +184,19 @@ fn place(source: &str, span: &Range<usize>) -> Place {
 ///
 /// The line is wrong in some way, so its key can't be trusted to be known: only what is known to be harmless is shown
 /// after the `=`.
-fn hide(line: &str) -> String {
-    const HARMLESS: &[&str] = &[
-        "public",
-        "private",
-        "readers",
-        "connections",
-        "domains",
-        "domain",
-        "address",
-        "addresses",
-        "id",
-        "kind",
-        "app",
-        "source",
-        "client_id",
-        "name",
-        "topics",
-        "mode",
-        "exposure",
-        "username",
-        "channel",
-        "level",
-        "format",
-        "campaign_tag",
-        "forward_to",
-        "refuse_signature_version_1",
-        "signing_certificates",
-        "shared_domains",
-    ];
+fn hide(line: &str, broken_syntax: bool) -> String {
     let harmless = |key: &str| {
-        let key = key.trim().rsplit('.').next().unwrap_or_default().trim_matches(['"', '\'', '{', ' ']);
-        ["_file", "_days", "_seconds", "_bytes"].iter().any(|end| key.ends_with(end))
-            || key.starts_with("max_")
-            || HARMLESS.contains(&key)
+        shape::never_secret(key.trim().rsplit('.').next().unwrap_or_default().trim_matches(['"', '\'', '{', ' ']))
     };
     let star = |text: &str| -> String { text.chars().map(|c| if c.is_alphanumeric() { '*' } else { c }).collect() };
     let trimmed = line.trim_start();
     let shown = match line.split_once('=') {
-        _ if trimmed.starts_with('#') || trimmed.starts_with('[') && !line.contains('=') => line.to_owned(),
-        Some((key, value)) if harmless(key) && !value.contains('=') && !value.contains("://") => line.to_owned(),
-        // A number or a word without quotes is no secret; what is to be a text shows that its quotes are missing.
-        Some((key, value)) if value.trim().chars().all(|c| c.is_ascii_digit()) => format!("{key}={value}"),
-        Some((key, value)) if matches!(value.trim(), "true" | "false") => format!("{key}={value}"),
-        Some((key, value)) => format!("{key}={}", star(value)),
-        None if trimmed.starts_with("\"arn:") => line.to_owned(),
-        None if line.contains(['"', '\'']) => star(line),
-        None => line.to_owned(),
+        None if trimmed.starts_with('[') || trimmed.starts_with("\"arn:") => line.to_owned(),
+        Some((key, value)) if harmless(key) && !value.contains('=') && !value.contains(['@', '?']) => line.to_owned(),
+        // Where the syntax is broken, what looks like a key may be a line of a secret that has several.
+        Some((key, value)) if !broken_syntax || shape::is_key(key.trim()) => format!("{key}={}", star(value)),
+        None if !broken_syntax && !line.contains(['"', '\'']) => line.to_owned(),
+        _ => star(line),
     };
     shown.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -224,30 +207,45 @@ mod tests {
 
     #[test]
     fn what_may_be_a_secret_is_starred_out() {
-        assert_eq!(hide("pasword = \"hunter2\""), "pasword = \"*******\"");
-        assert_eq!(
-            hide("sparkpost = { username = \"a\", password = \"b\" }"),
-            "sparkpost = { ******** = \"*\", ******** = \"*\" }"
-        );
-        assert_eq!(hide("url = \"postgres://me:pw@db\""), "url = \"********://**:**@**\"");
-        assert_eq!(hide("username = \"hunter\""), "username = \"hunter\"");
-        assert_eq!(hide("password_file = \"pw\""), "password_file = \"pw\"");
-        assert_eq!(hide("forward_to = \"http://user:pw@host\""), "forward_to = \"****://****:**@****\"");
-        assert_eq!(hide("  \"hunter2\","), "  \"*******\",");
-        assert_eq!(hide("level = 5\u{1b}[31m"), "level = 5 [31m");
-        assert_eq!(hide("[feeds.ses]"), "[feeds.ses]");
+        let cases = [
+            ("pasword = \"hunter2\"", "pasword = \"*******\"", "******* = \"*******\""),
+            ("password = 12345", "password = *****", "password = *****"),
+            (
+                "sparkpost = { password = \"b\" }",
+                "sparkpost = { ******** = \"*\" }",
+                "********* = { ******** = \"*\" }",
+            ),
+            ("url = \"postgres://me:pw@db\"", "url = \"********://**:**@**\"", "url = \"********://**:**@**\""),
+            ("username = \"hunter\"", "username = \"hunter\"", "username = \"hunter\""),
+            ("password_file = \"pw\"", "password_file = \"pw\"", "password_file = \"pw\""),
+            (
+                "forward_to = \"https://u:pw@h/\"",
+                "forward_to = \"*****://*:**@*/\"",
+                "forward_to = \"*****://*:**@*/\"",
+            ),
+            ("forward_to = \"http://h/\"", "forward_to = \"http://h/\"", "forward_to = \"http://h/\""),
+            ("  \"hunter2\",", "  \"*******\",", "  \"*******\","),
+            ("aHVudGVyMg==", "aHVudGVyMg==", "**********=="),
+            ("hunter2\\q", "hunter2\\q", "*******\\*"),
+            ("level = 5\u{1b}[31m", "level = 5 [31m", "level = 5 [31m"),
+            ("[feeds.ses]", "[feeds.ses]", "[feeds.ses]"),
+        ];
+        for (line, shown, shown_where_syntax_is_broken) in cases {
+            assert_eq!(hide(line, false), shown);
+            assert_eq!(hide(line, true), shown_where_syntax_is_broken);
+        }
     }
 
     #[test]
     fn long_lines_and_odd_spans_keep_the_caret_inside() {
         let source = format!("topics = [\"{}\", 5]\n", "é".repeat(300));
         let at = source.find('5').expect("there");
-        let Place::Line { column, width, text, line } = place(&source, &(at..at + 1)) else { panic!("no line") };
+        let Place::Line { column, width, text, line } = place(&source, &(at..at + 1), false) else { panic!("no line") };
         assert_eq!((line, width), (1, 1));
         assert_eq!(text.chars().nth(column - 1), Some('5'));
         for span in [0..0, source.len()..source.len() + 9, 12..13, Range { start: 5, end: 2 }] {
-            assert!(matches!(place(&source, &span), Place::Line { width: 1.., .. }));
+            assert!(matches!(place(&source, &span, true), Place::Line { width: 1.., .. }));
         }
-        assert!(matches!(place("", &(0..0)), Place::Line { line: 1, column: 1, width: 1, .. }));
+        assert!(matches!(place("", &(0..0), false), Place::Line { line: 1, column: 1, width: 1, .. }));
     }
 }

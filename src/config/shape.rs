@@ -1,7 +1,7 @@
 //! Checks the tree against the JSON Schema of [`Config`], which comes from the types themselves: unknown keys, missing keys,
 //! kinds of values, ranges, closed lists. All mistakes are found at once, each with its line.
 
-use std::sync::LazyLock;
+use std::{collections::HashMap, sync::LazyLock};
 
 use schemars::generate::SchemaSettings;
 use serde_json::Value as Json;
@@ -159,6 +159,36 @@ fn home_of(key: &str) -> Option<String> {
     }
 }
 
+/// The names of all keys that hold a value, and whether a secret stands under one anywhere.
+static KEYS: LazyLock<HashMap<String, bool>> = LazyLock::new(|| {
+    fn collect(shape: &Shape<'_>, keys: &mut HashMap<String, bool>) {
+        for key in shape.keys().into_iter().flat_map(serde_json::Map::keys) {
+            let Some(child) = shape.key(key) else { continue };
+            let inner = child.items().filter(|item| item.is("object"));
+            if !child.is("object") && inner.is_none() {
+                *keys.entry(key.clone()).or_default() |= child.is_secret();
+            }
+            collect(&child, keys);
+            if let Some(item) = inner {
+                collect(&item, keys);
+            }
+        }
+    }
+    let mut keys = HashMap::new();
+    collect(&Shape::new(&SCHEMA), &mut keys);
+    keys
+});
+
+/// Whether it's a key that nowhere holds a secret, so that a line with it can be shown.
+pub(super) fn never_secret(key: &str) -> bool {
+    KEYS.get(key) == Some(&false)
+}
+
+/// Whether it's the name of any key that holds a value.
+pub(super) fn is_key(key: &str) -> bool {
+    KEYS.contains_key(key)
+}
+
 fn unknown_key_help(key: &str, shape: &Shape<'_>, path: &str) -> String {
     let keys: Vec<_> = shape.keys().into_iter().flat_map(serde_json::Map::keys).map(String::as_str).collect();
     if let Some(meant) = nearest_word(key, keys.iter().copied()) {
@@ -167,12 +197,18 @@ fn unknown_key_help(key: &str, shape: &Shape<'_>, path: &str) -> String {
     match home_of(key) {
         Some(home) => format!("`{key}` belongs in [{home}]"),
         None if path.is_empty() => format!("the sections are {}", list(&keys)),
-        None => format!("the keys of [{path}] are {}", list(&keys)),
+        None => format!("the keys of [{}] are {}", readable(path), list(&keys)),
     }
 }
 
 pub(super) fn join(path: &str, step: &str) -> String {
     if path.is_empty() { step.to_owned() } else { format!("{path}.{step}") }
+}
+
+/// A path as people read it: without the numbers in arrays, since the line shows which one is meant.
+pub(super) fn readable(path: &str) -> String {
+    let steps: Vec<_> = path.split('.').filter(|step| step.parse::<usize>().is_err()).collect();
+    steps.join(".")
 }
 
 /// Finds every departure from the schema.
@@ -214,18 +250,21 @@ pub(super) fn check(node: &Node, shape: &Shape<'_>, path: &str, report: &mut Rep
 }
 
 fn wrong_kind(node: &Node, shape: &Shape<'_>, path: &str, report: &mut Report) {
+    let name = readable(path);
     let help = match (&node.value, shape.items()) {
-        (Value::Table(_), Some(item)) if item.is("object") => Some(format!("write [[{path}]], with two brackets")),
+        (Value::Table(_), Some(item)) if item.is("object") => Some(format!("write [[{name}]], with two brackets")),
         (Value::Leaf(toml::Value::String(_)), Some(item)) if item.is("string") => {
             Some("put the text in brackets: [\"…\"]".to_owned())
         }
-        (Value::Leaf(toml::Value::String(_)), _) if shape.is("integer") || shape.is("boolean") => {
-            Some("write it without quotes".to_owned())
+        (Value::Leaf(toml::Value::String(text)), _) if shape.is("integer") => {
+            let number = text.parse::<i64>().is_ok();
+            Some(if number { "write it without quotes" } else { "write digits only; the key says the unit" }.to_owned())
         }
+        (Value::Leaf(_), _) if shape.is("boolean") => Some("write true or false, without quotes".to_owned()),
         (Value::Leaf(_), _) if shape.is("string") => Some("put it in quotes".to_owned()),
         _ => None,
     };
-    let message = format!("`{path}` must be {}, and is {}", shape.expected(), node.value.kind());
+    let message = format!("`{name}` must be {}, and is {}", shape.expected(), node.value.kind());
     report.error(&node.origin, path, message, help);
 }
 
@@ -242,7 +281,7 @@ fn check_leaf(node: &Node, leaf: &toml::Value, shape: &Shape<'_>, path: &str, re
                     (Some(min), None) => format!("at least {min}"),
                     (_, max) => format!("at most {}", max.unwrap_or(i64::MAX)),
                 };
-                report.error(&node.origin, path, format!("`{path}` must be {range}"), None);
+                report.error(&node.origin, path, format!("`{}` must be {range}", readable(path)), None);
             }
         }
         toml::Value::Float(_) if shape.is("number") => {}
@@ -251,16 +290,17 @@ fn check_leaf(node: &Node, leaf: &toml::Value, shape: &Shape<'_>, path: &str, re
 }
 
 fn check_text(node: &Node, text: &str, shape: &Shape<'_>, path: &str, report: &mut Report) {
+    let name = readable(path);
     let words = shape.words();
     if !words.is_empty() && !words.contains(&text) {
         let help = nearest_word(text, words.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
-        return report.error(&node.origin, path, format!("`{path}` must be {}", shape.expected()), help);
+        return report.error(&node.origin, path, format!("`{name}` must be {}", shape.expected()), help);
     }
     match shape.format() {
         Some(format::SOCKET_ADDRESS) if text.parse::<std::net::SocketAddr>().is_err() => report.error(
             &node.origin,
             path,
-            format!("`{path}` must be an IP address and a port"),
+            format!("`{name}` must be an IP address and a port"),
             Some(
                 "write it as \"127.0.0.1:8025\" or \"[::1]:8025\"; \"0.0.0.0:8025\" listens on all interfaces"
                     .to_owned(),
@@ -269,14 +309,14 @@ fn check_text(node: &Node, text: &str, shape: &Shape<'_>, path: &str, report: &m
         Some(format::URL) if url::Url::parse(text).is_err() => report.error(
             &node.origin,
             path,
-            format!("`{path}` must be a URL"),
+            format!("`{name}` must be a URL"),
             Some("write it in full: \"https://host/path\"".to_owned()),
         ),
         Some(format::PATH | format::SECRET | format::STORE_URL) if text.trim().is_empty() => {
             report.error(
                 &node.origin,
                 path,
-                format!("`{path}` is empty"),
+                format!("`{name}` is empty"),
                 Some("leave the key out instead".to_owned()),
             );
         }

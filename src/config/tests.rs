@@ -251,6 +251,17 @@ fn what_may_be_meant_so_is_a_warning() {
     assert_eq!(found.len(), 3, "{found:#?}");
 }
 
+#[test]
+fn wrong_shapes_do_not_hide_what_is_wrong_elsewhere() {
+    let text = "[listen]\npublik = 1\n[feeds.ses]\ntopics = [\"arn\"]\n[feeds.braze]\ntoken_file = \"/nonexistent/token\"\n[feeds.mailgun]\nx = 1\n";
+    let found = mistakes(text, &[]);
+    let seen: Vec<_> = found.iter().map(|mistake| (line_of(mistake), mistake.path.as_str())).collect();
+    assert_eq!(
+        seen,
+        [(2, "listen.publik"), (4, "feeds.ses.0.topics.0"), (6, "feeds.braze.token_file"), (8, "feeds.mailgun.x")]
+    );
+}
+
 const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:ses";
 
 #[test]
@@ -305,6 +316,13 @@ fn named_feeds_are_reached_from_the_environment() {
     let braze = config.feeds.braze.0.as_slice();
     assert_eq!(braze.iter().map(Named::name).collect::<Vec<_>>(), [Some("us")]);
 
+    for name in ["AA", "ZZ"] {
+        let named = format!("RELAYWATCH__FEEDS__SES__{name}__TOPICS");
+        let config = loaded("", &[("RELAYWATCH__FEEDS__SES__TOPICS", TOPIC), (&named, TOPIC)]);
+        let found: Vec<_> = config.feeds.ses.iter().map(Named::name).collect();
+        assert_eq!(found, [None, Some(name.to_lowercase().as_str())], "the order of the names does not matter");
+    }
+
     let beside =
         loaded(&format!("[feeds.ses]\ntopics = [\"{TOPIC}\"]"), &[("RELAYWATCH__FEEDS__SES__EU__TOPICS", TOPIC)]);
     assert_eq!(beside.feeds.ses.iter().map(Named::name).collect::<Vec<_>>(), [None, Some("eu")]);
@@ -318,7 +336,7 @@ fn wrong_variables_are_refused_by_name() {
         ("RELAYWATCH__FEEDS__SES__EU__TOPCS", TOPIC, "did you mean RELAYWATCH__FEEDS__SES__EU__TOPICS?"),
         ("RELAYWATCH__TEAM__0__ID", "A1B2C3D4E5", "RELAYWATCH__TEAM = "),
         ("RELAYWATCH__TEAM", "[{ id = ", "check brackets"),
-        ("RELAYWATCH__STORE__READERS", "many", "without quotes"),
+        ("RELAYWATCH__STORE__READERS", "many", "digits only"),
         ("RELAYWATCH__ZZZ", "1", "config default"),
         ("RELAYWATCH__LISTEN", "1", ""),
     ];
@@ -407,6 +425,11 @@ fn only_some_sections_need_a_restart() {
         with("[listen]\npublic = \"127.0.0.1:1\"\n[store]\nreaders = 5\n[privacy]\naddresses = \"hashed\""),
         ["listen", "store", "privacy"]
     );
+
+    let new = loaded("[listen]\npublic = \"127.0.0.1:1\"\n[log]\nlevel = \"debug\"", &[]);
+    let (taken, left) = new.taken_up_by(&base);
+    assert_eq!(left, ["listen"]);
+    assert_eq!((taken.listen, taken.log.level.as_str()), (base.listen, "debug"));
 }
 
 #[test]

@@ -99,6 +99,13 @@ impl Node {
         }
     }
 
+    pub(super) fn child_mut(&mut self, key: &str) -> Option<&mut Self> {
+        match &mut self.value {
+            Value::Table(table) => table.get_mut(key),
+            Value::Array(_) | Value::Leaf(_) => None,
+        }
+    }
+
     pub(super) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Leaf(toml::Value::String(text)) => Some(text),

@@ -236,7 +236,7 @@ impl Lifecycle {
         self.serve(status).await;
 
         tracing::info!(seconds = self.drain.as_secs(), "draining; a second signal ends at once");
-        self.supervisor.stopping("draining");
+        self.supervisor.stopping("draining", self.drain + LAST_WAIT * 2);
         self.drain().await;
         let ending = if self.tasks.hard.is_cancelled() {
             self.supervisor.status("ending without waiting for requests");

@@ -69,8 +69,10 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn stopping(&self, status: &str) {
-        self.tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
+    /// Asks for as much time as stopping can take, so that systemd's own limit does not cut a long drain off.
+    pub(super) fn stopping(&self, status: &str, longest: Duration) {
+        let micros = u32::try_from(longest.as_micros()).unwrap_or(u32::MAX);
+        self.tell(&[NotifyState::Stopping, NotifyState::Status(status), NotifyState::ExtendTimeoutUsec(micros)]);
     }
 
     pub(super) fn status(&self, status: &str) {

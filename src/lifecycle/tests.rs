@@ -198,6 +198,7 @@ async fn a_reload_is_all_or_nothing() {
     let kinds: Vec<_> = heard.iter().map(|line| line.split_whitespace().next().unwrap_or_default()).collect();
     assert_eq!(kinds, ["READY=1", "RELOADING=1", "READY=1", "RELOADING=1", "READY=1", "STOPPING=1", "STATUS=ending"]);
     assert!(heard.iter().any(|line| line.contains("MONOTONIC_USEC=")));
+    assert!(heard.iter().any(|line| line.starts_with("STOPPING") && line.contains("EXTEND_TIMEOUT_USEC=70000000")));
 }
 
 #[tokio::test(start_paused = true)]

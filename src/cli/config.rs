@@ -1,0 +1,346 @@
+//! `relaywatch config`: the commented default, a check, what is in force, the JSON Schema.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{Exit, Format};
+use crate::config::{Config, ConfigErrors, DEFAULT_FILE, Mistake, Named, Place, Routes, Severity, json_schema};
+
+/// Print, check and explain the configuration.
+#[derive(Debug, Args)]
+#[command(after_help = "Start with:
+  relaywatch config default > relaywatch.toml   every key, its default, and examples
+  relaywatch config check relaywatch.toml       explains every mistake with its line
+
+The file is --config, else $RELAYWATCH_CONFIG, else /etc/relaywatch/relaywatch.toml if it is there.
+The environment goes before the file: RELAYWATCH__LISTEN__PUBLIC sets `public` in [listen].")]
+pub struct ConfigCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Print the commented default configuration.
+    ///
+    /// It has every key with its default and a line of explanation. Lines that start with `#` and no blank are examples.
+    Default,
+    /// Check the configuration and explain every mistake with its line.
+    ///
+    /// Reads the file, the environment and the secrets' files as `serve` does, and connects to nothing.
+    /// Exit code 0 where it is valid (warnings are shown), 1 where it is not.
+    Check {
+        /// The file to check; by default the one that `serve` would read.
+        file: Option<PathBuf>,
+        /// For people, or for machines.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Print the configuration in force, with secrets masked.
+    ///
+    /// Defaults, file and environment put together, as TOML; variables that set something are named at the top.
+    /// Exit code 1, and the mistakes, where the configuration is not valid.
+    Show {
+        /// The file to show; by default the one that `serve` would read.
+        file: Option<PathBuf>,
+        /// TOML (text), or JSON.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Print the JSON Schema of the configuration, for editors and other tools.
+    Schema,
+}
+
+impl ConfigCommand {
+    /// Runs the command. `file` is the global `--config`; a file named after the command goes before it. Results go to
+    /// `out`; where `show` has none to give, the mistakes go to `diagnostics`.
+    ///
+    /// # Errors
+    /// Where a writer fails.
+    pub fn run(
+        &self,
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        out: &mut impl Write,
+        diagnostics: &mut impl Write,
+    ) -> io::Result<Exit> {
+        match &self.action {
+            Action::Default => out.write_all(DEFAULT_FILE.as_bytes()).map(|()| Exit::Success),
+            Action::Schema => {
+                writeln!(out, "{:#}", json_schema())?;
+                Ok(Exit::Success)
+            }
+            Action::Check { file: named, format } => {
+                check(&Config::load(named.as_deref().or(file), environment), *format, out)
+            }
+            Action::Show { file: named, format } => match Config::load(named.as_deref().or(file), environment) {
+                Ok(config) => show(&config, *format, out).map(|()| Exit::Success),
+                Err(errors) => write!(diagnostics, "{errors}").map(|()| Exit::Finding),
+            },
+        }
+    }
+}
+
+fn check(result: &Result<Config, ConfigErrors>, format: Format, out: &mut impl Write) -> io::Result<Exit> {
+    let mistakes = match result {
+        Ok(config) => &config.provenance.warnings,
+        Err(errors) => &errors.mistakes,
+    };
+    match format {
+        Format::Json => {
+            let mistakes: Vec<_> = mistakes.iter().map(as_json).collect();
+            writeln!(out, "{:#}", json!({ "valid": result.is_ok(), "mistakes": mistakes }))?;
+        }
+        Format::Text => {
+            for mistake in mistakes {
+                writeln!(out, "{mistake}")?;
+            }
+            let (errors, warnings): (Vec<_>, Vec<_>) =
+                mistakes.iter().partition(|mistake| mistake.severity == Severity::Error);
+            let counts = match (errors.len(), warnings.len()) {
+                (0, 0) => "no mistakes".to_owned(),
+                (0, warnings) => count(warnings, "warning"),
+                (errors, 0) => count(errors, "error"),
+                (errors, warnings) => format!("{}, {}", count(errors, "error"), count(warnings, "warning")),
+            };
+            match result {
+                Ok(config) => {
+                    let name = config.provenance.file.as_deref().map_or_else(
+                        || "the configuration (no file, defaults and environment)".to_owned(),
+                        |file| file.display().to_string(),
+                    );
+                    writeln!(out, "{name} is valid: {counts}")?;
+                    summary(config, out)?;
+                }
+                Err(_) => writeln!(out, "not valid: {counts}")?,
+            }
+        }
+    }
+    Ok(if result.is_ok() { Exit::Success } else { Exit::Finding })
+}
+
+fn count(number: usize, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}
+
+fn as_json(mistake: &Mistake) -> serde_json::Value {
+    let severity = match mistake.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    let mut value = json!({
+        "severity": severity,
+        "path": mistake.path,
+        "message": mistake.message,
+        "help": mistake.help,
+        "file": (!mistake.file.is_empty()).then_some(&mistake.file),
+    });
+    match &mistake.place {
+        Place::Line { line, column, .. } => {
+            value["line"] = json!(line);
+            value["column"] = json!(column);
+        }
+        Place::Variable(name) => value["variable"] = json!(name),
+        Place::Nowhere => {}
+    }
+    value
+}
+
+/// What the configuration amounts to.
+fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
+    fn paths<T: Named>(kind: &str, routes: &Routes<T>, all: &mut Vec<String>) {
+        all.extend(routes.iter().map(|feed| match feed.name() {
+            Some(name) => format!("/in/{kind}/{name}"),
+            None => format!("/in/{kind}"),
+        }));
+    }
+    let feeds = &config.feeds;
+    let mut all = Vec::new();
+    paths("apple", &feeds.apple, &mut all);
+    paths("ses", &feeds.ses, &mut all);
+    paths("sparkpost", &feeds.sparkpost, &mut all);
+    paths("braze", &feeds.braze, &mut all);
+    paths("mailgun", &feeds.mailgun, &mut all);
+    let notify = &config.notify;
+    let told = [
+        (notify.slack.is_some(), "Slack"),
+        (notify.webhook.is_some(), "webhook"),
+        (notify.heartbeat.is_some(), "heartbeat"),
+    ];
+    let told: Vec<_> = told.into_iter().filter_map(|(on, name)| on.then_some(name)).collect();
+    let or_none = |names: String| if names.is_empty() { "none".to_owned() } else { names };
+    writeln!(out, "  listeners: public {}, private {}", config.listen.public.0, config.listen.private.0)?;
+    writeln!(out, "  store: {}", config.store.url)?;
+    writeln!(out, "  feeds: {}", or_none(all.join(", ")))?;
+    writeln!(out, "  notifiers: {}", or_none(told.join(", ")))
+}
+
+fn show(config: &Config, format: Format, out: &mut impl Write) -> io::Result<()> {
+    let provenance = &config.provenance;
+    if format == Format::Json {
+        let overrides: serde_json::Map<_, _> =
+            provenance.overrides.iter().map(|set| (set.path.clone(), json!(set.variable))).collect();
+        let value = json!({ "file": provenance.file, "environment": overrides, "configuration": config });
+        return writeln!(out, "{value:#}");
+    }
+    match &provenance.file {
+        Some(file) => writeln!(out, "# file: {}", file.display())?,
+        None => writeln!(out, "# no file")?,
+    }
+    for set in &provenance.overrides {
+        writeln!(out, "# {} is set by {}", set.path, set.variable)?;
+    }
+    let text = toml::to_string(config).map_err(io::Error::other)?;
+    let lines: Vec<&str> = text.lines().collect();
+    for (index, line) in lines.iter().enumerate() {
+        // A secret that a file holds is shown by its file alone, so that what is shown can be used again.
+        let in_file = line
+            .split_once(" = ")
+            .zip(lines.get(index + 1))
+            .is_some_and(|((key, _), next)| next.starts_with(&format!("{key}_file = ")));
+        if !in_file {
+            writeln!(out, "{line}")?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        config: ConfigCommand,
+    }
+
+    fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Exit, String, String) {
+        let command = Command::try_parse_from([&["config"], arguments].concat()).expect("arguments");
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let (mut out, mut diagnostics) = (Vec::new(), Vec::new());
+        let exit = command.config.run(None, environment, &mut out, &mut diagnostics).expect("writes");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (exit, text(out), text(diagnostics))
+    }
+
+    fn from_text(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+        let mut all = HashMap::from([("STATE_DIRECTORY".to_owned(), "/state".to_owned())]);
+        all.extend(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Config::from_text(Some(Path::new("relaywatch.toml")), text.to_owned(), all)
+    }
+
+    fn checked(text: &str, environment: &[(&str, &str)]) -> String {
+        let mut out = Vec::new();
+        let result = from_text(text, environment);
+        let exit = check(&result, Format::Text, &mut out).expect("writes");
+        assert_eq!(exit == Exit::Success, result.is_ok());
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    macro_rules! explains {
+        ($($name:ident: $text:expr, $environment:expr;)+) => {$(
+            #[test]
+            fn $name() {
+                insta::assert_snapshot!(stringify!($name), checked($text, $environment));
+            }
+        )+};
+    }
+
+    explains! {
+        unknown_keys: "[listen]\npublik = \"127.0.0.1:8025\"\n\n[feeds.sparkpost]\nusername = \"u\"\npasword = \"hunter2\"\n\n[feeds.ses]\njwks_file = \"keys.json\"\n\n[zebra]\n", &[];
+        wrong_kinds: "team = 5\n[listen]\npublic = 8025\nprivate = \"localhost:8026\"\n[store]\nreaders = \"four\"\nconnections = 1\n[feeds.ses]\ntopics = \"arn:aws:sns:eu-west-1:123456789012:t\"\nexposure = \"send\"\nrefuse_signature_version_1 = \"yes\"\n[relay]\ndomains = [\"a.example\", 5]\n", &[];
+        no_toml: "[listen\npublic = \"127.0.0.1:8025\"\n[store]\nurl = \"postgres://me:hunter2@db/r\n[feeds.braze]\ntoken = hunter2\n", &[];
+        teams: "[[team]]\nid = \"A1B2\"\nkind = \"company\"\n[[team.app]]\nclientid = \"com.example.app\"\n[team.source]\ndomain = \"a.example\"\n", &[];
+        teams_that_clash: "[[team]]\nid = \"A1B2C3D4E5\"\n[[team.app]]\nclient_id = \"com.example.app\"\n[[team.source]]\ndomain = \"a.example\"\naddress = \"dev@a.example\"\n[[team]]\nid = \"B1B2C3D4E5\"\n[[team.app]]\nclient_id = \"com.example.app\"\n[[team.source]]\ndomain = \"https://b.example\"\n", &[];
+        feeds_without_credentials: "[feeds.apple]\nmode = \"forwarded\"\nforward_to = \"https://backend.example.com/\"\n[feeds.ses]\ntopics = [\n  \"arn:aws:sns:eu-west-1:123456789012:ok\",\n  \"arn:aws:sqs:eu-west-1:123456789012:queue\",\n]\n[feeds.sparkpost]\n[[feeds.braze]]\n[[feeds.braze]]\nname = \"Über\"\ntoken = \"short\"\n[feeds.mailgun]\nsigning_key_file = \"/nonexistent/key\"\n", &[];
+        listeners_and_notifiers: "[listen]\npublic = \"0.0.0.0:8025\"\nprivate = \"0.0.0.0:8025\"\n[store]\nurl = \"mysql://me:hunter2@db/r\"\n[notify.slack]\nwebhook_url = \"http://hooks.example.com/hunter2\"\nbot_token = \"xoxb-hunter2\"\n[notify.heartbeat]\nurl = \"hunter2\"\n", &[];
+        wrong_variables: "[log]\nlevel = \"relaywatch=loud\"\n", &[("RELAYWATCH__LISTEN__PUBLIK", "x"), ("RELAYWATCH__FEEDS__SES__EU__TOPCS", "x"), ("RELAYWATCH__LIMITS__BODY_BYTES", "10MiB"), ("RELAYWATCH__TEAM__0__ID", "x")];
+        warnings_only: "[feeds.apple]\n\n[feeds.braze]\ntoken = \"short\"\n", &[];
+        valid: "[[feeds.ses]]\nname = \"eu\"\ntopics = [\"arn:aws:sns:eu-west-1:123456789012:t\"]\n[notify.slack]\nwebhook_url = \"https://hooks.example.com/x\"\n", &[];
+    }
+
+    #[test]
+    fn what_is_in_force_is_shown_with_secrets_masked() {
+        let text = "[store]\nurl = \"postgres://me:hunter2@db/relaywatch\"\n[[team]]\nid = \"A1B2C3D4E5\"\n[feeds.braze]\ntoken = \"hunter2hunter2hunter2\"\n";
+        let config = from_text(text, &[("RELAYWATCH__LISTEN__PUBLIC", "127.0.0.1:9")]).expect("valid");
+        let mut out = Vec::new();
+        show(&config, Format::Text, &mut out).expect("writes");
+        let shown = String::from_utf8(out).expect("UTF-8");
+        assert!(!shown.contains("hunter2"));
+        insta::assert_snapshot!("show", shown);
+
+        let mut out = Vec::new();
+        show(&config, Format::Json, &mut out).expect("writes");
+        let value: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+        assert_eq!(value["environment"]["listen.public"], "RELAYWATCH__LISTEN__PUBLIC");
+        assert_eq!(value["configuration"]["feeds"]["braze"][0]["token"], crate::config::MASK);
+    }
+
+    #[test]
+    fn what_is_shown_can_be_used_again() {
+        let folder = tempfile::tempdir().expect("folder");
+        let write = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).expect("write");
+            file.display().to_string()
+        };
+        write("token", "0123456789abcdef\n");
+        let file = write("a.toml", "[feeds.braze]\ntoken_file = \"token\"\n[notify.heartbeat]\nurl_file = \"token\"\n");
+        let (exit, _, diagnostics) = run(&["show", &file], &[]);
+        assert_eq!(exit, Exit::Finding, "a heartbeat needs a URL");
+        assert!(diagnostics.contains("`url` is no URL") && !diagnostics.contains("0123456789abcdef"), "{diagnostics}");
+
+        let file = write(
+            "b.toml",
+            "[feeds.braze]\ntoken_file = \"token\"\n[[feeds.ses]]\nname = \"eu\"\ntopics = [\"arn:aws:sns:eu-west-1:123456789012:t\"]\n",
+        );
+        let (exit, shown, _) = run(&["show", &file], &[]);
+        assert_eq!(exit, Exit::Success);
+        let again = write("c.toml", &shown);
+        let load = |file: &str| Config::load(Some(Path::new(file)), []).expect("valid");
+        let (mut first, mut second) = (load(&file), load(&again));
+        assert_eq!(
+            second.feeds.braze.0.first().and_then(|feed| feed.token.as_ref()).map(crate::config::Secret::expose),
+            Some("0123456789abcdef")
+        );
+        first.provenance = crate::config::Provenance::default();
+        second.provenance = crate::config::Provenance::default();
+        assert_eq!(first, second);
+    }
+
+    #[test]
+    fn the_commands_end_as_they_say() {
+        let folder = tempfile::tempdir().expect("folder");
+        let file = folder.path().join("relaywatch.toml");
+        std::fs::write(&file, "[listen]\npublik = 1\n").expect("write");
+        let named = file.display().to_string();
+
+        let (exit, out, _) = run(&["check", &named, "--format", "json"], &[]);
+        let value: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+        assert_eq!((exit, &value["valid"]), (Exit::Finding, &json!(false)));
+        assert_eq!(value["mistakes"][0]["line"], 2);
+        assert_eq!(value["mistakes"][0]["path"], "listen.publik");
+
+        let (exit, out, _) = run(&["check"], &[("RELAYWATCH_CONFIG", named.as_str())]);
+        assert!(exit == Exit::Finding && out.contains("publik"), "{out}");
+        let (exit, out, _) = run(&["check", "/nonexistent/relaywatch.toml"], &[]);
+        assert!(exit == Exit::Finding && out.contains("can't be read"), "{out}");
+
+        let (exit, out, _) = run(&["default"], &[]);
+        assert_eq!((exit, out.as_str()), (Exit::Success, DEFAULT_FILE));
+        let (exit, out, _) = run(&["schema"], &[]);
+        let schema: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+        assert_eq!(exit, Exit::Success);
+        assert_eq!(schema["properties"]["listen"]["additionalProperties"], false);
+    }
+}

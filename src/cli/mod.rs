@@ -1,0 +1,35 @@
+//! The commands: one file each. A command writes to the writer that it's given and returns how it ended; only `main`
+//! touches stdout and the process.
+
+pub mod config;
+
+use clap::ValueEnum;
+
+/// How a command's result is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what it was asked, and found nothing wrong.
+    Success,
+    /// It did what it was asked, and what it looked at is wrong.
+    Finding,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    /// 0 for success, 1 for a finding. Command-line mistakes end with 2 (clap).
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Success => Self::SUCCESS,
+            Exit::Finding => Self::from(1),
+        }
+    }
+}
