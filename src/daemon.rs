@@ -105,13 +105,6 @@ pub struct Daemon {
     pub feeds: Vec<String>,
 }
 
-/// Where the key file lies.
-#[must_use]
-pub fn key_file(config: &Config) -> PathBuf {
-    let own = || config.provenance.state_directory.join("keys.json");
-    config.privacy.key_file.as_ref().map_or_else(own, |file| file.0.clone())
-}
-
 /// How the store is opened by this configuration.
 #[must_use]
 pub fn store_options(config: &Config, access: Access) -> StoreOptions {
@@ -130,7 +123,7 @@ pub fn store_options(config: &Config, access: Access) -> StoreOptions {
 /// Names the directory that can't be made.
 pub fn make_directories(config: &Config) -> Result<(), StartError> {
     let database = config.store.url.sqlite_file();
-    let keys = key_file(config);
+    let keys = config.key_file();
     for folder in [keys.parent(), database.as_deref().and_then(Path::parent)].into_iter().flatten() {
         if !folder.as_os_str().is_empty() {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -151,10 +144,10 @@ pub async fn start(
     filter: Option<FilterHandle>,
 ) -> Result<Daemon, StartError> {
     make_directories(&config)?;
-    let (keyring, made) = Keyring::load_or_create(&key_file(&config))?;
+    let (keyring, made) = Keyring::load_or_create(&config.key_file())?;
     if made {
         tracing::warn!(
-            file = %key_file(&config).display(),
+            file = %config.key_file().display(),
             "made a new key file; back it up apart from the database: without it no stored address can be read"
         );
     }

@@ -25,7 +25,8 @@ impl Reloader {
         let old = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let file: Option<PathBuf> = old.provenance.file.clone();
         let new = Config::load(file.as_deref(), Config::process_environment())?;
-        for section in Config::diff_needs_restart(&old, &new) {
+        let (new, sections) = new.taken_up_by(&old);
+        for section in sections {
             tracing::warn!("[{section}] has changed and needs a restart; until then the old settings stay in force");
         }
         let setup = super::setup(&new)?;

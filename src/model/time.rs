@@ -66,11 +66,18 @@ impl Timestamp {
         self.0.div_euclid(1_000)
     }
 
-    /// The day that holds this point.
+    /// The day that holds this point; the first or last day that can be named where it lies beyond.
     #[must_use]
     pub const fn day(self) -> Day {
-        #[expect(clippy::cast_possible_truncation, reason = "an i64 of milliseconds holds fewer than 2^31 days")]
-        Day(self.0.div_euclid(DAY_MILLIS) as i32)
+        let day = self.0.div_euclid(DAY_MILLIS);
+        #[expect(clippy::cast_possible_truncation, reason = "in range by the two tests before it")]
+        if day > i32::MAX as i64 {
+            Day(i32::MAX)
+        } else if day < i32::MIN as i64 {
+            Day(i32::MIN)
+        } else {
+            Day(day as i32)
+        }
     }
 
     /// The five-minute bin that holds this point.
@@ -156,6 +163,8 @@ mod tests {
         assert_eq!(Timestamp::from_millis(-1).bin(), Bin(-1));
         assert_eq!(Timestamp::from_millis(DAY_MILLIS).day(), Day(1));
         assert_eq!(Day(1).start(), Timestamp::from_millis(DAY_MILLIS));
+        assert_eq!(Timestamp::from_millis(i64::MAX).day(), Day(i32::MAX));
+        assert_eq!(Timestamp::from_millis(i64::MIN).day(), Day(i32::MIN));
         let bin = Timestamp::from_millis(299_999).bin();
         assert_eq!((bin.start(), bin.end()), (Timestamp::EPOCH, Timestamp::from_millis(300_000)));
     }

@@ -100,9 +100,9 @@ async fn index(Extract(state): Extract<State>) -> Response {
          (<code>relaywatch config default</code> shows all of them), reload with SIGHUP, and point your provider here:</p>"
             .to_owned()
     } else {
-        let items: String =
+        let items: Vec<String> =
             paths.iter().map(|path| format!("<li><code>http://{}/in/{path}</code></li>", state.public)).collect();
-        format!("<p>Feeds, by the address behind your TLS proxy:</p><ul>{items}</ul>")
+        format!("<p>Feeds, by the address behind your TLS proxy:</p><ul>{}</ul>", items.concat())
     };
     let rows = match state.store.row_counts().await {
         Ok(counts) => counts.into_iter().find(|(table, _)| *table == "event").map_or(0, |(_, rows)| rows),
