@@ -1,5 +1,11 @@
 //! Feeds that arrive over HTTP: one file a provider.
 
+pub mod apple;
+pub mod auth;
+#[cfg(test)]
+mod testing;
+mod wire;
+
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 
