@@ -122,6 +122,17 @@ impl Aside {
         Self { reason, label: label(word), at: None }
     }
 
+    /// An element that is none.
+    pub(super) fn unreadable() -> Self {
+        Self::new(SetAsideReason::Malformed, "unreadable")
+    }
+
+    /// What is handed on: the same, with the element as it came.
+    pub(super) fn with(self, provider: Provider, body: &str) -> SetAside {
+        let Self { reason, label, at } = self;
+        SetAside { provider, reason, label, at, body: body.as_bytes().to_vec() }
+    }
+
     /// The same element, with the time that it does tell.
     pub(super) const fn at(mut self, at: Timestamp) -> Self {
         self.at = Some(at);
@@ -277,11 +288,10 @@ impl<'a, T: Deserialize<'a>> Parts<'a, T> {
         for (index, element) in self.elements.iter().enumerate() {
             let outcome = match element {
                 Some(element) => take(element, report),
-                None => Err(Aside::new(SetAsideReason::Malformed, "unreadable")),
+                None => Err(Aside::unreadable()),
             };
-            if let Err(Aside { reason, label, at }) = outcome {
-                let body = self.raw(index).as_bytes().to_vec();
-                report.set_aside.push(SetAside { provider, reason, label, at, body });
+            if let Err(aside) = outcome {
+                report.set_aside.push(aside.with(provider, self.raw(index)));
             }
         }
     }
