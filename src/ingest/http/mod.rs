@@ -2,6 +2,7 @@
 
 pub mod apple;
 pub mod auth;
+pub mod braze;
 pub mod mailgun;
 pub mod sparkpost;
 #[cfg(test)]
