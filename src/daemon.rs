@@ -208,7 +208,7 @@ fn setup(config: &Config) -> Result<Setup, StartError> {
     let rules = Arc::new(Rules::built_in()?);
     Ok(Setup {
         feeds: Feeds::new(config)?,
-        knowledge: Knowledge::new(rules, config.relay.to_domains(), &config.team),
+        knowledge: Knowledge { rules, relay: config.relay.to_domains() },
         body_bytes: usize::try_from(config.limits.body_bytes).unwrap_or(usize::MAX),
         request_timeout: config.limits.request_timeout(),
     })

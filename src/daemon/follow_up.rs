@@ -23,6 +23,7 @@ pub(super) async fn run(
         };
         match next {
             FollowUp::ConfirmSubscription { url, topic } => confirm(&client, url, &topic).await,
+            FollowUp::Forward { .. } => tracing::error!("a notice was to be forwarded, which this version does not do"),
         }
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::{
     classify::{Parties, Rules, context, destination, template_of},
-    config::Team,
     ingest::{
         Report,
         committer::{CommitError, Committer},
@@ -30,22 +29,6 @@ pub struct Knowledge {
     pub rules: Arc<Rules>,
     /// Which domains hold relay addresses.
     pub relay: RelayDomains,
-    /// The team of each client id.
-    pub teams: Vec<(String, String)>,
-}
-
-impl Knowledge {
-    /// From the configuration.
-    #[must_use]
-    pub fn new(rules: Arc<Rules>, relay: RelayDomains, teams: &[Team]) -> Self {
-        let teams =
-            teams.iter().flat_map(|team| team.app.iter().map(|app| (app.client_id.clone(), team.id.clone()))).collect();
-        Self { rules, relay, teams }
-    }
-
-    fn team_of(&self, audience: &str) -> &str {
-        self.teams.iter().find(|(client, _)| client == audience).map_or("", |(_, team)| team)
-    }
 }
 
 /// Where a report comes from.
@@ -102,7 +85,7 @@ impl Intake {
                 submission.events.push(self.event(feed, event, knowledge));
             }
         }
-        submission.entries = report.notices.iter().map(|notice| self.notice(notice, knowledge)).collect();
+        submission.entries = report.notices.iter().map(|notice| self.notice(notice)).collect();
         submission.set_aside = report
             .set_aside
             .iter()
@@ -187,22 +170,14 @@ impl Intake {
         }
     }
 
-    fn notice(&self, notice: &Notice, knowledge: &Knowledge) -> NewEntry {
-        let team = knowledge.team_of(&notice.audience);
+    fn notice(&self, notice: &Notice) -> NewEntry {
         let subject = Subject {
-            hash: self.keyring.hash(Purpose::Subject, &[team.as_bytes(), notice.subject.as_bytes()]),
-            team: team.to_owned(),
+            hash: self.keyring.hash(Purpose::Subject, &[notice.team.as_bytes(), notice.subject.as_bytes()]),
+            team: notice.team.clone(),
             subject: notice.subject.clone(),
         };
-        // The same notice under a second token id is still the same notice.
-        let material: [&[u8]; 4] = [
-            team.as_bytes(),
-            notice.subject.as_bytes(),
-            notice.kind.as_str().as_bytes(),
-            &notice.at.as_millis().to_le_bytes(),
-        ];
         NewEntry {
-            key: EventKey { at: notice.at, hash: self.keyring.hash(Purpose::Event, &material) },
+            key: EventKey { at: notice.at, hash: self.keyring.hash(Purpose::Event, &[notice.dedupe().expose()]) },
             kind: EntryKind::Notice,
             account: Some(subject),
             address: notice.email.as_ref().map(|email| self.recipient(email)),
@@ -210,7 +185,7 @@ impl Intake {
             body: serde_json::json!({
                 "kind": notice.kind,
                 "app": notice.audience,
-                "team": team,
+                "team": notice.team,
                 "private": notice.is_private_email,
                 "issued_at": notice.issued_at,
             }),

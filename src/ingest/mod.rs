@@ -19,7 +19,7 @@ pub struct Report {
     pub ignored: Vec<&'static str>,
     /// Binds a one-time token to the body it came with, where the scheme signs the token only.
     pub token: Option<OneTimeToken>,
-    /// What to do at the provider's end once the report is committed.
+    /// What to do once the report is committed.
     pub follow_up: Option<FollowUp>,
 }
 
@@ -76,8 +76,8 @@ impl std::fmt::Debug for OneTimeToken {
     }
 }
 
-/// What to do at the provider's end after the commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What to do once the report is committed.
+#[derive(Clone, PartialEq, Eq)]
 pub enum FollowUp {
     /// Confirm an SNS subscription by one GET of this URL, which has passed every check.
     ConfirmSubscription {
@@ -86,6 +86,25 @@ pub enum FollowUp {
         /// The topic, for the log.
         topic: String,
     },
+    /// Pass the original body on by one POST with `Content-Type: application/json`. It belongs into the outbox in the
+    /// same commit, so that it goes out at least once.
+    Forward {
+        /// The configured address of the endpoint that lives behind the feed.
+        url: String,
+        /// The body as it came. Holds a signed notice, with an address in it: never to be printed.
+        body: bytes::Bytes,
+    },
+}
+
+impl std::fmt::Debug for FollowUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::ConfirmSubscription { url, topic } => {
+                f.debug_struct("ConfirmSubscription").field("url", &url.as_str()).field("topic", topic).finish()
+            }
+            Self::Forward { body, .. } => write!(f, "Forward({} bytes)", body.len()),
+        }
+    }
 }
 
 /// The earliest event time that is plausible: nobody reports mail from before 2010.

@@ -1,6 +1,6 @@
 //! Apple's server-to-server notices.
 
-use super::{Address, Timestamp, words};
+use super::{Address, DedupeMaterial, Provider, Timestamp, words};
 
 words! {
     /// What an Apple server-to-server notice says.
@@ -18,12 +18,14 @@ words! {
 }
 
 /// One verified notice.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Notice {
     /// What it says.
     pub kind: NoticeKind,
     /// The client id that it is addressed to.
     pub audience: String,
+    /// The team that the client id is configured for; accounts are known by team and subject.
+    pub team: String,
     /// The account, as Apple names it to this team.
     pub subject: String,
     /// The address, for `email-*` notices only.
@@ -34,6 +36,34 @@ pub struct Notice {
     pub at: Timestamp,
     /// When Apple issued the token.
     pub issued_at: Timestamp,
-    /// Apple's id of the token.
+    /// Apple's id of the token; empty where it gave none.
     pub jwt_id: String,
+}
+
+impl std::fmt::Debug for Notice {
+    /// Without the account's name, which is personal.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Notice")
+            .field("kind", &self.kind)
+            .field("audience", &self.audience)
+            .field("team", &self.team)
+            .field("email", &self.email)
+            .field("is_private_email", &self.is_private_email)
+            .field("at", &self.at)
+            .field("issued_at", &self.issued_at)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Notice {
+    /// What makes it the same notice: whom it is addressed to, the account, what it says and when that happened.
+    ///
+    /// Apple documents that a notice can come twice; a second token about the same event may bear another `jti`, while
+    /// the same `jti` always bears the same event, so this covers both. The client id stands for the team, since it is
+    /// in the payload and the team is a setting, and since consent is revoked app by app.
+    #[must_use]
+    pub fn dedupe(&self) -> DedupeMaterial {
+        let at = self.at.as_millis().to_string();
+        DedupeMaterial::new(Provider::Apple, &[&self.audience, &self.subject, self.kind.as_str(), &at])
+    }
 }

@@ -2,11 +2,14 @@
 
 use std::{collections::HashMap, fs, path::PathBuf, sync::Arc};
 
-use super::{Delivery, Rejection, ses};
+use bytes::Bytes;
+use secrecy::SecretString;
+
+use super::{Delivery, Rejection, apple, auth::Login, braze, mailgun, ses, sparkpost};
 use crate::{
-    config::{Config, Named},
+    config::{AppleMode, Config, FilePath, Named, Secret},
     ingest::{Report, intake::FeedName},
-    model::Provider,
+    model::{Exposure, Provider},
 };
 
 /// Why a feed can't be set up.
@@ -35,7 +38,11 @@ pub enum FeedError {
 /// One provider's way of reporting.
 #[derive(Debug)]
 enum Kind {
+    Apple(apple::Apple),
+    Braze(braze::Braze),
+    Mailgun(mailgun::Mailgun),
     Ses(ses::SesFeed),
+    Sparkpost(sparkpost::SparkPost),
 }
 
 /// One feed.
@@ -55,7 +62,11 @@ impl Feed {
     /// A rejection with the status that makes this provider do the right thing.
     pub async fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         match &self.kind {
+            Kind::Apple(feed) => feed.receive(delivery).await,
+            Kind::Braze(feed) => feed.receive(delivery),
+            Kind::Mailgun(feed) => feed.receive(delivery),
             Kind::Ses(feed) => feed.receive(delivery).await,
+            Kind::Sparkpost(feed) => feed.receive(delivery),
         }
     }
 }
@@ -71,13 +82,17 @@ impl Feeds {
     /// The first that can't be set up.
     pub fn new(config: &Config) -> Result<Self, FeedError> {
         let mut feeds = Self::default();
+        for settings in &config.feeds.apple {
+            let name = path(Provider::Apple, settings);
+            let feed = apple::Apple::new(apple_settings(config, settings, &name)?);
+            feeds.add(&name, Provider::Apple, Exposure::None, Kind::Apple(or_wrong(&name, feed)?));
+        }
         for settings in &config.feeds.ses {
             let name = path(Provider::Ses, settings);
-            let wrong = |reason: String| FeedError::Settings { feed: name.clone(), reason };
             let certificates = settings
                 .signing_certificates
                 .iter()
-                .map(|file| read(&name, &file.0))
+                .map(|file| read(&name, file))
                 .collect::<Result<Vec<_>, FeedError>>()?;
             let feed = ses::SesFeed::new(&ses::SesSettings {
                 topics: settings.topics.clone(),
@@ -85,16 +100,39 @@ impl Feeds {
                 refuse_signature_version_1: settings.refuse_signature_version_1,
                 campaign_tag: settings.campaign_tag.clone(),
                 ..ses::SesSettings::default()
-            })
-            .map_err(|error| wrong(error.to_string()))?;
-            feeds.add(name, Provider::Ses, settings.exposure, Kind::Ses(feed));
+            });
+            feeds.add(&name, Provider::Ses, settings.exposure, Kind::Ses(or_wrong(&name, feed)?));
+        }
+        for settings in &config.feeds.sparkpost {
+            let name = path(Provider::Sparkpost, settings);
+            let username = settings.username.clone().unwrap_or_default();
+            let logins = secrets(&[&settings.password, &settings.previous_password])
+                .into_iter()
+                .map(|password| Login { username: username.clone(), password })
+                .collect();
+            let tokens = secrets(&[&settings.token, &settings.previous_token]);
+            let feed = sparkpost::SparkPost::new(&sparkpost::Settings { logins, tokens });
+            feeds.add(&name, Provider::Sparkpost, settings.exposure, Kind::Sparkpost(or_wrong(&name, feed)?));
+        }
+        for settings in &config.feeds.braze {
+            let name = path(Provider::Braze, settings);
+            let tokens = secrets(&[&settings.token, &settings.previous_token]);
+            let feed = braze::Braze::new(&braze::Settings { tokens });
+            feeds.add(&name, Provider::Braze, settings.exposure, Kind::Braze(or_wrong(&name, feed)?));
+        }
+        for settings in &config.feeds.mailgun {
+            let name = path(Provider::Mailgun, settings);
+            let signing_keys = secrets(&[&settings.signing_key, &settings.previous_signing_key]);
+            let window_millis = mailgun::DEFAULT_WINDOW_MILLIS;
+            let feed = mailgun::Mailgun::new(&mailgun::Settings { signing_keys, window_millis });
+            feeds.add(&name, Provider::Mailgun, settings.exposure, Kind::Mailgun(or_wrong(&name, feed)?));
         }
         Ok(feeds)
     }
 
-    fn add(&mut self, name: String, provider: Provider, exposure: crate::model::Exposure, kind: Kind) {
-        let feed = Feed { name: FeedName { name: name.clone(), exposure }, provider, kind };
-        self.0.insert(name, Arc::new(feed));
+    fn add(&mut self, name: &str, provider: Provider, exposure: Exposure, kind: Kind) {
+        let feed = Feed { name: FeedName { name: name.to_owned(), exposure }, provider, kind };
+        self.0.insert(name.to_owned(), Arc::new(feed));
     }
 
     /// The feed at `/in/<path>`.
@@ -112,10 +150,45 @@ impl Feeds {
     }
 }
 
+fn apple_settings(
+    config: &Config,
+    settings: &crate::config::AppleFeed,
+    name: &str,
+) -> Result<apple::Settings, FeedError> {
+    let apps = config.team.iter().flat_map(|team| {
+        let app = |app: &crate::config::App| apple::App { client_id: app.client_id.clone(), team: team.id.clone() };
+        team.app.iter().map(app)
+    });
+    let file = |file: &FilePath| read(name, file).map(Bytes::from);
+    let keys = match &settings.jwks_file {
+        Some(pinned) => apple::KeySource::Pinned(file(pinned)?),
+        None => apple::KeySource::Published(Arc::new(or_wrong(name, apple::AppleKeyServer::new())?)),
+    };
+    let mode = match settings.mode {
+        AppleMode::Direct => {
+            apple::Mode::Direct { forward_to: settings.forward_to.as_ref().map(|url| url.0.to_string()) }
+        }
+        AppleMode::Forwarded => apple::Mode::Forwarded {
+            secrets: secrets(&[&settings.secret, &settings.previous_secret]),
+            archived_keys: settings.archived_jwks_file.iter().map(file).collect::<Result<_, _>>()?,
+        },
+    };
+    Ok(apple::Settings { apps: apps.collect(), mode, keys })
+}
+
+/// The secrets that are set, the current one first.
+fn secrets(given: &[&Option<Secret>]) -> Vec<SecretString> {
+    given.iter().filter_map(|secret| secret.as_ref()).map(|secret| secret.expose().into()).collect()
+}
+
+fn or_wrong<T>(feed: &str, made: Result<T, impl std::fmt::Display>) -> Result<T, FeedError> {
+    made.map_err(|reason| FeedError::Settings { feed: feed.to_owned(), reason: reason.to_string() })
+}
+
 fn path(provider: Provider, settings: &impl Named) -> String {
     settings.name().map_or_else(|| provider.to_string(), |name| format!("{provider}/{name}"))
 }
 
-fn read(feed: &str, path: &PathBuf) -> Result<Vec<u8>, FeedError> {
-    fs::read(path).map_err(|source| FeedError::File { feed: feed.to_owned(), path: path.clone(), source })
+fn read(feed: &str, file: &FilePath) -> Result<Vec<u8>, FeedError> {
+    fs::read(&file.0).map_err(|source| FeedError::File { feed: feed.to_owned(), path: file.0.clone(), source })
 }

@@ -1,10 +1,18 @@
 //! Feeds that arrive over HTTP: one file a provider.
 
+pub mod apple;
+pub mod auth;
 pub mod body;
+pub mod braze;
 pub mod endpoint;
 pub mod feeds;
+pub mod mailgun;
 pub mod ses;
 pub mod sns;
+pub mod sparkpost;
+#[cfg(test)]
+mod testing;
+mod wire;
 
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;

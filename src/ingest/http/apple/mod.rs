@@ -1,0 +1,376 @@
+//! Apple's server-to-server notices: `{"payload":"<JWT>"}`, authenticated by the JWT alone.
+//!
+//! Source: Apple, "Processing changes for Sign in with Apple accounts". What is really sent differs from that page:
+//! `events` is a string that holds JSON, `event_time` is in milliseconds, `exp` is there. Both are read.
+//!
+//! Apple keeps one notice address for a group of apps, and the company's own account deletion usually lives behind it.
+//! So there are two modes: [`Mode::Direct`], in which Apple posts here and the body is passed on, and
+//! [`Mode::Forwarded`], in which the company's backend passes a copy on to us.
+//!
+//! Apple tries again on every answer but 200, on a schedule that it doesn't tell. A notice that is refused here for a
+//! mistake in the settings has a chance to come again; one that is forged has not, and costs nothing.
+
+mod keys;
+pub mod signing;
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::http::StatusCode;
+use bytes::Bytes;
+use jsonwebtoken::{Algorithm, Validation};
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use url::Url;
+
+pub use keys::{AppleKeyServer, FetchError, FetchKeys, KEYS_URL, KeySetError};
+use keys::{KeySet, Keys, Miss};
+
+use super::{
+    Delivery, Rejection, RejectionReason,
+    auth::{SecretError, Secrets},
+    wire::{self, Aside, Parts, Scalar},
+};
+use crate::{
+    ingest::{FollowUp, Report, SetAside, SetAsideReason, label},
+    model::{Address, MINUTE_MILLIS, Notice, NoticeKind, Provider, Timestamp},
+};
+
+/// The largest body that is taken; a notice is a small JWT.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The issuer of every notice.
+pub const ISSUER: &str = "https://appleid.apple.com";
+/// How far past its `exp` a token is still taken, for clocks that differ.
+pub const EXPIRY_LEEWAY_MILLIS: i64 = 5 * MINUTE_MILLIS;
+/// The longest `sub` that is taken; real ones have about 44 characters.
+const MAX_SUBJECT_BYTES: usize = 255;
+/// What the body should be, for messages.
+const WHAT: &str = "a notice of Apple's ({\"payload\":\"<JWT>\"})";
+
+/// An app whose notices are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct App {
+    /// The client id (`aud`): App ID or Services ID.
+    pub client_id: String,
+    /// The developer team that it belongs to.
+    pub team: String,
+}
+
+/// Who posts to the feed.
+#[derive(Debug, Clone)]
+pub enum Mode {
+    /// Apple itself.
+    Direct {
+        /// The endpoint that lived at the notice address before; it gets every verified body, after the commit.
+        forward_to: Option<String>,
+    },
+    /// The company's backend, which keeps the notice address and sends a copy of what it gets, under a shared secret in
+    /// `Authorization: Bearer`. It may send late: `exp` is not enforced, the signature still is.
+    Forwarded {
+        /// The shared secrets: one, or two while they are rotated.
+        secrets: Vec<SecretString>,
+        /// JWK sets that Apple has withdrawn since, for copies that are older than the last change of keys.
+        archived_keys: Vec<Bytes>,
+    },
+}
+
+/// Where the keys come from.
+#[derive(Clone)]
+pub enum KeySource {
+    /// A JWK set that is pinned (`jwks_file`); nothing is fetched.
+    Pinned(Bytes),
+    /// Apple's published set, fetched when a notice names a key that isn't known.
+    Published(Arc<dyn FetchKeys>),
+}
+
+impl std::fmt::Debug for KeySource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pinned(jwks) => write!(f, "Pinned({} bytes)", jwks.len()),
+            Self::Published(_) => f.write_str("Published"),
+        }
+    }
+}
+
+/// What the feed is made from.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The apps whose notices are taken.
+    pub apps: Vec<App>,
+    /// Who posts.
+    pub mode: Mode,
+    /// Where the keys come from.
+    pub keys: KeySource,
+}
+
+/// What is wrong with the settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// There is no app, so every notice would be foreign.
+    #[error("no app is configured; add a [[team.app]] with the client_id that Apple sends notices for")]
+    NoApps,
+    /// One client id belongs to two teams.
+    #[error("the client id {client_id} is configured for two teams; an app belongs to one")]
+    TwoTeams {
+        /// The client id.
+        client_id: String,
+    },
+    /// `forward_to` is no address that can be posted to.
+    #[error("forward_to is no http or https URL with a host")]
+    ForwardTo,
+    /// The shared secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeySetError),
+}
+
+/// The feed of Apple's notices.
+#[derive(Debug)]
+pub struct Apple {
+    teams: HashMap<String, String>,
+    keys: Keys,
+    validation: Validation,
+    forward_to: Option<Url>,
+    /// Set in the mode `forwarded` only.
+    secrets: Option<Secrets>,
+}
+
+/// The body.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    payload: Scalar<'a>,
+}
+
+/// The claims; what relaywatch has no use for is skipped.
+#[derive(Deserialize)]
+struct Claims<'a> {
+    #[serde(borrow)]
+    iss: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    aud: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    iat: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    exp: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    jti: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    events: Option<Scalar<'a>>,
+}
+
+/// What happened.
+#[derive(Deserialize)]
+struct Happening<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    sub: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    email: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    is_private_email: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    event_time: Option<Scalar<'a>>,
+}
+
+impl Apple {
+    /// Makes the feed. Nothing is fetched yet.
+    ///
+    /// # Errors
+    /// Says which setting is wrong.
+    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
+        let Settings { apps, mode, keys } = settings;
+        if apps.is_empty() {
+            return Err(SettingsError::NoApps);
+        }
+        let mut teams = HashMap::new();
+        for App { client_id, team } in apps {
+            if teams.insert(client_id.clone(), team.clone()).is_some_and(|other| other != team) {
+                return Err(SettingsError::TwoTeams { client_id });
+            }
+        }
+        let (forward_to, secrets, archived) = match mode {
+            Mode::Direct { forward_to } => {
+                let url = forward_to.map(|text| Url::parse(&text).map_err(|_| SettingsError::ForwardTo)).transpose()?;
+                if url.as_ref().is_some_and(|url| !matches!(url.scheme(), "http" | "https") || url.host().is_none()) {
+                    return Err(SettingsError::ForwardTo);
+                }
+                (url, None, Vec::new())
+            }
+            Mode::Forwarded { secrets, archived_keys } => (None, Some(Secrets::new(&[], &secrets)?), archived_keys),
+        };
+        let mut fixed = KeySet::default();
+        for jwks in &archived {
+            fixed.extend(KeySet::parse(jwks)?);
+        }
+        let keys = match keys {
+            KeySource::Pinned(jwks) => {
+                fixed.extend(KeySet::parse(&jwks)?);
+                Keys::fixed(fixed)
+            }
+            KeySource::Published(fetcher) => Keys::published(fixed, fetcher),
+        };
+        // The library compares times with the machine's clock; ours come in with the delivery, so `exp` is checked here.
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        Ok(Self { teams, keys, validation, forward_to, secrets })
+    }
+
+    /// Verifies and decodes one delivery.
+    ///
+    /// # Errors
+    /// 400 for what is no notice or has expired, 401 for a signature (or, when forwarded, a shared secret) that doesn't
+    /// verify, 403 for a foreign issuer or client id, 413 above the cap, 503 where no key can be had just now.
+    pub async fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
+        wire::within(&delivery.body, MAX_BODY_BYTES)?;
+        if let Some(secrets) = &self.secrets {
+            secrets.check(delivery)?;
+        }
+        let text = wire::utf8(&delivery.body).map_err(bad_body)?;
+        let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| bad_body(error.into()))?;
+        let token = envelope.payload.text().ok_or_else(|| refused("the payload holds no JWT"))?;
+        let claims = self.verify(&token, delivery.received_at).await?;
+        let mut report = self.read(&claims, delivery.received_at)?;
+        if let Some(url) = &self.forward_to {
+            report.follow_up = Some(FollowUp::Forward { url: url.as_str().to_owned(), body: delivery.body.clone() });
+        }
+        Ok(report)
+    }
+
+    /// The claims of a token that Apple has signed, as they came.
+    async fn verify(&self, token: &str, now: Timestamp) -> Result<Box<RawValue>, Rejection> {
+        // Covers `alg: none` too, which the library doesn't know.
+        let header = jsonwebtoken::decode_header(token)
+            .map_err(|_| refused("the payload is no JWT with an algorithm that is known"))?;
+        if header.alg != Algorithm::RS256 {
+            return Err(refused("the JWT is not signed with RS256, the only algorithm of Apple's keys"));
+        }
+        if header.crit.is_some() {
+            return Err(refused("the JWT demands extensions (crit) that are not known"));
+        }
+        let kid = header.kid.ok_or_else(|| refused("the JWT names no key (kid)"))?;
+        let key = self.keys.find(&kid, now).await.map_err(|miss| match miss {
+            Miss::Unknown => refused("the JWT names a key (kid) that is not among Apple's keys"),
+            Miss::Unavailable => Rejection::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                RejectionReason::KeysUnavailable,
+                format!("Apple's keys cannot be had just now; allow GET {KEYS_URL} or pin the keys with jwks_file"),
+            ),
+        })?;
+        jsonwebtoken::decode(token, &key, &self.validation).map(|token| token.claims).map_err(|error| {
+            if matches!(error.kind(), jsonwebtoken::errors::ErrorKind::Json(_)) {
+                return bad_body(wire::WireError::Syntax { line: 0, column: 0 });
+            }
+            refused("the JWT's signature does not verify with the key that it names")
+        })
+    }
+
+    /// Reads verified claims.
+    fn read(&self, raw: &RawValue, now: Timestamp) -> Result<Report, Rejection> {
+        let claims: Claims<'_> = serde_json::from_str(raw.get()).map_err(|error| bad_body(error.into()))?;
+        if wire::text(claims.iss).as_deref() != Some(ISSUER) {
+            return Err(foreign(format!("the issuer is not {ISSUER}")));
+        }
+        let (audience, team) = self.audience(claims.aud)?;
+        if self.secrets.is_none()
+            && let Some(exp) = claims.exp
+        {
+            let expired = |at: Timestamp| now.millis_since(at) > EXPIRY_LEEWAY_MILLIS;
+            if exp.time().is_none_or(expired) {
+                return Err(Rejection::new(
+                    StatusCode::BAD_REQUEST,
+                    RejectionReason::Stale,
+                    "the token has expired (exp); Apple's own are valid for a day, so check this machine's clock. \
+                     Copies that a backend passes on belong into the mode forwarded",
+                ));
+            }
+        }
+        let issued_at = claims.iat.and_then(Scalar::time);
+        let jwt_id = wire::id(claims.jti).unwrap_or_default();
+        let mut report = Report::default();
+        // `events` is a string that holds JSON, or the JSON itself.
+        let inner = claims.events.and_then(Scalar::text);
+        let events = inner.as_deref().or_else(|| claims.events.map(|events| events.raw().get()));
+        let Some(Ok(parts)) = events.map(Parts::<Happening<'_>>::parse) else {
+            report.set_aside.push(SetAside {
+                provider: Provider::Apple,
+                reason: SetAsideReason::Malformed,
+                label: "events".to_owned(),
+                at: issued_at.filter(|at| crate::ingest::plausible(*at, now)),
+                body: raw.get().as_bytes().to_vec(),
+            });
+            return Ok(report);
+        };
+        parts.fold(Provider::Apple, &mut report, |happening, report| {
+            let kind = wire::text(happening.kind).unwrap_or_default();
+            // A notice without a time of its own is still worth more than none; the token's is close to it.
+            let at = wire::event_time(happening.event_time.or(claims.iat), now, &kind)?;
+            let known = notice_kind(&kind).ok_or_else(|| Aside::new(SetAsideReason::UnknownType, &kind).at(at))?;
+            let subject = wire::text(happening.sub)
+                .filter(|sub| sub.len() <= MAX_SUBJECT_BYTES && !sub.chars().any(char::is_control))
+                .ok_or_else(|| Aside::new(SetAsideReason::Malformed, &kind).at(at))?;
+            let with_email = matches!(known, NoticeKind::EmailDisabled | NoticeKind::EmailEnabled);
+            report.notices.push(Notice {
+                kind: known,
+                audience: audience.to_owned(),
+                team: team.to_owned(),
+                subject: subject.into_owned(),
+                email: wire::text(happening.email).filter(|_| with_email).and_then(|email| Address::parse(&email).ok()),
+                is_private_email: happening.is_private_email.filter(|_| with_email).map(Scalar::is_true),
+                at,
+                issued_at: issued_at.unwrap_or(at),
+                jwt_id: jwt_id.clone(),
+            });
+            Ok(())
+        });
+        Ok(report)
+    }
+
+    /// The first client id of `aud` that is configured, with its team.
+    fn audience(&self, aud: Option<Scalar<'_>>) -> Result<(&str, &str), Rejection> {
+        let aud = aud.ok_or_else(|| foreign("the token names no client id (aud)".to_owned()))?;
+        let listed: Vec<Scalar<'_>> = serde_json::from_str(aud.raw().get()).unwrap_or_else(|_| vec![aud]);
+        let mut names = listed.into_iter().filter_map(Scalar::text);
+        let first = names.next();
+        first
+            .as_ref()
+            .into_iter()
+            .cloned()
+            .chain(names)
+            .find_map(|name| self.teams.get_key_value(name.as_ref()))
+            .map(|(client_id, team)| (client_id.as_str(), team.as_str()))
+            .ok_or_else(|| {
+                let name = label(first.as_deref().unwrap_or_default());
+                foreign(format!("the client id \"{name}\" is not configured; add it as a [[team.app]] if it is yours"))
+            })
+    }
+}
+
+/// The type by Apple's word. Libraries and articles spell the last one `account-delete`.
+fn notice_kind(kind: &str) -> Option<NoticeKind> {
+    match kind {
+        "account-delete" => Some(NoticeKind::AccountDeleted),
+        kind => NoticeKind::from_name(kind),
+    }
+}
+
+fn bad_body(error: wire::WireError) -> Rejection {
+    wire::malformed(StatusCode::BAD_REQUEST, WHAT, error)
+}
+
+fn refused(detail: &str) -> Rejection {
+    let detail = format!("{detail}; Apple signed no such notice, so look at who else posts to this address");
+    Rejection::new(StatusCode::UNAUTHORIZED, RejectionReason::BadSignature, detail)
+}
+
+fn foreign(detail: String) -> Rejection {
+    Rejection::new(StatusCode::FORBIDDEN, RejectionReason::Foreign, detail)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! Shared secrets in the `Authorization` header: basic (RFC 7617) and bearer (RFC 6750), two of each for rotation.
+
+use aws_lc_rs::{constant_time, digest};
+use axum::http::{StatusCode, header};
+use base64::{
+    Engine as _,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{Delivery, Rejection, RejectionReason};
+
+/// How many secrets of one kind may be in force at once: the old one and the new one.
+pub const MAX_SECRETS: usize = 2;
+
+/// Providers differ in whether they pad.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What is wrong with the configured secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// There is none, and a feed that anybody can write to is no feed.
+    #[error("the feed has no secret; set a user name and password, or a token")]
+    Missing,
+    /// More than [`MAX_SECRETS`] of one kind.
+    #[error("the feed has more than {MAX_SECRETS} secrets of one kind; remove those that are no longer in use")]
+    TooMany,
+    /// An empty secret, or one with characters that no header can carry.
+    #[error("a secret is empty or holds blanks at its ends or control characters; check its file for a stray line end")]
+    Unusable,
+    /// RFC 7617 section 2: a user name cannot hold a colon.
+    #[error("a user name holds a colon, which basic authentication cannot carry")]
+    Colon,
+}
+
+/// A user name and its password.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// The user name.
+    pub username: String,
+    /// The password.
+    pub password: SecretString,
+}
+
+/// The secrets that a feed accepts. Holds their digests only.
+#[derive(Clone)]
+pub struct Secrets {
+    logins: Vec<[u8; 32]>,
+    tokens: Vec<[u8; 32]>,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Secrets({} logins, {} tokens)", self.logins.len(), self.tokens.len())
+    }
+}
+
+impl Secrets {
+    /// Accepts any of the logins and any of the tokens.
+    ///
+    /// # Errors
+    /// Where there are none, too many, or unusable ones.
+    pub fn new(logins: &[Login], tokens: &[SecretString]) -> Result<Self, SecretError> {
+        if logins.is_empty() && tokens.is_empty() {
+            return Err(SecretError::Missing);
+        }
+        if logins.len() > MAX_SECRETS || tokens.len() > MAX_SECRETS {
+            return Err(SecretError::TooMany);
+        }
+        let mut accepted = Self { logins: Vec::new(), tokens: Vec::new() };
+        for Login { username, password } in logins {
+            if username.contains(':') {
+                return Err(SecretError::Colon);
+            }
+            let password = usable(password.expose_secret())?;
+            accepted.logins.push(sha256(format!("{username}:{password}").as_bytes()));
+        }
+        for token in tokens {
+            accepted.tokens.push(sha256(usable(token.expose_secret())?.as_bytes()));
+        }
+        Ok(accepted)
+    }
+
+    /// Checks the `Authorization` header of a delivery, in a time that tells nothing about the secrets.
+    ///
+    /// # Errors
+    /// 401 where the header is absent or unreadable, or where its secret is none of those accepted. Every provider
+    /// here tries again then, so that a mistake in the settings costs no event.
+    pub fn check(&self, delivery: &Delivery) -> Result<(), Rejection> {
+        let absent = || {
+            let expected = match (self.logins.is_empty(), self.tokens.is_empty()) {
+                (false, true) => "a user name and password (basic)",
+                (true, _) => "a token (bearer)",
+                (false, false) => "a user name and password (basic) or a token (bearer)",
+            };
+            Rejection::new(
+                StatusCode::UNAUTHORIZED,
+                RejectionReason::Unauthenticated,
+                format!("this feed expects one Authorization header with {expected}; set it at the provider"),
+            )
+        };
+        let value = delivery.header(header::AUTHORIZATION.as_str()).ok_or_else(absent)?;
+        let (scheme, credentials) = value.trim().split_once(' ').ok_or_else(absent)?;
+        let credentials = credentials.trim();
+        let matched = if scheme.eq_ignore_ascii_case("basic") && !self.logins.is_empty() {
+            let pair = BASE64.decode(credentials).map_err(|_| absent())?;
+            one_of(&self.logins, &pair)
+        } else if scheme.eq_ignore_ascii_case("bearer") && !self.tokens.is_empty() {
+            one_of(&self.tokens, credentials.as_bytes())
+        } else {
+            return Err(absent());
+        };
+        if matched {
+            return Ok(());
+        }
+        Err(Rejection::new(
+            StatusCode::UNAUTHORIZED,
+            RejectionReason::BadSignature,
+            "the Authorization header holds none of this feed's secrets; compare the provider's settings with the configuration",
+        ))
+    }
+}
+
+/// A secret that a header can carry unchanged.
+fn usable(secret: &str) -> Result<&str, SecretError> {
+    let bad = secret.is_empty() || secret.trim() != secret || secret.chars().any(char::is_control);
+    if bad { Err(SecretError::Unusable) } else { Ok(secret) }
+}
+
+/// Digests are compared instead of secrets, so that neither length nor prefix shows; all of them, so that neither does
+/// which one it is.
+fn one_of(accepted: &[[u8; 32]], presented: &[u8]) -> bool {
+    let presented = sha256(presented);
+    accepted
+        .iter()
+        .fold(false, |found, digest| found | constant_time::verify_slices_are_equal(digest, &presented).is_ok())
+}
+
+/// SHA-256.
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::http::testing::delivery;
+
+    fn login(username: &str, password: &str) -> Login {
+        Login { username: username.to_owned(), password: password.into() }
+    }
+
+    fn outcome(secrets: &Secrets, headers: &[&str]) -> Result<(), RejectionReason> {
+        let headers: Vec<_> = headers.iter().map(|value| ("authorization", *value)).collect();
+        let rejection = match secrets.check(&delivery(&headers, "")) {
+            Ok(()) => return Ok(()),
+            Err(rejection) => rejection,
+        };
+        assert_eq!(rejection.status, StatusCode::UNAUTHORIZED);
+        assert!(!rejection.detail.contains("pass") || rejection.detail.contains("password"), "{rejection}");
+        Err(rejection.reason)
+    }
+
+    #[test]
+    fn both_secrets_of_a_rotation_are_accepted_and_nothing_else() {
+        // base64 of "watch:old-one", "watch:new:one", "watch:wrong", "watch"
+        let secrets =
+            Secrets::new(&[login("watch", "old-one"), login("watch", "new:one")], &["tok-1".into(), "tok-2".into()])
+                .expect("secrets");
+        assert_eq!(outcome(&secrets, &["Basic d2F0Y2g6b2xkLW9uZQ=="]), Ok(()));
+        assert_eq!(outcome(&secrets, &["basic  d2F0Y2g6bmV3Om9uZQ"]), Ok(()), "scheme in any case, no padding");
+        assert_eq!(outcome(&secrets, &["Bearer tok-1"]), Ok(()));
+        assert_eq!(outcome(&secrets, &["bearer tok-2"]), Ok(()));
+        for wrong in ["Basic d2F0Y2g6d3Jvbmc=", "Basic d2F0Y2g=", "Bearer tok-3", "Bearer tok-", "Bearer TOK-1"] {
+            assert_eq!(outcome(&secrets, &[wrong]), Err(RejectionReason::BadSignature), "{wrong}");
+        }
+        for absent in ["Basic", "Digest abc", "Basic ***", "tok-1"] {
+            assert_eq!(outcome(&secrets, &[absent]), Err(RejectionReason::Unauthenticated), "{absent}");
+        }
+        assert_eq!(outcome(&secrets, &[]), Err(RejectionReason::Unauthenticated));
+        assert_eq!(
+            outcome(&secrets, &["Bearer tok-1", "Bearer tok-2"]),
+            Err(RejectionReason::Unauthenticated),
+            "two headers are no credentials"
+        );
+    }
+
+    #[test]
+    fn a_scheme_that_is_not_configured_is_refused_with_the_one_that_is() {
+        let secrets = Secrets::new(&[], &["tok-1".into()]).expect("secrets");
+        let rejection = secrets.check(&delivery(&[("authorization", "Basic dG9rLTE=")], "")).expect_err("basic");
+        assert_eq!(rejection.reason, RejectionReason::Unauthenticated);
+        assert!(rejection.detail.contains("bearer") && !rejection.detail.contains("basic"), "{rejection}");
+    }
+
+    #[test]
+    fn unusable_secrets_are_refused_at_the_start() {
+        let error = |logins: &[Login], tokens: &[SecretString]| Secrets::new(logins, tokens).expect_err("unusable");
+        assert_eq!(error(&[], &[]), SecretError::Missing);
+        assert_eq!(error(&[], &["a".into(), "b".into(), "c".into()]), SecretError::TooMany);
+        assert_eq!(error(&[], &["".into()]), SecretError::Unusable);
+        assert_eq!(error(&[], &["secret\n".into()]), SecretError::Unusable);
+        assert_eq!(error(&[login("a:b", "c")], &[]), SecretError::Colon);
+        assert_eq!(error(&[login("a", "")], &[]), SecretError::Unusable);
+        let secrets = Secrets::new(&[login("a", "b")], &["c".into()]).expect("secrets");
+        assert_eq!(format!("{secrets:?}"), "Secrets(1 logins, 1 tokens)");
+    }
+}

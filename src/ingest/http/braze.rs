@@ -1,0 +1,406 @@
+//! Braze Currents through the custom HTTP connector: `{"events":[…]}` under a bearer token.
+//!
+//! Source: Braze, "Custom HTTP connector" and "Message engagement events". Braze sends through SparkPost, SendGrid or
+//! SES and hands on what those report, without the return-path and without the host that answered. It tries again on
+//! every answer but 2xx, and turns the connector off after more than 5 days of failures; new fields and types come with
+//! two weeks' notice. Hence unknown types are set aside and acknowledged.
+//!
+//! The storage schema is flat; the connector's nests the fields under `user` and `properties`, by partner. Both are read.
+//!
+//! What each type (`users.messages.email.…`) becomes:
+//!
+//! | type | event |
+//! |---|---|
+//! | `Send`, `Delivery`, `MarkAsSpam`, `Unsubscribe` | sent, delivered, complained, unsubscribed |
+//! | `Bounce` | refused: Braze's word for a hard bounce, "permanent" |
+//! | `SoftBounce`, `Deferral` | deferred: by Braze's documentation a soft bounce is tried again for up to 72 hours. No event tells when it's given up, so such a message stays without an outcome |
+//! | a bounce with `is_drop`, or with SparkPost's words for it | suppressed by provider |
+//! | `Open`, `Click`, `Abort` (never handed to the ESP) | ignored |
+
+use std::borrow::Cow;
+
+use axum::http::StatusCode;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    Delivery, Rejection,
+    auth::{SecretError, Secrets},
+    sparkpost::is_suppression,
+    wire::{self, Aside, Parts, Scalar},
+};
+use crate::{
+    ingest::{Report, SetAsideReason, label},
+    model::{DedupeMaterial, Event, EventKind, FailureClass, Provider, Reply, Timestamp},
+};
+
+/// The largest body that is taken: 100 events by default, of about 1 KB each.
+pub const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// What all types of email events begin with.
+const PREFIX: &str = "users.messages.email.";
+
+/// What the feed is made from.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Bearer tokens: one, or two while they are rotated.
+    pub tokens: Vec<SecretString>,
+}
+
+/// The feed of Braze's events.
+#[derive(Debug, Clone)]
+pub struct Braze {
+    secrets: Secrets,
+}
+
+/// The body.
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    events: &'a RawValue,
+}
+
+/// One event, or one of the objects that are nested in it. Subjects, user ids and all else are skipped.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    event_type: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    event: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    id: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    time: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    email_address: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    dispatch_id: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    send_id: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    from_domain: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    campaign_name: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    campaign_id: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    canvas_name: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    canvas_id: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    bounce_reason: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    bounce_code: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    esp: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    is_drop: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    properties: Option<Box<Fields<'a>>>,
+    #[serde(borrow)]
+    user: Option<Box<Fields<'a>>>,
+}
+
+impl<'a> Fields<'a> {
+    /// A field of the event itself, else of its properties, else of its user.
+    fn find(&self, field: impl Fn(&Self) -> Option<Scalar<'a>>) -> Option<Scalar<'a>> {
+        field(self).or_else(|| field(self.properties.as_deref()?)).or_else(|| field(self.user.as_deref()?))
+    }
+
+    fn text(&self, field: impl Fn(&Self) -> Option<Scalar<'a>>) -> Option<Cow<'a, str>> {
+        self.find(field)?.text()
+    }
+}
+
+impl Braze {
+    /// Makes the feed.
+    ///
+    /// # Errors
+    /// Where there is no token, or an unusable one. Braze can do without, a feed that anybody can write to cannot.
+    pub fn new(settings: &Settings) -> Result<Self, SecretError> {
+        Ok(Self { secrets: Secrets::new(&[], &settings.tokens)? })
+    }
+
+    /// Authenticates and decodes one batch.
+    ///
+    /// # Errors
+    /// 400 for what is no batch, 401 without the token, 413 above the cap.
+    pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
+        self.secrets.check(delivery)?;
+        wire::within(&delivery.body, MAX_BODY_BYTES)?;
+        let malformed =
+            |error| wire::malformed(StatusCode::BAD_REQUEST, "a batch of Braze's ({\"events\":[…]})", error);
+        let text = wire::utf8(&delivery.body).map_err(malformed)?;
+        // A bare array is a batch as well.
+        let events = if text.trim_start().starts_with('[') {
+            text
+        } else {
+            serde_json::from_str::<Body<'_>>(text).map_err(|error| malformed(error.into()))?.events.get()
+        };
+        let parts = Parts::<Fields<'_>>::parse(events).map_err(malformed)?;
+        let mut report = Report::default();
+        let now = delivery.received_at;
+        parts.fold(Provider::Braze, &mut report, |fields, report| take(fields, now, report));
+        Ok(report)
+    }
+}
+
+fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), Aside> {
+    let full = wire::text(fields.event_type).or_else(|| wire::text(fields.event));
+    let full = full.as_deref().unwrap_or("unnamed");
+    let time = fields.find(|f| f.time);
+    let (kind, provider_class) = match full.strip_prefix(PREFIX).unwrap_or_default() {
+        "Send" => (EventKind::Sent, FailureClass::Unknown),
+        "Delivery" => (EventKind::Delivered, FailureClass::Unknown),
+        "Bounce" => (EventKind::Refused, FailureClass::Permanent),
+        "SoftBounce" | "Deferral" => (EventKind::Deferred, FailureClass::Transient),
+        "MarkAsSpam" => (EventKind::Complained, FailureClass::Unknown),
+        "Unsubscribe" => (EventKind::Unsubscribed, FailureClass::Unknown),
+        "Open" => {
+            report.ignored.push("open");
+            return Ok(());
+        }
+        "Click" => {
+            report.ignored.push("click");
+            return Ok(());
+        }
+        "Abort" => {
+            report.ignored.push("abort");
+            return Ok(());
+        }
+        _ => {
+            let aside = Aside::new(SetAsideReason::UnknownType, full);
+            return Err(match wire::send_time(time, now) {
+                Some(at) => aside.at(at),
+                None => aside,
+            });
+        }
+    };
+    let word = full.strip_prefix(PREFIX).unwrap_or(full);
+    let at = wire::event_time(time, now, full)?;
+    let recipient = wire::recipient(fields.find(|f| f.email_address), at, full)?;
+    let failed = matches!(kind, EventKind::Refused | EventKind::Deferred);
+    let reason = fields.text(|f| f.bounce_reason).filter(|_| failed).map(wire::without_nul);
+    let dropped =
+        fields.find(|f| f.is_drop).is_some_and(Scalar::is_true) || reason.as_deref().is_some_and(is_suppression);
+    let (kind, provider_class) = if failed && dropped {
+        (EventKind::SuppressedByProvider, FailureClass::Unknown)
+    } else {
+        (kind, provider_class)
+    };
+    let reply = reason.as_deref().map(|text| {
+        let code = fields.text(|f| f.bounce_code).and_then(|code| code.trim().parse().ok());
+        Reply::with_codes(text, code, None)
+    });
+    let message_id = message_id(fields);
+    let dedupe = match fields.text(|f| f.id) {
+        Some(id) => DedupeMaterial::new(Provider::Braze, &["id", id.trim()]),
+        None => DedupeMaterial::new(
+            Provider::Braze,
+            &[
+                "content",
+                message_id.as_deref().unwrap_or_default(),
+                &recipient.key(),
+                word,
+                &at.as_millis().to_string(),
+                reason.as_deref().unwrap_or_default(),
+            ],
+        ),
+    };
+    report.events.push(Event {
+        provider: Provider::Braze,
+        kind,
+        at,
+        sent_at: (kind == EventKind::Sent).then_some(at),
+        dedupe,
+        message_id,
+        recipient,
+        from_domain: wire::domain(fields.find(|f| f.from_domain)),
+        envelope_sender: None,
+        envelope_domain: None,
+        campaign: [
+            fields.find(|f| f.campaign_name),
+            fields.find(|f| f.campaign_id),
+            fields.find(|f| f.canvas_name),
+            fields.find(|f| f.canvas_id),
+        ]
+        .into_iter()
+        .find_map(wire::name),
+        reply,
+        remote_mta: None,
+        provider_verdict: failed.then(|| verdict(word, dropped, fields.text(|f| f.esp).as_deref())),
+        provider_class,
+    });
+    Ok(())
+}
+
+/// What is the same in all events of one message to one recipient.
+///
+/// Users of one scheduled dispatch share its `dispatch_id`; a message is told from its neighbours by the recipient,
+/// which every event has as well. The `send_id` stands in where there is no dispatch: it is optional, and not on every
+/// type, so that the two together would keep a message's events apart.
+fn message_id(fields: &Fields<'_>) -> Option<String> {
+    wire::id(fields.find(|f| f.dispatch_id)).or_else(|| Some(format!("send:{}", wire::id(fields.find(|f| f.send_id))?)))
+}
+
+/// What Braze itself says, and through whom it sent.
+fn verdict(word: &str, dropped: bool, esp: Option<&str>) -> String {
+    let drop = if dropped { " (dropped)" } else { "" };
+    label(&esp.map_or_else(|| format!("{word}{drop}"), |esp| format!("{word}{drop}, esp {esp}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::ingest::http::{
+        RejectionReason,
+        testing::{any_json, any_object, delivery, fixture, fixtures, render, reordered},
+    };
+
+    const BEARER: (&str, &str) = ("authorization", "Bearer tok-new");
+
+    fn feed() -> Braze {
+        Braze::new(&Settings { tokens: vec!["tok-old".into(), "tok-new".into()] }).expect("feed")
+    }
+
+    fn receive(body: impl Into<Vec<u8>>) -> Result<Report, Rejection> {
+        feed().receive(&delivery(&[BEARER], body))
+    }
+
+    fn event(event: &Value) -> Event {
+        let report = receive(json!({ "events": [event] }).to_string()).expect("batch");
+        assert!(report.set_aside.is_empty(), "{report:?}");
+        report.events.into_iter().next().expect("event")
+    }
+
+    fn bounce(extra: &Value) -> Value {
+        let mut event = json!({
+            "event_type": "users.messages.email.Bounce", "id": "e1", "time": 1_754_719_200,
+            "email_address": "a@privaterelay.appleid.com",
+        });
+        event.as_object_mut().expect("object").extend(extra.as_object().expect("object").clone());
+        event
+    }
+
+    #[test]
+    fn fixtures_are_read_as_documented() {
+        for (name, body) in fixtures("braze") {
+            insta::assert_snapshot!(format!("braze_{name}"), render(&receive(body).expect("batch")));
+        }
+    }
+
+    #[test]
+    fn flat_and_nested_events_are_the_same() {
+        let flat = bounce(&json!({"dispatch_id": "d1", "bounce_reason": "550 5.1.1 x", "campaign_name": "Summer"}));
+        let nested = json!({
+            "event_type": "users.messages.email.Bounce", "id": "e1", "time": "1754719200",
+            "user": {"email_address": "a@privaterelay.appleid.com", "user_id": "u1"},
+            "properties": {"dispatch_id": "d1", "bounce_reason": "550 5.1.1 x", "campaign_name": "Summer"},
+        });
+        assert_eq!(event(&flat), event(&nested));
+        let bare = receive(json!([flat]).to_string()).expect("a bare array");
+        assert_eq!(bare.events, [event(&flat)]);
+        let single = receive(json!({ "events": flat }).to_string()).expect("a single event");
+        assert_eq!(single.events, [event(&flat)]);
+    }
+
+    #[test]
+    fn either_token_opens_and_nothing_else_does() {
+        let status = |headers: &[(&str, &str)]| {
+            feed().receive(&delivery(headers, "{\"events\":[]}")).map_err(|error| error.status)
+        };
+        assert_eq!(status(&[BEARER]), Ok(Report::default()));
+        assert_eq!(status(&[("authorization", "Bearer tok-old")]), Ok(Report::default()));
+        assert_eq!(status(&[]), Err(StatusCode::UNAUTHORIZED));
+        assert_eq!(status(&[("authorization", "Bearer tok")]), Err(StatusCode::UNAUTHORIZED));
+        assert_eq!(Braze::new(&Settings::default()).expect_err("open to all"), SecretError::Missing);
+    }
+
+    #[test]
+    fn bodies_that_are_no_batch_are_refused() {
+        for body in ["", "{", "{}", "null", "17", "{\"events\":17}", "{\"events\":[],\"events\":[]}", "{\"events\":[}"]
+        {
+            let rejection = receive(body).expect_err("refused");
+            assert_eq!(
+                (rejection.status, rejection.reason),
+                (StatusCode::BAD_REQUEST, RejectionReason::Malformed),
+                "{body}"
+            );
+        }
+        let invalid = receive(b"{\"events\":[\"\xff\"]}".to_vec()).expect_err("UTF-8");
+        assert_eq!(invalid.reason, RejectionReason::Malformed);
+        let deep = format!("{{\"events\":[{}1{}]}}", "{\"user\":".repeat(2_000), "}".repeat(2_000));
+        assert_eq!(receive(deep).expect("set aside").set_aside.len(), 1, "nested beyond reason");
+        let large = receive(vec![b' '; MAX_BODY_BYTES + 1]).expect_err("large");
+        assert_eq!((large.status, large.reason), (StatusCode::PAYLOAD_TOO_LARGE, RejectionReason::TooLarge));
+    }
+
+    #[test]
+    fn what_braze_or_its_esp_did_not_try_is_no_refusal() {
+        for extra in [
+            json!({"is_drop": true}),
+            json!({"is_drop": "true", "bounce_reason": "550 5.1.1 user not found"}),
+            json!({"bounce_reason": "554 5.7.1 Recipient address was suppressed due to customer policy"}),
+        ] {
+            assert_eq!(event(&bounce(&extra)).kind, EventKind::SuppressedByProvider, "{extra}");
+        }
+        for extra in [json!({"is_drop": false}), json!({"is_drop": null}), json!({})] {
+            assert_eq!(event(&bounce(&extra)).kind, EventKind::Refused, "{extra}");
+        }
+    }
+
+    #[test]
+    fn ids_beyond_two_to_the_53_stay_apart_and_content_stands_in() {
+        let key = |id: Value| event(&bounce(&json!({ "id": id }))).dedupe;
+        assert_ne!(key(json!(9_007_199_254_740_992_u64)), key(json!(9_007_199_254_740_993_u64)));
+        assert_eq!(key(json!(9_007_199_254_740_993_u64)), key(json!("9007199254740993")));
+        let by_content = |reason: &str| event(&bounce(&json!({"id": null, "bounce_reason": reason}))).dedupe;
+        assert_eq!(by_content("550 x"), by_content("550 x"));
+        assert_ne!(by_content("550 x"), by_content("550 y"));
+    }
+
+    #[test]
+    fn all_events_of_a_message_share_its_id() {
+        let id = |extra: Value| event(&bounce(&extra)).message_id;
+        assert_eq!(id(json!({"dispatch_id": "d1"})), id(json!({"dispatch_id": "d1", "send_id": "s1"})));
+        assert_eq!(id(json!({"send_id": "s1"})).as_deref(), Some("send:s1"));
+        assert_eq!(id(json!({})), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn any_json_is_taken_set_aside_or_refused(body in any_json(), text in "\\PC{0,60}") {
+            for body in [body.to_string(), json!({"events": body}).to_string(), json!({"events": [body]}).to_string(), text] {
+                if let Err(rejection) = receive(body) {
+                    prop_assert!(rejection.status.is_client_error());
+                }
+            }
+        }
+
+        #[test]
+        fn every_element_is_accounted_for(list in prop::collection::vec(any_object(&[
+            "id", "time", "email_address", "dispatch_id", "bounce_reason", "is_drop", "from_domain", "properties", "user",
+        ]), 1..5), kind in prop::sample::select(vec!["Send", "Bounce", "SoftBounce", "Delivery", "New"])) {
+            let count = list.len();
+            let events: Vec<_> = list.into_iter().map(|mut event| {
+                let kind = format!("users.messages.email.{kind}");
+                event.as_object_mut().expect("object").insert("event_type".to_owned(), kind.into());
+                event
+            }).collect();
+            let report = receive(json!({ "events": events }).to_string()).expect("batch");
+            prop_assert_eq!(report.events.len() + report.set_aside.len(), count);
+        }
+
+        #[test]
+        fn the_order_of_keys_does_not_matter(seed in any::<u64>()) {
+            let text = fixture("braze", "flat_batch");
+            let value: Value = serde_json::from_str(&text).expect("JSON");
+            prop_assert_eq!(receive(reordered(&value, seed)), receive(text));
+        }
+    }
+}

@@ -1,0 +1,473 @@
+//! Mailgun's webhooks: `{"signature":{…},"event-data":{…}}`, signed with HMAC-SHA256.
+//!
+//! Source: Mailgun, "Webhook Payloads" and "Securing Webhooks". The signature covers a timestamp and a token and
+//! nothing of the event, so whoever sees one delivery could sign any other with it: the token is bound to the digest of
+//! the body that it came with, which the store remembers for as long as the timestamp is taken.
+//!
+//! Mailgun stops on 200 and on 406 and tries again on everything else, for 8 hours. So 406 answers what no retry can
+//! mend (another body format, a timestamp too old), and 401 what mending the settings can (a signing key that was
+//! changed, a clock that is behind).
+//!
+//! Trap: `envelope.sender` may be the address of the From header, while the true return-path shows in the text of the
+//! reply only. It is taken as the envelope sender only where it differs from the From header; where it doesn't, the
+//! envelope sender counts as unknown, and nothing may be concluded from an address in a reply that differs from it.
+
+use aws_lc_rs::hmac;
+use axum::http::{StatusCode, header};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    Delivery, Rejection, RejectionReason,
+    auth::{MAX_SECRETS, SecretError, sha256},
+    wire::{self, Aside, Parts, Scalar},
+};
+use crate::{
+    ingest::{OneTimeToken, Report, SetAsideReason, label},
+    model::{
+        Address, DedupeMaterial, EnhancedCode, Event, EventKind, FailureClass, HOUR_MILLIS, MINUTE_MILLIS, Provider,
+        Reply, Timestamp,
+    },
+};
+
+/// The largest body that is taken; a delivery holds one event.
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// How old a signed timestamp may be unless configured otherwise.
+pub const DEFAULT_WINDOW_MILLIS: i64 = 24 * HOUR_MILLIS;
+/// Mailgun goes on trying for so long; a shorter window would refuse its last retries.
+pub const RETRY_HORIZON_MILLIS: i64 = 8 * HOUR_MILLIS;
+/// How far ahead of the clock a signed timestamp may be.
+pub const MAX_AHEAD_MILLIS: i64 = 5 * MINUTE_MILLIS;
+/// The longest token that is taken; real ones have 50 characters.
+const MAX_TOKEN_BYTES: usize = 256;
+
+/// What the feed is made from.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// HTTP webhook signing keys: one, or two while they are rotated.
+    pub signing_keys: Vec<SecretString>,
+    /// How old a signed timestamp may be, in milliseconds; [`DEFAULT_WINDOW_MILLIS`] is a good value.
+    pub window_millis: i64,
+}
+
+/// What is wrong with the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// The signing keys.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The window is too short.
+    #[error("the time window is shorter than the 8 hours for which Mailgun tries again")]
+    Window,
+}
+
+/// The feed of Mailgun's events.
+#[derive(Debug)]
+pub struct Mailgun {
+    keys: Vec<hmac::Key>,
+    window_millis: i64,
+}
+
+/// The body.
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    signature: Signed<'a>,
+    #[serde(borrow, rename = "event-data")]
+    event_data: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Signed<'a> {
+    #[serde(borrow)]
+    timestamp: Scalar<'a>,
+    #[serde(borrow)]
+    token: Scalar<'a>,
+    #[serde(borrow)]
+    signature: Scalar<'a>,
+}
+
+/// The fields that relaywatch uses; subjects, user variables and all others are skipped.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Fields<'a> {
+    #[serde(borrow)]
+    event: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    id: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    timestamp: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    recipient: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    severity: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    reason: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    delivery_status: Option<Status<'a>>,
+    #[serde(borrow)]
+    reject: Option<Reject<'a>>,
+    #[serde(borrow)]
+    envelope: Option<Envelope<'a>>,
+    #[serde(borrow)]
+    message: Option<Message<'a>>,
+    #[serde(borrow)]
+    campaigns: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tags: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Status<'a> {
+    #[serde(borrow)]
+    code: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    enhanced_code: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    message: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    description: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    bounce_type: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    mx_host: Option<Scalar<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Reject<'a> {
+    #[serde(borrow)]
+    reason: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    description: Option<Scalar<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    sender: Option<Scalar<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    headers: Option<Headers<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Headers<'a> {
+    #[serde(borrow)]
+    message_id: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    from: Option<Scalar<'a>>,
+}
+
+impl Mailgun {
+    /// Makes the feed.
+    ///
+    /// # Errors
+    /// Where there is no usable signing key, or the window is shorter than [`RETRY_HORIZON_MILLIS`].
+    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
+        if settings.signing_keys.is_empty() {
+            return Err(SecretError::Missing.into());
+        }
+        if settings.signing_keys.len() > MAX_SECRETS {
+            return Err(SecretError::TooMany.into());
+        }
+        if settings.window_millis < RETRY_HORIZON_MILLIS {
+            return Err(SettingsError::Window);
+        }
+        let mut keys = Vec::new();
+        for key in &settings.signing_keys {
+            let key = key.expose_secret();
+            if key.is_empty() || key.trim() != key {
+                return Err(SecretError::Unusable.into());
+            }
+            keys.push(hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()));
+        }
+        Ok(Self { keys, window_millis: settings.window_millis })
+    }
+
+    /// Verifies and decodes one delivery. The store must still bind [`Report::token`] to the body.
+    ///
+    /// # Errors
+    /// 406 for what no retry can mend: another format, no JSON, a timestamp outside the window. 401 for a signature that
+    /// doesn't verify and for a timestamp ahead of the clock. 413 above the cap.
+    pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
+        wire::within(&delivery.body, MAX_BODY_BYTES)?;
+        legacy(delivery)?;
+        let malformed = |error| wire::malformed(StatusCode::NOT_ACCEPTABLE, "a webhook of Mailgun's", error);
+        let text = wire::utf8(&delivery.body).map_err(malformed)?;
+        let body: Body<'_> = serde_json::from_str(text).map_err(|error| malformed(error.into()))?;
+        let token = self.verify(&body.signature, delivery)?;
+        let mut report = Report { token: Some(token), ..Report::default() };
+        let now = delivery.received_at;
+        let data = body.event_data.get();
+        match Parts::<Fields<'_>>::parse(data) {
+            Ok(parts) => parts.fold(Provider::Mailgun, &mut report, |fields, report| take(fields, now, report)),
+            // Signed and of a shape that nobody knows yet: 406 would lose it.
+            Err(_) => report.set_aside.push(Aside::unreadable().with(Provider::Mailgun, data)),
+        }
+        Ok(report)
+    }
+
+    /// Checks signature and time; gives the token with the body that it came with.
+    fn verify(&self, signature: &Signed<'_>, delivery: &Delivery) -> Result<OneTimeToken, Rejection> {
+        let absent = || {
+            Rejection::new(
+                StatusCode::UNAUTHORIZED,
+                RejectionReason::Unauthenticated,
+                "the signature has no timestamp, token or signature; Mailgun signs every webhook, so look at who posts",
+            )
+        };
+        let timestamp = signature.timestamp.text().ok_or_else(absent)?;
+        let token = signature.token.text().filter(|token| token.len() <= MAX_TOKEN_BYTES).ok_or_else(absent)?;
+        let tag = hex::decode(signature.signature.text().ok_or_else(absent)?.trim()).map_err(|_| absent())?;
+        let signed = format!("{timestamp}{token}");
+        // Every key is tried, so that the time tells nothing of which one it is; the comparison itself is constant-time.
+        let verified =
+            self.keys.iter().fold(false, |found, key| found | hmac::verify(key, signed.as_bytes(), &tag).is_ok());
+        if !verified {
+            return Err(Rejection::new(
+                StatusCode::UNAUTHORIZED,
+                RejectionReason::BadSignature,
+                "the signature verifies with none of the signing keys; compare them with the HTTP webhook signing key at \
+                 Mailgun (it is not the API key)",
+            ));
+        }
+        let stale = |status, detail: &str| Rejection::new(status, RejectionReason::Stale, detail);
+        let signed_at = signature
+            .timestamp
+            .time()
+            .ok_or_else(|| stale(StatusCode::NOT_ACCEPTABLE, "the signed timestamp is no time"))?;
+        let age = delivery.received_at.millis_since(signed_at);
+        if age > self.window_millis {
+            return Err(stale(
+                StatusCode::NOT_ACCEPTABLE,
+                "the signed timestamp is older than the time window; Mailgun itself gives up after 8 hours, so this is a \
+                 replay, or this machine's clock is ahead",
+            ));
+        }
+        if age < -MAX_AHEAD_MILLIS {
+            return Err(stale(
+                StatusCode::UNAUTHORIZED,
+                "the signed timestamp is more than 5 minutes ahead; check this machine's clock",
+            ));
+        }
+        Ok(OneTimeToken {
+            token: wire::clean(&token, MAX_TOKEN_BYTES),
+            body_digest: sha256(&delivery.body),
+            // Later the timestamp itself is refused; the margin is for clocks of several replicas.
+            expires_at: signed_at.plus_millis(self.window_millis).plus_millis(MAX_AHEAD_MILLIS),
+        })
+    }
+}
+
+/// Refuses the forms of Mailgun's legacy webhooks, which are signed alike and hold other fields.
+fn legacy(delivery: &Delivery) -> Result<(), Rejection> {
+    let media = delivery.header(header::CONTENT_TYPE.as_str()).unwrap_or_default().to_ascii_lowercase();
+    if media.starts_with("application/x-www-form-urlencoded") || media.starts_with("multipart/form-data") {
+        return Err(Rejection::new(
+            StatusCode::NOT_ACCEPTABLE,
+            RejectionReason::Unsupported,
+            "this is a form, as legacy webhooks send it; add the address under Webhooks of the domain, not under \
+             legacy webhooks or routes",
+        ));
+    }
+    Ok(())
+}
+
+fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), Aside> {
+    let word = wire::text(fields.event);
+    let word = word.as_deref().unwrap_or("unnamed");
+    let severity = wire::text(fields.severity);
+    let reason = wire::text(fields.reason);
+    let status = fields.delivery_status.as_ref();
+    let code: Option<u16> = status.and_then(|status| wire::text(status.code)).and_then(|code| code.trim().parse().ok());
+    let kind = match word {
+        "accepted" => EventKind::Sent,
+        "delivered" => EventKind::Delivered,
+        "failed" if is_suppression(reason.as_deref(), code) => EventKind::SuppressedByProvider,
+        "failed" if severity.as_deref() == Some("temporary") => EventKind::Deferred,
+        "failed" | "rejected" => EventKind::Refused,
+        "complained" => EventKind::Complained,
+        "unsubscribed" => EventKind::Unsubscribed,
+        "opened" => {
+            report.ignored.push("open");
+            return Ok(());
+        }
+        "clicked" => {
+            report.ignored.push("click");
+            return Ok(());
+        }
+        _ => {
+            let aside = Aside::new(SetAsideReason::UnknownType, word);
+            return Err(match wire::send_time(fields.timestamp, now) {
+                Some(at) => aside.at(at),
+                None => aside,
+            });
+        }
+    };
+    let at = wire::event_time(fields.timestamp, now, word)?;
+    let recipient = wire::recipient(fields.recipient, at, word)?;
+    let reply = match (word, status) {
+        ("failed", Some(status)) => reply_of(status, code),
+        // Mailgun never tried; the receiving side said nothing, and has no code.
+        ("rejected", _) => fields.reject.as_ref().and_then(|reject| {
+            let text = wire::text(reject.reason).or_else(|| wire::text(reject.description)).map(wire::without_nul)?;
+            Some(Reply { code: None, enhanced: None, text: Reply::parse(&text).text })
+        }),
+        _ => None,
+    };
+    let bounce_type = status.and_then(|status| wire::text(status.bounce_type));
+    let headers = fields.message.as_ref().and_then(|message| message.headers.as_ref());
+    let message_id = headers
+        .and_then(|headers| wire::id(headers.message_id))
+        .map(|id| id.trim_matches(|c| matches!(c, '<' | '>' | ' ')).to_owned())
+        .filter(|id| !id.is_empty());
+    let from = headers.and_then(|headers| headers.from);
+    let envelope_sender = fields.envelope.as_ref().and_then(|envelope| {
+        let sender = Address::parse(&wire::text(envelope.sender)?).ok()?;
+        let from = Address::parse(&wire::text(from)?).ok()?;
+        (sender.key() != from.key()).then_some(sender)
+    });
+    report.events.push(Event {
+        provider: Provider::Mailgun,
+        kind,
+        at,
+        sent_at: (kind == EventKind::Sent).then_some(at),
+        dedupe: dedupe(fields, word, at, message_id.as_deref(), &recipient, reply.as_ref()),
+        message_id,
+        from_domain: wire::domain(from),
+        envelope_domain: envelope_sender.as_ref().map(|address| address.domain().to_owned()),
+        envelope_sender,
+        recipient,
+        campaign: fields.campaigns.and_then(first_name).or_else(|| fields.tags.and_then(first_name)),
+        reply,
+        remote_mta: status.and_then(|status| wire::name(status.mx_host)),
+        provider_verdict: verdict(word, [severity.as_deref(), reason.as_deref(), bounce_type.as_deref()]),
+        provider_class: class_of(kind, word, severity.as_deref(), reason.as_deref(), bounce_type.as_deref(), code),
+    });
+    Ok(())
+}
+
+/// Whether Mailgun did not try, since the address is on one of its suppression lists.
+fn is_suppression(reason: Option<&str>, code: Option<u16>) -> bool {
+    reason.is_some_and(|reason| reason.starts_with("suppress-")) || matches!(code, Some(605..=607))
+}
+
+/// Codes from 600 on, 498 and 499 are Mailgun's own, said by no receiving side.
+const fn is_internal(code: u16) -> bool {
+    code >= 600 || matches!(code, 498 | 499)
+}
+
+/// What the receiving side said; `description` stands in where `message` is empty.
+fn reply_of(status: &Status<'_>, code: Option<u16>) -> Option<Reply> {
+    let text = wire::text(status.message).or_else(|| wire::text(status.description)).map(wire::without_nul);
+    let enhanced = wire::text(status.enhanced_code).and_then(|code| EnhancedCode::parse(code.trim()));
+    let code = code.filter(|code| !is_internal(*code));
+    if text.is_none() && code.is_none() && enhanced.is_none() {
+        return None;
+    }
+    Some(Reply::with_codes(text.as_deref().unwrap_or_default(), code, enhanced))
+}
+
+/// Whether Mailgun calls the failure final. Used only where the reply has no code: at the relay Mailgun says "soft" to
+/// a 550.
+fn class_of(
+    kind: EventKind,
+    word: &str,
+    severity: Option<&str>,
+    reason: Option<&str>,
+    bounce_type: Option<&str>,
+    code: Option<u16>,
+) -> FailureClass {
+    match kind {
+        EventKind::Deferred => FailureClass::Transient,
+        // Given up after temporary failures.
+        EventKind::Refused if reason == Some("old") => FailureClass::Transient,
+        EventKind::Refused if word == "rejected" || code.is_some_and(is_internal) => FailureClass::Unknown,
+        EventKind::Refused if bounce_type == Some("soft") => FailureClass::Transient,
+        EventKind::Refused if severity == Some("permanent") => FailureClass::Permanent,
+        _ => FailureClass::Unknown,
+    }
+}
+
+/// What Mailgun itself says: severity, reason and bounce type, as in `permanent/bounce/soft`.
+fn verdict(word: &str, parts: [Option<&str>; 3]) -> Option<String> {
+    match word {
+        "failed" => {
+            let said: Vec<_> = parts.into_iter().flatten().collect();
+            (!said.is_empty()).then(|| label(&said.join("/")))
+        }
+        "rejected" => Some("rejected".to_owned()),
+        _ => None,
+    }
+}
+
+/// The first of a list of names, or of objects with a name or an id; a single one counts as a list of one.
+fn first_name(list: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        name: Option<Scalar<'a>>,
+        #[serde(borrow)]
+        id: Option<Scalar<'a>>,
+    }
+    let first = match serde_json::from_str::<Vec<&RawValue>>(list.get()) {
+        Ok(list) => list.into_iter().next()?,
+        Err(_) => list,
+    };
+    if let Ok(Named { name, id }) = serde_json::from_str(first.get()) {
+        return wire::name(name).or_else(|| wire::name(id));
+    }
+    wire::name(serde_json::from_str(first.get()).ok()?)
+}
+
+/// Mailgun's ids are unique within a day, so the time belongs to the key. Without an id the content takes its place.
+fn dedupe(
+    fields: &Fields<'_>,
+    word: &str,
+    at: Timestamp,
+    message_id: Option<&str>,
+    recipient: &Address,
+    reply: Option<&Reply>,
+) -> DedupeMaterial {
+    let at = at.as_millis().to_string();
+    if let Some(id) = wire::text(fields.id) {
+        return DedupeMaterial::new(Provider::Mailgun, &["id", id.trim(), &at]);
+    }
+    let reply = reply.map_or("", |reply| reply.text.as_str());
+    let parts = ["content", message_id.unwrap_or_default(), &recipient.key(), word, &at, reply];
+    DedupeMaterial::new(Provider::Mailgun, &parts)
+}
+
+/// Signs webhooks as Mailgun does: for tests, the demo and benchmarks.
+pub mod signing {
+    use aws_lc_rs::hmac;
+    use bytes::Bytes;
+    use serde_json::json;
+
+    use crate::model::Timestamp;
+
+    /// The hex signature of a timestamp, in whole seconds, and a token.
+    #[must_use]
+    pub fn signature(key: &str, at: Timestamp, token: &str) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
+        hex::encode(hmac::sign(&key, format!("{}{token}", at.as_seconds()).as_bytes()))
+    }
+
+    /// The body that carries an event, which is the JSON text of `event-data`.
+    #[must_use]
+    pub fn body(key: &str, at: Timestamp, token: &str, event_data: &str) -> Bytes {
+        let signature = json!({
+            "timestamp": at.as_seconds().to_string(), "token": token, "signature": signature(key, at, token),
+        });
+        Bytes::from(format!("{{\"signature\":{signature},\"event-data\":{event_data}}}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

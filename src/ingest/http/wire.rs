@@ -1,0 +1,383 @@
+//! What the decoders of JSON feeds share: scalars of either type, batches, and errors that leak nothing.
+
+use std::{borrow::Cow, cell::OnceCell, fmt};
+
+use axum::http::StatusCode;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::{Rejection, RejectionReason};
+use crate::{
+    ingest::{Report, SetAside, SetAsideReason, label, plausible},
+    model::{Address, Provider, Timestamp, domain_of},
+};
+
+/// The most elements that one delivery may hold. Providers batch by hundreds; an array of millions of empty objects
+/// would cost far more memory than its bytes.
+pub(super) const MAX_ELEMENTS: usize = 10_000;
+/// Numbers above it are milliseconds, those up to it are seconds since the epoch.
+const MILLIS_FROM: i64 = 100_000_000_000;
+/// The longest message id that is kept: a line of RFC 5322 holds 998 octets, real ids far fewer.
+const MAX_ID_BYTES: usize = 512;
+/// The longest campaign or host name that is kept.
+const MAX_NAME_BYTES: usize = 255;
+
+/// A JSON string, number or flag, whichever the provider chose today. Digits are kept as they came, so that ids beyond
+/// 2^53 survive; objects and arrays in its place count as absent.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Scalar<'a>(#[serde(borrow)] &'a RawValue);
+
+impl<'a> Scalar<'a> {
+    /// The text or the digits; `None` where there is nothing but blanks.
+    pub(super) fn text(self) -> Option<Cow<'a, str>> {
+        let raw = self.0.get();
+        let text = match raw.as_bytes().first()? {
+            b'"' if raw.contains('\\') => Cow::Owned(serde_json::from_str::<String>(raw).ok()?),
+            b'"' => Cow::Borrowed(raw.strip_prefix('"')?.strip_suffix('"')?),
+            b'-' | b'0'..=b'9' | b't' | b'f' => Cow::Borrowed(raw),
+            _ => return None,
+        };
+        (!text.trim().is_empty()).then_some(text)
+    }
+
+    /// A point in time: whole or fractional seconds, milliseconds, or RFC 3339.
+    pub(super) fn time(self) -> Option<Timestamp> {
+        let text = self.text()?;
+        let text = text.trim();
+        if let Ok(number) = text.parse::<i64>() {
+            return Some(match number {
+                n if n > MILLIS_FROM => Timestamp::from_millis(n),
+                n => Timestamp::from_seconds(n),
+            });
+        }
+        if let Some(stamp) = Timestamp::from_rfc3339(text) {
+            return Some(stamp);
+        }
+        Timestamp::from_seconds_f64(text.parse().ok()?)
+    }
+
+    /// Whether it says yes: `true`, `"true"`, 1.
+    pub(super) fn is_true(self) -> bool {
+        self.text().is_some_and(|text| text.eq_ignore_ascii_case("true") || text == "1")
+    }
+
+    /// The JSON text of the value, whatever it is.
+    pub(super) const fn raw(self) -> &'a RawValue {
+        self.0
+    }
+}
+
+/// The text of a field that may be absent.
+pub(super) fn text(field: Option<Scalar<'_>>) -> Option<Cow<'_, str>> {
+    field?.text()
+}
+
+/// An id that the store keeps.
+pub(super) fn id(field: Option<Scalar<'_>>) -> Option<String> {
+    Some(clean(text(field)?.trim(), MAX_ID_BYTES))
+}
+
+/// A campaign or a host that the store keeps.
+pub(super) fn name(field: Option<Scalar<'_>>) -> Option<String> {
+    Some(clean(text(field)?.trim(), MAX_NAME_BYTES))
+}
+
+/// The domain of a field that holds an address, a display form or a bare domain.
+pub(super) fn domain(field: Option<Scalar<'_>>) -> Option<String> {
+    domain_of(&text(field)?).filter(|domain| domain.len() <= MAX_NAME_BYTES)
+}
+
+/// A text without control characters (PostgreSQL takes no NUL), cut where a character ends.
+pub(super) fn clean(text: &str, most: usize) -> String {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let text = text.get(..end).unwrap_or_default();
+    if text.bytes().any(|byte| byte.is_ascii_control()) {
+        return text.replace(|c: char| c.is_ascii_control(), " ");
+    }
+    text.to_owned()
+}
+
+/// A reply's text without NUL, which PostgreSQL doesn't take; line ends stay.
+pub(super) fn without_nul(text: Cow<'_, str>) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', " ")) } else { text }
+}
+
+/// Why one element becomes no event.
+#[derive(Debug)]
+pub(super) struct Aside {
+    pub(super) reason: SetAsideReason,
+    pub(super) label: String,
+    pub(super) at: Option<Timestamp>,
+}
+
+impl Aside {
+    pub(super) fn new(reason: SetAsideReason, word: &str) -> Self {
+        Self { reason, label: label(word), at: None }
+    }
+
+    /// An element that is none.
+    pub(super) fn unreadable() -> Self {
+        Self::new(SetAsideReason::Malformed, "unreadable")
+    }
+
+    /// What is handed on: the same, with the element as it came.
+    pub(super) fn with(self, provider: Provider, body: &str) -> SetAside {
+        let Self { reason, label, at } = self;
+        SetAside { provider, reason, label, at, body: body.as_bytes().to_vec() }
+    }
+
+    /// The same element, with the time that it does tell.
+    pub(super) const fn at(mut self, at: Timestamp) -> Self {
+        self.at = Some(at);
+        self
+    }
+}
+
+/// The time of an event of type `kind`, at face value.
+pub(super) fn event_time(field: Option<Scalar<'_>>, now: Timestamp, kind: &str) -> Result<Timestamp, Aside> {
+    let field = field.ok_or_else(|| Aside::new(SetAsideReason::Malformed, kind))?;
+    // A time that no calendar holds is as implausible as one that nobody lives in.
+    field.time().filter(|at| plausible(*at, now)).ok_or_else(|| Aside::new(SetAsideReason::ImplausibleTime, kind))
+}
+
+/// A send time is a help, no condition: one that makes no sense is as good as none.
+pub(super) fn send_time(field: Option<Scalar<'_>>, now: Timestamp) -> Option<Timestamp> {
+    field?.time().filter(|at| plausible(*at, now))
+}
+
+/// The recipient of an event of type `kind`.
+pub(super) fn recipient(field: Option<Scalar<'_>>, at: Timestamp, kind: &str) -> Result<Address, Aside> {
+    let Some(text) = text(field) else { return Err(Aside::new(SetAsideReason::NoRecipient, kind).at(at)) };
+    Address::parse(&text).map_err(|_| Aside::new(SetAsideReason::Malformed, kind).at(at))
+}
+
+/// Why a body cannot be read. Holds positions only, no text of the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum WireError {
+    #[error("it is not UTF-8")]
+    NotUtf8,
+    #[error("it ends too early (line {line}, column {column})")]
+    Truncated { line: usize, column: usize },
+    #[error("it is no JSON (line {line}, column {column})")]
+    Syntax { line: usize, column: usize },
+    #[error("it has another shape, or a key twice (line {line}, column {column})")]
+    Shape { line: usize, column: usize },
+}
+
+impl From<serde_json::Error> for WireError {
+    fn from(error: serde_json::Error) -> Self {
+        let (line, column) = (error.line(), error.column());
+        match error.classify() {
+            serde_json::error::Category::Eof => Self::Truncated { line, column },
+            serde_json::error::Category::Data => Self::Shape { line, column },
+            serde_json::error::Category::Syntax | serde_json::error::Category::Io => Self::Syntax { line, column },
+        }
+    }
+}
+
+/// The rejection of a body that cannot be read.
+pub(super) fn malformed(status: StatusCode, what: &str, error: WireError) -> Rejection {
+    Rejection::new(
+        status,
+        RejectionReason::Malformed,
+        format!(
+            "the body is not {what}: {error}; check what else posts to this address, and whether a proxy changes bodies"
+        ),
+    )
+}
+
+/// The body as text.
+pub(super) fn utf8(body: &[u8]) -> Result<&str, WireError> {
+    std::str::from_utf8(body).map_err(|_| WireError::NotUtf8)
+}
+
+/// Refuses a body above a feed's cap.
+pub(super) fn within(body: &[u8], most: usize) -> Result<(), Rejection> {
+    if body.len() <= most {
+        return Ok(());
+    }
+    Err(Rejection::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        RejectionReason::TooLarge,
+        format!("the body is larger than the {most} bytes that this feed takes; lower the batch size at the provider"),
+    ))
+}
+
+/// The elements of an array, no more than [`MAX_ELEMENTS`].
+struct Capped<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Capped<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Elements<T> {
+            type Value = Vec<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an array of at most {MAX_ELEMENTS} elements")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = seq.next_element()? {
+                    if elements.len() == MAX_ELEMENTS {
+                        return Err(A::Error::custom("too many elements"));
+                    }
+                    elements.push(element);
+                }
+                Ok(elements)
+            }
+        }
+        deserializer.deserialize_seq(Elements(std::marker::PhantomData)).map(Self)
+    }
+}
+
+/// Reads an array, or a single value as an array of one.
+fn one_or_many<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Vec<T>, serde_json::Error> {
+    if text.trim_start().starts_with('[') {
+        return Ok(serde_json::from_str::<Capped<T>>(text)?.0);
+    }
+    Ok(vec![serde_json::from_str(text)?])
+}
+
+/// The elements of a delivery, each with the text that it came as.
+///
+/// The whole is read at once; only where an element is odd is it read again, element by element, so that one that
+/// makes no sense spoils none of its neighbours.
+pub(super) struct Parts<'a, T> {
+    text: &'a str,
+    elements: Vec<Option<T>>,
+    raws: OnceCell<Vec<&'a RawValue>>,
+}
+
+impl<'a, T: Deserialize<'a>> Parts<'a, T> {
+    /// Reads an array of elements, or a single one.
+    pub(super) fn parse(text: &'a str) -> Result<Self, WireError> {
+        if let Ok(elements) = one_or_many(text) {
+            return Ok(Self { text, elements: elements.into_iter().map(Some).collect(), raws: OnceCell::new() });
+        }
+        let raws = one_or_many::<&RawValue>(text)?;
+        if raws.len() == 1
+            && let [raw] = raws.as_slice()
+            && !text.trim_start().starts_with('[')
+        {
+            // A single value that is no element is the body's fault, not an element's.
+            serde_json::from_str::<T>(raw.get())?;
+        }
+        let elements = raws.iter().map(|raw| serde_json::from_str(raw.get()).ok()).collect();
+        Ok(Self { text, elements, raws: OnceCell::from(raws) })
+    }
+
+    /// An element as it came.
+    fn raw(&self, index: usize) -> &'a str {
+        let raws = self.raws.get_or_init(|| one_or_many(self.text).unwrap_or_default());
+        raws.get(index).map_or("", |raw| raw.get())
+    }
+
+    /// Gives each element to `take`, and sets aside those that it refuses and those that could not be read.
+    pub(super) fn fold(
+        &self,
+        provider: Provider,
+        report: &mut Report,
+        mut take: impl FnMut(&T, &mut Report) -> Result<(), Aside>,
+    ) {
+        for (index, element) in self.elements.iter().enumerate() {
+            let outcome = match element {
+                Some(element) => take(element, report),
+                None => Err(Aside::unreadable()),
+            };
+            if let Err(aside) = outcome {
+                report.set_aside.push(aside.with(provider, self.raw(index)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scalar(json: &str) -> Scalar<'_> {
+        serde_json::from_str(json).expect("JSON")
+    }
+
+    #[test]
+    fn scalars_keep_their_digits() {
+        assert_eq!(
+            scalar("92356927693813856789012345678901").text().as_deref(),
+            Some("92356927693813856789012345678901")
+        );
+        assert_eq!(scalar("9007199254740993").text(), scalar("\"9007199254740993\"").text());
+        assert_eq!(scalar("\"a\\u0062c\"").text().as_deref(), Some("abc"));
+        for absent in ["{}", "[1]", "\" \"", "\"\\ud800\""] {
+            assert_eq!(scalar(absent).text(), None, "{absent}");
+        }
+        assert_eq!(serde_json::from_str::<Option<Scalar<'_>>>("null").expect("null").map(Scalar::is_true), None);
+        assert!(scalar("true").is_true() && scalar("\"True\"").is_true() && scalar("1").is_true());
+        assert!(!scalar("\"false\"").is_true() && !scalar("[true]").is_true());
+    }
+
+    #[test]
+    fn times_come_in_every_dress() {
+        let at = Some(Timestamp::from_millis(1_754_719_200_000));
+        for dress in
+            ["1754719200", "\"1754719200\"", "1754719200000", "\"2025-08-09T06:00:00Z\"", "1754719200.0", "1.7547192e9"]
+        {
+            assert_eq!(scalar(dress).time(), at, "{dress}");
+        }
+        for none in ["\"yesterday\"", "true", "[]", "1e300", "\"NaN\"", "\"2025-08-09T06:00:00\""] {
+            assert_eq!(scalar(none).time(), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn absurd_times_are_set_aside() {
+        let now = Timestamp::from_seconds(1_754_719_200);
+        let reason = |json| event_time(Some(scalar(json)), now, "bounce").map_err(|aside| aside.reason);
+        for absurd in [
+            "\"0001-01-01T00:00:00Z\"",
+            "\"9999-12-31T23:59:59Z\"",
+            "253402300799",
+            "-62135596800",
+            "0",
+            "9223372036854775807",
+            "1e308",
+            "92356927693813856789012345678901",
+        ] {
+            assert_eq!(reason(absurd), Err(SetAsideReason::ImplausibleTime), "{absurd}");
+        }
+        assert_eq!(reason("1754719200"), Ok(now));
+        assert_eq!(event_time(None, now, "bounce").map_err(|aside| aside.reason), Err(SetAsideReason::Malformed));
+    }
+
+    #[test]
+    fn kept_texts_are_bounded_and_hold_no_control_characters() {
+        assert_eq!(clean("Summer\0sale\n", 64), "Summer sale ");
+        assert_eq!(clean("é", 1), "");
+        assert_eq!(clean("éa", 2), "é");
+        assert_eq!(without_nul("550 a\0b\r\nc".into()), "550 a b\r\nc");
+        let long = format!("\"{}\"", "a.".repeat(4_000));
+        assert_eq!(domain(Some(scalar(&long))), None);
+        assert_eq!(id(Some(scalar(&long))).map(|id| id.len()), Some(MAX_ID_BYTES));
+    }
+
+    #[test]
+    fn a_flood_of_empty_elements_is_refused() {
+        let flood = format!("[{}{{}}]", "{},".repeat(MAX_ELEMENTS));
+        assert!(matches!(Parts::<&RawValue>::parse(&flood).err(), Some(WireError::Shape { .. })));
+        let most = format!("[{}{{}}]", "{},".repeat(MAX_ELEMENTS - 1));
+        assert!(Parts::<&RawValue>::parse(&most).is_ok());
+    }
+
+    #[test]
+    fn errors_tell_the_place_and_none_of_the_text() {
+        let error = Parts::<Vec<u8>>::parse("[{\"rcpt_to\": \"someone@example.com\", }]").err().expect("no JSON");
+        let rejection = malformed(StatusCode::BAD_REQUEST, "a batch", error);
+        assert!(rejection.detail.contains("line 1, column"), "{rejection}");
+        assert!(!rejection.detail.contains("example"), "{rejection}");
+    }
+}
