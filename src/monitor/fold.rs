@@ -129,6 +129,16 @@ pub fn change(cells: &mut CellChanges, contribution: &Contribution, sign: i64) {
     }
 }
 
+/// Changes of who was refused for good, by finest stream, bin and address.
+pub type RefusedChanges = BTreeMap<(StreamKey, i64, i64), i32>;
+
+/// Books a contribution's refusal of relay mail in or out.
+pub fn change_refused(who: &mut RefusedChanges, address: i64, contribution: &Contribution, sign: i32) {
+    if contribution.counts.refused > 0 && contribution.destination == Destination::Relay {
+        *who.entry((contribution.stream.clone(), contribution.sent.at.bin().0, address)).or_default() += sign;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;

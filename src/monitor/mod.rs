@@ -3,7 +3,7 @@
 pub mod fold;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -11,12 +11,12 @@ use std::{
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::fold::{CellChanges, change, contribution, ledger};
+use self::fold::{CellChanges, RefusedChanges, change, change_refused, contribution, ledger};
 use crate::{
     clock::Clock,
     metrics::Metrics,
     model::StreamKey,
-    store::{CellKey, EventRecord, Fold, Position, Store, StoreError},
+    store::{CellKey, EventRecord, Fold, Position, RefusedChange, Store, StoreError},
 };
 
 /// The cursor's name in the store.
@@ -136,20 +136,25 @@ impl Monitor {
         self.learn_streams(fresh.iter().chain(&earlier)).await?;
 
         let mut changes = CellChanges::new();
-        for message in messages.values() {
+        let mut who = RefusedChanges::new();
+        for (&(address, _), message) in &messages {
             if let Some(made) = contribution(&message.earlier, |id| self.streams.get(&id)) {
                 change(&mut changes, &made, -1);
+                change_refused(&mut who, address, &made, -1);
             }
             let all: Vec<&EventRecord> = message.earlier.iter().chain(&message.fresh).copied().collect();
             if let Some(made) = contribution(&all, |id| self.streams.get(&id)) {
                 change(&mut changes, &made, 1);
+                change_refused(&mut who, address, &made, 1);
             }
         }
+        who.retain(|_, change| *change != 0);
         changes.retain(|_, counts| !counts.is_zero());
         let keys: Vec<StreamKey> = {
-            let mut keys: Vec<StreamKey> = changes.keys().map(|(stream, _, _)| stream.clone()).collect();
-            keys.dedup();
-            keys
+            // Whoever was refused moved only where its cell did, or within one: then the cells do not name the stream.
+            let cells = changes.keys().map(|(stream, _, _)| stream);
+            let keys: BTreeSet<&StreamKey> = cells.chain(who.keys().map(|(stream, _, _)| stream)).collect();
+            keys.into_iter().cloned().collect()
         };
         let ids: HashMap<StreamKey, i32> = keys.iter().cloned().zip(self.store.stream_ids(&keys).await?).collect();
         let cells = changes
@@ -158,7 +163,13 @@ impl Monitor {
                 Some((CellKey { stream: *ids.get(&stream)?, bin, destination }, counts))
             })
             .collect();
-        let step = Fold { from, to, cells, ledger: ledger(&fresh) };
+        let refused = who
+            .into_iter()
+            .filter_map(|((stream, bin, address), change)| {
+                Some(RefusedChange { stream: *ids.get(&stream)?, bin, address, change })
+            })
+            .collect();
+        let step = Fold { from, to, cells, ledger: ledger(&fresh), refused };
         self.store.apply(CURSOR, &step).await?;
         self.progress.send_modify(|progress| {
             progress.position = to;

@@ -13,8 +13,8 @@ use moka::sync::Cache;
 use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 use super::{
-    CellKey, Counts, EntryKind, EntryRecord, EventKey, EventRecord, LedgerRow, Position, ReplyRecord, StoreError,
-    WordKind,
+    CellKey, Counts, EntryKind, EntryRecord, EventKey, EventRecord, IncidentRecord, IncidentState, LedgerRow, Position,
+    ReplyRecord, StoreError, WordKind,
 };
 use crate::model::{Cause, Destination, EventKind, Exposure, FailureClass, MxFamily, Timestamp};
 
@@ -161,6 +161,37 @@ pub(super) struct CellRow {
     unexposed: i64,
 }
 
+/// One row of the daily sums.
+#[derive(FromRow)]
+pub(super) struct DailyRow {
+    stream: i32,
+    day: i64,
+    exposed: i64,
+    refused: i64,
+    delivered: i64,
+    transient: i64,
+    deferred: i64,
+    complained: i64,
+    suppressed: i64,
+    unexposed: i64,
+}
+
+impl DailyRow {
+    pub(super) fn split(self) -> (i32, i64, Counts) {
+        let counts = Counts {
+            exposed: self.exposed,
+            refused: self.refused,
+            delivered: self.delivered,
+            transient: self.transient,
+            deferred: self.deferred,
+            complained: self.complained,
+            suppressed: self.suppressed,
+            unexposed: self.unexposed,
+        };
+        (self.stream, self.day, counts)
+    }
+}
+
 pub(super) fn cells(rows: Vec<CellRow>) -> Result<Vec<(CellKey, Counts)>, StoreError> {
     rows.into_iter()
         .map(|row| {
@@ -203,6 +234,38 @@ where
             destination: Destination::from_code(row.try_get("destination")?).unwrap_or(Destination::Unknown),
         })
     }
+}
+
+/// One row of `incident`.
+#[derive(FromRow)]
+pub(super) struct IncidentRow {
+    id: i64,
+    state: i16,
+    onset: i64,
+    opened_at: i64,
+    updated_at: i64,
+    closed_at: Option<i64>,
+    body: String,
+}
+
+pub(super) fn incidents(rows: Vec<IncidentRow>) -> Result<Vec<IncidentRecord>, StoreError> {
+    rows.into_iter()
+        .map(|row| {
+            Ok(IncidentRecord {
+                id: row.id,
+                state: word("incident", "state", row.state, IncidentState::from_code)?,
+                onset: Timestamp::from_millis(row.onset),
+                opened_at: Timestamp::from_millis(row.opened_at),
+                updated_at: Timestamp::from_millis(row.updated_at),
+                closed_at: row.closed_at.map(Timestamp::from_millis),
+                body: serde_json::from_str(&row.body).map_err(|error| StoreError::Unknown {
+                    table: "incident",
+                    what: "body",
+                    value: format!("no JSON at column {}", error.column()),
+                })?,
+            })
+        })
+        .collect()
 }
 
 /// What identifies a word in the store: SHA-256 of its text, 128 bits.

@@ -16,8 +16,8 @@ pub use postgres::PgStore;
 pub use sqlite::SqliteStore;
 pub use types::{
     AccountRecord, AddressRecord, CellKey, Commit, Counts, EntryKind, EntryRecord, EventKey, EventRecord, Fold,
-    LedgerRow, NewAccount, NewControl, NewEntry, NewEvent, NewReply, NewSetAside, NewToken, Outcome, Position,
-    Recipient, ReplyRecord, Subject, Submission, WordKind,
+    IncidentRecord, IncidentState, LedgerRow, NewAccount, NewControl, NewEntry, NewEvent, NewReply, NewSetAside,
+    NewToken, Outcome, Position, Recipient, RefusedChange, ReplyRecord, Subject, Submission, WordKind,
 };
 
 use crate::{model::StreamKey, privacy::Keyring};
@@ -199,6 +199,71 @@ impl Store {
     /// Where the store is away.
     pub async fn cells_since(&self, from: i64) -> Result<Vec<(CellKey, Counts)>, StoreError> {
         dispatch!(self, store => store.cells_since(from).await)
+    }
+
+    /// Absolute counts of the given cells; those that count nothing are left out.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn cells_of(&self, keys: &[CellKey]) -> Result<Vec<(CellKey, Counts)>, StoreError> {
+        dispatch!(self, store => store.cells_of(keys).await)
+    }
+
+    /// Sums of cells of relay mail by stream and UTC day, for days from `from` (counted from the epoch) on:
+    /// (stream, day, counts).
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn daily_since(&self, from: i64) -> Result<Vec<(i32, i64, Counts)>, StoreError> {
+        dispatch!(self, store => store.daily_since(from).await)
+    }
+
+    /// Of each of these (finest stream, bin), up to three of the addresses that were refused for good, the smallest ids
+    /// first.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn refused_witnesses(&self, cells: &[(i32, i64)]) -> Result<Vec<(i32, i64, i64)>, StoreError> {
+        dispatch!(self, store => store.refused_witnesses(cells).await)
+    }
+
+    /// The different addresses that were refused for good in these finest streams in the bins from `from` to `to`, both
+    /// included, by id, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn refused_addresses(
+        &self,
+        streams: &[i32],
+        from: i64,
+        to: i64,
+        limit: u32,
+    ) -> Result<Vec<i64>, StoreError> {
+        dispatch!(self, store => store.refused_addresses(streams, from, to, limit).await)
+    }
+
+    /// Writes an incident; a new one (id zero) gets its number, which is given back.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn save_incident(&self, incident: &IncidentRecord) -> Result<i64, StoreError> {
+        dispatch!(self, store => store.save_incident(incident).await)
+    }
+
+    /// Incidents in any of these states, newest onset first, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the store is away, or one is none that this version knows.
+    pub async fn incidents(&self, states: &[IncidentState], limit: u32) -> Result<Vec<IncidentRecord>, StoreError> {
+        dispatch!(self, store => store.incidents(states, limit).await)
+    }
+
+    /// One incident.
+    ///
+    /// # Errors
+    /// Where the store is away, or it is none that this version knows.
+    pub async fn incident(&self, id: i64) -> Result<Option<IncidentRecord>, StoreError> {
+        dispatch!(self, store => store.incident(id).await)
     }
 
     /// What the ledger knows of an address.

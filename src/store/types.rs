@@ -423,6 +423,56 @@ pub struct Fold {
     pub cells: Vec<(CellKey, Counts)>,
     /// What the step learnt of addresses.
     pub ledger: Vec<LedgerRow>,
+    /// Changes of who was refused.
+    pub refused: Vec<RefusedChange>,
+}
+
+/// One address more or less among the permanently refused of a finest stream and bin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefusedChange {
+    /// The finest stream's number.
+    pub stream: i32,
+    /// The bin of send time.
+    pub bin: i64,
+    /// The address's random id.
+    pub address: i64,
+    /// By how many messages.
+    pub change: i32,
+}
+
+crate::model::words! {
+    /// Where an incident stands.
+    pub enum IncidentState {
+        /// It goes on.
+        Open = 1, "open";
+        /// It has become quiet.
+        Closed = 2, "closed";
+        /// Late reports undid the judgement.
+        Withdrawn = 3, "withdrawn";
+        /// Its refused addresses have vanished from the traffic: silence about them proves nothing.
+        Masked = 4, "masked";
+        /// It was over before it was known: from imported history, for example. It never paged.
+        Past = 5, "past";
+    }
+}
+
+/// An incident as the store holds it; `body` belongs to the room `incident`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IncidentRecord {
+    /// Its number; zero for one that is new.
+    pub id: i64,
+    /// Where it stands.
+    pub state: IncidentState,
+    /// The estimated onset.
+    pub onset: Timestamp,
+    /// When it was judged to be one, by send time.
+    pub opened_at: Timestamp,
+    /// When it last changed, by the monitor's clock.
+    pub updated_at: Timestamp,
+    /// When it was over.
+    pub closed_at: Option<Timestamp>,
+    /// The rest, without personal data.
+    pub body: serde_json::Value,
 }
 
 /// One account, as `accounts import` brings it.

@@ -7,8 +7,8 @@ use relaywatch::{
     model::{Cause, Destination, EventKind, StreamKey, StreamLevel},
     privacy::{Keyring, Purpose},
     store::{
-        Access, CellKey, Counts, EntryKind, Fold, LedgerRow, NewAccount, NewEntry, NewSetAside, NewToken, Outcome,
-        Position, Store, StoreError, StoreOptions, Submission,
+        Access, CellKey, Counts, EntryKind, Fold, IncidentRecord, IncidentState, LedgerRow, NewAccount, NewEntry,
+        NewSetAside, NewToken, Outcome, Position, RefusedChange, Store, StoreError, StoreOptions, Submission,
     },
 };
 
@@ -223,17 +223,26 @@ on_both_engines! {
             address: 42, first_event_at: at(first), last_sent_at: None, last_delivered_at: delivered.map(at), last_refused_at: refused.map(at),
             last_cause: cause, complained_at: None, unsubscribed_at: None, suppressed_at: None, destination: Destination::Relay,
         };
+        let who = |bin, address, change| RefusedChange { stream: 1, bin, address, change };
         let place = |n| Position { transaction: n, row: 0 };
-        let first = Fold { from: Position::START, to: place(10), cells: vec![(key(5), counts(10, 1)), (key(6), counts(1, 0))], ledger: vec![row(Some(100), Some(Cause::RecipientUnknown), Some(50), 20)] };
+        let first = Fold { from: Position::START, to: place(10), cells: vec![(key(5), counts(10, 1)), (key(6), counts(1, 0))], ledger: vec![row(Some(100), Some(Cause::RecipientUnknown), Some(50), 20)], refused: vec![who(5, 42, 1), who(5, 41, 2), who(6, 42, 1)] };
         test.store.apply("monitor", &first).await.expect("first");
         assert!(matches!(test.store.apply("monitor", &first).await, Err(StoreError::CursorMoved)), "the same step again is refused");
         assert_eq!(test.store.cursor("monitor").await.expect("cursor"), place(10));
         assert_eq!(test.store.cursor("other").await.expect("cursor"), Position::START);
 
-        let second = Fold { from: place(10), to: place(11), cells: vec![(key(5), counts(-2, 3))], ledger: vec![row(Some(90), Some(Cause::MailboxDisabled), None, 10)] };
+        let second = Fold { from: place(10), to: place(11), cells: vec![(key(5), counts(-2, 3))], ledger: vec![row(Some(90), Some(Cause::MailboxDisabled), None, 10)], refused: vec![who(5, 41, -2), who(6, 43, 1)] };
         test.store.apply("monitor", &second).await.expect("second");
         assert_eq!(test.store.cells(1, 5, 5).await.expect("cells"), [(key(5), counts(8, 4))]);
         assert_eq!(test.store.cells_since(6).await.expect("cells"), [(key(6), counts(1, 0))]);
+        let both = [key(5), key(6), key(7)];
+        assert_eq!(test.store.cells_of(&both).await.expect("cells"), [(key(5), counts(8, 4)), (key(6), counts(1, 0))]);
+        assert_eq!(test.store.daily_since(0).await.expect("days"), [(1, 0, counts(9, 4))]);
+        let mut found = test.store.refused_witnesses(&[(1, 5), (1, 6), (1, 6), (2, 5)]).await.expect("witnesses");
+        found.sort_unstable();
+        assert_eq!(found, [(1, 5, 42), (1, 6, 42), (1, 6, 43)], "41 was taken away again");
+        assert_eq!(test.store.refused_addresses(&[1, 2], 5, 6, 10).await.expect("addresses"), [42, 43]);
+        assert_eq!(test.store.refused_addresses(&[1], 6, 6, 1).await.expect("addresses"), [42]);
         let ledger = test.store.ledger(42).await.expect("ledger").expect("row");
         let mut expected = row(Some(100), Some(Cause::RecipientUnknown), Some(50), 20);
         expected.merge(&row(Some(90), Some(Cause::MailboxDisabled), None, 10));
@@ -244,6 +253,26 @@ on_both_engines! {
         assert_eq!(test.store.cursor("monitor").await.expect("cursor"), Position::START);
         assert_eq!(test.store.ledger(42).await.expect("ledger"), None);
         assert!(test.store.cells_since(0).await.expect("cells").is_empty());
+    }
+
+    async fn an_incident_is_kept_and_changed(test: TestStore) {
+        let new = IncidentRecord {
+            id: 0, state: IncidentState::Open, onset: at(0), opened_at: at(300_000), updated_at: at(300_000), closed_at: None,
+            body: serde_json::json!({"scope": "ses"}),
+        };
+        let id = test.store.save_incident(&new).await.expect("saved");
+        let other = test.store.save_incident(&IncidentRecord { onset: at(9), ..new.clone() }).await.expect("saved");
+        assert_ne!(id, other);
+        let closed = IncidentRecord { id, state: IncidentState::Closed, closed_at: Some(at(900_000)), ..new.clone() };
+        assert_eq!(test.store.save_incident(&closed).await.expect("changed"), id);
+        assert_eq!(test.store.incident(id).await.expect("incident"), Some(closed));
+        assert_eq!(test.store.incident(other + 1).await.expect("incident"), None);
+        let open = test.store.incidents(&[IncidentState::Open], 10).await.expect("incidents");
+        assert_eq!(open.iter().map(|incident| incident.id).collect::<Vec<_>>(), [other]);
+        let all = test.store.incidents(&[IncidentState::Open, IncidentState::Closed], 10).await.expect("incidents");
+        assert_eq!(all.iter().map(|incident| incident.id).collect::<Vec<_>>(), [other, id], "newest onset first");
+        test.store.reset_projections().await.expect("reset");
+        assert_eq!(test.store.incidents(&[IncidentState::Open], 10).await.expect("incidents").len(), 1, "they outlive a rebuild");
     }
 
     async fn rotation_reseals_everything(test: TestStore) {

@@ -1,11 +1,11 @@
 //! Writing the projections, and letting old rows go.
 
-use sqlx::{query, query_as};
+use sqlx::{PgConnection, query, query_as, query_scalar};
 
 use super::PgStore;
 use crate::{
     model::{Cause, Timestamp},
-    store::{Fold, LedgerRow, Position, StoreError},
+    store::{Fold, IncidentRecord, LedgerRow, Position, RefusedChange, StoreError},
 };
 
 impl PgStore {
@@ -91,12 +91,32 @@ impl PgStore {
             .execute(&mut *transaction)
             .await?;
         }
+        apply_refused(&mut transaction, &fold.refused).await?;
         transaction.commit().await?;
         Ok(())
     }
 
+    pub(in crate::store) async fn save_incident(&self, incident: &IncidentRecord) -> Result<i64, StoreError> {
+        let text = if incident.id == 0 {
+            "INSERT INTO incident (state, onset, opened_at, updated_at, closed_at, body) \
+             VALUES ($1, $2, $3, $4, $5, $6) RETURNING id"
+        } else {
+            "UPDATE incident SET state = $1, onset = $2, opened_at = $3, updated_at = $4, closed_at = $5, body = $6 \
+             WHERE id = $7 RETURNING id"
+        };
+        let statement = query_scalar(text)
+            .bind(incident.state.code())
+            .bind(incident.onset.as_millis())
+            .bind(incident.opened_at.as_millis())
+            .bind(incident.updated_at.as_millis())
+            .bind(incident.closed_at.map(Timestamp::as_millis))
+            .bind(incident.body.to_string());
+        let statement = if incident.id == 0 { statement } else { statement.bind(incident.id) };
+        Ok(statement.fetch_one(&self.pool).await?)
+    }
+
     pub(in crate::store) async fn reset_projections(&self) -> Result<(), StoreError> {
-        query("TRUNCATE cell, ledger, journal_cursor").execute(&self.pool).await?;
+        query("TRUNCATE cell, ledger, refused, journal_cursor").execute(&self.pool).await?;
         Ok(())
     }
 
@@ -114,4 +134,35 @@ impl PgStore {
         }
         Ok(gone)
     }
+}
+
+/// Books addresses in and out of the permanently refused.
+async fn apply_refused(connection: &mut PgConnection, refused: &[RefusedChange]) -> Result<(), StoreError> {
+    if refused.is_empty() {
+        return Ok(());
+    }
+    query(
+        "INSERT INTO refused (stream, bin, address, count) \
+         SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::integer[]) \
+         ON CONFLICT (stream, bin, address) DO UPDATE SET count = refused.count + excluded.count",
+    )
+    .bind(refused.iter().map(|change| change.stream).collect::<Vec<_>>())
+    .bind(refused.iter().map(|change| change.bin).collect::<Vec<_>>())
+    .bind(refused.iter().map(|change| change.address).collect::<Vec<_>>())
+    .bind(refused.iter().map(|change| change.change).collect::<Vec<_>>())
+    .execute(&mut *connection)
+    .await?;
+    let gone = || refused.iter().filter(|change| change.change < 0);
+    if gone().next().is_some() {
+        query(
+            "DELETE FROM refused r USING unnest($1::integer[], $2::bigint[], $3::bigint[]) AS g (s, b, a) \
+             WHERE r.stream = g.s AND r.bin = g.b AND r.address = g.a AND r.count <= 0",
+        )
+        .bind(gone().map(|change| change.stream).collect::<Vec<_>>())
+        .bind(gone().map(|change| change.bin).collect::<Vec<_>>())
+        .bind(gone().map(|change| change.address).collect::<Vec<_>>())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
 }

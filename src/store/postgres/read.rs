@@ -3,10 +3,15 @@
 use sqlx::{query, query_as, query_scalar};
 
 use super::PgStore;
-use crate::store::{
-    CellKey, Counts, EntryRecord, EventRecord, LedgerRow, Position, StoreError,
-    engine::{CellRow, EntryRow, EventRow, cells, entries, event_columns, events},
-    sqlite::COUNTED,
+use crate::{
+    model::Destination,
+    store::{
+        CellKey, Counts, EntryRecord, EventRecord, IncidentRecord, IncidentState, LedgerRow, Position, StoreError,
+        engine::{
+            CellRow, DailyRow, EntryRow, EventRow, IncidentRow, cells, entries, event_columns, events, incidents,
+        },
+        sqlite::COUNTED,
+    },
 };
 
 /// Below this transaction id, none is still running: what lies below it is all there.
@@ -161,6 +166,90 @@ impl PgStore {
             .fetch_all(&self.pool)
             .await?;
         cells(rows)
+    }
+
+    pub(in crate::store) async fn cells_of(&self, keys: &[CellKey]) -> Result<Vec<(CellKey, Counts)>, StoreError> {
+        let rows: Vec<CellRow> = query_as(
+            "SELECT c.* FROM unnest($1::integer[], $2::bigint[], $3::smallint[]) AS w (s, b, d) \
+             JOIN cell c ON c.stream = w.s AND c.bin = w.b AND c.destination = w.d",
+        )
+        .bind(keys.iter().map(|key| key.stream).collect::<Vec<_>>())
+        .bind(keys.iter().map(|key| key.bin).collect::<Vec<_>>())
+        .bind(keys.iter().map(|key| key.destination.code()).collect::<Vec<_>>())
+        .fetch_all(&self.pool)
+        .await?;
+        cells(rows)
+    }
+
+    pub(in crate::store) async fn daily_since(&self, from: i64) -> Result<Vec<(i32, i64, Counts)>, StoreError> {
+        let rows: Vec<DailyRow> = query_as(
+            "SELECT stream, bin / 288 AS day, sum(exposed)::bigint AS exposed, sum(refused)::bigint AS refused, \
+             sum(delivered)::bigint AS delivered, sum(transient)::bigint AS transient, \
+             sum(deferred)::bigint AS deferred, sum(complained)::bigint AS complained, \
+             sum(suppressed)::bigint AS suppressed, sum(unexposed)::bigint AS unexposed \
+             FROM cell WHERE bin >= $1 * 288 AND destination = $2 GROUP BY stream, bin / 288 ORDER BY stream, day",
+        )
+        .bind(from)
+        .bind(Destination::Relay.code())
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(DailyRow::split).collect())
+    }
+
+    pub(in crate::store) async fn refused_witnesses(
+        &self,
+        cells: &[(i32, i64)],
+    ) -> Result<Vec<(i32, i64, i64)>, StoreError> {
+        let (streams, bins): (Vec<i32>, Vec<i64>) = cells.iter().copied().unzip();
+        Ok(query_as(
+            "SELECT w.s, w.b, r.address FROM (SELECT DISTINCT s, b FROM unnest($1::integer[], $2::bigint[]) AS u (s, b)) w \
+             CROSS JOIN LATERAL (SELECT address FROM refused WHERE stream = w.s AND bin = w.b \
+             ORDER BY address LIMIT 3) r ORDER BY 1, 2, 3",
+        )
+        .bind(&streams)
+        .bind(&bins)
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    pub(in crate::store) async fn refused_addresses(
+        &self,
+        streams: &[i32],
+        from: i64,
+        to: i64,
+        limit: u32,
+    ) -> Result<Vec<i64>, StoreError> {
+        Ok(query_scalar(
+            "SELECT DISTINCT address FROM refused WHERE stream = ANY ($1) AND bin BETWEEN $2 AND $3 \
+             ORDER BY address LIMIT $4",
+        )
+        .bind(streams)
+        .bind(from)
+        .bind(to)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    pub(in crate::store) async fn incidents(
+        &self,
+        states: &[IncidentState],
+        limit: u32,
+    ) -> Result<Vec<IncidentRecord>, StoreError> {
+        let states: Vec<i16> = states.iter().map(|state| state.code()).collect();
+        let rows: Vec<IncidentRow> =
+            query_as("SELECT * FROM incident WHERE state = ANY ($1) ORDER BY onset DESC, id DESC LIMIT $2")
+                .bind(&states)
+                .bind(i64::from(limit))
+                .fetch_all(&self.pool)
+                .await?;
+        incidents(rows)
+    }
+
+    pub(in crate::store) async fn incident(&self, id: i64) -> Result<Option<IncidentRecord>, StoreError> {
+        let rows: Vec<IncidentRow> =
+            query_as("SELECT * FROM incident WHERE id = $1").bind(id).fetch_all(&self.pool).await?;
+        Ok(incidents(rows)?.pop())
     }
 
     pub(in crate::store) async fn ledger(&self, address: i64) -> Result<Option<LedgerRow>, StoreError> {

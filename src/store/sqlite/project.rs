@@ -2,12 +2,12 @@
 
 use std::sync::LazyLock;
 
-use sqlx::{query, query_as};
+use sqlx::{query, query_as, query_scalar};
 
 use super::{SqliteStore, bulk::Bulk};
 use crate::{
     model::Timestamp,
-    store::{Fold, Position, StoreError},
+    store::{Fold, IncidentRecord, Position, StoreError},
 };
 
 static LEDGER: LazyLock<Bulk> = LazyLock::new(|| {
@@ -38,6 +38,14 @@ static CELLS: LazyLock<Bulk> = LazyLock::new(|| {
          transient = transient + excluded.transient, deferred = deferred + excluded.deferred, \
          complained = complained + excluded.complained, suppressed = suppressed + excluded.suppressed, \
          unexposed = unexposed + excluded.unexposed",
+    )
+});
+
+static REFUSED: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "INSERT INTO refused (stream, bin, address, count)",
+        "(?, ?, ?, ?)",
+        "ON CONFLICT (stream, bin, address) DO UPDATE SET count = count + excluded.count",
     )
 });
 
@@ -99,14 +107,51 @@ impl SqliteStore {
             }
             statement.execute(&mut *transaction).await?;
         }
+        for (text, range) in REFUSED.cut(fold.refused.len()) {
+            let mut statement = query(text);
+            for change in fold.refused.get(range).unwrap_or_default() {
+                statement = statement.bind(change.stream).bind(change.bin).bind(change.address).bind(change.change);
+            }
+            statement.execute(&mut *transaction).await?;
+        }
+        if fold.refused.iter().any(|change| change.change < 0) {
+            let gone = fold.refused.iter().filter(|change| change.change < 0);
+            let gone: Vec<(i32, i64, i64)> = gone.map(|change| (change.stream, change.bin, change.address)).collect();
+            query(
+                "DELETE FROM refused WHERE count <= 0 AND (stream, bin, address) IN \
+                 (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each($1))",
+            )
+            .bind(serde_json::json!(gone).to_string())
+            .execute(&mut *transaction)
+            .await?;
+        }
         transaction.commit().await?;
         Ok(())
+    }
+
+    pub(in crate::store) async fn save_incident(&self, incident: &IncidentRecord) -> Result<i64, StoreError> {
+        Ok(query_scalar(
+            "INSERT INTO incident (id, state, onset, opened_at, updated_at, closed_at, body) \
+             VALUES (nullif($1, 0), $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET state = excluded.state, \
+             onset = excluded.onset, opened_at = excluded.opened_at, updated_at = excluded.updated_at, \
+             closed_at = excluded.closed_at, body = excluded.body RETURNING id",
+        )
+        .bind(incident.id)
+        .bind(incident.state.code())
+        .bind(incident.onset.as_millis())
+        .bind(incident.opened_at.as_millis())
+        .bind(incident.updated_at.as_millis())
+        .bind(incident.closed_at.map(Timestamp::as_millis))
+        .bind(incident.body.to_string())
+        .fetch_one(&self.writer)
+        .await?)
     }
 
     pub(in crate::store) async fn reset_projections(&self) -> Result<(), StoreError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         query("DELETE FROM cell").execute(&mut *transaction).await?;
         query("DELETE FROM ledger").execute(&mut *transaction).await?;
+        query("DELETE FROM refused").execute(&mut *transaction).await?;
         query("DELETE FROM journal_cursor").execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(())

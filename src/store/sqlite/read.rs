@@ -3,9 +3,14 @@
 use sqlx::{query_as, query_scalar};
 
 use super::SqliteStore;
-use crate::store::{
-    CellKey, Counts, EntryRecord, EventRecord, LedgerRow, Position, StoreError,
-    engine::{CellRow, EntryRow, EventRow, cells, entries, event_columns, events},
+use crate::{
+    model::Destination,
+    store::{
+        CellKey, Counts, EntryRecord, EventRecord, IncidentRecord, IncidentState, LedgerRow, Position, StoreError,
+        engine::{
+            CellRow, DailyRow, EntryRow, EventRow, IncidentRow, cells, entries, event_columns, events, incidents,
+        },
+    },
 };
 
 /// The tables whose rows `row_counts` counts.
@@ -157,6 +162,93 @@ impl SqliteStore {
             .fetch_all(&self.readers)
             .await?;
         cells(rows)
+    }
+
+    pub(in crate::store) async fn cells_of(&self, keys: &[CellKey]) -> Result<Vec<(CellKey, Counts)>, StoreError> {
+        let wanted: Vec<(i32, i64, i16)> =
+            keys.iter().map(|key| (key.stream, key.bin, key.destination.code())).collect();
+        let rows: Vec<CellRow> = query_as(
+            "WITH wanted (stream, bin, destination) AS MATERIALIZED \
+             (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each($1)) \
+             SELECT c.* FROM wanted w CROSS JOIN cell c ON c.stream = w.stream AND c.bin = w.bin \
+             AND c.destination = w.destination",
+        )
+        .bind(serde_json::json!(wanted).to_string())
+        .fetch_all(&self.readers)
+        .await?;
+        cells(rows)
+    }
+
+    pub(in crate::store) async fn daily_since(&self, from: i64) -> Result<Vec<(i32, i64, Counts)>, StoreError> {
+        let rows: Vec<DailyRow> = query_as(
+            "SELECT stream, bin / 288 AS day, sum(exposed) AS exposed, sum(refused) AS refused, \
+             sum(delivered) AS delivered, sum(transient) AS transient, sum(deferred) AS deferred, \
+             sum(complained) AS complained, sum(suppressed) AS suppressed, sum(unexposed) AS unexposed \
+             FROM cell WHERE bin >= $1 * 288 AND destination = $2 GROUP BY stream, bin / 288 ORDER BY stream, day",
+        )
+        .bind(from)
+        .bind(Destination::Relay.code())
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(rows.into_iter().map(DailyRow::split).collect())
+    }
+
+    pub(in crate::store) async fn refused_witnesses(
+        &self,
+        cells: &[(i32, i64)],
+    ) -> Result<Vec<(i32, i64, i64)>, StoreError> {
+        Ok(query_as(
+            "WITH wanted (stream, bin) AS MATERIALIZED \
+             (SELECT DISTINCT value ->> 0, value ->> 1 FROM json_each($1)) \
+             SELECT stream, bin, address FROM (SELECT r.stream, r.bin, r.address, \
+             row_number() OVER (PARTITION BY r.stream, r.bin ORDER BY r.address) AS n FROM wanted w \
+             CROSS JOIN refused r ON r.stream = w.stream AND r.bin = w.bin) WHERE n <= 3",
+        )
+        .bind(serde_json::json!(cells).to_string())
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    pub(in crate::store) async fn refused_addresses(
+        &self,
+        streams: &[i32],
+        from: i64,
+        to: i64,
+        limit: u32,
+    ) -> Result<Vec<i64>, StoreError> {
+        Ok(query_scalar(
+            "SELECT DISTINCT address FROM refused WHERE stream IN (SELECT value FROM json_each($1)) \
+             AND bin BETWEEN $2 AND $3 ORDER BY address LIMIT $4",
+        )
+        .bind(serde_json::json!(streams).to_string())
+        .bind(from)
+        .bind(to)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    pub(in crate::store) async fn incidents(
+        &self,
+        states: &[IncidentState],
+        limit: u32,
+    ) -> Result<Vec<IncidentRecord>, StoreError> {
+        let states: Vec<i16> = states.iter().map(|state| state.code()).collect();
+        let rows: Vec<IncidentRow> = query_as(
+            "SELECT * FROM incident WHERE state IN (SELECT value FROM json_each($1)) \
+             ORDER BY onset DESC, id DESC LIMIT $2",
+        )
+        .bind(serde_json::json!(states).to_string())
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        incidents(rows)
+    }
+
+    pub(in crate::store) async fn incident(&self, id: i64) -> Result<Option<IncidentRecord>, StoreError> {
+        let rows: Vec<IncidentRow> =
+            query_as("SELECT * FROM incident WHERE id = $1").bind(id).fetch_all(&self.readers).await?;
+        Ok(incidents(rows)?.pop())
     }
 
     pub(in crate::store) async fn ledger(&self, address: i64) -> Result<Option<LedgerRow>, StoreError> {
