@@ -3,6 +3,7 @@
 //! One crate, a library with a thin binary. A folder is a room; see `docs/architecture.md` for the map and its arrows.
 
 pub mod classify;
+pub mod cli;
 pub mod clock;
 pub mod http_client;
 pub mod ingest;

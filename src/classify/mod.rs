@@ -13,4 +13,5 @@ mod template;
 pub use context::{Receiver, context, destination, mx_family};
 pub use role::Parties;
 pub use rules::{LintFinding, LintProblem, NO_RULE, Rules, RulesError};
+pub(crate) use template::begins_with_role;
 pub use template::{MAX_TEMPLATE_BYTES, Template, template, template_of};

@@ -18,6 +18,8 @@ pub struct LintFinding {
 /// What can be wrong with a rule that loads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LintProblem {
+    /// It names no source.
+    NoSource,
     /// It ships no sample that it must match.
     NoSamples,
     /// It ships no near miss that it must not match.
@@ -40,6 +42,7 @@ impl std::fmt::Display for LintFinding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { rule, problem } = self;
         match problem {
+            LintProblem::NoSource => write!(f, "{rule}: say in `doc` where the text comes from"),
             LintProblem::NoSamples => write!(f, "{rule}: add a sample that the rule must match"),
             LintProblem::NoNearMisses => write!(f, "{rule}: add a near miss that the rule must not match"),
             LintProblem::DuplicateName => write!(f, "{rule}: two rules have this name; rename one"),
@@ -67,6 +70,9 @@ impl Rules {
             }
             if let Some(other) = earlier.iter().find(|other| other.covers(rule)) {
                 found(LintProblem::Unreachable(other.id.clone()));
+            }
+            if rule.raw.doc.trim().is_empty() {
+                found(LintProblem::NoSource);
             }
             if rule.raw.samples.is_empty() {
                 found(LintProblem::NoSamples);

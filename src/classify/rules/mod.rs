@@ -250,6 +250,8 @@ fn undetermined(facts: &Facts<'_>, version: u32) -> Verdict {
     if facts.receiver == Receiver::AppleRelay && facts.role == AddressRole::Sender {
         // Whatever the words mean, they are about the sender.
         fault = Fault::Sender;
+    }
+    if fault == Fault::Sender || facts.role == AddressRole::Unknown {
         evidence.push(Evidence { kind: EvidenceKind::AddressRole, detail: role_words(facts.role).to_owned() });
     }
     let mut action = Action::Hold;

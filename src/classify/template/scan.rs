@@ -14,7 +14,7 @@ const BLANK: u8 = 1;
 const QUOTE: u8 = 2;
 
 /// Every role that a template can hold.
-const ROLES: &[&str] = &[
+pub(super) const ROLES: &[&str] = &[
     "{recipient}", "{sender}", "{address}", "{ip}", "{id}", "{time}", "{domain}", "{host}", "{url}", "{query}",
 ];
 
@@ -163,7 +163,10 @@ impl Scanner<'_> {
             return None;
         }
         let mut from = day;
-        if from >= 5 && self.out.get(from - 5..from - 1).is_some_and(|word| is(DAYS, word)) {
+        if from >= 5
+            && self.out.get(from - 5..from - 1).is_some_and(|word| is(DAYS, word))
+            && self.out.get(..from - 5).is_some_and(|head| head.is_empty() || head.ends_with(b" "))
+        {
             from -= 5;
         }
         self.out.truncate(from);
