@@ -89,11 +89,19 @@ pub(super) fn scan(text: &[u8], hits: &[Hit], parties: &Parties<'_>) -> Vec<u8> 
     scanner.out
 }
 
-/// Whether a text holds what marks an address in any of its disguises.
+/// Whether something in a template may read differently now that there are roles in it: a mark of an address, or a role
+/// that touches more than punctuation.
 pub(super) fn has_marks(text: &[u8]) -> bool {
     memchr::memchr3(b'@', b'=', b'%', text).is_some()
         || memchr::memchr3(b'!', b'&', b'\\', text).is_some()
+        || memchr::memchr_iter(b':', text).any(|at| text.get(at + 1) == Some(&b':'))
         || memchr::memchr2_iter(b'(', b'[', text).any(|at| text.get(at..).and_then(encoded_mark).is_some())
+        || memchr::memchr2_iter(b'{', b'}', text).any(|at| {
+            let opens = text.get(at) == Some(&b'{');
+            let beside = if opens { at.checked_sub(1) } else { Some(at + 1) };
+            let allowed: &[u8] = if opens { b" <[('\":;,*?" } else { b" >])'\":;,." };
+            beside.and_then(|beside| text.get(beside)).is_some_and(|b| !allowed.contains(b))
+        })
 }
 
 struct Scanner<'a> {
@@ -468,7 +476,7 @@ impl Scanner<'_> {
                 }
                 // What follows the last colon may not belong to it.
                 _ if matches!(self.byte(after - 1), Some(b':' | b'.')) => after -= 1,
-                _ => after = self.slice(start, after).iter().rposition(|b| *b == b':').map_or(stop, |at| start + at),
+                _ => after = self.slice(start, after).iter().rposition(|b| *b == b':').map_or(stop, |at| start + at + 1),
             }
         }
         if self.byte(start) == Some(b':') {

@@ -228,7 +228,7 @@ fn patched() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
     fn the_template_of_a_template_is_itself(text in patched()) {
@@ -247,7 +247,6 @@ proptest! {
         dress in 0..12usize,
         upper in any::<bool>(),
     ) {
-        prop_assume!(!locals::find(b"", &Parties::unknown(&RelayDomains::default())).iter().any(|_| true));
         let known = Known::new(&format!("{recipient}@privaterelay.appleid.com"), &format!("{sender}@mail.example.com"), "");
         let (r, s) = (&recipient, &sender);
         let dressed = match dress {
@@ -272,6 +271,11 @@ proptest! {
         prop_assert!(word(r) || !lower.contains(r.as_str()), "{} in {}", r, text);
         prop_assert!(word(s) || !lower.contains(s.as_str()), "{} in {}", s, text);
     }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn any_text_has_a_bounded_template(text in "\\PC{0,5000}") {
