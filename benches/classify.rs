@@ -43,7 +43,11 @@ struct Case {
 }
 
 impl Case {
-    fn new(numbers: &mut Numbers, relay: &RelayDomains, text: impl Fn(&mut Numbers, &Address, &Address) -> String) -> Self {
+    fn new(
+        numbers: &mut Numbers,
+        relay: &RelayDomains,
+        text: impl Fn(&mut Numbers, &Address, &Address) -> String,
+    ) -> Self {
         let domain = ["privaterelay.appleid.com", "privaterelay.appleid.com", "private.icloud.com", "icloud.com"]
             .get(numbers.below(4))
             .copied()
@@ -53,7 +57,11 @@ impl Case {
         let recipient = address(format!("{local}@{domain}"));
         let host = numbers.word(ALNUM, 6);
         let sender = if numbers.below(2) == 0 {
-            address(format!("bounce+{}.{}-{local}={domain}@{host}.example.com", numbers.word(HEX, 6), numbers.below(99_999)))
+            address(format!(
+                "bounce+{}.{}-{local}={domain}@{host}.example.com",
+                numbers.word(HEX, 6),
+                numbers.below(99_999)
+            ))
         } else {
             address(format!("bounces-{}@mail.{host}.example.org", numbers.word(ALNUM, 8)))
         };
@@ -73,15 +81,33 @@ fn ordinary(numbers: &mut Numbers, recipient: &Address, sender: &Address) -> Str
         4 => format!("550 5.1.1 <{recipient}>: inactive email address (in reply to RCPT TO command)"),
         5 => format!("smtp; 550-5.1.1 <{recipient}>: user\r\n550 5.1.1 does not exist"),
         6 => format!("550 5.1.1 unknown or illegal alias: {recipient}"),
-        7 => format!("554 5.7.1 [HM08] Message rejected due to local policy. Please visit https://support.apple.com/en-us/HT204137. Txn ID {id}"),
+        7 => format!(
+            "554 5.7.1 [HM08] Message rejected due to local policy. Please visit https://support.apple.com/en-us/HT204137. Txn ID {id}"
+        ),
         8 => format!("550 5.7.0 Blocked - see https://support.proofpoint.com/dnsbl-lookup.cgi?ip={ip}"),
-        9 => format!("550 5.7.1 Mail from IP {ip} was rejected due to listing in Spamhaus SBL. For details please see http://www.spamhaus.org/query/bl?ip={ip}"),
-        10 => format!("421 4.7.1 Messages to {recipient} deferred due to excessive volume. Try again later - https://support.apple.com/en-us/HT204137"),
-        11 => format!("host smtp1.privaterelay.appleid.com[{ip}] said: 550 5.1.1 <{sender}>: unauthorized sender (in reply to RCPT TO command)"),
-        12 => format!("554 5.7.1 Your message was rejected due to {}'s DMARC policy. See https://support.apple.com/en-us/HT204137 for info", sender.rsplit('@').next().unwrap_or_default()),
+        9 => format!(
+            "550 5.7.1 Mail from IP {ip} was rejected due to listing in Spamhaus SBL. For details please see http://www.spamhaus.org/query/bl?ip={ip}"
+        ),
+        10 => format!(
+            "421 4.7.1 Messages to {recipient} deferred due to excessive volume. Try again later - https://support.apple.com/en-us/HT204137"
+        ),
+        11 => format!(
+            "host smtp1.privaterelay.appleid.com[{ip}] said: 550 5.1.1 <{sender}>: unauthorized sender (in reply to RCPT TO command)"
+        ),
+        12 => format!(
+            "554 5.7.1 Your message was rejected due to {}'s DMARC policy. See https://support.apple.com/en-us/HT204137 for info",
+            sender.rsplit('@').next().unwrap_or_default()
+        ),
         13 => format!("250 2.0.0 OK {} {id} - gsmtp", numbers.next()),
-        14 => format!("451 4.3.0 Temporary failure, queue id {}, try {recipient} again at 2026-11-24T10:{:02}:00Z", numbers.word(HEX, 12), numbers.below(60)),
-        _ => format!("550 5.2.1 The account {} that you tried to reach is new words {id} to every rule", numbers.word(ALNUM, 9)),
+        14 => format!(
+            "451 4.3.0 Temporary failure, queue id {}, try {recipient} again at 2026-11-24T10:{:02}:00Z",
+            numbers.word(HEX, 12),
+            numbers.below(60)
+        ),
+        _ => format!(
+            "550 5.2.1 The account {} that you tried to reach is new words {id} to every rule",
+            numbers.word(ALNUM, 9)
+        ),
     }
 }
 
@@ -91,18 +117,19 @@ fn adversarial(numbers: &mut Numbers, recipient: &Address, sender: &Address) -> 
     let kind = numbers.below(10);
     while text.len() < 4_096 {
         let word = numbers.word(ALNUM, 5);
-        match kind {
-            0 => text.push_str(&format!("<{word}@{word}.example.com> ")),
-            1 => text.push_str("\"a\"@\" "),
-            2 => text.push_str(&format!("{word}={word}.com=")),
-            3 => text.push_str("unauthorized sende user not foun message rejected due to "),
-            4 => text.push_str(&format!("{word}:{word}::1:")),
-            5 => text.push_str(recipient.local()),
-            6 => text.push_str("a@b@"),
-            7 => text.push_str("unauthorized sender user not found try later [cs01] "),
-            8 => text.push_str(&format!("{} {} ", recipient.local(), sender.local())),
-            _ => text.push_str(&format!("https://support.apple.com/{word}/%40{word}(at){word}!{word}&#64; ")),
-        }
+        let piece = match kind {
+            0 => format!("<{word}@{word}.example.com> "),
+            1 => "\"a\"@\" ".to_owned(),
+            2 => format!("{word}={word}.com="),
+            3 => "unauthorized sende user not foun message rejected due to ".to_owned(),
+            4 => format!("{word}:{word}::1:"),
+            5 => recipient.local().to_owned(),
+            6 => "a@b@".to_owned(),
+            7 => "unauthorized sender user not found try later [cs01] ".to_owned(),
+            8 => format!("{} {} ", recipient.local(), sender.local()),
+            _ => format!("https://support.apple.com/{word}/%40{word}(at){word}!{word}&#64; "),
+        };
+        text.push_str(&piece);
     }
     text
 }

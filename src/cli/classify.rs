@@ -74,7 +74,9 @@ pub enum ClassifyError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// Lines were no JSON objects of the form that the command reads; all others were judged.
-    #[error("{broken} of {lines} lines begin with {{ and are no JSON object with a \"text\"; the first is line {first}")]
+    #[error(
+        "{broken} of {lines} lines begin with {{ and are no JSON object with a \"text\"; the first is line {first}"
+    )]
     BrokenLines {
         /// How many.
         broken: u64,
@@ -218,7 +220,9 @@ fn explain(error: &serde_json::Error) -> String {
         serde_json::error::Category::Data => format!(
             "no reply at column {column}; write an object with \"text\" and, of recipient, sender, provider, mx, code and enhanced, those known"
         ),
-        serde_json::error::Category::Eof => "the JSON object is cut off; write one whole object on each line".to_owned(),
+        serde_json::error::Category::Eof => {
+            "the JSON object is cut off; write one whole object on each line".to_owned()
+        }
         _ => format!("no JSON at column {column}; write one object on each line, or the reply's text alone"),
     }
 }
@@ -336,10 +340,15 @@ mod tests {
     #[test]
     fn any_bytes_are_read_in_bounded_memory() {
         let mut input = vec![b'x'; 3 * MAX_LINE_BYTES];
-        input.extend_from_slice(b"\n550 \xff\xfe 5.1.1 bad mailbox name\n\xef\xbb\xbf\r\n550 5.1.1 \x1b[31mbad mailbox name\x00");
+        input.extend_from_slice(
+            b"\n550 \xff\xfe 5.1.1 bad mailbox name\n\xef\xbb\xbf\r\n550 5.1.1 \x1b[31mbad mailbox name\x00",
+        );
         let (out, _, result) = output(&input, Format::Text);
         assert_eq!(result.expect("all judged").replies, 4);
-        assert!(!out.contains('\u{1b}') && out.lines().nth(1).is_some_and(|line| line.starts_with("relay_sender_unregistered")));
+        assert!(
+            !out.contains('\u{1b}')
+                && out.lines().nth(1).is_some_and(|line| line.starts_with("relay_sender_unregistered"))
+        );
         let (_, _, empty) = output(b"", Format::Json);
         assert_eq!(empty.expect("nothing"), Summary::default());
         let mut line = Vec::new();

@@ -10,6 +10,7 @@ fn every_cause_has_its_row_with_fault_and_action() {
         .lines()
         .filter(|line| line.starts_with("| `"))
         .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect())
+        .filter(|row: &Vec<&str>| row.len() == 6)
         .collect();
     let causes: Vec<&str> = Cause::ALL.iter().map(|cause| cause.as_str()).collect();
     let documented: Vec<&str> = rows.iter().filter_map(|row| row.first().copied()).collect();

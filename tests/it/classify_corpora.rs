@@ -35,7 +35,8 @@ fn labelled_replies_give_no_false_hard() {
     let (mut false_hard, mut false_hard_apple) = (Vec::new(), Vec::new());
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
         let labelled: Labelled = serde_json::from_str(line).expect("a labelled reply");
-        let reply = Reply::with_codes(&labelled.text, labelled.code.parse().ok(), EnhancedCode::parse(&labelled.enhanced));
+        let reply =
+            Reply::with_codes(&labelled.text, labelled.code.parse().ok(), EnhancedCode::parse(&labelled.enhanced));
         let template = template_of(&reply, &Parties::unknown(&relay));
         let verdict = rules.classify(&template, &context(None, None, None, &relay));
         replies += 1;

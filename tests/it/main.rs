@@ -1,4 +1,4 @@
 //! One integration binary: it links once.
 
-mod classify_corpora;
 mod causes_doc;
+mod classify_corpora;

@@ -173,7 +173,9 @@ impl RawRule {
             return Some("`hard` goes only with recipient_unknown, recipient_moved or domain_unknown: remove it");
         }
         if self.action == Action::Suppress && self.receiver != [Receiver::Other] {
-            return Some("one refusal suppresses no relay address: use the action hold, or limit the rule to receiver = [\"other\"]");
+            return Some(
+                "one refusal suppresses no relay address: use the action hold, or limit the rule to receiver = [\"other\"]",
+            );
         }
         None
     }
@@ -190,7 +192,9 @@ impl<'de> Deserialize<'de> for ProviderCondition {
             return Ok(Self(None));
         }
         let provider = Provider::from_name(&name);
-        provider.map(|provider| Self(Some(provider))).ok_or_else(|| D::Error::custom(format!("no provider is called {name:?}")))
+        provider
+            .map(|provider| Self(Some(provider)))
+            .ok_or_else(|| D::Error::custom(format!("no provider is called {name:?}")))
     }
 }
 
@@ -267,7 +271,10 @@ pub(super) struct Sample {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a sample is a text, or a table with text and, of recipient, sender, provider, mx, those known")]
+#[serde(
+    untagged,
+    expecting = "a sample is a text, or a table with text and, of recipient, sender, provider, mx, those known"
+)]
 enum WireSample {
     Text(String),
     Table(SampleTable),

@@ -62,9 +62,9 @@ impl Rules {
     pub fn lint(&self) -> Vec<LintFinding> {
         let mut findings = Vec::new();
         let relay = RelayDomains::default();
-        for (at, rule) in self.rules.iter().enumerate() {
+        for (at, rule) in self.ordered.iter().enumerate() {
             let mut found = |problem| findings.push(LintFinding { rule: rule.id.clone(), problem });
-            let earlier = self.rules.get(..at).unwrap_or_default();
+            let earlier = self.ordered.get(..at).unwrap_or_default();
             if earlier.iter().any(|other| other.id == rule.id) {
                 found(LintProblem::DuplicateName);
             }
@@ -85,7 +85,7 @@ impl Rules {
                     None => LintProblem::SampleUnreadable(n + 1),
                     Some((true, winner)) if winner == Some(at) => continue,
                     Some((true, winner)) => {
-                        let by = winner.and_then(|winner| self.rules.get(winner));
+                        let by = winner.and_then(|winner| self.ordered.get(winner));
                         LintProblem::SampleTaken(n + 1, by.map(|by| by.id.clone()).unwrap_or_default())
                     }
                     Some((false, _)) => LintProblem::SampleNotMatched(n + 1),
@@ -107,16 +107,13 @@ impl Rules {
     fn try_sample(&self, at: usize, sample: &Sample, relay: &RelayDomains) -> Option<(bool, Option<usize>)> {
         let read = |text: &Option<String>| text.as_deref().map(Address::parse).transpose().ok();
         let (recipient, sender) = (read(&sample.recipient)?, read(&sample.sender)?);
-        let parties = Parties {
-            recipient: recipient.as_ref(),
-            envelope_sender: sender.as_ref(),
-            ..Parties::unknown(relay)
-        };
+        let parties =
+            Parties { recipient: recipient.as_ref(), envelope_sender: sender.as_ref(), ..Parties::unknown(relay) };
         let template = template(&sample.text, &parties);
         let context = context(sample.provider, recipient.as_ref(), sample.mx.as_deref(), relay);
         let facts = Facts::read(template.as_str(), &context);
         let seen = self.phrases.find(&facts);
-        let holds = self.rules.get(at).is_some_and(|rule| rule.holds(&facts) && rule.says(&seen).is_some());
+        let holds = self.ordered.get(at).is_some_and(|rule| rule.holds(&facts) && rule.says(&seen));
         Some((holds, self.winner(&facts).map(|(winner, _)| winner)))
     }
 }
@@ -131,7 +128,9 @@ impl Rule {
         let worded = a.wording.is_empty()
             || !b.wording.is_empty()
                 && b.wording.iter().all(|narrow| {
-                    a.wording.iter().any(|wide| if a.whole { b.whole && wide == narrow } else { contains_words(narrow, wide) })
+                    a.wording
+                        .iter()
+                        .any(|wide| if a.whole { b.whole && wide == narrow } else { contains_words(narrow, wide) })
                 });
         let all = a.all.iter().all(|phrase| b.all.iter().any(|narrow| contains_words(narrow, phrase)));
         worded
@@ -152,7 +151,8 @@ fn contains_words(text: &str, phrase: &str) -> bool {
     let part = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
     text.match_indices(phrase).any(|(at, found)| {
         let (before, after) = (text.get(..at).unwrap_or_default(), text.get(at + found.len()..).unwrap_or_default());
-        !(part(before.chars().next_back()) && part(found.chars().next()))
-            && !(part(after.chars().next()) && part(found.chars().next_back()))
+        let starts_inside = part(before.chars().next_back()) && part(found.chars().next());
+        let ends_inside = part(after.chars().next()) && part(found.chars().next_back());
+        !starts_inside && !ends_inside
     })
 }

@@ -110,9 +110,10 @@ impl Seen {
 
     pub(super) fn ids(&self) -> impl Iterator<Item = usize> + '_ {
         let words = self.any.near.iter().chain(&self.any.far);
-        words.enumerate().filter(|(_, word)| **word != 0).flat_map(|(at, word)| {
-            (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit)
-        })
+        words
+            .enumerate()
+            .filter(|(_, word)| **word != 0)
+            .flat_map(|(at, word)| (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit))
     }
 }
 
@@ -164,6 +165,8 @@ mod tests {
 
     #[test]
     fn words_are_not_found_inside_words() {
-        assert!(joined(b"abc", 1) && !joined(b"a bc", 1) && !joined(b"a bc", 2) && !joined(b"abc", 0) && !joined(b"abc", 3));
+        assert!(
+            joined(b"abc", 1) && !joined(b"a bc", 1) && !joined(b"a bc", 2) && !joined(b"abc", 0) && !joined(b"abc", 3)
+        );
     }
 }

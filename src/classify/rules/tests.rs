@@ -48,7 +48,14 @@ const REPLIES: &[(&str, &str, Cause, Fault, Action, bool)] = {
         ("550 5.1.1 ", "bad mailbox name", RelaySenderUnregistered, Sender, FixSender, false),
         ("5.7.1 ", "Email rejected due to transformation error", RelayTransformationFailed, Unknown, Hold, false),
         ("550 5.7.1 ", "Relay not permitted for user.", Undetermined, Unknown, Hold, false),
-        ("550 5.1.1 ", "<§R>: inactive email address (in reply to RCPT TO command)", MailboxDisabled, Recipient, Hold, false),
+        (
+            "550 5.1.1 ",
+            "<§R>: inactive email address (in reply to RCPT TO command)",
+            MailboxDisabled,
+            Recipient,
+            Hold,
+            false,
+        ),
         ("550 5.1.1 ", "<§R>: user does not exist", RecipientUnknown, Recipient, Hold, true),
         ("550 5.1.1 ", "unknown or illegal alias: §R", RecipientUnknown, Recipient, Hold, true),
         ("550 5.1.1 ", ": user lookup success but no user record found", ProviderOutage, Apple, Retry, false),
@@ -56,23 +63,93 @@ const REPLIES: &[(&str, &str, Cause, Fault, Action, bool)] = {
         ("550 5.1.6 ", "recipient no longer on server: §R", RecipientMoved, Recipient, Hold, true),
         ("552 5.2.2 ", "<§R>: user is over quota (in reply to RCPT TO command)", MailboxFull, Recipient, Retry, false),
         ("450 4.2.2 ", "user is overquota", MailboxFull, Recipient, Retry, false),
-        ("554 5.7.1 ", "[HME1] This message was blocked for failing both SPF and DKIM authentication checks. See https://support.apple.com/en-us/HT204137 for mailing best practices", AuthenticationFailed, Sender, FixSender, false),
-        ("554 5.7.1 ", "Your message was rejected due to example.jp's DMARC policy. See https://support.apple.com/en-us/HT204137 for info", DmarcRejected, Sender, FixSender, false),
-        ("550 5.7.1 ", "Your message was rejected due to example.jp's DMARC policy. See https://support.apple.com/en-us/HT204137 for info", DmarcRejected, Sender, FixSender, false),
-        ("550 5.7.1 ", "[CS01] Message rejected due to local policy. Please visit https://support.apple.com/en-us/HT204137", PolicyRejected, Sender, FixSender, false),
-        ("554 5.7.1 ", "[CS01] Message rejected due to local policy. Please visit https://support.apple.com/en-us/HT204137", PolicyRejected, Sender, FixSender, false),
+        (
+            "554 5.7.1 ",
+            "[HME1] This message was blocked for failing both SPF and DKIM authentication checks. See https://support.apple.com/en-us/HT204137 for mailing best practices",
+            AuthenticationFailed,
+            Sender,
+            FixSender,
+            false,
+        ),
+        (
+            "554 5.7.1 ",
+            "Your message was rejected due to example.jp's DMARC policy. See https://support.apple.com/en-us/HT204137 for info",
+            DmarcRejected,
+            Sender,
+            FixSender,
+            false,
+        ),
+        (
+            "550 5.7.1 ",
+            "Your message was rejected due to example.jp's DMARC policy. See https://support.apple.com/en-us/HT204137 for info",
+            DmarcRejected,
+            Sender,
+            FixSender,
+            false,
+        ),
+        (
+            "550 5.7.1 ",
+            "[CS01] Message rejected due to local policy. Please visit https://support.apple.com/en-us/HT204137",
+            PolicyRejected,
+            Sender,
+            FixSender,
+            false,
+        ),
+        (
+            "554 5.7.1 ",
+            "[CS01] Message rejected due to local policy. Please visit https://support.apple.com/en-us/HT204137",
+            PolicyRejected,
+            Sender,
+            FixSender,
+            false,
+        ),
         ("554 5.7.1 ", "[CS02] ...", PolicyRejected, Sender, FixSender, false),
         ("554 5.7.1 ", "[HM07] Message rejected due to local policy.", PolicyRejected, Sender, FixSender, false),
-        ("554 5.7.1 ", "[HM08] Message rejected due to local policy. Please visit https://support.apple.com/en-us/HT204137. Txn ID 4fbc0af0-417e-4180-91d8-66754d53a162", PolicyRejected, Sender, FixSender, false),
+        (
+            "554 5.7.1 ",
+            "[HM08] Message rejected due to local policy. Please visit https://support.apple.com/en-us/HT204137. Txn ID 4fbc0af0-417e-4180-91d8-66754d53a162",
+            PolicyRejected,
+            Sender,
+            FixSender,
+            false,
+        ),
         ("550 5.7.1 ", "Message rejected due to local policy. ...", PolicyRejected, Sender, FixSender, false),
-        ("550 5.7.0 ", "Blocked - see https://support.proofpoint.com/dnsbl-lookup.cgi?ip=192.0.2.1", IpBlocked, Sender, FixSender, false),
-        ("550 5.7.1 ", "Your email was rejected due to having a domain present in the Spamhaus DBL -- see https://www.spamhaus.org/dbl/", DomainBlocked, Sender, FixSender, false),
-        ("550 5.7.1 ", "Mail from IP 192.0.2.1 was rejected due to listing in Spamhaus SBL. For details please see http://www.spamhaus.org/query/bl?ip=192.0.2.1", IpBlocked, Sender, FixSender, false),
+        (
+            "550 5.7.0 ",
+            "Blocked - see https://support.proofpoint.com/dnsbl-lookup.cgi?ip=192.0.2.1",
+            IpBlocked,
+            Sender,
+            FixSender,
+            false,
+        ),
+        (
+            "550 5.7.1 ",
+            "Your email was rejected due to having a domain present in the Spamhaus DBL -- see https://www.spamhaus.org/dbl/",
+            DomainBlocked,
+            Sender,
+            FixSender,
+            false,
+        ),
+        (
+            "550 5.7.1 ",
+            "Mail from IP 192.0.2.1 was rejected due to listing in Spamhaus SBL. For details please see http://www.spamhaus.org/query/bl?ip=192.0.2.1",
+            IpBlocked,
+            Sender,
+            FixSender,
+            false,
+        ),
         ("554 5.7.1 ", "<§R>: Relay access denied", RelayingDenied, Sender, FixSender, false),
         ("554 ", "****-smtpin001.me.com ESMTP not accepting connections", ReceiverError, Unknown, Retry, false),
         ("", "host/domain does not accept mail", DomainRefusesMail, Unknown, Hold, false),
         ("450 4.1.8 ", "<§S>: Sender address rejected: Domain not found", SenderRejected, Sender, FixSender, false),
-        ("421 4.7.1 ", "Messages to §R deferred due to excessive volume. Try again later - https://support.apple.com/en-us/HT204137", RateLimited, Sender, Retry, false),
+        (
+            "421 4.7.1 ",
+            "Messages to §R deferred due to excessive volume. Try again later - https://support.apple.com/en-us/HT204137",
+            RateLimited,
+            Sender,
+            Retry,
+            false,
+        ),
         ("421 4.7.0 ", "me.com Error: too many errors", RateLimited, Sender, Retry, false),
         ("451 4.7.1 ", "Service unavailable - try again later", ReceiverError, Apple, Retry, false),
         ("451 ", "[BS02] Temporary server error. Please try again later.", ReceiverError, Apple, Retry, false),
@@ -83,7 +160,10 @@ const REPLIES: &[(&str, &str, Cause, Fault, Action, bool)] = {
 };
 
 fn mixed_case(text: &str) -> String {
-    text.chars().enumerate().map(|(at, c)| if at % 3 == 0 { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }).collect()
+    text.chars()
+        .enumerate()
+        .map(|(at, c)| if at % 3 == 0 { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() })
+        .collect()
 }
 
 /// The reply over several lines, as SMTP folds it: a break after every third word.
@@ -119,15 +199,15 @@ fn check(rules: &Rules, recipient: &str, sender: &str, mx: &str, known: bool) ->
     for (codes, text, cause, fault, action, hard) in REPLIES {
         let text = text.replace("§R", recipient).replace("§S", sender);
         for dress in dresses(codes, &text) {
-            let verdict = if known {
-                judge(rules, &dress, recipient, sender, mx)
-            } else {
-                judge(rules, &dress, "", "", mx)
-            };
+            let verdict =
+                if known { judge(rules, &dress, recipient, sender, mx) } else { judge(rules, &dress, "", "", mx) };
             prop_assert_eq!(
                 (verdict.cause, verdict.fault, verdict.action, verdict.hard),
                 (*cause, *fault, *action, *hard),
-                "{} by {} at {:?}", dress, verdict.rule, mx
+                "{} by {} at {:?}",
+                dress,
+                verdict.rule,
+                mx
             );
         }
     }
@@ -137,7 +217,9 @@ fn check(rules: &Rules, recipient: &str, sender: &str, mx: &str, known: bool) ->
 #[test]
 fn every_reply_of_apple_is_right_in_every_dress() {
     let rules = rules();
-    for (recipient, mx) in [(RELAY, RELAY_MX), (RELAY, ""), ("x7kq2m9abc@private.icloud.com", "smtp1.private.icloud.com")] {
+    for (recipient, mx) in
+        [(RELAY, RELAY_MX), (RELAY, ""), ("x7kq2m9abc@private.icloud.com", "smtp1.private.icloud.com")]
+    {
         check(&rules, recipient, SENDER, mx, true).expect("relay");
     }
     for mx in [ICLOUD_MX, "", "mx2.me.com.akadns.net"] {
@@ -187,7 +269,9 @@ fn the_seven_texts_under_one_code_are_told_apart() {
 #[test]
 fn whose_address_is_in_the_brackets_outweighs_the_words() {
     let rules = rules();
-    let verdict = |bracket: &str, sender: &str| judge(&rules, &format!("550 5.1.1 <{bracket}>: user not found"), RELAY, sender, RELAY_MX);
+    let verdict = |bracket: &str, sender: &str| {
+        judge(&rules, &format!("550 5.1.1 <{bracket}>: user not found"), RELAY, sender, RELAY_MX)
+    };
     let named = verdict(RELAY, SENDER);
     assert_eq!((named.cause, named.hard, named.action), (Cause::RecipientUnknown, true, Action::Hold));
     let sender = verdict(SENDER, SENDER);
@@ -232,7 +316,7 @@ fn apples_words_from_somebody_elses_exchanger_are_not_apples() {
 #[test]
 fn a_relay_address_is_never_suppressed_by_one_refusal() {
     let rules = rules();
-    for rule in &rules.rules {
+    for rule in &rules.ordered {
         assert_ne!(rule.raw.action, Action::Suppress, "{}", rule.id);
         assert!(!rule.raw.hard || rule.raw.action == Action::Hold, "{}", rule.id);
     }
@@ -285,11 +369,17 @@ fn extra_rules_come_first_and_mistakes_name_file_rule_and_line() {
 #[test]
 fn the_linter_finds_what_rots() {
     let rule = |name: &str, wording: &str, sample: &str, miss: &str| {
-        format!("[[rule]]\nname = \"{name}\"\nwording = [\"{wording}\"]\ncause = \"policy_rejected\"\nfault = \"sender\"\naction = \"hold\"\nconfidence = 1.0\ndoc = \"us\"\nsamples = [\"{sample}\"]\nnear_misses = [\"{miss}\"]\n")
+        format!(
+            "[[rule]]\nname = \"{name}\"\nwording = [\"{wording}\"]\ncause = \"policy_rejected\"\nfault = \"sender\"\naction = \"hold\"\nconfidence = 1.0\ndoc = \"us\"\nsamples = [\"{sample}\"]\nnear_misses = [\"{miss}\"]\n"
+        )
     };
-    let text = ["version = 1\n".to_owned(), rule("a", "wide words", "550 wide words", "550 other"),
+    let text = [
+        "version = 1\n".to_owned(),
+        rule("a", "wide words", "550 wide words", "550 other"),
         rule("b", "very wide words here", "550 very wide words here", "550 wide"),
-        rule("a", "third", "550 fourth", "550 third")].concat();
+        rule("a", "third", "550 fourth", "550 third"),
+    ]
+    .concat();
     let rules = Rules::with_extra(&[("x", text)]).expect("loads");
     let findings: Vec<LintFinding> = rules.lint().into_iter().filter(|f| f.rule.starts_with("x/")).collect();
     let has = |rule: &str, problem: LintProblem| findings.iter().any(|f| f.rule == rule && f.problem == problem);

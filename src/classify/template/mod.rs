@@ -141,11 +141,16 @@ impl Head {
         }
         let mut from = 0;
         // A quoted reply stands behind a colon, a semicolon or an opening quote.
-        while let Some(at) = text.as_bytes().get(from..).and_then(|rest| rest.iter().position(|b| matches!(b, b'2'..=b'5'))) {
+        while let Some(at) =
+            text.as_bytes().get(from..).and_then(|rest| rest.iter().position(|b| matches!(b, b'2'..=b'5')))
+        {
             let start = from + at;
             from = start + 1;
             let before = text.as_bytes().get(..start).unwrap_or_default();
-            if (before.ends_with(b": ") || before.ends_with(b"; ") || before.ends_with(b" '") || before.ends_with(b" \""))
+            if (before.ends_with(b": ")
+                || before.ends_with(b"; ")
+                || before.ends_with(b" '")
+                || before.ends_with(b" \""))
                 && let Some(head) = Self::at(text, start)
                 && head.code.is_some()
             {

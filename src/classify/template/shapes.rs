@@ -31,23 +31,97 @@ const FIXED: &[&str] = &["8bitmime", "iso-8859-1", "smtputf8", "us-ascii7", "win
 
 /// Top-level domains of more than two letters that hosts in replies lie under; two letters are a country.
 const TOP_LEVEL: &[&str] = &[
-    "app", "arpa", "biz", "blog", "cloud", "club", "com", "corp", "dev", "digital", "edu", "email", "example", "goog",
-    "gov", "group", "home", "info", "int", "internal", "invalid", "io", "lan", "local", "localdomain", "mail", "media",
-    "microsoft", "mil", "mobi", "name", "net", "network", "news", "online", "org", "pro", "shop", "site", "solutions",
-    "store", "tech", "test", "tokyo", "top", "travel", "world", "xyz",
+    "app",
+    "arpa",
+    "biz",
+    "blog",
+    "cloud",
+    "club",
+    "com",
+    "corp",
+    "dev",
+    "digital",
+    "edu",
+    "email",
+    "example",
+    "goog",
+    "gov",
+    "group",
+    "home",
+    "info",
+    "int",
+    "internal",
+    "invalid",
+    "io",
+    "lan",
+    "local",
+    "localdomain",
+    "mail",
+    "media",
+    "microsoft",
+    "mil",
+    "mobi",
+    "name",
+    "net",
+    "network",
+    "news",
+    "online",
+    "org",
+    "pro",
+    "shop",
+    "site",
+    "solutions",
+    "store",
+    "tech",
+    "test",
+    "tokyo",
+    "top",
+    "travel",
+    "world",
+    "xyz",
 ];
 
 /// Domains that stand for an operator and not for one machine or sender: they stay where they stand alone.
 const WELL_KNOWN: &[&str] = &[
-    "amazonses.com", "aol.com", "apple.com", "gmail.com", "google.com", "hotmail.com", "icloud.com", "live.com", "mac.com",
-    "mailgun.org", "me.com", "microsoft.com", "outlook.com", "private.icloud.com", "privaterelay.appleid.com", "sendgrid.net",
-    "sparkpostmail.com", "spamcop.net", "spamhaus.org", "yahoo.com",
+    "amazonses.com",
+    "aol.com",
+    "apple.com",
+    "gmail.com",
+    "google.com",
+    "hotmail.com",
+    "icloud.com",
+    "live.com",
+    "mac.com",
+    "mailgun.org",
+    "me.com",
+    "microsoft.com",
+    "outlook.com",
+    "private.icloud.com",
+    "privaterelay.appleid.com",
+    "sendgrid.net",
+    "sparkpostmail.com",
+    "spamcop.net",
+    "spamhaus.org",
+    "yahoo.com",
 ];
 
 /// Operators whose help pages tell causes apart: the path stays.
 const HELP_PAGES: &[&str] = &[
-    "apple.com", "aol.com", "barracudacentral.org", "google.com", "live.com", "microsoft.com", "mimecast.com", "office.com",
-    "outlook.com", "proofpoint.com", "spamcop.net", "spamhaus.com", "spamhaus.org", "yahoo.com", "yahooinc.com",
+    "apple.com",
+    "aol.com",
+    "barracudacentral.org",
+    "google.com",
+    "live.com",
+    "microsoft.com",
+    "mimecast.com",
+    "office.com",
+    "outlook.com",
+    "proofpoint.com",
+    "spamcop.net",
+    "spamhaus.com",
+    "spamhaus.org",
+    "yahoo.com",
+    "yahooinc.com",
 ];
 
 /// The shape of a token of letters, digits, `.`, `-`, `_` and bytes beyond ASCII.
@@ -92,7 +166,8 @@ fn is_random_letters(bytes: &[u8]) -> bool {
         return false;
     }
     bytes.split(|b| !b.is_ascii_alphabetic() && b.is_ascii()).any(|run| {
-        let rises = run.windows(2).filter(|pair| matches!(pair, [a, b] if a.is_ascii_lowercase() && b.is_ascii_uppercase()));
+        let rises =
+            run.windows(2).filter(|pair| matches!(pair, [a, b] if a.is_ascii_lowercase() && b.is_ascii_uppercase()));
         run.len() > MAX_WORD && run.is_ascii() || run.len() >= MIN_BASE64 && rises.count() * 6 >= run.len()
     })
 }

@@ -57,10 +57,15 @@ fn both_sides_of_the_message_become_roles() {
     );
     assert_eq!(sided("550 <someone@else.example.net>... no"), "550 <{address}>... no");
     assert_eq!(
-        nobody("550 5.1.1 <bounce+b53c9e.27949-6qj4xaisn4k=privaterelay.appleid.com@test.x.domain.com>: unauthorized sender"),
+        nobody(
+            "550 5.1.1 <bounce+b53c9e.27949-6qj4xaisn4k=privaterelay.appleid.com@test.x.domain.com>: unauthorized sender"
+        ),
         "550 5.1.1 <{sender}>: unauthorized sender"
     );
-    assert_eq!(nobody("550 5.1.1 unknown or illegal alias: x@icloud.com"), "550 5.1.1 unknown or illegal alias: {recipient}");
+    assert_eq!(
+        nobody("550 5.1.1 unknown or illegal alias: x@icloud.com"),
+        "550 5.1.1 unknown or illegal alias: {recipient}"
+    );
 }
 
 #[test]
@@ -75,7 +80,9 @@ fn the_role_is_that_of_the_first_brackets_after_the_codes() {
     assert_eq!(role("550 5.1.1 : user not found"), AddressRole::Absent);
     assert_eq!(role(&format!("550 5.1.1 {RELAY}: x <bounces@mail.example.com>")), AddressRole::Sender);
     assert_eq!(
-        role(&format!("<{RELAY}>: host smtp1.privaterelay.appleid.com[17.57.152.15] said: 550 5.1.1 <bounces@mail.example.com>: unauthorized sender")),
+        role(&format!(
+            "<{RELAY}>: host smtp1.privaterelay.appleid.com[17.57.152.15] said: 550 5.1.1 <bounces@mail.example.com>: unauthorized sender"
+        )),
         AddressRole::Sender,
         "the address that the log line begins with stands before the reply"
     );
@@ -125,27 +132,44 @@ fn a_partys_name_alone_is_masked_too() {
     assert_eq!(sided("550 mailbox ZHZKNDNEKO-x is full"), "550 mailbox {id} is full");
     assert_eq!(sided("550 see https://support.apple.com/en-us/zhzkndneko now"), "550 see {url} now");
     let plain = Known::new("sender@example.net", "", "");
-    assert_eq!(plain.template("550 unauthorized sender"), "550 unauthorized sender", "a word of every reply is no secret");
+    assert_eq!(
+        plain.template("550 unauthorized sender"),
+        "550 unauthorized sender",
+        "a word of every reply is no secret"
+    );
 }
 
 #[test]
 fn what_tells_one_message_or_machine_from_another_becomes_its_role() {
     for (text, expected) in [
-        ("554 5.7.1 [HM08] Message rejected due to local policy. Please visit https://support.apple.com/en-us/HT204137. Txn ID 4fbc0af0-417e-4180-91d8-66754d53a162",
-         "554 5.7.1 [HM08] Message rejected due to local policy. Please visit https://support.apple.com/en-us/HT204137. Txn ID {id}"),
-        ("550 5.7.0 Blocked - see https://support.proofpoint.com/dnsbl-lookup.cgi?ip=192.0.2.1",
-         "550 5.7.0 Blocked - see https://support.proofpoint.com/dnsbl-lookup.cgi?{query}"),
+        (
+            "554 5.7.1 [HM08] Message rejected due to local policy. Please visit https://support.apple.com/en-us/HT204137. Txn ID 4fbc0af0-417e-4180-91d8-66754d53a162",
+            "554 5.7.1 [HM08] Message rejected due to local policy. Please visit https://support.apple.com/en-us/HT204137. Txn ID {id}",
+        ),
+        (
+            "550 5.7.0 Blocked - see https://support.proofpoint.com/dnsbl-lookup.cgi?ip=192.0.2.1",
+            "550 5.7.0 Blocked - see https://support.proofpoint.com/dnsbl-lookup.cgi?{query}",
+        ),
         ("550 5.7.1 Mail from IP 192.0.2.1 was rejected", "550 5.7.1 Mail from IP {ip} was rejected"),
         ("550 [2001:db8::1]:25 and ::1 refused", "550 [{ip}]:25 and {ip} refused"),
-        ("554 5.7.1 Your message was rejected due to example.jp's DMARC policy.", "554 5.7.1 Your message was rejected due to {domain}'s DMARC policy."),
-        ("554 st11p00im-smtpin001.me.com ESMTP not accepting connections", "554 {host} ESMTP not accepting connections"),
+        (
+            "554 5.7.1 Your message was rejected due to example.jp's DMARC policy.",
+            "554 5.7.1 Your message was rejected due to {domain}'s DMARC policy.",
+        ),
+        (
+            "554 st11p00im-smtpin001.me.com ESMTP not accepting connections",
+            "554 {host} ESMTP not accepting connections",
+        ),
         ("554 ****-smtpin001.me.com ESMTP not accepting connections", "554 ****{host} ESMTP not accepting connections"),
         ("421 4.7.0 me.com Error: too many errors", "421 4.7.0 me.com Error: too many errors"),
         ("421 [HCM1] Your mail from x.y.z.a was deferred.", "421 [HCM1] Your mail from x.y.z.a was deferred."),
         ("451 at 2025-08-20T12:34:56.789Z or 12:34:56, queue 4BcXyz12345", "451 at {time} or {time}, queue {id}"),
         ("451 since Wed, 20 Aug 2025 12:34:56 +0000 (UTC)", "451 since {time} {time} +0000 (UTC)"),
         ("250 2.0.0 OK 1700000000 a17-20020a056512abcdef.123 - gsmtp", "250 2.0.0 OK {id} {id} - gsmtp"),
-        ("550 spf=fail smtp.mailfrom=example.com header.d=mail.example.com", "550 spf=fail smtp.mailfrom={host} header.d={host}"),
+        (
+            "550 spf=fail smtp.mailfrom=example.com header.d=mail.example.com",
+            "550 spf=fail smtp.mailfrom={host} header.d={host}",
+        ),
         ("550 see www.example.com/help/abc for more", "550 see {url} for more"),
         ("550 rejected.Please call 555-12345678", "550 rejected.Please call {id}"),
         ("452 try later", "452 try later"),
@@ -162,7 +186,8 @@ fn the_same_reply_to_many_people_is_one_template() {
         let recipient = format!("x{n}q7abcdefg@privaterelay.appleid.com");
         let known = Known::new(&recipient, &format!("b+{n}@mail.example.com"), "");
         seen.insert(known.template(&format!(
-            "550-5.1.1 <{recipient}>: user\r\n550 5.1.1 not found, id {n:08x}ab at 192.0.2.{n} on 2025-08-{:02}", n % 28 + 1
+            "550-5.1.1 <{recipient}>: user\r\n550 5.1.1 not found, id {n:08x}ab at 192.0.2.{n} on 2025-08-{:02}",
+            n % 28 + 1
         )));
     }
     assert_eq!(seen.len(), 1, "{seen:?}");
@@ -198,7 +223,9 @@ fn heads_are_read_at_the_start_or_where_a_reply_is_quoted() {
 
 #[test]
 fn hostile_texts_stay_bounded() {
-    for piece in ["a@", "\"@", "{recipient}", "://", "=a.com", "[", "1.", "\u{0}", "a@b", ":", "%40", "é@", " @ ", "550-"] {
+    for piece in
+        ["a@", "\"@", "{recipient}", "://", "=a.com", "[", "1.", "\u{0}", "a@b", ":", "%40", "é@", " @ ", "550-"]
+    {
         let text = piece.repeat(20_000 / piece.len());
         let once = sided(&text);
         assert!(once.len() <= MAX_TEMPLATE_BYTES, "{piece}");
@@ -209,11 +236,72 @@ fn hostile_texts_stay_bounded() {
 /// Pieces that replies are made of, hostile ones among them.
 fn piece() -> impl Strategy<Value = String> {
     let fixed = prop::sample::select(vec![
-        "550", "550-", "5.1.1", "smtp;", "<", ">", ":", "@", " @ ", "=", "{recipient}", "{sender}", "{id}", "{url}", "{", "}",
-        "\"", "(", ")", "[", "]", "://", "https://support.apple.com/en-us/HT204137", "https://", "example.com", "me.com", "/",
-        "?", "a=b", "%40", "%2e", "\r\n", "\n", "\t", ".", "...", "-", "'s", "!", "&#64;", "(at)", "192.0.2.1", "::1", "2001:db8::1",
-        "12:34:56", "2025-08-20", "Wed, 20 Aug 2025", "20", "Aug", "2025", "user not found", "4BcXyz12345", "\\", "é", "\u{ff20}",
-        "zhzkndneko", "news", "mail.example.com", "header.d=", "privaterelay.appleid.com", "\u{1}", "\u{2}", "_", "+", ",", ";",
+        "550",
+        "550-",
+        "5.1.1",
+        "smtp;",
+        "<",
+        ">",
+        ":",
+        "@",
+        " @ ",
+        "=",
+        "{recipient}",
+        "{sender}",
+        "{id}",
+        "{url}",
+        "{",
+        "}",
+        "\"",
+        "(",
+        ")",
+        "[",
+        "]",
+        "://",
+        "https://support.apple.com/en-us/HT204137",
+        "https://",
+        "example.com",
+        "me.com",
+        "/",
+        "?",
+        "a=b",
+        "%40",
+        "%2e",
+        "\r\n",
+        "\n",
+        "\t",
+        ".",
+        "...",
+        "-",
+        "'s",
+        "!",
+        "&#64;",
+        "(at)",
+        "192.0.2.1",
+        "::1",
+        "2001:db8::1",
+        "12:34:56",
+        "2025-08-20",
+        "Wed, 20 Aug 2025",
+        "20",
+        "Aug",
+        "2025",
+        "user not found",
+        "4BcXyz12345",
+        "\\",
+        "é",
+        "\u{ff20}",
+        "zhzkndneko",
+        "news",
+        "mail.example.com",
+        "header.d=",
+        "privaterelay.appleid.com",
+        "\u{1}",
+        "\u{2}",
+        "_",
+        "+",
+        ",",
+        ";",
     ]);
     prop_oneof![
         6 => fixed.prop_map(str::to_owned),
