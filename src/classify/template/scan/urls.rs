@@ -38,7 +38,7 @@ impl Scanner<'_> {
         stop
     }
 
-    /// A URL: of help pages the path stays, all others become `{url}`. Queries and fragments never stay.
+    /// A URL: of help pages the path stays, all others become `{url}`. Of queries and fragments only a topic stays.
     pub(super) fn url(&mut self, start: usize, host: usize, end: usize) {
         let host_end =
             self.slice(host, end).iter().position(|b| matches!(b, b'/' | b'?' | b'#')).map_or(end, |at| host + at);
@@ -58,11 +58,22 @@ impl Scanner<'_> {
             self.segment(at + 1, next);
             at = next;
         }
-        if path_end < end {
+        if self.is_topic(path_end, end) {
+            self.copy(path_end, end);
+        } else if path_end < end {
             let mark = self.byte(path_end).unwrap_or(b'?');
             self.out.push(mark);
             self.put("{query}");
         }
+    }
+
+    /// Whether the query names no more than the topic of a help page, as in Google's `?p=OverQuotaPerm`: one word.
+    fn is_topic(&self, start: usize, end: usize) -> bool {
+        const MAX_TOPIC: usize = 32;
+        let word = self.slice(start, end).strip_prefix(b"?p=").unwrap_or_default();
+        (1..=MAX_TOPIC).contains(&word.len())
+            && word.iter().all(u8::is_ascii_alphabetic)
+            && self.hit(start, end).is_none()
     }
 
     /// One part of a help page's path: `HT204137` stays, what can name a machine, a message or a person goes.
