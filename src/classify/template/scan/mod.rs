@@ -3,8 +3,8 @@
 mod addresses;
 mod urls;
 
-use self::addresses::encoded_mark;
 pub(super) use self::addresses::glue_addresses;
+use self::{addresses::encoded_mark, urls::find};
 use super::{
     MAX_TEMPLATE_BYTES,
     locals::Hit,
@@ -69,13 +69,27 @@ struct Scanner<'a> {
     out: Vec<u8>,
 }
 
-/// What a word has in it that needs a closer look.
-#[derive(Clone, Copy, Default)]
-struct Traits {
-    at: bool,
-    scheme: bool,
-    odd: bool,
-}
+/// The word holds an `@`.
+const AT: u8 = 1;
+/// The word holds a colon.
+const COLON: u8 = 2;
+/// The word holds something that prose does not.
+const ODD: u8 = 4;
+
+/// What each byte tells of its word.
+const CLASSES: [u8; 256] = {
+    let mut classes = [ODD; 256];
+    let mut byte = 0;
+    while byte < 128_u8 {
+        if byte.is_ascii_alphabetic() || matches!(byte, b',' | b'-' | b'\'' | b'(' | b')' | b'[' | b']') {
+            classes[byte as usize] = 0;
+        }
+        byte += 1;
+    }
+    classes[b'@' as usize] = AT;
+    classes[b':' as usize] = ODD | COLON;
+    classes
+};
 
 impl Scanner<'_> {
     fn slice(&self, start: usize, end: usize) -> &[u8] {
@@ -141,20 +155,12 @@ impl Scanner<'_> {
     }
 
     fn word(&mut self, start: usize, end: usize) {
-        let mut traits = Traits::default();
-        for (at, byte) in self.slice(start, end).iter().enumerate() {
-            match byte {
-                b'@' => traits.at = true,
-                b'a'..=b'z' | b'A'..=b'Z' | b',' | b'-' | b'\'' | b'(' | b')' | b'[' | b']' => {}
-                b':' if self.slice(start + at, end).starts_with(b"://") => traits.scheme = true,
-                _ => traits.odd = true,
-            }
-        }
-        if traits.scheme {
+        let traits = self.slice(start, end).iter().fold(0, |traits, byte| traits | CLASSES[usize::from(*byte)]);
+        if traits & COLON != 0 && find(self.slice(start, end), b"://").is_some() {
             self.with_urls(start, end);
-        } else if traits.at {
+        } else if traits & AT != 0 {
             self.with_addresses(start, end);
-        } else if traits.odd || end - start >= 16 || (!self.hits.is_empty() && self.hit(start, end).is_some()) {
+        } else if traits & ODD != 0 || end - start >= 16 || (!self.hits.is_empty() && self.hit(start, end).is_some()) {
             self.tokens(start, end);
         } else {
             self.copy(start, end);

@@ -94,6 +94,6 @@ impl Scanner<'_> {
     }
 }
 
-fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
+pub(super) fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
     text.windows(needle.len()).position(|window| window == needle)
 }
