@@ -355,7 +355,7 @@ fn extra_rules_come_first_and_mistakes_name_file_rule_and_line() {
     };
     let (file, rule, line, text) = broken("policy_rejected", "policy_refused");
     assert_eq!((file.as_str(), rule.as_deref(), line), ("ours", Some("ours"), 5), "{text}");
-    assert!(text.starts_with("rules/ours.toml, line 5, rule \"ours\": "), "{text}");
+    assert!(text.starts_with("rule file ours.toml, line 5, rule \"ours\": "), "{text}");
     let (_, rule, line, text) = broken("\"hold\"", "\"suppress\"");
     assert_eq!((rule.as_deref(), line), (Some("ours"), 2), "{text}");
     assert!(text.contains("hold"), "{text}");
