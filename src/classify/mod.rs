@@ -1,6 +1,6 @@
 //! What a reply means: reply → cause, fault, action, with the evidence, a confidence and the rule that decided. Pure.
 //!
-//! Two steps. [`template`] takes a reply's text and the two sides of the message, and makes a line in which every address,
+//! Two steps. [`template()`] takes a reply's text and the two sides of the message, and makes a line in which every address,
 //! id and host is its role; what is stored of a reply is this line. [`Rules::classify`] takes the line and the
 //! [`ReplyContext`](crate::model::ReplyContext) and nothing else, so that the same rules give every stored reply the verdict
 //! that it had when it came in.
@@ -13,4 +13,5 @@ mod template;
 pub use context::{Receiver, context, destination, mx_family};
 pub use role::Parties;
 pub use rules::{LintFinding, LintProblem, NO_RULE, Rules, RulesError};
+pub(crate) use template::begins_with_role;
 pub use template::{MAX_TEMPLATE_BYTES, Template, template, template_of};

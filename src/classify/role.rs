@@ -1,5 +1,6 @@
 //! Whose address a reply names: the discriminator that separates Apple's two meanings of 5.1.1.
 
+use super::context::is_within;
 use crate::model::{Address, Event, RelayDomains};
 
 /// The two sides of the message that a reply is about, as far as they are known.
@@ -47,13 +48,16 @@ impl<'a> Parties<'a> {
         }
     }
 
-    /// Whether a host name is, or lies under or over, a domain of the sender or the recipient.
+    /// Whether a host name is a domain of the sender, lies under it or over it, or is the recipient's domain.
     pub(super) fn own_domain(&self, host: &str) -> bool {
-        use super::context::is_within;
-        let addresses = [self.recipient, self.envelope_sender, self.header_from];
-        let domains =
-            addresses.into_iter().flatten().map(Address::domain).chain(self.from_domain).chain(self.envelope_domain);
-        domains.into_iter().any(|domain| is_within(host, domain) || (host.contains('.') && is_within(domain, host)))
+        if self.recipient.is_some_and(|recipient| recipient.domain().eq_ignore_ascii_case(host)) {
+            return true;
+        }
+        let senders = [self.envelope_sender, self.header_from].into_iter().flatten().map(Address::domain);
+        senders
+            .chain(self.from_domain)
+            .chain(self.envelope_domain)
+            .any(|domain| is_within(host, domain) || (host.contains('.') && is_within(domain, host)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The commands: one file each. A command writes to the writer that it's given and returns how it ended; only `main`
 //! touches stdout and the process.
 
+pub mod classify;
 pub mod config;
 pub mod serve;
 

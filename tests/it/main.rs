@@ -6,3 +6,5 @@ mod crash;
 mod monitor;
 mod store;
 mod support;
+mod causes_doc;
+mod classify_corpora;

@@ -7,7 +7,7 @@ use crate::model::{Action, AddressRole, Cause, Destination, EnhancedCode, Fault,
 
 /// Why a rule file can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("rules/{file}.toml, line {line}{}: {problem}", rule.as_ref().map(|rule| format!(", rule {rule:?}")).unwrap_or_default())]
+#[error("rule file {file}.toml, line {line}{}: {problem}", rule.as_ref().map(|rule| format!(", rule {rule:?}")).unwrap_or_default())]
 pub struct RulesError {
     /// The file's name, without `.toml`.
     pub file: String,

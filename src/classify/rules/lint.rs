@@ -18,6 +18,8 @@ pub struct LintFinding {
 /// What can be wrong with a rule that loads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LintProblem {
+    /// It names no source.
+    NoSource,
     /// It ships no sample that it must match.
     NoSamples,
     /// It ships no near miss that it must not match.
@@ -40,6 +42,7 @@ impl std::fmt::Display for LintFinding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { rule, problem } = self;
         match problem {
+            LintProblem::NoSource => write!(f, "{rule}: say in `doc` where the text comes from"),
             LintProblem::NoSamples => write!(f, "{rule}: add a sample that the rule must match"),
             LintProblem::NoNearMisses => write!(f, "{rule}: add a near miss that the rule must not match"),
             LintProblem::DuplicateName => write!(f, "{rule}: two rules have this name; rename one"),
@@ -59,14 +62,17 @@ impl Rules {
     pub fn lint(&self) -> Vec<LintFinding> {
         let mut findings = Vec::new();
         let relay = RelayDomains::default();
-        for (at, rule) in self.rules.iter().enumerate() {
+        for (at, rule) in self.ordered.iter().enumerate() {
             let mut found = |problem| findings.push(LintFinding { rule: rule.id.clone(), problem });
-            let earlier = self.rules.get(..at).unwrap_or_default();
+            let earlier = self.ordered.get(..at).unwrap_or_default();
             if earlier.iter().any(|other| other.id == rule.id) {
                 found(LintProblem::DuplicateName);
             }
             if let Some(other) = earlier.iter().find(|other| other.covers(rule)) {
                 found(LintProblem::Unreachable(other.id.clone()));
+            }
+            if rule.raw.doc.trim().is_empty() {
+                found(LintProblem::NoSource);
             }
             if rule.raw.samples.is_empty() {
                 found(LintProblem::NoSamples);
@@ -79,7 +85,7 @@ impl Rules {
                     None => LintProblem::SampleUnreadable(n + 1),
                     Some((true, winner)) if winner == Some(at) => continue,
                     Some((true, winner)) => {
-                        let by = winner.and_then(|winner| self.rules.get(winner));
+                        let by = winner.and_then(|winner| self.ordered.get(winner));
                         LintProblem::SampleTaken(n + 1, by.map(|by| by.id.clone()).unwrap_or_default())
                     }
                     Some((false, _)) => LintProblem::SampleNotMatched(n + 1),
@@ -107,7 +113,7 @@ impl Rules {
         let context = context(sample.provider, recipient.as_ref(), sample.mx.as_deref(), relay);
         let facts = Facts::read(template.as_str(), &context);
         let seen = self.phrases.find(&facts);
-        let holds = self.rules.get(at).is_some_and(|rule| rule.holds(&facts) && rule.says(&seen).is_some());
+        let holds = self.ordered.get(at).is_some_and(|rule| rule.holds(&facts) && rule.says(&seen));
         Some((holds, self.winner(&facts).map(|(winner, _)| winner)))
     }
 }
@@ -145,7 +151,8 @@ fn contains_words(text: &str, phrase: &str) -> bool {
     let part = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
     text.match_indices(phrase).any(|(at, found)| {
         let (before, after) = (text.get(..at).unwrap_or_default(), text.get(at + found.len()..).unwrap_or_default());
-        !(part(before.chars().next_back()) && part(found.chars().next()))
-            && !(part(after.chars().next()) && part(found.chars().next_back()))
+        let starts_inside = part(before.chars().next_back()) && part(found.chars().next());
+        let ends_inside = part(after.chars().next()) && part(found.chars().next_back());
+        !starts_inside && !ends_inside
     })
 }

@@ -31,7 +31,7 @@ pub const NO_RULE: &str = "none/undetermined";
 /// A set of rules, ready to classify.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    rules: Vec<Rule>,
+    ordered: Vec<Rule>,
     phrases: Phrases,
     /// Rules without any wording, which no phrase leads to.
     wordless: Vec<usize>,
@@ -64,7 +64,7 @@ impl Rules {
         }
         let phrases = Phrases::new(&mut rules)?;
         let wordless = rules.iter().enumerate().filter(|(_, rule)| rule.is_wordless()).map(|(at, _)| at).collect();
-        Ok(Self { rules, phrases, wordless, version })
+        Ok(Self { ordered: rules, phrases, wordless, version })
     }
 
     /// The version of the set: the sum of its files' versions, so that it rises when any of them does.
@@ -76,13 +76,13 @@ impl Rules {
     /// How many rules there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.rules.len()
+        self.ordered.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.ordered.is_empty()
     }
 
     /// What a reply means. Depends on the template and the context alone.
@@ -92,7 +92,7 @@ impl Rules {
     pub fn classify<T: AsRef<str>>(&self, template: T, context: &ReplyContext) -> Verdict {
         let facts = Facts::read(template.as_ref(), context);
         match self.winner(&facts) {
-            Some((at, phrase)) => match self.rules.get(at) {
+            Some((at, phrase)) => match self.ordered.get(at) {
                 Some(rule) => rule.verdict(&facts, phrase.and_then(|id| self.phrases.text(id)), self.version),
                 None => undetermined(&facts, self.version),
             },
@@ -109,11 +109,11 @@ impl Rules {
                 if best.is_some_and(|(best, _)| best <= at) {
                     break;
                 }
-                if let Some(rule) = self.rules.get(at)
+                if let Some(rule) = self.ordered.get(at)
                     && rule.holds(facts)
-                    && let Some(phrase) = rule.says(&seen)
+                    && rule.says(&seen)
                 {
-                    best = Some((at, phrase));
+                    best = Some((at, rule.phrase(&seen)));
                 }
             }
         }
@@ -121,11 +121,11 @@ impl Rules {
             if best.is_some_and(|(best, _)| best <= at) {
                 break;
             }
-            if let Some(rule) = self.rules.get(at)
+            if let Some(rule) = self.ordered.get(at)
                 && rule.holds(facts)
-                && let Some(phrase) = rule.says(&seen)
+                && rule.says(&seen)
             {
-                best = Some((at, phrase));
+                best = Some((at, None));
             }
         }
         best
@@ -180,12 +180,16 @@ impl Rule {
         self.raw.wording.is_empty()
     }
 
-    /// Whether the wording holds, and the phrase that made it.
-    fn says(&self, seen: &Seen) -> Option<Option<usize>> {
-        let phrase = self.wording.iter().copied().find(|phrase| seen.holds(*phrase, self.whole));
-        let worded = self.wording.is_empty() || phrase.is_some();
-        let others = self.all.iter().all(|phrase| seen.holds(*phrase, false));
-        (worded && others && !self.not.iter().any(|phrase| seen.holds(*phrase, false))).then_some(phrase)
+    /// The phrase of the wording that was found.
+    fn phrase(&self, seen: &Seen) -> Option<usize> {
+        self.wording.iter().copied().find(|phrase| seen.holds(*phrase, self.whole))
+    }
+
+    /// Whether the wording holds.
+    fn says(&self, seen: &Seen) -> bool {
+        (self.wording.is_empty() || self.phrase(seen).is_some())
+            && self.all.iter().all(|phrase| seen.holds(*phrase, false))
+            && !self.not.iter().any(|phrase| seen.holds(*phrase, false))
     }
 
     /// Whether every condition but the wording holds.
@@ -251,6 +255,8 @@ fn undetermined(facts: &Facts<'_>, version: u32) -> Verdict {
     if facts.receiver == Receiver::AppleRelay && facts.role == AddressRole::Sender {
         // Whatever the words mean, they are about the sender.
         fault = Fault::Sender;
+    }
+    if fault == Fault::Sender || facts.role == AddressRole::Unknown {
         evidence.push(Evidence { kind: EvidenceKind::AddressRole, detail: role_words(facts.role).to_owned() });
     }
     let mut action = Action::Hold;

@@ -6,7 +6,10 @@ use crate::model::EnhancedCode;
 /// Folds the reply into `out`: at most [`MAX_TEMPLATE_BYTES`] of it, cut where a word ends; blanks and control characters
 /// as one blank; `smtp;` (RFC 3464 section 2.3.6) dropped; the codes of further lines (RFC 5321 section 4.2.1) dropped.
 pub(super) fn fold(text: &str, out: &mut Vec<u8>) {
-    let text = text.trim_matches(|c: char| c <= ' ' || c == '\u{7f}').as_bytes();
+    let text = text.as_bytes();
+    let start = text.iter().position(|b| !is_blank(*b)).unwrap_or(text.len());
+    let end = text.iter().rposition(|b| !is_blank(*b)).map_or(start, |at| at + 1);
+    let text = text.get(start..end).unwrap_or_default();
     let kept = match text.get(..MAX_TEMPLATE_BYTES) {
         // A word that is cut could be the half of an address: it goes.
         Some(kept) if text.len() > MAX_TEMPLATE_BYTES => {

@@ -156,6 +156,9 @@ fn find_local(text: &[u8], local: &[u8], role: Role, hits: &mut Vec<Hit>) {
 }
 
 fn is_vocabulary(local: &[u8]) -> bool {
+    if !local.iter().all(|b| b.is_ascii_alphabetic() || *b == b'-') {
+        return false;
+    }
     let mut lower = [0; 16];
     let Some(lower) = lower.get_mut(..local.len()) else { return false };
     lower.copy_from_slice(local);

@@ -168,7 +168,7 @@ fn is_random_letters(bytes: &[u8]) -> bool {
     bytes.split(|b| !b.is_ascii_alphabetic() && b.is_ascii()).any(|run| {
         let rises =
             run.windows(2).filter(|pair| matches!(pair, [a, b] if a.is_ascii_lowercase() && b.is_ascii_uppercase()));
-        run.len() > MAX_WORD && run.is_ascii() || run.len() >= MIN_BASE64 && rises.count() >= 3
+        run.len() > MAX_WORD && run.is_ascii() || run.len() >= MIN_BASE64 && rises.count() * 6 >= run.len()
     })
 }
 
@@ -244,6 +244,7 @@ mod tests {
             ("1abcDE-0001xy-AB", Shape::Id),
             ("aGVsbG8gd29ybGQgdGhpcyBpcw", Shape::Id),
             ("emhXakTuZGtvemhSWxkbm", Shape::Id),
+            ("OnAccountSuppressionList", Shape::Plain),
             ("mx01.mail.icloud.com", Shape::Host),
             ("example.jp", Shape::Host),
             ("EXAMPLE.JP", Shape::Host),

@@ -150,6 +150,10 @@ fn what_tells_one_message_or_machine_from_another_becomes_its_role() {
             "550 5.7.0 Blocked - see https://support.proofpoint.com/dnsbl-lookup.cgi?ip=192.0.2.1",
             "550 5.7.0 Blocked - see https://support.proofpoint.com/dnsbl-lookup.cgi?{query}",
         ),
+        (
+            "552 5.2.2 see https://support.google.com/mail/?p=OverQuotaPerm c2-202229zmZBNM3agi23.222 - gsmtp",
+            "552 5.2.2 see https://support.google.com/mail/?p=OverQuotaPerm {id} - gsmtp",
+        ),
         ("550 5.7.1 Mail from IP 192.0.2.1 was rejected", "550 5.7.1 Mail from IP {ip} was rejected"),
         ("550 [2001:db8::1]:25 and ::1 refused", "550 [{ip}]:25 and {ip} refused"),
         (
@@ -265,6 +269,7 @@ fn piece() -> impl Strategy<Value = String> {
         "/",
         "?",
         "a=b",
+        "?p=Topic",
         "%40",
         "%2e",
         "\r\n",
@@ -316,7 +321,7 @@ fn patched() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
     fn the_template_of_a_template_is_itself(text in patched()) {
@@ -335,7 +340,6 @@ proptest! {
         dress in 0..12usize,
         upper in any::<bool>(),
     ) {
-        prop_assume!(!locals::find(b"", &Parties::unknown(&RelayDomains::default())).iter().any(|_| true));
         let known = Known::new(&format!("{recipient}@privaterelay.appleid.com"), &format!("{sender}@mail.example.com"), "");
         let (r, s) = (&recipient, &sender);
         let dressed = match dress {
@@ -360,6 +364,11 @@ proptest! {
         prop_assert!(word(r) || !lower.contains(r.as_str()), "{} in {}", r, text);
         prop_assert!(word(s) || !lower.contains(s.as_str()), "{} in {}", s, text);
     }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn any_text_has_a_bounded_template(text in "\\PC{0,5000}") {

@@ -1,0 +1,340 @@
+//! One pass over a folded reply, word by word.
+
+mod addresses;
+mod urls;
+
+pub(super) use self::addresses::glue_addresses;
+use self::{addresses::encoded_mark, urls::find};
+use super::{
+    MAX_TEMPLATE_BYTES,
+    locals::Hit,
+    shapes::{self, Shape},
+};
+use crate::classify::role::{Parties, Role};
+
+/// Stands for a blank beside an `@`, so that the address stays one word. Folding leaves no control character of the reply
+/// itself, hence it can't be confused with anything.
+const BLANK: u8 = 1;
+/// Stands for a quote, a parenthesis, or whatever they enclose that would end a word.
+const QUOTE: u8 = 2;
+
+/// Every role that a template can hold.
+pub(super) const ROLES: &[&str] =
+    &["{recipient}", "{sender}", "{address}", "{ip}", "{id}", "{time}", "{domain}", "{host}", "{url}", "{query}"];
+
+/// The template of a folded reply, at most [`MAX_TEMPLATE_BYTES`] of it.
+pub(super) fn scan(text: &[u8], hits: &[Hit], parties: &Parties<'_>) -> Vec<u8> {
+    let mut scanner = Scanner { text, hits, parties, out: Vec::with_capacity(text.len() + 64) };
+    let mut at = 0;
+    while at < text.len() {
+        let end = memchr::memchr(b' ', text.get(at..).unwrap_or_default()).map_or(text.len(), |len| at + len);
+        let kept = scanner.out.len();
+        if let Some(after) = scanner.date(at, end) {
+            at = after;
+            continue;
+        }
+        if at > 0 {
+            scanner.out.push(b' ');
+        }
+        scanner.word(at, end);
+        if scanner.out.len() > MAX_TEMPLATE_BYTES {
+            // A role can be longer than what it stands for.
+            scanner.out.truncate(kept);
+            break;
+        }
+        at = end + 1;
+    }
+    scanner.out
+}
+
+/// Whether something in a template may read differently now that there are roles in it: a mark of an address, or a role
+/// that touches more than punctuation.
+pub(super) fn has_marks(text: &[u8]) -> bool {
+    memchr::memchr3(b'@', b'=', b'%', text).is_some()
+        || memchr::memchr3(b'!', b'&', b'\\', text).is_some()
+        || memchr::memchr_iter(b':', text).any(|at| text.get(at + 1) == Some(&b':'))
+        || memchr::memchr2_iter(b'(', b'[', text).any(|at| text.get(at..).and_then(encoded_mark).is_some())
+        || memchr::memchr2_iter(b'{', b'}', text).any(|at| {
+            let opens = text.get(at) == Some(&b'{');
+            let beside = if opens { at.checked_sub(1) } else { Some(at + 1) };
+            let allowed: &[u8] = if opens { b" <[('\":;,*?" } else { b" >])'\":;,." };
+            beside.and_then(|beside| text.get(beside)).is_some_and(|b| !allowed.contains(b))
+        })
+}
+
+struct Scanner<'a> {
+    text: &'a [u8],
+    hits: &'a [Hit],
+    parties: &'a Parties<'a>,
+    out: Vec<u8>,
+}
+
+/// The word holds an `@`.
+const AT: u8 = 1;
+/// The word holds a colon.
+const COLON: u8 = 2;
+/// The word holds something that prose does not.
+const ODD: u8 = 4;
+
+/// What each byte tells of its word.
+const CLASSES: [u8; 256] = {
+    let mut classes = [ODD; 256];
+    let mut byte = 0;
+    while byte < 128_u8 {
+        if byte.is_ascii_alphabetic() || matches!(byte, b',' | b'-' | b'\'' | b'(' | b')' | b'[' | b']') {
+            classes[byte as usize] = 0;
+        }
+        byte += 1;
+    }
+    classes[b'@' as usize] = AT;
+    classes[b':' as usize] = ODD | COLON;
+    classes
+};
+
+impl Scanner<'_> {
+    fn slice(&self, start: usize, end: usize) -> &[u8] {
+        self.text.get(start..end).unwrap_or_default()
+    }
+
+    fn str(&self, start: usize, end: usize) -> &str {
+        std::str::from_utf8(self.slice(start, end)).unwrap_or_default()
+    }
+
+    fn byte(&self, at: usize) -> Option<u8> {
+        self.text.get(at).copied()
+    }
+
+    fn copy(&mut self, start: usize, end: usize) {
+        self.out.extend_from_slice(self.text.get(start..end).unwrap_or_default());
+    }
+
+    fn put(&mut self, role: &str) {
+        self.out.extend_from_slice(role.as_bytes());
+    }
+
+    /// Whether a party's local part lies in the range, wholly or in part.
+    fn hit(&self, start: usize, end: usize) -> Option<Hit> {
+        self.hits.iter().copied().find(|hit| hit.start < end && hit.end > start)
+    }
+
+    /// `20 Aug 2025`, with the day of the week before it (RFC 5322 section 3.3), when the word is its month: what has been
+    /// written of it is taken back. Gives where the next word begins.
+    fn date(&mut self, start: usize, end: usize) -> Option<usize> {
+        const MONTHS: &[&[u8]] =
+            &[b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
+        const DAYS: &[&[u8]] = &[b"mon,", b"tue,", b"wed,", b"thu,", b"fri,", b"sat,", b"sun,"];
+        let is = |list: &[&[u8]], word: &[u8]| list.iter().any(|name| name.eq_ignore_ascii_case(word));
+        if end - start != 3 || !is(MONTHS, self.slice(start, end)) {
+            return None;
+        }
+        let year = self.slice(end + 1, end + 5);
+        if year.len() != 4 || !year.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let stop = end + 5;
+        let comma = usize::from(matches!(self.byte(stop), Some(b',' | b'.' | b';' | b')')));
+        if !matches!(self.byte(stop + comma), None | Some(b' ')) {
+            return None;
+        }
+        let day = memchr::memrchr(b' ', &self.out).map_or(0, |at| at + 1);
+        let digits = self.out.get(day..)?;
+        if !matches!(digits.len(), 1 | 2) || !digits.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let mut from = day;
+        if from >= 5
+            && self.out.get(from - 5..from - 1).is_some_and(|word| is(DAYS, word))
+            && self.out.get(..from - 5).is_some_and(|head| head.is_empty() || head.ends_with(b" "))
+        {
+            from -= 5;
+        }
+        self.out.truncate(from);
+        self.put("{time}");
+        self.copy(stop, stop + comma);
+        Some(stop + comma + 1)
+    }
+
+    fn word(&mut self, start: usize, end: usize) {
+        let traits = self.slice(start, end).iter().fold(0, |traits, byte| traits | CLASSES[usize::from(*byte)]);
+        if traits & COLON != 0 && find(self.slice(start, end), b"://").is_some() {
+            self.with_urls(start, end);
+        } else if traits & AT != 0 {
+            self.with_addresses(start, end);
+        } else if traits & ODD != 0 || end - start >= 16 || (!self.hits.is_empty() && self.hit(start, end).is_some()) {
+            self.tokens(start, end);
+        } else {
+            self.copy(start, end);
+        }
+    }
+
+    fn part(&mut self, start: usize, end: usize) {
+        if self.slice(start, end).contains(&b'@') {
+            self.with_addresses(start, end);
+        } else {
+            self.tokens(start, end);
+        }
+    }
+
+    /// A part of a word without `@`: addresses in disguise first, then token by token.
+    fn tokens(&mut self, start: usize, end: usize) {
+        let mut from = start;
+        while let Some((left, right, role)) = self.disguised(from, end) {
+            self.plain(from, left);
+            self.put(role.token());
+            from = right;
+        }
+        self.plain(from, end);
+    }
+
+    fn plain(&mut self, start: usize, end: usize) {
+        let mut at = start;
+        while at < end {
+            let Some(byte) = self.byte(at) else { break };
+            if byte == b'{'
+                && let Some(role) = ROLES.iter().find(|role| self.slice(at, end).starts_with(role.as_bytes()))
+            {
+                self.put(role);
+                at += role.len();
+            } else if is_token(byte) || self.escape(at, end) || (byte == b':' && self.byte(at + 1) == Some(b':')) {
+                at = self.token(at, end);
+            } else {
+                // What was glued for an address that turned out to be none.
+                self.out.push(match byte {
+                    BLANK => b' ',
+                    QUOTE => b'"',
+                    byte => byte,
+                });
+                at += 1;
+            }
+        }
+    }
+
+    /// Whether a percent escape begins here.
+    fn escape(&self, at: usize, end: usize) -> bool {
+        matches!(self.slice(at, end), [b'%', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())
+    }
+
+    /// One token from `start` on; gives where it ends.
+    fn token(&mut self, start: usize, end: usize) -> usize {
+        let mut stop = start;
+        let mut escaped = false;
+        while stop < end {
+            if self.byte(stop).is_some_and(is_token) {
+                stop += 1;
+            } else if self.escape(stop, end) {
+                escaped = true;
+                stop += 3;
+            } else {
+                break;
+            }
+        }
+        if let Some(after) = self.colons(start, stop, end) {
+            return after;
+        }
+        let full = stop;
+        while stop > start && self.byte(stop - 1).is_some_and(|b| matches!(b, b'.' | b'-' | b'_')) {
+            stop -= 1;
+        }
+        if stop == start {
+            self.copy(start, full);
+            return full;
+        }
+        if escaped {
+            // Nothing that anybody has to read.
+            self.put("{id}");
+            return stop;
+        }
+        if !self.hits.is_empty()
+            && let Some(hit) = self.hit(start, stop)
+        {
+            let whole = hit.start <= start && hit.end >= stop;
+            self.put(if whole { hit.role.token() } else { "{id}" });
+            return stop;
+        }
+        let token = self.str(start, stop);
+        if !token.is_ascii() && (token.contains('\u{ff20}') || token.contains('\u{fe6b}')) {
+            self.put(Role::Address.token());
+            return stop;
+        }
+        match shapes::shape(token) {
+            Shape::Plain => {
+                let own = token.contains('.') && self.parties.own_domain(token);
+                if own { self.put("{domain}") } else { self.copy(start, stop) }
+            }
+            Shape::Ip => self.put("{ip}"),
+            Shape::Id => self.put("{id}"),
+            Shape::Time => {
+                self.put("{time}");
+                return self.rest_of_time(stop, end);
+            }
+            Shape::Host => {
+                if self.byte(stop) == Some(b'/') && stop + 1 < end {
+                    let after = self.url_end(stop, end);
+                    self.url(start, start, after);
+                    return after;
+                }
+                self.host(start, stop, end);
+            }
+        }
+        stop
+    }
+
+    fn host(&mut self, start: usize, stop: usize, end: usize) {
+        let host = self.str(start, stop);
+        let possessive = matches!(self.slice(stop, end), [b'\'', b's' | b'S', ..]);
+        if shapes::is_well_known(host) {
+            self.copy(start, stop);
+        } else if possessive || self.parties.own_domain(host) {
+            self.put("{domain}");
+        } else {
+            self.put("{host}");
+        }
+    }
+
+    /// An IPv6 address or a time of day, which have colons; gives where it ends.
+    fn colons(&mut self, start: usize, stop: usize, end: usize) -> Option<usize> {
+        if self.byte(stop) != Some(b':') || stop >= end || !self.slice(start, stop).iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        let len =
+            self.slice(start, end).iter().take_while(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')).count();
+        let mut after = start + len;
+        while after > stop + 1 {
+            match shapes::colon_shape(self.str(start, after)) {
+                Some(Shape::Ip) => {
+                    self.put("{ip}");
+                    return Some(after);
+                }
+                Some(Shape::Time) => {
+                    self.put("{time}");
+                    return Some(self.rest_of_time(after, end));
+                }
+                // What follows the last colon may not belong to it.
+                _ if matches!(self.byte(after - 1), Some(b':' | b'.')) => after -= 1,
+                _ => {
+                    after = self.slice(start, after).iter().rposition(|b| *b == b':').map_or(stop, |at| start + at + 1);
+                }
+            }
+        }
+        if self.byte(start) == Some(b':') {
+            self.out.push(b':');
+            return Some(start + 1);
+        }
+        None
+    }
+
+    /// Where the digits, colons, signs and zone that belong to a time end.
+    fn rest_of_time(&self, from: usize, end: usize) -> usize {
+        let run = self.slice(from, end);
+        let len = run
+            .iter()
+            .take_while(|b| b.is_ascii_digit() || matches!(b, b':' | b'.' | b'+' | b'-' | b'T' | b'Z'))
+            .count();
+        let kept = run.get(..len).unwrap_or_default();
+        from + kept.iter().rposition(|b| !matches!(b, b':' | b'.' | b'-' | b'+')).map_or(0, |at| at + 1)
+    }
+}
+
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_') || !byte.is_ascii()
+}

@@ -1,0 +1,367 @@
+//! `relaywatch classify`: what replies mean, line by line.
+
+use std::io::{self, BufRead, Write};
+
+use serde::{Deserialize, Serialize};
+
+use super::Format;
+use crate::{
+    classify::{Parties, Rules, begins_with_role, context, template_of},
+    model::{
+        Action, Address, Cause, EnhancedCode, Evidence, Fault, MAX_REPLY_BYTES, Provider, RelayDomains, Reply, Verdict,
+    },
+};
+
+/// The longest line that is read; what comes after is skipped. JSON may escape a reply to several times its length.
+const MAX_LINE_BYTES: usize = 16 * MAX_REPLY_BYTES;
+
+const EXAMPLES: &str = "\
+Each line of the input is one reply, either its text
+
+    550 5.1.1 <b-x7kq2m9abc=privaterelay.appleid.com@mail.example.com>: unauthorized sender
+
+or a JSON object with the text and what is known beside it:
+
+    {\"text\":\"550 5.1.1 <…>: user not found\",\"recipient\":\"…\",\"sender\":\"…\",\"provider\":\"ses\",\"mx\":\"smtp1.privaterelay.appleid.com\"}
+
+`recipient` is the address of RCPT TO, `sender` that of MAIL FROM, `mx` the host that answered; `code` and `enhanced` may
+hold codes that the text lacks. What is no address, or no provider that relaywatch knows, counts as not given. Whose address a reply names decides what 5.1.1 means, so give both where you have them.
+
+Each reply gives one line: cause, fault, action, confidence, rule and the reply with roles in the place of addresses;
+`!` after the cause marks that the address itself is permanently dead by the text. Blank lines give none.
+
+Examples:
+    grep -h ' status=bounced ' /var/log/mail.log | sed 's/.*(host .* said: //' | relaywatch classify
+    jq -c '{text: .raw_reason, recipient: .rcpt_to, sender: .msg_from, provider: \"sparkpost\"}' bounces.jsonl \\
+        | relaywatch classify --format json | jq -r .cause | sort | uniq -c
+
+Exit code: 0, or 1 when a line that begins with `{` is no JSON object of this form (the other lines are still judged).
+";
+
+/// Say what SMTP replies mean: cause, fault, and what to do about the address.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// The file to read; standard input when absent or `-`.
+    pub file: Option<std::path::PathBuf>,
+}
+
+/// What the command needs to know beside its input.
+#[derive(Debug)]
+pub struct Options<'a> {
+    /// The rules to judge by.
+    pub rules: &'a Rules,
+    /// The domains that hold relay addresses.
+    pub relay: &'a RelayDomains,
+    /// Whether to hand on every line at once, as for a person or a pipe that waits for it.
+    pub flush: bool,
+}
+
+/// How much was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Replies that were judged.
+    pub replies: u64,
+}
+
+/// Why the command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClassifyError {
+    /// The input can't be read or the output can't be written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Lines were no JSON objects of the form that the command reads; all others were judged.
+    #[error(
+        "{broken} of {lines} lines begin with {{ and are no JSON object with a \"text\"; the first is line {first}"
+    )]
+    BrokenLines {
+        /// How many.
+        broken: u64,
+        /// Of how many.
+        lines: u64,
+        /// The number of the first, from 1.
+        first: u64,
+    },
+}
+
+/// One reply with what is known beside it.
+#[derive(Deserialize)]
+struct Input {
+    text: String,
+    #[serde(default)]
+    recipient: Option<String>,
+    #[serde(default)]
+    sender: Option<String>,
+    #[serde(default)]
+    provider: Option<String>,
+    #[serde(default)]
+    mx: Option<String>,
+    #[serde(default)]
+    code: Option<Code>,
+    #[serde(default)]
+    enhanced: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Code {
+    Number(u16),
+    Text(String),
+}
+
+/// One line of `--format json`.
+#[derive(Serialize)]
+struct Line<'a> {
+    cause: Cause,
+    fault: Fault,
+    action: Action,
+    hard: bool,
+    confidence: f32,
+    rule: &'a str,
+    evidence: &'a [Evidence],
+}
+
+/// Judges every reply of the input. A broken line is named on `diagnostics`, and the rest goes on.
+///
+/// # Errors
+/// If reading or writing fails, or, after the whole input, if any line was broken.
+pub fn run(
+    mut input: impl BufRead,
+    mut out: impl Write,
+    mut diagnostics: impl Write,
+    format: Format,
+    options: &Options<'_>,
+) -> Result<Summary, ClassifyError> {
+    let mut line = Vec::new();
+    let mut summary = Summary::default();
+    let (mut number, mut broken, mut first) = (0_u64, 0_u64, 0_u64);
+    while read_line(&mut input, &mut line)? {
+        number += 1;
+        let text = String::from_utf8_lossy(&line);
+        let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { &text }.trim();
+        if text.is_empty() {
+            continue;
+        }
+        let judged = if begins_json(text) {
+            match serde_json::from_str::<Input>(text) {
+                Ok(input) => judge(&input, options),
+                Err(error) => {
+                    if broken == 0 {
+                        first = number;
+                    }
+                    broken += 1;
+                    writeln!(diagnostics, "line {number}: {}", explain(&error))?;
+                    continue;
+                }
+            }
+        } else {
+            let bare = Input {
+                text: text.to_owned(),
+                recipient: None,
+                sender: None,
+                provider: None,
+                mx: None,
+                code: None,
+                enhanced: None,
+            };
+            judge(&bare, options)
+        };
+        summary.replies += 1;
+        write_line(&mut out, format, &judged)?;
+        if options.flush {
+            out.flush()?;
+        }
+    }
+    out.flush()?;
+    if broken > 0 {
+        return Err(ClassifyError::BrokenLines { broken, lines: number, first });
+    }
+    Ok(summary)
+}
+
+/// Reads one line, at most [`MAX_LINE_BYTES`] of it; false at the end of the input.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    let mut any = false;
+    loop {
+        let buffer = match input.fill_buf() {
+            Ok(buffer) => buffer,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if buffer.is_empty() {
+            return Ok(any);
+        }
+        any = true;
+        let end = memchr::memchr(b'\n', buffer);
+        let part = buffer.get(..end.unwrap_or(buffer.len())).unwrap_or_default();
+        let room = MAX_LINE_BYTES.saturating_sub(line.len());
+        line.extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
+        let used = end.map_or(buffer.len(), |end| end + 1);
+        input.consume(used);
+        if end.is_some() {
+            return Ok(true);
+        }
+    }
+}
+
+/// Whether a line is meant as JSON: it begins with `{`, and not with a role as templates have them.
+fn begins_json(text: &str) -> bool {
+    text.starts_with('{') && !begins_with_role(text)
+}
+
+/// What is wrong with a JSON line, without a word of it.
+fn explain(error: &serde_json::Error) -> String {
+    let column = error.column();
+    match error.classify() {
+        serde_json::error::Category::Data => format!(
+            "no reply at column {column}; write an object with \"text\" and, of recipient, sender, provider, mx, code and enhanced, those known"
+        ),
+        serde_json::error::Category::Eof => {
+            "the JSON object is cut off; write one whole object on each line".to_owned()
+        }
+        _ => format!("no JSON at column {column}; write one object on each line, or the reply's text alone"),
+    }
+}
+
+/// A verdict with the template that it is about.
+struct Judged {
+    template: String,
+    verdict: Verdict,
+}
+
+fn judge(input: &Input, options: &Options<'_>) -> Judged {
+    let address = |text: &Option<String>| text.as_deref().and_then(|text| Address::parse(text).ok());
+    let (recipient, sender) = (address(&input.recipient), address(&input.sender));
+    let provider = input.provider.as_deref().and_then(|name| Provider::from_name(&name.trim().to_lowercase()));
+    // Mailgun was seen to report the From address as the envelope sender.
+    let trusted = provider != Some(Provider::Mailgun);
+    let parties = Parties {
+        recipient: recipient.as_ref(),
+        envelope_sender: sender.as_ref().filter(|_| trusted),
+        header_from: sender.as_ref().filter(|_| !trusted),
+        ..Parties::unknown(options.relay)
+    };
+    let code = match &input.code {
+        Some(Code::Number(code)) => Some(*code),
+        Some(Code::Text(code)) => code.trim().parse().ok(),
+        None => None,
+    };
+    let enhanced = input.enhanced.as_deref().map(str::trim).and_then(EnhancedCode::parse);
+    let reply = Reply::with_codes(&input.text, code, enhanced);
+    let template = template_of(&reply, &parties);
+    let context = context(provider, recipient.as_ref(), input.mx.as_deref(), options.relay);
+    Judged { verdict: options.rules.classify(&template, &context), template: template.into_string() }
+}
+
+fn write_line(out: &mut impl Write, format: Format, judged: &Judged) -> io::Result<()> {
+    let Verdict { cause, fault, action, hard, confidence, rule, evidence, .. } = &judged.verdict;
+    match format {
+        Format::Json => {
+            let line = Line {
+                cause: *cause,
+                fault: *fault,
+                action: *action,
+                hard: *hard,
+                confidence: *confidence,
+                rule,
+                evidence,
+            };
+            serde_json::to_writer(&mut *out, &line)?;
+            out.write_all(b"\n")
+        }
+        Format::Text => {
+            let mark = if *hard { "!" } else { "" };
+            let cause = format!("{cause}{mark}");
+            // Control characters of a reply must not reach a terminal.
+            let template: String = judged.template.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+            writeln!(out, "{cause:<28}  {fault:<9}  {action:<10}  {confidence:.2}  {rule:<40}  {template}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(input: &[u8], format: Format) -> (String, String, Result<Summary, ClassifyError>) {
+        let rules = Rules::built_in().expect("rules");
+        let relay = RelayDomains::default();
+        let options = Options { rules: &rules, relay: &relay, flush: true };
+        let (mut out, mut diagnostics) = (Vec::new(), Vec::new());
+        let result = run(input, &mut out, &mut diagnostics, format, &options);
+        (String::from_utf8(out).expect("UTF-8"), String::from_utf8(diagnostics).expect("UTF-8"), result)
+    }
+
+    const INPUT: &str = r#"550 5.1.1 <b-x7kq2m9abc=privaterelay.appleid.com@mail.example.com>: unauthorized sender
+
+{"text":"550-5.1.1 <x7kq2m9abc@privaterelay.appleid.com>: user\r\n550 5.1.1 not found","recipient":"x7kq2m9abc@privaterelay.appleid.com","sender":"bounces@mail.example.com","provider":"ses","mx":"smtp1.privaterelay.appleid.com"}
+{"text":"unauthorized sender","recipient":"x7kq2m9abc@privaterelay.appleid.com","code":"550","enhanced":"5.1.1","unknown":[1]}
+{"text":"550 5.1.1 <other@mail.example.org>: user not found","recipient":"x7kq2m9abc@privaterelay.appleid.com","sender":"news@example.com"}
+450 4.2.0 what nobody knows
+{recipient} is unknown
+"#;
+
+    #[test]
+    fn people_read_columns() {
+        let (out, diagnostics, result) = output(INPUT.as_bytes(), Format::Text);
+        assert_eq!((diagnostics.as_str(), result.expect("all judged").replies), ("", 6));
+        insta::assert_snapshot!(out);
+    }
+
+    #[test]
+    fn machines_read_one_object_a_line() {
+        let (out, _, result) = output(INPUT.as_bytes(), Format::Json);
+        assert_eq!(result.expect("all judged").replies, 6);
+        for line in out.lines() {
+            let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            let mut keys: Vec<&String> = value.as_object().expect("object").keys().collect();
+            keys.sort();
+            assert_eq!(keys, ["action", "cause", "confidence", "evidence", "fault", "hard", "rule"]);
+        }
+        insta::assert_snapshot!(out);
+    }
+
+    #[test]
+    fn a_broken_line_is_named_and_the_rest_goes_on() {
+        let input = "550 5.1.1 bad mailbox name\n{\"text\":\n{\"txt\":\"secret@example.com\"}\n{oops}x\n[1]\n550 5.1.1 bad mailbox name\n";
+        let (out, diagnostics, result) = output(input.as_bytes(), Format::Json);
+        assert_eq!(out.lines().count(), 3);
+        let error = result.expect_err("broken lines").to_string();
+        assert_eq!(error, "3 of 6 lines begin with { and are no JSON object with a \"text\"; the first is line 2");
+        let starts: Vec<&str> = diagnostics.lines().filter_map(|line| line.split(':').next()).collect();
+        assert_eq!(starts, ["line 2", "line 3", "line 4"]);
+        assert!(!diagnostics.contains("secret"), "{diagnostics}");
+    }
+
+    #[test]
+    fn any_bytes_are_read_in_bounded_memory() {
+        let mut input = vec![b'x'; 3 * MAX_LINE_BYTES];
+        input.extend_from_slice(
+            b"\n550 \xff\xfe 5.1.1 bad mailbox name\n\xef\xbb\xbf\r\n550 5.1.1 \x1b[31mbad mailbox name\x00",
+        );
+        let (out, _, result) = output(&input, Format::Text);
+        assert_eq!(result.expect("all judged").replies, 4);
+        assert!(
+            !out.contains('\u{1b}')
+                && out.lines().nth(1).is_some_and(|line| line.starts_with("relay_sender_unregistered"))
+        );
+        let (_, _, empty) = output(b"", Format::Json);
+        assert_eq!(empty.expect("nothing"), Summary::default());
+        let mut line = Vec::new();
+        let mut reader = input.as_slice();
+        assert!(read_line(&mut reader, &mut line).expect("reads"));
+        assert_eq!(line.len(), MAX_LINE_BYTES);
+        assert!(read_line(&mut reader, &mut line).expect("reads") && line.starts_with(b"550"));
+    }
+
+    #[test]
+    fn the_help_has_its_examples() {
+        use clap::Args as _;
+        let help = Args::augment_args(clap::Command::new("classify")).render_long_help().to_string();
+        assert!(help.contains("relaywatch classify --format json") && help.contains("--format <FORMAT>"), "{help}");
+    }
+}
