@@ -1,14 +1,17 @@
 //! The relaywatch command.
 
 use std::{
-    io::{self, Write},
-    path::PathBuf,
+    fs::File,
+    io::{self, BufReader, IsTerminal, Write},
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use relaywatch::{
-    cli::{Exit, config::ConfigCommand, serve::ServeCommand},
+    classify::Rules,
+    cli::{Exit, classify, config::ConfigCommand, serve::ServeCommand},
     config::Config,
 };
 
@@ -38,6 +41,8 @@ struct Cli {
 enum Command {
     /// Run the daemon.
     Serve(ServeCommand),
+    /// Say what SMTP replies mean: cause, fault, what to do.
+    Classify(classify::Args),
     /// Print, check and explain the configuration.
     Config(ConfigCommand),
 }
@@ -59,10 +64,36 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
             drop(out);
             return command.run(file, cli.log.as_deref());
         }
+        Command::Classify(args) => run_classify(args, file, &mut out, &mut diagnostics)?,
         Command::Config(command) => command.run(file, Config::process_environment(), &mut out, &mut diagnostics)?,
     };
     out.flush()?;
     Ok(exit)
+}
+
+fn run_classify(
+    args: &classify::Args,
+    file: Option<&Path>,
+    out: &mut impl Write,
+    diagnostics: &mut impl Write,
+) -> anyhow::Result<Exit> {
+    let relay = Config::load(file, Config::process_environment())?.relay.to_domains();
+    let rules = Rules::built_in()?;
+    let named = args.file.as_deref().filter(|name| *name != Path::new("-"));
+    let flush = named.is_none() || io::stdout().is_terminal();
+    let options = classify::Options { rules: &rules, relay: &relay, flush };
+    let done = match named {
+        Some(name) => {
+            let input = File::open(name).with_context(|| format!("cannot read {}", name.display()))?;
+            classify::run(BufReader::new(input), out, diagnostics, args.format, &options)
+        }
+        None => classify::run(io::stdin().lock(), out, diagnostics, args.format, &options),
+    };
+    match done {
+        Ok(_) => Ok(Exit::Success),
+        Err(classify::ClassifyError::Io(error)) => Err(error.into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A reader that has seen enough, as in `relaywatch config schema | head`, is no error.

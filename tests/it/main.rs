@@ -2,9 +2,9 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod causes_doc;
+mod classify_corpora;
 mod crash;
 mod monitor;
 mod store;
 mod support;
-mod causes_doc;
-mod classify_corpora;

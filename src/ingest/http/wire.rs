@@ -261,8 +261,7 @@ impl<'a, T: Deserialize<'a>> Parts<'a, T> {
             return Ok(Self { text, elements: elements.into_iter().map(Some).collect(), raws: OnceCell::new() });
         }
         let raws = one_or_many::<&RawValue>(text)?;
-        if raws.len() == 1
-            && let [raw] = raws.as_slice()
+        if let [raw] = raws.as_slice()
             && !text.trim_start().starts_with('[')
         {
             // A single value that is no element is the body's fault, not an element's.

@@ -202,16 +202,18 @@ impl Apple {
             }
             Mode::Forwarded { secrets, archived_keys } => (None, Some(Secrets::new(&[], &secrets)?), archived_keys),
         };
-        let mut fixed = KeySet::default();
+        let mut old = KeySet::default();
         for jwks in &archived {
-            fixed.extend(KeySet::parse(jwks)?);
+            old.extend(KeySet::parse(jwks)?);
         }
         let keys = match keys {
             KeySource::Pinned(jwks) => {
-                fixed.extend(KeySet::parse(&jwks)?);
-                Keys::fixed(fixed)
+                // The pinned ones first: they count where an archived set has another key under the same id.
+                let mut pinned = KeySet::parse(&jwks)?;
+                pinned.extend(old);
+                Keys::fixed(pinned)
             }
-            KeySource::Published(fetcher) => Keys::published(fixed, fetcher),
+            KeySource::Published(fetcher) => Keys::published(old, fetcher),
         };
         // The library compares times with the machine's clock; ours come in with the delivery, so `exp` is checked here.
         let mut validation = Validation::new(Algorithm::RS256);
@@ -264,7 +266,11 @@ impl Apple {
         })?;
         jsonwebtoken::decode(token, &key, &self.validation).map(|token| token.claims).map_err(|error| {
             if matches!(error.kind(), jsonwebtoken::errors::ErrorKind::Json(_)) {
-                return bad_body(wire::WireError::Syntax { line: 0, column: 0 });
+                return Rejection::new(
+                    StatusCode::BAD_REQUEST,
+                    RejectionReason::Malformed,
+                    "the claims of the JWT are no JSON object, or hold a claim twice",
+                );
             }
             refused("the JWT's signature does not verify with the key that it names")
         })

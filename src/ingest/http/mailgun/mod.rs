@@ -238,10 +238,8 @@ impl Mailgun {
             ));
         }
         let stale = |status, detail: &str| Rejection::new(status, RejectionReason::Stale, detail);
-        let signed_at = signature
-            .timestamp
-            .time()
-            .ok_or_else(|| stale(StatusCode::NOT_ACCEPTABLE, "the signed timestamp is no time"))?;
+        let signed_at = seconds(&timestamp)
+            .ok_or_else(|| stale(StatusCode::NOT_ACCEPTABLE, "the signed timestamp is no time in whole seconds"))?;
         let age = delivery.received_at.millis_since(signed_at);
         if age > self.window_millis {
             return Err(stale(
@@ -263,6 +261,18 @@ impl Mailgun {
             expires_at: signed_at.plus_millis(self.window_millis).plus_millis(MAX_AHEAD_MILLIS),
         })
     }
+}
+
+/// The signed timestamp: ten digits, nothing else.
+///
+/// Nothing parts timestamp and token in what is signed. Were other forms of a time taken, characters of the token could
+/// be moved into the timestamp (`1754805600` and `e0ab…` into `1754805600e0` and `ab…`), which gives another token under
+/// the same signature.
+fn seconds(text: &str) -> Option<Timestamp> {
+    if text.len() != 10 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok().map(Timestamp::from_seconds)
 }
 
 /// Refuses the forms of Mailgun's legacy webhooks, which are signed alike and hold other fields.

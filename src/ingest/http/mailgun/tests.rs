@@ -94,6 +94,22 @@ fn the_token_is_bound_to_the_body() {
 }
 
 #[test]
+fn no_character_moves_from_the_token_into_the_timestamp() {
+    for token in ["123abc", "e0abc", ".5abc", "0abc", " abc"] {
+        let signature = signing::signature(KEY, NOW, token);
+        let body = |timestamp: &str, token: &str| {
+            let signature = json!({"timestamp": timestamp, "token": token, "signature": signature});
+            receive(json!({"signature": signature, "event-data": {"event": "opened"}}).to_string())
+        };
+        let all = format!("{}{token}", NOW.as_seconds());
+        for split in 1..all.len() {
+            let (timestamp, token) = all.split_at(split);
+            assert_eq!(body(timestamp, token).is_ok(), split == 10, "{timestamp} {token}");
+        }
+    }
+}
+
+#[test]
 fn the_time_window_holds_every_retry_and_no_replay() {
     let at = |millis: i64| receive(signing::body(KEY, NOW.plus_millis(millis), TOKEN, "{\"event\":\"opened\"}"));
     assert!(at(0).is_ok());
