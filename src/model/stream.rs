@@ -17,7 +17,7 @@ words! {
         ProviderDomain = 3, "provider-domain";
         /// Provider, From domain and envelope domain.
         Envelope = 4, "envelope";
-        /// Provider, From domain, envelope domain and campaign.
+        /// Provider, From domain, envelope domain and campaign; mail without a campaign is a stream of its own at this level.
         Campaign = 5, "campaign";
     }
 }
@@ -46,7 +46,7 @@ impl StreamKey {
         Self { level: StreamLevel::Fleet, provider: None, from_domain: None, envelope_domain: None, campaign: None }
     }
 
-    /// The finest stream of an event: with a campaign where there is one, else by its envelope domain.
+    /// The finest stream of an event. Its level is always [`StreamLevel::Campaign`]: transactional mail has no campaign.
     #[must_use]
     pub fn finest(
         provider: Provider,
@@ -54,8 +54,7 @@ impl StreamKey {
         envelope_domain: Option<String>,
         campaign: Option<String>,
     ) -> Self {
-        let level = if campaign.is_some() { StreamLevel::Campaign } else { StreamLevel::Envelope };
-        Self { level, provider: Some(provider), from_domain, envelope_domain, campaign }
+        Self { level: StreamLevel::Campaign, provider: Some(provider), from_domain, envelope_domain, campaign }
     }
 
     /// The same mail seen at a coarser level; `None` where `level` is not coarser.
@@ -107,9 +106,13 @@ impl std::fmt::Display for StreamKey {
             out.push_str(", envelope ");
             out.push_str(envelope);
         }
-        if let Some(campaign) = &self.campaign {
-            out.push_str(", campaign ");
-            out.push_str(campaign);
+        match (self.level, &self.campaign) {
+            (StreamLevel::Campaign, Some(campaign)) => {
+                out.push_str(", campaign ");
+                out.push_str(campaign);
+            }
+            (StreamLevel::Campaign, None) => out.push_str(", no campaign"),
+            _ => {}
         }
         f.pad(&out)
     }
@@ -154,7 +157,7 @@ mod tests {
         let provider = bare.at(StreamLevel::Provider).expect("a parent");
         assert_ne!(bare, provider);
         assert_eq!(provider.to_string(), "braze");
-        assert_eq!(bare.to_string(), "braze/unknown From domain");
+        assert_eq!(bare.to_string(), "braze/unknown From domain, no campaign");
         assert_eq!(full().to_string(), "ses/news.example.com, envelope bounce.example.com, campaign spring");
     }
 }

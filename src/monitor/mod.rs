@@ -1,6 +1,7 @@
 //! The monitor: reads the journal and keeps its projections.
 
 pub mod fold;
+pub mod judge;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -15,8 +16,8 @@ use self::fold::{CellChanges, RefusedChanges, change, change_refused, contributi
 use crate::{
     clock::Clock,
     metrics::Metrics,
-    model::StreamKey,
-    store::{CellKey, EventRecord, Fold, Position, RefusedChange, Store, StoreError},
+    model::{Destination, StreamKey, StreamLevel},
+    store::{CellKey, Counts, EventRecord, Fold, Position, RefusedChange, Store, StoreError},
 };
 
 /// The cursor's name in the store.
@@ -39,6 +40,15 @@ pub struct Progress {
     pub folded: u64,
     /// How often it found nothing more to read.
     pub caught_up: u64,
+}
+
+/// What folding a page of the journal has changed.
+#[derive(Debug, Default)]
+struct Page {
+    /// Outcomes in the page.
+    folded: usize,
+    /// Changes of the finest streams' cells of relay mail: number, key, bin, counts.
+    cells: Vec<(i32, StreamKey, i64, Counts)>,
 }
 
 /// The outcomes of one message to one recipient: those folded before, and those that this step brings.
@@ -118,9 +128,14 @@ impl Monitor {
     /// # Errors
     /// Where the store is away, or holds what this version doesn't know.
     pub async fn step(&mut self) -> Result<usize, StoreError> {
+        Ok(self.fold_page().await?.map_or(0, |page| page.folded))
+    }
+
+    /// Folds one page of the journal; gives what it changed, or nothing where there was no more.
+    async fn fold_page(&mut self) -> Result<Option<Page>, StoreError> {
         let from = self.store.cursor(CURSOR).await?;
         let fresh = self.store.events_after(from, STEP).await?;
-        let Some(to) = fresh.last().map(|event| event.position) else { return Ok(0) };
+        let Some(to) = fresh.last().map(|event| event.position) else { return Ok(None) };
 
         let mut messages: BTreeMap<(i64, i64), Message<'_>> = BTreeMap::new();
         for event in &fresh {
@@ -157,12 +172,15 @@ impl Monitor {
             keys.into_iter().cloned().collect()
         };
         let ids: HashMap<StreamKey, i32> = keys.iter().cloned().zip(self.store.stream_ids(&keys).await?).collect();
-        let cells = changes
-            .into_iter()
-            .filter_map(|((stream, bin, destination), counts)| {
-                Some((CellKey { stream: *ids.get(&stream)?, bin, destination }, counts))
-            })
-            .collect();
+        let mut cells = Vec::with_capacity(changes.len());
+        let mut page = Page { folded: fresh.len(), ..Page::default() };
+        for ((stream, bin, destination), counts) in changes {
+            let Some(&id) = ids.get(&stream) else { continue };
+            cells.push((CellKey { stream: id, bin, destination }, counts));
+            if stream.level == StreamLevel::Campaign && destination == Destination::Relay {
+                page.cells.push((id, stream, bin, counts));
+            }
+        }
         let refused = who
             .into_iter()
             .filter_map(|((stream, bin, address), change)| {
@@ -176,7 +194,7 @@ impl Monitor {
             progress.folded += fresh.len() as u64;
         });
         self.metrics.monitor_folded.inc_by(fresh.len() as u64);
-        Ok(fresh.len())
+        Ok(Some(page))
     }
 
     /// Looks up the keys of streams that are not yet at hand.
