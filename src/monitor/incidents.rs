@@ -1,0 +1,418 @@
+//! Incidents follow the alarms: opened, updated, closed or withdrawn, and announced.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    facts::{Scope, gather},
+    judge::{DAY_BINS, Judge, RING_DAYS, related},
+};
+use crate::{
+    config::Notify,
+    detect::{self, Alarm, Urgency, describe, stats::count},
+    explain::{Hypothesis, explain, render},
+    incident::Body,
+    model::{Bin, DAY_MILLIS, HOUR_MILLIS, MINUTE_MILLIS, StreamKey, Timestamp},
+    notify::{Page, PageKind, Severity, pages},
+    store::{IncidentRecord, IncidentState, Store, StoreError},
+};
+
+/// Of a coarser stream's refusals, the share that a finer one must hold for the trouble to be its.
+const HOLDS: f64 = 0.8;
+/// An alarm so long before an incident's onset still belongs to it.
+const BEFORE_ONSET_MILLIS: i64 = 6 * HOUR_MILLIS;
+/// Incidents whose onset is older than this are recorded and page nobody.
+const PAGES_FOR_MILLIS: i64 = DAY_MILLIS;
+/// Refusals must have grown so many times since the last page for it to be worse.
+const WORSE: u64 = 4;
+/// An open incident is explained again at most so often.
+const EXPLAIN_MILLIS: i64 = MINUTE_MILLIS;
+/// Where fewer of the refused addresses than this share had mail accepted since, silence about them proves nothing.
+const SEEN_AGAIN: f64 = 0.05;
+/// Incidents that are looked at: the open ones and those of the last days.
+const LOOKED_AT: u32 = 1_000;
+
+/// One incident that is kept in step.
+#[derive(Debug, Clone)]
+struct Kept {
+    record: IncidentRecord,
+    body: Body,
+    explained_at: Option<Timestamp>,
+}
+
+impl Kept {
+    fn is_open(&self) -> bool {
+        self.record.state == IncidentState::Open
+    }
+
+    /// Whether an alarm of a stream is this incident's.
+    fn claims(&self, stream: &StreamKey, alarm: &Alarm) -> bool {
+        let at = alarm.bin.start();
+        let in_time = at.millis_since(self.record.onset) >= -BEFORE_ONSET_MILLIS
+            && self.record.closed_at.is_none_or(|closed| at <= closed);
+        in_time && (self.body.streams.contains(stream) || related(stream, &self.body.scope))
+    }
+}
+
+/// All incidents that are open or lie in the ring.
+#[derive(Debug, Default)]
+pub(super) struct Incidents {
+    kept: Vec<Kept>,
+}
+
+/// What an incident is announced with.
+pub(super) struct Announcer<'a> {
+    pub(super) notify: &'a Notify,
+    pub(super) now: Timestamp,
+}
+
+impl Incidents {
+    /// Those that the store holds.
+    pub(super) async fn load(store: &Store) -> Result<Self, StoreError> {
+        let states =
+            [IncidentState::Open, IncidentState::Closed, IncidentState::Masked, IncidentState::Past];
+        let kept = store
+            .incidents(&states, LOOKED_AT)
+            .await?
+            .into_iter()
+            .map(|record| Ok(Kept { body: Body::from_record(&record)?, record, explained_at: None }))
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        Ok(Self { kept })
+    }
+
+    /// Days of each stream that were trouble, for the baselines; not those that an operator calls normal.
+    pub(super) fn trouble(&self, now: Timestamp) -> BTreeMap<StreamKey, BTreeSet<i64>> {
+        let mut trouble: BTreeMap<StreamKey, BTreeSet<i64>> = BTreeMap::new();
+        for kept in self.kept.iter().filter(|kept| !kept.body.accepted_normal) {
+            let first = kept.record.onset.bin().0.div_euclid(DAY_BINS);
+            let last = kept.record.closed_at.unwrap_or(now).bin().0.div_euclid(DAY_BINS);
+            for stream in &kept.body.streams {
+                trouble.entry(stream.clone()).or_default().extend(first..=last);
+            }
+        }
+        trouble
+    }
+
+    /// The streams of open incidents, each with the day of its onset.
+    pub(super) fn open(&self) -> BTreeMap<StreamKey, i64> {
+        let mut open = BTreeMap::new();
+        for kept in self.kept.iter().filter(|kept| kept.is_open() && !kept.body.accepted_normal) {
+            let day = kept.record.onset.bin().0.div_euclid(DAY_BINS);
+            for stream in &kept.body.streams {
+                let known = open.entry(stream.clone()).or_insert(day);
+                *known = day.min(*known);
+            }
+        }
+        open
+    }
+
+    /// Brings the incidents in step with what the judge says now, and puts what is to be announced into the outbox.
+    pub(super) async fn follow(
+        &mut self,
+        store: &Store,
+        judge: &Judge,
+        keys: &std::collections::HashMap<i32, StreamKey>,
+        announcer: &Announcer<'_>,
+    ) -> Result<(), StoreError> {
+        let now = announcer.now;
+        let mut claimed: Vec<Vec<(StreamKey, Alarm)>> = vec![Vec::new(); self.kept.len()];
+        let mut free: BTreeMap<StreamKey, Vec<Alarm>> = BTreeMap::new();
+        for (stream, alarms) in judge.alarms() {
+            for alarm in alarms {
+                match self.kept.iter().position(|kept| kept.claims(stream, alarm)) {
+                    Some(at) => {
+                        if let Some(list) = claimed.get_mut(at) {
+                            list.push((stream.clone(), *alarm));
+                        }
+                    }
+                    None => free.entry(stream.clone()).or_default().push(*alarm),
+                }
+            }
+        }
+        for (kept, alarms) in self.kept.iter_mut().zip(claimed) {
+            if kept.is_open() {
+                update(kept, &alarms, store, judge, keys, announcer).await?;
+            }
+        }
+        while let Some((scope, alarms)) = group(&mut free) {
+            let mut kept = opened(&scope, &alarms, judge, now);
+            kept.record.id = store.save_incident(&stored(&kept)).await?;
+            update(&mut kept, &alarms, store, judge, keys, announcer).await?;
+            self.kept.push(kept);
+        }
+        self.kept.retain(|kept| {
+            kept.is_open() || now.millis_since(kept.record.onset) < (RING_DAYS + 60) * DAY_MILLIS
+        });
+        Ok(())
+    }
+}
+
+/// Takes one trouble out of the alarms that belong to no incident: the stream that holds it, and all alarms of its family.
+fn group(free: &mut BTreeMap<StreamKey, Vec<Alarm>>) -> Option<(StreamKey, Vec<(StreamKey, Alarm)>)> {
+    // The coarsest stream comes first, by the order of levels in a key.
+    let (coarsest, _) = free.first_key_value()?;
+    let refused = |stream: &StreamKey| {
+        let alarms = free.get(stream).map(Vec::as_slice).unwrap_or_default();
+        alarms.iter().map(|alarm| alarm.since_onset.refused).max().unwrap_or(0)
+    };
+    let mut scope = coarsest.clone();
+    loop {
+        let within = |stream: &&StreamKey| stream.at(scope.level).as_ref() == Some(&scope);
+        let whole = count(refused(&scope));
+        let finer = free.keys().filter(within).filter(|stream| count(refused(stream)) >= HOLDS * whole);
+        match finer.max_by_key(|stream| (stream.level, refused(stream))) {
+            Some(finer) => scope = finer.clone(),
+            None => break,
+        }
+    }
+    let family: Vec<StreamKey> = free.keys().filter(|stream| related(stream, &scope)).cloned().collect();
+    let mut alarms = Vec::new();
+    for stream in family {
+        alarms.extend(free.remove(&stream).into_iter().flatten().map(|alarm| (stream.clone(), alarm)));
+    }
+    Some((scope, alarms))
+}
+
+/// A new incident.
+fn opened(scope: &StreamKey, alarms: &[(StreamKey, Alarm)], judge: &Judge, now: Timestamp) -> Kept {
+    let first = alarms.iter().filter(|(stream, _)| stream == scope).map(|(_, alarm)| alarm).min_by_key(|alarm| alarm.bin);
+    let onset = first.map_or(now, |alarm| alarm.onset.start());
+    let opened_at = first.map_or(now, |alarm| alarm.bin.end().min(now));
+    let state =
+        if now.millis_since(onset) < PAGES_FOR_MILLIS { IncidentState::Open } else { IncidentState::Past };
+    let counts = first.map(|alarm| alarm.since_onset).unwrap_or_default();
+    let severity = judge.phase().urgency(counts.sends, counts.refused, judge.parameters());
+    let body = Body {
+        scope: scope.clone(),
+        streams: Vec::new(),
+        severity,
+        sends: counts.sends,
+        refused: counts.refused,
+        expected: 0.0,
+        addresses: 0,
+        sentence: String::new(),
+        named: None,
+        share_explained: None,
+        explanation: Vec::new(),
+        facts: None,
+        label: None,
+        accepted_normal: false,
+        pages: 0,
+        last_paged_at: None,
+        last_paged_refused: 0,
+    };
+    let closed_at = (state == IncidentState::Past).then_some(now);
+    let record =
+        IncidentRecord { id: 0, state, onset, opened_at, updated_at: now, closed_at, body: body.to_value() };
+    Kept { record, body, explained_at: None }
+}
+
+fn stored(kept: &Kept) -> IncidentRecord {
+    IncidentRecord { body: kept.body.to_value(), ..kept.record.clone() }
+}
+
+/// Counts, explains, closes and announces one incident.
+async fn update(
+    kept: &mut Kept,
+    alarms: &[(StreamKey, Alarm)],
+    store: &Store,
+    judge: &Judge,
+    keys: &std::collections::HashMap<i32, StreamKey>,
+    announcer: &Announcer<'_>,
+) -> Result<(), StoreError> {
+    let now = announcer.now;
+    let before = stored(kept);
+    // An operator may have labelled it meanwhile: what is his stays his.
+    if let Some(record) = store.incident(kept.record.id).await? {
+        let theirs = Body::from_record(&record)?;
+        kept.body.label = theirs.label;
+        kept.body.accepted_normal = theirs.accepted_normal;
+    }
+    for (stream, _) in alarms {
+        if !kept.body.streams.contains(stream) {
+            kept.body.streams.push(stream.clone());
+        }
+    }
+    kept.body.streams.sort();
+
+    let in_ring = now.millis_since(kept.record.onset) < RING_DAYS * DAY_MILLIS;
+    if alarms.is_empty() && in_ring && kept.is_open() {
+        kept.record.state = IncidentState::Withdrawn;
+        kept.record.closed_at = Some(now);
+        return finish(kept, &before, store, announcer, Some(PageKind::Withdrawn)).await;
+    }
+    measure(kept, alarms, store, judge).await?;
+    let was_named = kept.body.named;
+    if kept.explained_at.is_none_or(|at| now.millis_since(at) >= EXPLAIN_MILLIS) && before.body != kept.body.to_value() {
+        reason(kept, store, judge, keys, now).await?;
+        kept.explained_at = Some(now);
+    }
+    let worse_severity = kept.body.severity == Urgency::Ticket
+        && judge.phase().urgency(kept.body.sends, kept.body.refused, judge.parameters()) == Urgency::Page;
+    if worse_severity {
+        kept.body.severity = Urgency::Page;
+    }
+    let quiet = judge.quiet(&kept.body.scope).filter(|_| kept.is_open() && kept.body.pages > 0);
+    let kind = if let Some(quiet) = quiet {
+        kept.record.state = closing_state(kept, store, judge).await?;
+        kept.record.closed_at = Some(quiet.since.start().min(now));
+        (kept.record.state == IncidentState::Closed).then_some(PageKind::Closed)
+    } else if !kept.is_open() {
+        None
+    } else if kept.body.pages == 0 {
+        Some(PageKind::Opened)
+    } else if worse_severity || kept.body.refused >= WORSE * kept.body.last_paged_refused.max(1) {
+        Some(PageKind::Worse)
+    } else if kept.body.named.is_some() && kept.body.named != was_named {
+        Some(PageKind::CauseNamed)
+    } else {
+        None
+    };
+    finish(kept, &before, store, announcer, kind).await
+}
+
+/// Counts what was sent and refused since the onset, in the stream that holds the trouble.
+async fn measure(
+    kept: &mut Kept,
+    alarms: &[(StreamKey, Alarm)],
+    store: &Store,
+    judge: &Judge,
+) -> Result<(), StoreError> {
+    let onset = kept.record.onset.bin();
+    let finest = judge.finest_of(&kept.body.scope);
+    let scope_number = store.stream_ids(std::slice::from_ref(&kept.body.scope)).await?;
+    let Some(&number) = scope_number.first() else { return Ok(()) };
+    let until = kept.record.closed_at.map_or(i64::MAX, |closed| closed.bin().0);
+    let mut sums = crate::store::Counts::default();
+    for (key, counts) in store.cells(number, onset.0, until).await? {
+        if key.destination == crate::model::Destination::Relay {
+            sums.add(&counts, 1);
+        }
+    }
+    kept.body.sends = u64::try_from(sums.exposed).unwrap_or(0);
+    kept.body.refused = u64::try_from(sums.refused).unwrap_or(0);
+    kept.body.addresses = store.refused_addresses(&finest, onset.0, until, u32::MAX).await?.len() as u64;
+    if let Some(regime) = judge.regime(&kept.body.scope, onset) {
+        kept.body.expected = regime.baseline.rate() * count(kept.body.sends);
+        let newest = alarms.iter().filter(|(stream, _)| *stream == kept.body.scope).map(|(_, alarm)| alarm).next_back();
+        if let Some(alarm) = newest {
+            let since_onset = detect::Counts { sends: kept.body.sends, refused: kept.body.refused };
+            let whole = Alarm { onset, since_onset, ..*alarm };
+            kept.body.sentence = describe(&kept.body.scope, &whole, regime);
+        }
+    }
+    Ok(())
+}
+
+/// Gathers the facts and explains.
+async fn reason(
+    kept: &mut Kept,
+    store: &Store,
+    judge: &Judge,
+    keys: &std::collections::HashMap<i32, StreamKey>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let numbers = judge.finest_of(&kept.body.scope);
+    let named = |number: &i32| keys.get(number).map(|key| (*number, key.clone()));
+    let scope = Scope {
+        finest: numbers.iter().filter_map(named).collect(),
+        all_finest: keys.iter().map(|(number, key)| (*number, key.clone())).collect(),
+        onset: kept.record.onset.bin(),
+        until: kept.record.closed_at.unwrap_or(now).bin(),
+        counts: detect::Counts { sends: kept.body.sends, refused: kept.body.refused },
+        expected: kept.body.expected,
+    };
+    let facts = gather(store, &scope).await?;
+    let explanation = explain(&facts);
+    kept.body.named = explanation.named;
+    kept.body.share_explained =
+        explanation.share_explained.as_ref().map(|share| (share.share.low, share.share.estimate, share.share.high));
+    kept.body.explanation = render(&explanation).lines().map(ToOwned::to_owned).collect();
+    kept.body.facts = Some(facts);
+    Ok(())
+}
+
+/// Closed; or masked, where next to none of the refused addresses has been tried with success since.
+async fn closing_state(kept: &Kept, store: &Store, judge: &Judge) -> Result<IncidentState, StoreError> {
+    let finest = judge.finest_of(&kept.body.scope);
+    let addresses = store.refused_addresses(&finest, kept.record.onset.bin().0, i64::MAX, 1_000).await?;
+    let mut seen = 0_u64;
+    for address in &addresses {
+        let row = store.ledger(*address).await?;
+        seen += u64::from(row.is_some_and(|row| row.last_delivered_at > row.last_refused_at));
+    }
+    let share = count(seen) / count(addresses.len() as u64).max(1.0);
+    Ok(if share < SEEN_AGAIN { IncidentState::Masked } else { IncidentState::Closed })
+}
+
+/// Announces and saves what has changed.
+async fn finish(
+    kept: &mut Kept,
+    before: &IncidentRecord,
+    store: &Store,
+    announcer: &Announcer<'_>,
+    kind: Option<PageKind>,
+) -> Result<(), StoreError> {
+    if let Some(kind) = kind {
+        // The key names the announcement: whoever announces it again, after a crash or as another leader, says the same.
+        let key = format!("incident/{}/{}/{}", kept.record.id, kind, kept.body.pages + 1);
+        let page = page(kept, kind, key, announcer.now);
+        store.enqueue(&pages(&page, announcer.notify)).await?;
+        kept.body.pages += 1;
+        kept.body.last_paged_at = Some(announcer.now);
+        kept.body.last_paged_refused = kept.body.refused;
+        tracing::info!(incident = kept.record.id, kind = %kind, stream = %kept.body.scope, refused = kept.body.refused, "an incident is announced");
+    }
+    let now = stored(kept);
+    if now != *before {
+        kept.record.updated_at = announcer.now;
+        store.save_incident(&stored(kept)).await?;
+    }
+    Ok(())
+}
+
+fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
+    let body = &kept.body;
+    let named = body.named.map(Hypothesis::to_string);
+    let cause = named.as_deref().unwrap_or("undetermined");
+    let headline = match kind {
+        PageKind::Opened => format!("Relay mail is refused on {}", body.scope),
+        PageKind::CauseNamed => format!("Cause named for {}: {cause}", body.scope),
+        PageKind::Worse => format!("Worse on {}: {} refused", body.scope, body.refused),
+        PageKind::Closed => format!("Quiet again on {}", body.scope),
+        PageKind::Withdrawn => format!("Withdrawn: late reports undid the alarm on {}", body.scope),
+    };
+    let mut facts = vec![body.sentence.clone(), format!("{} different addresses were refused.", body.addresses)];
+    facts.push(format!("Cause: {cause}"));
+    if let Some((low, estimate, high)) = body.share_explained {
+        facts.push(format!(
+            "Revocations explain {:.0} % ({:.0} to {:.0} %) of it.",
+            100.0 * estimate,
+            100.0 * low,
+            100.0 * high
+        ));
+    }
+    facts.retain(|fact| !fact.is_empty());
+    let hold = "Hold: do not suppress the refused addresses while the cause is open.";
+    Page {
+        key,
+        kind,
+        severity: if body.severity == Urgency::Page { Severity::Page } else { Severity::Ticket },
+        raised: false,
+        incident: kept.record.id.to_string(),
+        stream: body.scope.to_string(),
+        headline,
+        since: kept.record.onset,
+        at: now,
+        refused: body.refused,
+        sent: body.sends,
+        facts,
+        explanation: body.explanation.clone(),
+        safe_action: Some(hold.to_owned()),
+        links: Vec::new(),
+    }
+}
+
+/// The first bin whose cells the detectors still take, seen from `now`.
+pub(super) fn ring_start(now: Bin) -> i64 {
+    (now.0.div_euclid(DAY_BINS) - RING_DAYS) * DAY_BINS
+}
