@@ -4,5 +4,6 @@
 
 mod crash;
 mod monitor;
+mod outbox;
 mod store;
 mod support;
