@@ -4,6 +4,7 @@
 
 mod crash;
 mod monitor;
+mod notify;
 mod outbox;
 mod store;
 mod support;
