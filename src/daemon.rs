@@ -34,6 +34,7 @@ use crate::{
     metrics::Metrics,
     model::DAY_MILLIS,
     monitor::{Monitor, Progress},
+    notify::{self, Notifiers, heartbeat},
     privacy::{Keyring, PrivacyError},
     store::{Access, Store, StoreError, StoreOptions},
     telemetry::FilterHandle,
@@ -74,6 +75,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// A notifier can't be set up.
+    #[error(transparent)]
+    Notify(#[from] notify::SetupError),
     /// A feed can't be set up.
     #[error(transparent)]
     Feed(#[from] FeedError),
@@ -99,6 +103,8 @@ pub struct Daemon {
     pub store: Store,
     /// The keys.
     pub keyring: Arc<Keyring>,
+    /// Who is told; its bell is rung after something was put into the outbox.
+    pub notifiers: Notifiers,
     /// Where the monitor stands.
     pub progress: watch::Receiver<Progress>,
     /// The paths of the feeds.
@@ -156,6 +162,7 @@ pub async fn start(
     let private = bind(config.listen.private.0, "private").await?;
     let metrics = Metrics::new()?;
     let setup = setup(&config)?;
+    let notifiers = Notifiers::new(notify::Setup::new(&config)?);
     let store = Store::open(&store_options(&config, Access::Write), Arc::clone(&keyring)).await?;
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), store.engine()]).set(1);
     let feeds: Vec<String> = setup.feeds.paths().into_iter().map(ToOwned::to_owned).collect();
@@ -172,9 +179,9 @@ pub async fn start(
 
     let (sender, receiver) = mpsc::channel(FOLLOW_UPS);
     let client = crate::http_client::build(Duration::from_secs(10))?;
-    tasks.spawn_critical("follow-ups", follow_up::run(receiver, client, tasks.soft()));
+    tasks.spawn_critical("follow-ups", follow_up::run(receiver, client.clone(), tasks.soft()));
 
-    let intake = Intake::new(Arc::clone(&keyring), committer, metrics.clone());
+    let intake = Intake::new(Arc::clone(&keyring), committer, metrics.clone()).ringing(notifiers.wake());
     let concurrent = usize::try_from(config.limits.max_concurrent_requests).unwrap_or(usize::MAX);
     let endpoint = Endpoint::new(setup, intake, clock.clone(), metrics.clone(), concurrent, sender);
     let limits = server::Limits {
@@ -186,6 +193,19 @@ pub async fn start(
 
     let monitor = Monitor::new(store.clone(), clock.clone(), wake, metrics.clone());
     let progress = monitor.progress();
+    let worker =
+        notify::Worker::new(&notifiers, store.clone(), clock.clone(), client.clone(), metrics.clone(), tasks.soft());
+    tasks.spawn_critical("outbox", worker.run());
+    let steps = {
+        let progress = progress.clone();
+        move || {
+            let progress = *progress.borrow();
+            progress.caught_up.wrapping_add(progress.folded)
+        }
+    };
+    let life =
+        heartbeat::run(notifiers.clone(), store.clone(), steps, client, clock.clone(), metrics.clone(), tasks.soft());
+    tasks.spawn_critical("heartbeat", life);
     let state = private::State {
         store: store.clone(),
         metrics,
@@ -196,11 +216,11 @@ pub async fn start(
         previous_token: config.listen.previous_private_token.clone(),
     };
     tasks.spawn_critical("private listener", server::serve(private, private::router(state), limits, tasks.soft()));
-    lifecycle.on_reload(Arc::new(reload::Reloader::new(config.clone(), endpoint.clone(), filter)));
+    lifecycle.on_reload(Arc::new(reload::Reloader::new(config.clone(), endpoint.clone(), notifiers.clone(), filter)));
     tasks.spawn_critical("public listener", server::serve(public, endpoint.router(), limits, tasks.soft()));
     tasks.spawn_critical("monitor", monitor.run(tasks.soft()));
     tasks.spawn_critical("retention", expire(store.clone(), clock, config.store.clone(), tasks.soft()));
-    Ok(Daemon { public: public_address, private: private_address, store, keyring, progress, feeds })
+    Ok(Daemon { public: public_address, private: private_address, store, keyring, notifiers, progress, feeds })
 }
 
 /// What the public listener works with, by this configuration.

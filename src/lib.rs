@@ -16,6 +16,7 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod model;
 pub mod monitor;
+pub mod notify;
 pub mod privacy;
 pub mod store;
 pub mod telemetry;

@@ -105,6 +105,14 @@ metrics! {
     monitor_folded: IntCounter = "relaywatch_monitor_folded_events_total";
     /// When the monitor last stood at the end of the journal, in seconds since the epoch.
     monitor_caught_up: IntGauge = "relaywatch_monitor_caught_up_timestamp_seconds";
+    /// Pages and forwarded notices in the outbox that have not left.
+    outbox_waiting: IntGauge = "relaywatch_outbox_waiting_items";
+    /// For how long the oldest of them should have left, in seconds.
+    outbox_oldest_due: IntGauge = "relaywatch_outbox_oldest_due_seconds";
+    /// Attempts to send a page or a notice by route (slack, webhook, forward) and result: sent, failed, given-up or held.
+    notifications: IntCounterVec["route", "result"] = "relaywatch_notifications_total";
+    /// Signs of life by result: sent, failed or withheld.
+    heartbeats: IntCounterVec["result"] = "relaywatch_heartbeats_total";
 }
 
 impl Metrics {

@@ -39,6 +39,8 @@ pub enum Purpose {
     Body,
     /// One verbatim sample of a reply template.
     Sample,
+    /// What waits in the outbox.
+    Outbox,
 }
 
 impl Purpose {
@@ -51,6 +53,7 @@ impl Purpose {
             Self::Token => b"token\0",
             Self::Body => b"body\0",
             Self::Sample => b"sample\0",
+            Self::Outbox => b"outbox\0",
         }
     }
 }

@@ -21,10 +21,8 @@ pub(super) async fn run(
                 None => return Ok(()),
             },
         };
-        match next {
-            FollowUp::ConfirmSubscription { url, topic } => confirm(&client, url, &topic).await,
-            FollowUp::Forward { .. } => tracing::error!("a notice was to be forwarded, which this version does not do"),
-        }
+        let FollowUp::ConfirmSubscription { url, topic } = next;
+        confirm(&client, url, &topic).await;
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     config::Config,
     ingest::http::endpoint::Endpoint,
     lifecycle::{BoxError, Commit, Preparing, Reload},
+    notify::{self, Notifiers},
     telemetry::FilterHandle,
 };
 
@@ -13,12 +14,13 @@ use crate::{
 pub(super) struct Reloader {
     current: std::sync::Arc<Mutex<Config>>,
     endpoint: Endpoint,
+    notifiers: Notifiers,
     filter: Option<FilterHandle>,
 }
 
 impl Reloader {
-    pub(super) fn new(config: Config, endpoint: Endpoint, filter: Option<FilterHandle>) -> Self {
-        Self { current: std::sync::Arc::new(Mutex::new(config)), endpoint, filter }
+    pub(super) fn new(config: Config, endpoint: Endpoint, notifiers: Notifiers, filter: Option<FilterHandle>) -> Self {
+        Self { current: std::sync::Arc::new(Mutex::new(config)), endpoint, notifiers, filter }
     }
 
     fn prepare_now(&self) -> Result<Commit, BoxError> {
@@ -30,10 +32,13 @@ impl Reloader {
             tracing::warn!("[{section}] has changed and needs a restart; until then the old settings stay in force");
         }
         let setup = super::setup(&new)?;
+        let notify = notify::Setup::new(&new)?;
         let filter = self.filter.as_ref().map(|filter| filter.prepare(&new.log.level)).transpose()?;
         let (current, endpoint) = (std::sync::Arc::clone(&self.current), self.endpoint.clone());
+        let notifiers = self.notifiers.clone();
         Ok(Box::new(move || {
             endpoint.exchange(setup);
+            notifiers.exchange(notify);
             if let Some(filter) = filter {
                 filter();
             }

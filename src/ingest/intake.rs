@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use crate::{
     classify::{Parties, Rules, context, destination, template_of},
     ingest::{
@@ -10,6 +12,7 @@ use crate::{
     },
     metrics::Metrics,
     model::{DAY_MILLIS, Destination, Event, EventKind, Exposure, Notice, RelayDomains, StreamKey, Timestamp},
+    notify::forward,
     privacy::{Keyring, Purpose},
     store::{
         EntryKind, EventKey, NewControl, NewEntry, NewEvent, NewReply, NewSetAside, NewToken, Outcome, Recipient,
@@ -46,13 +49,21 @@ pub struct Intake {
     keyring: Arc<Keyring>,
     committer: Committer,
     metrics: Metrics,
+    outbox: Option<Arc<Notify>>,
 }
 
 impl Intake {
     /// An intake that commits through `committer`.
     #[must_use]
     pub fn new(keyring: Arc<Keyring>, committer: Committer, metrics: Metrics) -> Self {
-        Self { keyring, committer, metrics }
+        Self { keyring, committer, metrics, outbox: None }
+    }
+
+    /// Rings this bell after a commit that brought something for the outbox.
+    #[must_use]
+    pub fn ringing(mut self, outbox: Arc<Notify>) -> Self {
+        self.outbox = Some(outbox);
+        self
     }
 
     /// Commits a report; when this returns, it is durable.
@@ -71,10 +82,16 @@ impl Intake {
         if submission.weight() == 1 && submission.token.is_none() {
             return Ok(Outcome::Committed);
         }
-        self.committer.commit(submission).await
+        let rings = !submission.outbox.is_empty();
+        let outcome = self.committer.commit(submission).await;
+        if rings && let Some(outbox) = &self.outbox {
+            outbox.notify_one();
+        }
+        outcome
     }
 
-    /// What a report becomes: a function of the report, the keys and the knowledge (`now` only dates what is set aside).
+    /// What a report becomes: a function of the report, the keys and the knowledge (`now` only dates what is set
+    /// aside or passed on).
     #[must_use]
     pub fn prepare(&self, feed: &FeedName, report: &Report, knowledge: &Knowledge, now: Timestamp) -> Submission {
         let mut submission = Submission { feed: feed.name.clone(), ..Submission::default() };
@@ -103,6 +120,8 @@ impl Intake {
             digest: token.body_digest,
             expires_at: token.expires_at,
         });
+        submission.outbox =
+            report.forward.iter().map(|body| forward::item(&self.keyring, &feed.name, &body.0, now)).collect();
         submission
     }
 

@@ -21,6 +21,19 @@ pub struct Report {
     pub token: Option<OneTimeToken>,
     /// What to do once the report is committed.
     pub follow_up: Option<FollowUp>,
+    /// What goes on to the endpoint that lives behind the feed, through the outbox and in the same commit.
+    pub forward: Option<Forward>,
+}
+
+/// The original body of a delivery, to be passed on by one POST with `Content-Type: application/json`. Holds a signed
+/// notice, with an address in it: never to be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Forward(pub bytes::Bytes);
+
+impl std::fmt::Debug for Forward {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Forward({} bytes)", self.0.len())
+    }
 }
 
 /// A part of a delivery that was authenticated and is no event that relaywatch knows.
@@ -86,14 +99,6 @@ pub enum FollowUp {
         /// The topic, for the log.
         topic: String,
     },
-    /// Pass the original body on by one POST with `Content-Type: application/json`. It belongs into the outbox in the
-    /// same commit, so that it goes out at least once.
-    Forward {
-        /// The configured address of the endpoint that lives behind the feed.
-        url: String,
-        /// The body as it came. Holds a signed notice, with an address in it: never to be printed.
-        body: bytes::Bytes,
-    },
 }
 
 impl std::fmt::Debug for FollowUp {
@@ -102,7 +107,6 @@ impl std::fmt::Debug for FollowUp {
             Self::ConfirmSubscription { url, topic } => {
                 f.debug_struct("ConfirmSubscription").field("url", &url.as_str()).field("topic", topic).finish()
             }
-            Self::Forward { body, .. } => write!(f, "Forward({} bytes)", body.len()),
         }
     }
 }

@@ -13,10 +13,18 @@ use moka::sync::Cache;
 use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 use super::{
-    CellKey, Counts, EntryKind, EntryRecord, EventKey, EventRecord, IncidentRecord, IncidentState, LedgerRow, Position,
-    ReplyRecord, StoreError, WordKind,
+    CellKey, Counts, EntryKind, EntryRecord, EventKey, EventRecord, IncidentRecord, IncidentState, LedgerRow,
+    NewOutbox, OutboxItem, Position, ReplyRecord, Route, StoreError, WordKind,
 };
-use crate::model::{Cause, Destination, EventKind, Exposure, FailureClass, MxFamily, Timestamp};
+use crate::{
+    model::{Cause, DAY_MILLIS, Destination, EventKind, Exposure, FailureClass, MxFamily, Timestamp},
+    privacy::{Keyring, PrivacyError, Purpose},
+};
+
+/// How long a row of the outbox stays after it has ended, so that a late repetition of its cause finds its key.
+pub(super) const OUTBOX_KEPT_MILLIS: i64 = 30 * DAY_MILLIS;
+/// The longest error that a row of the outbox keeps, in characters.
+const MAX_ERROR: usize = 200;
 
 /// Addresses whose random ids are kept at hand.
 const ADDRESS_CACHE: u64 = 100_000;
@@ -266,6 +274,51 @@ pub(super) fn incidents(rows: Vec<IncidentRow>) -> Result<Vec<IncidentRecord>, S
             })
         })
         .collect()
+}
+
+/// One claimed row of `outbox`.
+#[derive(FromRow)]
+pub(super) struct OutboxRow {
+    id: i64,
+    key: String,
+    route: i16,
+    target: String,
+    paced: bool,
+    created_at: i64,
+    attempts: i32,
+    possible_repeat: bool,
+    sealed: Option<Vec<u8>>,
+}
+
+/// Opens claimed rows, in the order in which they were put in. One that doesn't open is no reason to hold up the others.
+pub(super) fn outbox(keyring: &Keyring, mut rows: Vec<OutboxRow>) -> Result<Vec<OutboxItem>, StoreError> {
+    rows.sort_by_key(|row| row.id);
+    rows.into_iter()
+        .map(|row| {
+            let open = |sealed: Vec<u8>| keyring.open(Purpose::Outbox, row.key.as_bytes(), &sealed).ok();
+            Ok(OutboxItem {
+                id: row.id,
+                route: word("outbox", "route", row.route, Route::from_code)?,
+                target: row.target,
+                paced: row.paced,
+                created_at: Timestamp::from_millis(row.created_at),
+                attempts: row.attempts,
+                possible_repeat: row.possible_repeat,
+                body: row.sealed.and_then(open),
+                key: row.key,
+            })
+        })
+        .collect()
+}
+
+/// The sealed form of what waits in the outbox.
+pub(super) fn seal_outbox(keyring: &Keyring, item: &NewOutbox) -> Result<Vec<u8>, PrivacyError> {
+    keyring.seal(Purpose::Outbox, item.key.as_bytes(), &item.body)
+}
+
+/// An error as a row of the outbox keeps it.
+pub(super) fn outbox_error(error: &str) -> String {
+    storable(error).chars().take(MAX_ERROR).collect()
 }
 
 /// What identifies a word in the store: SHA-256 of its text, 128 bits.

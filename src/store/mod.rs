@@ -16,11 +16,15 @@ pub use postgres::PgStore;
 pub use sqlite::SqliteStore;
 pub use types::{
     AccountRecord, AddressRecord, CellKey, Commit, Counts, EntryKind, EntryRecord, EventKey, EventRecord, Fold,
-    IncidentRecord, IncidentState, LedgerRow, NewAccount, NewControl, NewEntry, NewEvent, NewReply, NewSetAside,
-    NewToken, Outcome, Position, Recipient, RefusedChange, ReplyRecord, Subject, Submission, WordKind,
+    IncidentRecord, IncidentState, LedgerRow, NewAccount, NewControl, NewEntry, NewEvent, NewOutbox, NewReply,
+    NewSetAside, NewToken, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Outcome, Position, Recipient,
+    RefusedChange, ReplyRecord, Route, Subject, Submission, WordKind,
 };
 
-use crate::{model::StreamKey, privacy::Keyring};
+use crate::{
+    model::{StreamKey, Timestamp},
+    privacy::Keyring,
+};
 
 /// How the store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +117,107 @@ impl Store {
     /// Where the store is away or full: nothing of the batch is stored then.
     pub async fn commit(&self, batch: &[Submission]) -> Result<Commit, StoreError> {
         dispatch!(self, store => store.commit(batch).await)
+    }
+
+    /// Puts things into the outbox, all or none; those whose key is there already change nothing. Gives how many are new.
+    ///
+    /// # Errors
+    /// Where the store is away or full.
+    pub async fn enqueue(&self, items: &[NewOutbox]) -> Result<u64, StoreError> {
+        dispatch!(self, store => store.enqueue(items).await)
+    }
+
+    /// Claims what is due by these routes, in the order in which it was put in, at most `limit`, until `lease_millis` from
+    /// `now`.
+    ///
+    /// No other worker gets it until then; after that it comes again, marked as a possible repeat. Of ordered rows with one
+    /// target, only the oldest is ever claimed.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn claim_outbox(
+        &self,
+        routes: &[Route],
+        now: Timestamp,
+        lease_millis: i64,
+        limit: u32,
+    ) -> Result<Vec<OutboxItem>, StoreError> {
+        dispatch!(self, store => store.claim_outbox(routes, now, lease_millis, limit).await)
+    }
+
+    /// Records that a claimed row has left; `receipt` is the receiver's id of it. Older rows of its target that are held
+    /// back end with it.
+    ///
+    /// It counts also where the claim has run out: what was sent was sent.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn outbox_sent(
+        &self,
+        item: &OutboxItem,
+        now: Timestamp,
+        receipt: Option<&str>,
+    ) -> Result<(), StoreError> {
+        dispatch!(self, store => store.outbox_sent(item, now, receipt).await)
+    }
+
+    /// Records that a claimed row has not left. Nothing changes where the claim has run out and another worker has the row.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn outbox_failed(
+        &self,
+        item: &OutboxItem,
+        now: Timestamp,
+        failure: &OutboxFailure,
+    ) -> Result<(), StoreError> {
+        dispatch!(self, store => store.outbox_failed(item, now, failure).await)
+    }
+
+    /// Holds a claimed row back until `until`. Younger rows of its target may overtake it, and
+    /// older ones that are held end.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn outbox_held(&self, item: &OutboxItem, now: Timestamp, until: Timestamp) -> Result<(), StoreError> {
+        dispatch!(self, store => store.outbox_held(item, now, until).await)
+    }
+
+    /// When the paced rows of a target were sent that were sent after `since`, oldest first.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn outbox_pace(
+        &self,
+        route: Route,
+        target: &str,
+        since: Timestamp,
+    ) -> Result<Vec<Timestamp>, StoreError> {
+        dispatch!(self, store => store.outbox_pace(route, target, since).await)
+    }
+
+    /// The receiver's id of the first row of a target that was sent and has one: the thread of an incident.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn outbox_receipt(&self, route: Route, target: &str) -> Result<Option<String>, StoreError> {
+        dispatch!(self, store => store.outbox_receipt(route, target).await)
+    }
+
+    /// Where a row of the outbox stands; `None` where there's none of this key.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn outbox_state(&self, route: Route, key: &str) -> Result<Option<OutboxState>, StoreError> {
+        dispatch!(self, store => store.outbox_state(route, key).await)
+    }
+
+    /// How full the outbox is.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn outbox_depth(&self) -> Result<OutboxDepth, StoreError> {
+        dispatch!(self, store => store.outbox_depth().await)
     }
 
     /// Outcomes after a place in the journal, in its order, at most `limit`.
@@ -365,7 +470,7 @@ impl Store {
     }
 
     /// Deletes what has outlived its retention: deliveries before `deliveries`, the rest before `refusals`, and what is
-    /// set aside or remembered only until `now`. All in milliseconds since the epoch. Gives how many rows went; on
+    /// set aside or remembered only until `now`, and what left the outbox 30 days ago. All in milliseconds since the epoch. Gives how many rows went; on
     /// PostgreSQL whole days go at once and are not counted.
     ///
     /// # Errors

@@ -6,5 +6,7 @@ mod causes_doc;
 mod classify_corpora;
 mod crash;
 mod monitor;
+mod notify;
+mod outbox;
 mod store;
 mod support;

@@ -9,8 +9,8 @@ use crate::{
     model::{StreamKey, Timestamp},
     privacy::Purpose,
     store::{
-        Commit, NewControl, NewEntry, NewEvent, NewReply, NewSetAside, Outcome, Recipient, StoreError, Subject,
-        Submission, WordKind,
+        Commit, NewControl, NewEntry, NewEvent, NewOutbox, NewReply, NewSetAside, Outcome, Recipient, StoreError,
+        Subject, Submission, WordKind,
         engine::{digest_of, kept_long, random_id, storable},
         sqlite::{control_cells, recipients_of, stream_text},
     },
@@ -94,6 +94,8 @@ impl PgStore {
                 self.insert_set_aside(&mut transaction, &submission.feed, part, &numbers).await?;
             }
         }
+        let outbox: Vec<NewOutbox> = taken.iter().flat_map(|s| s.outbox.iter().cloned()).collect();
+        self.enqueue_in(&mut transaction, &outbox).await?;
         transaction.commit().await?;
         self.caches.keep_words(numbers.words);
         self.caches.keep_addresses(numbers.addresses);

@@ -109,6 +109,12 @@ impl PgStore {
                 "UPDATE set_aside SET sealed = $2 WHERE id = $1",
                 Purpose::Body,
             ),
+            (
+                "SELECT id, convert_to(key, 'UTF8'), sealed FROM outbox WHERE substr(sealed, 1, 2) <> $1 LIMIT $2 \
+                 FOR UPDATE",
+                "UPDATE outbox SET sealed = $2 WHERE id = $1",
+                Purpose::Outbox,
+            ),
         ] {
             let rows: Vec<(i64, Vec<u8>, Vec<u8>)> =
                 query_as(read).bind(current.as_slice()).bind(i64::from(limit)).fetch_all(&mut *transaction).await?;

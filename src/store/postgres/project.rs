@@ -5,7 +5,7 @@ use sqlx::{PgConnection, query, query_as, query_scalar};
 use super::PgStore;
 use crate::{
     model::{Cause, Timestamp},
-    store::{Fold, IncidentRecord, LedgerRow, Position, RefusedChange, StoreError},
+    store::{Fold, IncidentRecord, LedgerRow, Position, RefusedChange, StoreError, engine::OUTBOX_KEPT_MILLIS},
 };
 
 impl PgStore {
@@ -129,6 +129,7 @@ impl PgStore {
             ("DELETE FROM control_seen WHERE at < $1", deliveries),
             ("DELETE FROM set_aside WHERE expires_at < $1", now),
             ("DELETE FROM one_time_token WHERE expires_at < $1", now),
+            ("DELETE FROM outbox WHERE ended_at < $1", now - OUTBOX_KEPT_MILLIS),
         ] {
             gone += query(text).bind(limit).execute(&self.pool).await?.rows_affected();
         }

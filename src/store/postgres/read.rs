@@ -292,7 +292,7 @@ impl PgStore {
              UNION ALL SELECT count(*) FROM one_time_token UNION ALL SELECT count(*) FROM address \
              UNION ALL SELECT count(*) FROM account UNION ALL SELECT count(*) FROM word \
              UNION ALL SELECT count(*) FROM template_sample UNION ALL SELECT count(*) FROM cell \
-             UNION ALL SELECT count(*) FROM ledger",
+             UNION ALL SELECT count(*) FROM ledger UNION ALL SELECT count(*) FROM outbox",
         )
         .fetch_all(&self.pool)
         .await?;

@@ -106,6 +106,9 @@ impl SqliteStore {
                 self.insert_set_aside(&mut transaction, &submission.feed, part, &numbers).await?;
             }
         }
+        for submission in &taken {
+            self.enqueue_in(&mut transaction, &submission.outbox).await?;
+        }
         transaction.commit().await?;
         self.caches.keep_words(numbers.words);
         self.caches.keep_addresses(numbers.addresses);

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod commit;
+mod outbox;
 mod people;
 mod project;
 mod read;

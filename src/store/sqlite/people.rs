@@ -109,6 +109,11 @@ impl SqliteStore {
                 "UPDATE set_aside SET sealed = $2 WHERE id = $1",
                 Purpose::Body,
             ),
+            (
+                "SELECT id, CAST(key AS BLOB), sealed FROM outbox WHERE substr(sealed, 1, 2) <> $1 LIMIT $2",
+                "UPDATE outbox SET sealed = $2 WHERE id = $1",
+                Purpose::Outbox,
+            ),
         ] {
             let rows: Vec<(i64, Vec<u8>, Vec<u8>)> =
                 query_as(read).bind(current.as_slice()).bind(limit).fetch_all(&mut *transaction).await?;

@@ -7,7 +7,7 @@ use sqlx::{query, query_as, query_scalar};
 use super::{SqliteStore, bulk::Bulk};
 use crate::{
     model::Timestamp,
-    store::{Fold, IncidentRecord, Position, StoreError},
+    store::{Fold, IncidentRecord, Position, StoreError, engine::OUTBOX_KEPT_MILLIS},
 };
 
 static LEDGER: LazyLock<Bulk> = LazyLock::new(|| {
@@ -177,6 +177,10 @@ impl SqliteStore {
                 "DELETE FROM one_time_token WHERE hash IN \
                  (SELECT hash FROM one_time_token WHERE expires_at < $1 LIMIT $2)",
                 now,
+            ),
+            (
+                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE ended_at < $1 LIMIT $2)",
+                now - OUTBOX_KEPT_MILLIS,
             ),
         ] {
             loop {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The tables whose rows `row_counts` counts.
-pub(in crate::store) const COUNTED: [&str; 11] = [
+pub(in crate::store) const COUNTED: [&str; 12] = [
     "event",
     "entry",
     "control_seen",
@@ -26,6 +26,7 @@ pub(in crate::store) const COUNTED: [&str; 11] = [
     "template_sample",
     "cell",
     "ledger",
+    "outbox",
 ];
 
 impl SqliteStore {
@@ -291,7 +292,7 @@ impl SqliteStore {
              UNION ALL SELECT count(*) FROM one_time_token UNION ALL SELECT count(*) FROM address \
              UNION ALL SELECT count(*) FROM account UNION ALL SELECT count(*) FROM word \
              UNION ALL SELECT count(*) FROM template_sample UNION ALL SELECT count(*) FROM cell \
-             UNION ALL SELECT count(*) FROM ledger",
+             UNION ALL SELECT count(*) FROM ledger UNION ALL SELECT count(*) FROM outbox",
         )
         .fetch_all(&self.readers)
         .await?;

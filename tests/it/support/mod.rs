@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::allow_attributes, reason = "each test uses a part")]
 
+pub(crate) mod sink;
+
 use std::sync::Arc;
 
 use relaywatch::{

@@ -32,7 +32,7 @@ use super::{
     wire::{self, Aside, Parts, Scalar},
 };
 use crate::{
-    ingest::{FollowUp, Report, SetAside, SetAsideReason, label},
+    ingest::{Forward, Report, SetAside, SetAsideReason, label},
     model::{Address, MINUTE_MILLIS, Notice, NoticeKind, Provider, Timestamp},
 };
 
@@ -132,7 +132,8 @@ pub struct Apple {
     teams: HashMap<String, String>,
     keys: Keys,
     validation: Validation,
-    forward_to: Option<Url>,
+    /// Whether the body is passed on.
+    forwards: bool,
     /// Set in the mode `forwarded` only.
     secrets: Option<Secrets>,
 }
@@ -192,15 +193,15 @@ impl Apple {
                 return Err(SettingsError::TwoTeams { client_id });
             }
         }
-        let (forward_to, secrets, archived) = match mode {
+        let (forwards, secrets, archived) = match mode {
             Mode::Direct { forward_to } => {
                 let url = forward_to.map(|text| Url::parse(&text).map_err(|_| SettingsError::ForwardTo)).transpose()?;
                 if url.as_ref().is_some_and(|url| !matches!(url.scheme(), "http" | "https") || url.host().is_none()) {
                     return Err(SettingsError::ForwardTo);
                 }
-                (url, None, Vec::new())
+                (url.is_some(), None, Vec::new())
             }
-            Mode::Forwarded { secrets, archived_keys } => (None, Some(Secrets::new(&[], &secrets)?), archived_keys),
+            Mode::Forwarded { secrets, archived_keys } => (false, Some(Secrets::new(&[], &secrets)?), archived_keys),
         };
         let mut old = KeySet::default();
         for jwks in &archived {
@@ -220,7 +221,7 @@ impl Apple {
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         validation.validate_aud = false;
-        Ok(Self { teams, keys, validation, forward_to, secrets })
+        Ok(Self { teams, keys, validation, forwards, secrets })
     }
 
     /// Verifies and decodes one delivery.
@@ -238,9 +239,7 @@ impl Apple {
         let token = envelope.payload.text().ok_or_else(|| refused("the payload holds no JWT"))?;
         let claims = self.verify(&token, delivery.received_at).await?;
         let mut report = self.read(&claims, delivery.received_at)?;
-        if let Some(url) = &self.forward_to {
-            report.follow_up = Some(FollowUp::Forward { url: url.as_str().to_owned(), body: delivery.body.clone() });
-        }
+        report.forward = self.forwards.then(|| Forward(delivery.body.clone()));
         Ok(report)
     }
 

@@ -206,14 +206,14 @@ fn bodies_that_are_no_notice_are_refused() {
 #[test]
 fn what_is_verified_is_passed_on_unchanged() {
     let url = "https://auth.example.com/apple/notices".to_owned();
-    let feed = feed(Mode::Direct { forward_to: Some(url.clone()) }, KeySource::Pinned(SIGNER.jwks()));
+    let feed = feed(Mode::Direct { forward_to: Some(url) }, KeySource::Pinned(SIGNER.jwks()));
     for claims in
         [claims(), with("events", "unreadable".into()), with("events", json!({"type": "new", "event_time": 1}))]
     {
         let body = signed(&claims);
-        let follow_up = receive(&feed, body.clone()).expect("verified").follow_up.expect("forwarded");
-        assert_eq!(follow_up, FollowUp::Forward { url: url.clone(), body: body.into() });
-        assert!(!format!("{follow_up:?}").contains("payload"));
+        let forward = receive(&feed, body.clone()).expect("verified").forward.expect("forwarded");
+        assert!(!format!("{forward:?}").contains("payload"));
+        assert_eq!(forward, Forward(body.into()));
     }
     let forged = OTHER.jwt_with_header(&json!({"kid": "K1", "alg": "RS256"}), &claims()).expect("signed");
     assert_eq!(outcome(receive(&feed, body(&forged))), (401, RejectionReason::BadSignature));

@@ -1,0 +1,150 @@
+//! What is told of an incident.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Timestamp, words};
+
+words! {
+    /// Why a page is sent.
+    pub enum PageKind {
+        /// The incident has begun.
+        Opened = 1, "opened";
+        /// The evidence now allows to name its cause.
+        CauseNamed = 2, "cause-named";
+        /// It has grown, or became a page.
+        Worse = 3, "worse";
+        /// Mail is accepted again.
+        Closed = 4, "closed";
+        /// Late data have undone it.
+        Withdrawn = 5, "withdrawn";
+    }
+}
+
+words! {
+    /// How urgent it is.
+    pub enum Severity {
+        /// Somebody shall look now.
+        Page = 1, "page";
+        /// Somebody shall look in office hours.
+        Ticket = 2, "ticket";
+    }
+}
+
+/// A place where more is to be seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// What is there.
+    pub title: String,
+    /// Where.
+    pub url: String,
+}
+
+/// One page: what an on-call engineer, or a program, is told of an incident at one moment. It holds counts and names of
+/// streams, never an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// What makes it the same page. Shown to people where it may be a repeat, and given to receivers that know keys.
+    pub key: String,
+    /// Why it's sent.
+    pub kind: PageKind,
+    /// How urgent it is.
+    pub severity: Severity,
+    /// Whether the severity has just risen; such a page waits for no hourly limit.
+    #[serde(default)]
+    pub raised: bool,
+    /// The incident.
+    pub incident: String,
+    /// The stream, as people read it.
+    pub stream: String,
+    /// The whole in one sentence.
+    pub headline: String,
+    /// The estimated onset.
+    pub since: Timestamp,
+    /// When this was said, by the monitor's clock.
+    pub at: Timestamp,
+    /// Messages refused since the onset.
+    pub refused: u64,
+    /// Messages sent since the onset.
+    pub sent: u64,
+    /// What is known, a line each.
+    pub facts: Vec<String>,
+    /// What may explain it, a line each.
+    pub explanation: Vec<String>,
+    /// What can be done without harm.
+    pub safe_action: Option<String>,
+    /// Where more is to be seen.
+    pub links: Vec<Link>,
+}
+
+impl Page {
+    /// Whether it counts as one of the updates of which an incident has at most two an hour.
+    #[must_use]
+    pub const fn is_update(&self) -> bool {
+        matches!(self.kind, PageKind::CauseNamed | PageKind::Worse) && !self.raised
+    }
+
+    /// The page without any line that may hold an address; in single texts the words are replaced. Names of campaigns and
+    /// replies come from outside, so what builds a page isn't trusted with this.
+    #[must_use]
+    pub fn without_addresses(mut self) -> Self {
+        for text in [&mut self.key, &mut self.incident, &mut self.stream, &mut self.headline] {
+            replace(text);
+        }
+        if let Some(text) = &mut self.safe_action {
+            replace(text);
+        }
+        self.facts.retain(|line| !may_hold_address(line));
+        self.explanation.retain(|line| !may_hold_address(line));
+        self.links.retain(|link| !may_hold_address(&link.title) && !may_hold_address(&link.url));
+        self
+    }
+}
+
+fn may_hold_address(text: &str) -> bool {
+    text.contains(['@', '\u{ff20}', '\u{fe6b}']) || text.contains("%40")
+}
+
+fn replace(text: &mut String) {
+    if may_hold_address(text) {
+        let words: Vec<&str> =
+            text.split_whitespace().map(|word| if may_hold_address(word) { "(address)" } else { word }).collect();
+        *text = words.join(" ");
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The purge of 9 August, as it would be told.
+    pub(in crate::notify) fn page(kind: PageKind, severity: Severity) -> Page {
+        Page {
+            key: format!("inc-7/{kind}/1"),
+            kind,
+            severity,
+            raised: false,
+            incident: "inc-7".to_owned(),
+            stream: "sparkpost/news.example.com".to_owned(),
+            headline: "Since 06:05Z 312 of 330 relay messages on sparkpost/news.example.com were refused (94.5 %; \
+                       ordinarily 0.1 to 1.4 %, expected 1.7)."
+                .to_owned(),
+            since: Timestamp::from_seconds(1_754_719_500),
+            at: Timestamp::from_seconds(1_754_720_100),
+            refused: 312,
+            sent: 330,
+            facts: vec![
+                "Evidence 4e6:1; our rule raises a false alarm at most once per 30 days across all streams.".to_owned(),
+                "Replies: 310 of 312 say <{recipient}>: user not found & nothing else.".to_owned(),
+            ],
+            explanation: vec![
+                "Cause:           undetermined: H7 Apple has removed addresses 0.61; H1 revocations 0.22".to_owned(),
+                "Not checked:     canary (none is set up)".to_owned(),
+            ],
+            safe_action: Some("hold retries; suppress no address".to_owned()),
+            links: vec![Link {
+                title: "the incident".to_owned(),
+                url: "https://relaywatch.example.com/incidents/7".to_owned(),
+            }],
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The outbox: what has to leave, until its sending is recorded.
+
+use sqlx::{SqliteConnection, query, query_as, query_scalar};
+
+use super::SqliteStore;
+use crate::{
+    model::Timestamp,
+    store::{
+        NewOutbox, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Route, StoreError,
+        engine::{OutboxRow, outbox, outbox_error, seal_outbox},
+    },
+};
+
+impl SqliteStore {
+    /// Puts things into the outbox within a transaction that writes what they are about. Gives how many are new.
+    pub(in crate::store) async fn enqueue_in(
+        &self,
+        connection: &mut SqliteConnection,
+        items: &[NewOutbox],
+    ) -> Result<u64, StoreError> {
+        let mut added = 0;
+        for item in items {
+            added += query(
+                "INSERT INTO outbox (key, route, target, ordered, paced, created_at, due_at, state, sealed) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8) ON CONFLICT (route, key) DO NOTHING",
+            )
+            .bind(&item.key)
+            .bind(item.route.code())
+            .bind(&item.target)
+            .bind(item.ordered)
+            .bind(item.paced)
+            .bind(item.created_at.as_millis())
+            .bind(item.due_at.as_millis())
+            .bind(seal_outbox(&self.keyring, item)?)
+            .execute(&mut *connection)
+            .await?
+            .rows_affected();
+        }
+        Ok(added)
+    }
+
+    pub(in crate::store) async fn enqueue(&self, items: &[NewOutbox]) -> Result<u64, StoreError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let added = self.enqueue_in(&mut transaction, items).await?;
+        transaction.commit().await?;
+        Ok(added)
+    }
+
+    pub(in crate::store) async fn claim_outbox(
+        &self,
+        routes: &[Route],
+        now: Timestamp,
+        lease_millis: i64,
+        limit: u32,
+    ) -> Result<Vec<OutboxItem>, StoreError> {
+        let routes: Vec<i16> = routes.iter().map(|route| route.code()).collect();
+        let rows: Vec<OutboxRow> = query_as(
+            "UPDATE outbox SET possible_repeat = possible_repeat OR state = 2, state = 2, claimed_until = $3, \
+             attempts = attempts + 1 WHERE id IN (SELECT o.id FROM outbox o WHERE o.ended_at IS NULL \
+             AND o.route IN (SELECT value FROM json_each($1)) \
+             AND (CASE WHEN o.state = 2 THEN o.claimed_until ELSE o.due_at END) <= $2 \
+             AND NOT (o.ordered AND EXISTS (SELECT 1 FROM outbox e WHERE e.route = o.route AND e.target = o.target \
+             AND e.id < o.id AND e.ordered AND e.state IN (1, 2))) ORDER BY o.due_at, o.id LIMIT $4) \
+             RETURNING id, key, route, target, paced, created_at, attempts, possible_repeat, sealed",
+        )
+        .bind(serde_json::json!(routes).to_string())
+        .bind(now.as_millis())
+        .bind(now.plus_millis(lease_millis).as_millis())
+        .bind(limit)
+        .fetch_all(&self.writer)
+        .await?;
+        outbox(&self.keyring, rows)
+    }
+
+    pub(in crate::store) async fn outbox_sent(
+        &self,
+        item: &OutboxItem,
+        now: Timestamp,
+        receipt: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        query(
+            "UPDATE outbox SET state = 3, ended_at = $2, receipt = $3, claimed_until = NULL, sealed = NULL, \
+             last_error = NULL WHERE id = $1 AND state <> 3",
+        )
+        .bind(item.id)
+        .bind(now.as_millis())
+        .bind(receipt)
+        .execute(&mut *transaction)
+        .await?;
+        supersede(&mut transaction, item, now).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    pub(in crate::store) async fn outbox_failed(
+        &self,
+        item: &OutboxItem,
+        now: Timestamp,
+        failure: &OutboxFailure,
+    ) -> Result<(), StoreError> {
+        let statement = if failure.retry_at.is_some() {
+            "UPDATE outbox SET state = 1, due_at = $4, claimed_until = NULL, last_error = $3, \
+             possible_repeat = possible_repeat OR $5 WHERE id = $1 AND attempts = $2 AND state = 2"
+        } else {
+            "UPDATE outbox SET state = 4, ended_at = $4, claimed_until = NULL, last_error = $3, sealed = NULL, \
+             possible_repeat = possible_repeat OR $5 WHERE id = $1 AND attempts = $2 AND state = 2"
+        };
+        query(statement)
+            .bind(item.id)
+            .bind(item.attempts)
+            .bind(outbox_error(&failure.error))
+            .bind(failure.retry_at.unwrap_or(now).as_millis())
+            .bind(failure.may_have_arrived)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    pub(in crate::store) async fn outbox_held(
+        &self,
+        item: &OutboxItem,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let held = query(
+            "UPDATE outbox SET state = 5, due_at = $3, claimed_until = NULL \
+             WHERE id = $1 AND attempts = $2 AND state = 2",
+        )
+        .bind(item.id)
+        .bind(item.attempts)
+        .bind(until.as_millis())
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
+        if held > 0 {
+            supersede(&mut transaction, item, now).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    pub(in crate::store) async fn outbox_pace(
+        &self,
+        route: Route,
+        target: &str,
+        since: Timestamp,
+    ) -> Result<Vec<Timestamp>, StoreError> {
+        let times: Vec<i64> = query_scalar(
+            "SELECT ended_at FROM outbox WHERE route = $1 AND target = $2 AND paced AND state = 3 AND ended_at > $3 \
+             ORDER BY ended_at",
+        )
+        .bind(route.code())
+        .bind(target)
+        .bind(since.as_millis())
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(times.into_iter().map(Timestamp::from_millis).collect())
+    }
+
+    pub(in crate::store) async fn outbox_receipt(
+        &self,
+        route: Route,
+        target: &str,
+    ) -> Result<Option<String>, StoreError> {
+        Ok(query_scalar(
+            "SELECT receipt FROM outbox WHERE route = $1 AND target = $2 AND receipt IS NOT NULL ORDER BY id LIMIT 1",
+        )
+        .bind(route.code())
+        .bind(target)
+        .fetch_optional(&self.readers)
+        .await?)
+    }
+
+    pub(in crate::store) async fn outbox_state(
+        &self,
+        route: Route,
+        key: &str,
+    ) -> Result<Option<OutboxState>, StoreError> {
+        let state: Option<i16> = query_scalar("SELECT state FROM outbox WHERE route = $1 AND key = $2")
+            .bind(route.code())
+            .bind(key)
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(state.and_then(OutboxState::from_code))
+    }
+
+    pub(in crate::store) async fn outbox_depth(&self) -> Result<OutboxDepth, StoreError> {
+        let (waiting, oldest): (i64, Option<i64>) =
+            query_as("SELECT count(*), min(CASE WHEN state <> 5 THEN due_at END) FROM outbox WHERE ended_at IS NULL")
+                .fetch_one(&self.readers)
+                .await?;
+        Ok(OutboxDepth { waiting, oldest_due: oldest.map(Timestamp::from_millis) })
+    }
+}
+
+/// Ends the older rows of the item's target that are held back: the item tells what they tell.
+async fn supersede(connection: &mut SqliteConnection, item: &OutboxItem, now: Timestamp) -> Result<(), StoreError> {
+    query(
+        "UPDATE outbox SET state = 6, ended_at = $4, sealed = NULL \
+         WHERE route = $1 AND target = $2 AND id < $3 AND state = 5",
+    )
+    .bind(item.route.code())
+    .bind(&item.target)
+    .bind(item.id)
+    .bind(now.as_millis())
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,418 @@
+//! Pages and forwarded notices over HTTP: nothing is lost, a repeat is marked, nobody is asked too early.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use relaywatch::{
+    clock::{Clock, ManualClock},
+    config::{Config, Secret},
+    daemon, http_client,
+    ingest::http::apple::signing::Signer,
+    lifecycle::{Lifecycle, Signals, Supervisor},
+    metrics::Metrics,
+    model::{DAY_MILLIS, HOUR_MILLIS, Notice, NoticeKind, Timestamp},
+    notify::{Endpoint, Notifiers, Page, PageKind, Setup, Severity, Worker, WorkerError, pages, slack::Slack},
+    privacy::Keyring,
+    store::{Access, NewOutbox, OutboxState, Route, Store},
+};
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    on_both_engines,
+    support::{
+        Engine, TestStore, at, fresh_store,
+        sink::{Answer, Sink},
+    },
+};
+
+/// Long enough for the tests' hanging receivers, short enough to wait for.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(1);
+
+fn config(text: &str) -> Config {
+    let state = tempfile::tempdir().expect("folder");
+    let environment = HashMap::from([("STATE_DIRECTORY".to_owned(), state.path().display().to_string())]);
+    Config::from_text(None, text.to_owned(), environment).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn slack_and_webhook(sink: &Sink) -> Config {
+    let (slack, webhook) = (sink.url("/slack"), sink.url("/webhook"));
+    config(&format!(
+        "[notify.slack]\nwebhook_url = \"{slack}\"\n[notify.webhook]\nurl = \"{webhook}\"\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n"
+    ))
+}
+
+fn only_slack(sink: &Sink) -> Config {
+    config(&format!("[notify.slack]\nwebhook_url = \"{}\"\n", sink.url("/slack")))
+}
+
+fn only_webhook(sink: &Sink) -> Config {
+    config(&format!("[notify.webhook]\nurl = \"{}\"\n", sink.url("/webhook")))
+}
+
+fn page(kind: PageKind, number: usize) -> Page {
+    Page {
+        key: format!("inc-1/{kind}/{number}"),
+        kind,
+        severity: Severity::Page,
+        raised: false,
+        incident: "inc-1".to_owned(),
+        stream: "ses/news.example.com".to_owned(),
+        headline: format!("Since 06:05Z {number} messages were refused."),
+        since: at(0),
+        at: at(0),
+        refused: 312,
+        sent: 330,
+        facts: vec!["a fact".to_owned()],
+        explanation: vec!["Cause:  undetermined".to_owned()],
+        safe_action: None,
+        links: Vec::new(),
+    }
+}
+
+/// A worker that runs until it's stopped or dropped, on a clock that the test steps.
+struct Running {
+    task: JoinHandle<Result<(), WorkerError>>,
+    stop: CancellationToken,
+    clock: ManualClock,
+    notifiers: Notifiers,
+    metrics: Metrics,
+}
+
+fn start(store: &Store, setup: Setup, clock: &ManualClock) -> Running {
+    let notifiers = Notifiers::new(setup);
+    let (stop, metrics) = (CancellationToken::new(), Metrics::new().expect("metrics"));
+    let client = http_client::build(CLIENT_TIMEOUT).expect("client");
+    let worker =
+        Worker::new(&notifiers, store.clone(), Clock::Manual(clock.clone()), client, metrics.clone(), stop.clone());
+    Running { task: tokio::spawn(worker.run()), stop, clock: clock.clone(), notifiers, metrics }
+}
+
+impl Running {
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.expect("no panic").expect("no error");
+    }
+
+    fn count(&self, route: Route, result: &str) -> u64 {
+        self.metrics.notifications.with_label_values(&[route.as_str(), result]).get()
+    }
+
+    /// Steps the clock until the item stands so; gives how many seconds that took by the clock. While the item is being
+    /// sent the clock stands, so that no claim runs out over real I/O.
+    async fn until_state(&self, store: &Store, route: Route, key: &str, wanted: OutboxState) -> i64 {
+        self.until_state_by(store, route, key, wanted, Duration::from_secs(1)).await
+    }
+
+    async fn until_state_by(&self, store: &Store, route: Route, key: &str, wanted: OutboxState, step: Duration) -> i64 {
+        let from = self.clock.now();
+        until(|| async {
+            let state = store.outbox_state(route, key).await.expect("state").expect("an item");
+            if state != wanted && state != OutboxState::Claimed {
+                self.clock.advance(step);
+            }
+            state == wanted
+        })
+        .await;
+        self.clock.now().millis_since(from) / 1_000
+    }
+}
+
+/// Waits for it; fails after a minute.
+async fn until<R: Future<Output = bool>>(done: impl Fn() -> R) {
+    let waiting = async {
+        while !done().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), waiting).await.expect("it happens within a minute");
+}
+
+fn setup(config: &Config) -> Setup {
+    Setup::new(config).expect("a setup")
+}
+
+async fn enqueue(store: &Store, page: &Page, config: &Config) {
+    for item in pages(page, &config.notify) {
+        store.enqueue(&[item]).await.expect("enqueued");
+    }
+}
+
+on_both_engines! {
+    async fn a_page_reaches_slack_and_the_webhook_with_its_key(test: TestStore) {
+        let sink = Sink::start().await;
+        let config = slack_and_webhook(&sink);
+        enqueue(&test.store, &page(PageKind::Opened, 1), &config).await;
+        let running = start(&test.store, setup(&config), &ManualClock::new(at(0)));
+        let received = sink.wait(2).await;
+        let webhook = received.iter().find(|request| request.path == "/webhook").expect("the webhook");
+        let slack = received.iter().find(|request| request.path == "/slack").expect("slack");
+        assert_eq!(webhook.header("idempotency-key"), "inc-1/opened/1");
+        assert_eq!(webhook.header("webhook-id"), "inc-1/opened/1");
+        assert_eq!(webhook.header("webhook-timestamp"), at(0).as_seconds().to_string());
+        assert!(webhook.header("webhook-signature").starts_with("v1,"));
+        assert_eq!(webhook.json()["type"], "incident.opened");
+        assert_eq!(webhook.json()["data"]["possible_repeat"], false);
+        assert_eq!(slack.json()["blocks"][0]["type"], "header");
+        assert!(!String::from_utf8_lossy(&slack.body).contains("possible repeat"));
+        running.stop().await;
+        assert_eq!(test.store.outbox_depth().await.expect("depth").waiting, 0);
+        assert_eq!(sink.received().len(), 2);
+    }
+
+    async fn a_worker_that_dies_between_sending_and_recording_repeats_and_says_so(test: TestStore) {
+        let sink = Sink::start().await;
+        let config = slack_and_webhook(&sink);
+        enqueue(&test.store, &page(PageKind::Opened, 1), &config).await;
+        sink.then([Answer::Hang, Answer::Hang]);
+        let clock = ManualClock::new(at(0));
+        let running = start(&test.store, setup(&config), &clock);
+        // Both have arrived; nothing is recorded.
+        sink.wait(2).await;
+        running.task.abort();
+        assert!(running.task.await.expect_err("killed").is_cancelled());
+
+        clock.advance(Duration::from_secs(61));
+        let running = start(&test.store, setup(&config), &clock);
+        running.until_state(&test.store, Route::Slack, "inc-1/opened/1", OutboxState::Sent).await;
+        running.until_state(&test.store, Route::Webhook, "inc-1/opened/1", OutboxState::Sent).await;
+        let received = sink.received();
+        assert_eq!(received.len(), 4);
+        for again in &received[2..] {
+            let text = String::from_utf8_lossy(&again.body);
+            if again.path == "/slack" {
+                assert!(text.contains("*possible repeat* (key inc-1/opened/1)"), "{text}");
+            } else {
+                assert_eq!(again.json()["data"]["possible_repeat"], true);
+                assert_eq!(again.header("idempotency-key"), "inc-1/opened/1");
+            }
+        }
+        running.stop().await;
+    }
+
+    async fn a_lost_answer_may_have_arrived_and_a_refusal_has_not(test: TestStore) {
+        let sink = Sink::start().await;
+        let config = only_webhook(&sink);
+        let clock = ManualClock::new(at(0));
+        let running = start(&test.store, setup(&config), &clock);
+        for (number, (answer, repeat)) in
+            [(Answer::Close, true), (Answer::Hang, true), (Answer::status(500), true), (Answer::status(503), false), (Answer::status(404), false)]
+                .into_iter().enumerate()
+        {
+            sink.then([answer]);
+            let page = Page { incident: format!("inc-{number}"), ..page(PageKind::Opened, number) };
+            enqueue(&test.store, &page, &config).await;
+            running.until_state(&test.store, Route::Webhook, &page.key, OutboxState::Sent).await;
+            let received = sink.received();
+            assert_eq!(received.len(), 2 * (number + 1));
+            assert_eq!(received.last().expect("one").json()["data"]["possible_repeat"], repeat, "number {number}");
+        }
+        assert_eq!((running.count(Route::Webhook, "sent"), running.count(Route::Webhook, "failed")), (5, 5));
+        running.stop().await;
+    }
+
+    async fn retry_after_is_honoured_for_the_whole_route(test: TestStore) {
+        let sink = Sink::start().await;
+        let config = only_slack(&sink);
+        let clock = ManualClock::new(at(0));
+        let running = start(&test.store, setup(&config), &clock);
+        sink.then([Answer::With(429, vec![("retry-after", "120".to_owned())], String::new())]);
+        let first = page(PageKind::Opened, 1);
+        enqueue(&test.store, &first, &config).await;
+        running.notifiers.wake().notify_one();
+        until(|| async { running.count(Route::Slack, "failed") == 1 }).await;
+        let asked_at = clock.now();
+        // Another incident's page waits as well: it's the channel that is full.
+        let second = Page { incident: "inc-2".to_owned(), ..page(PageKind::Opened, 2) };
+        enqueue(&test.store, &second, &config).await;
+        running.until_state(&test.store, Route::Slack, &first.key, OutboxState::Sent).await;
+        assert!(clock.now().millis_since(asked_at) >= 110_000, "it waited {} ms", clock.now().millis_since(asked_at));
+        running.until_state(&test.store, Route::Slack, &second.key, OutboxState::Sent).await;
+        assert_eq!(sink.received().len(), 3);
+        running.stop().await;
+    }
+
+    async fn updates_are_at_most_two_an_hour_and_the_end_does_not_wait(test: TestStore) {
+        let sink = Sink::start().await;
+        let config = only_slack(&sink);
+        let clock = ManualClock::new(at(0));
+        let running = start(&test.store, setup(&config), &clock);
+        let sent = OutboxState::Sent;
+        enqueue(&test.store, &page(PageKind::Opened, 0), &config).await;
+        enqueue(&test.store, &page(PageKind::CauseNamed, 1), &config).await;
+        enqueue(&test.store, &page(PageKind::Worse, 2), &config).await;
+        running.until_state(&test.store, Route::Slack, "inc-1/worse/2", sent).await;
+        enqueue(&test.store, &page(PageKind::Worse, 3), &config).await;
+        running.until_state(&test.store, Route::Slack, "inc-1/worse/3", OutboxState::Held).await;
+        enqueue(&test.store, &page(PageKind::Worse, 4), &config).await;
+        running.until_state(&test.store, Route::Slack, "inc-1/worse/4", OutboxState::Held).await;
+        let superseded = test.store.outbox_state(Route::Slack, "inc-1/worse/3").await.expect("state");
+        assert_eq!(superseded, Some(OutboxState::Superseded));
+        assert_eq!(sink.received().len(), 3);
+        // A rise of the severity waits for nothing.
+        enqueue(&test.store, &Page { raised: true, ..page(PageKind::Worse, 5) }, &config).await;
+        let waited = running.until_state(&test.store, Route::Slack, "inc-1/worse/5", sent).await;
+        assert!(waited < 600, "{waited} s");
+        enqueue(&test.store, &page(PageKind::Worse, 6), &config).await;
+        running.until_state(&test.store, Route::Slack, "inc-1/worse/6", OutboxState::Held).await;
+        // After an hour the last word is said.
+        clock.advance_to(clock.now().plus_millis(HOUR_MILLIS));
+        running.until_state(&test.store, Route::Slack, "inc-1/worse/6", sent).await;
+        enqueue(&test.store, &page(PageKind::Closed, 7), &config).await;
+        let waited = running.until_state(&test.store, Route::Slack, "inc-1/closed/7", sent).await;
+        assert!(waited < 600, "{waited} s");
+        let order: Vec<String> = sink.received().iter().map(|request| {
+            request.json()["text"].as_str().expect("text").rsplit("06:05Z ").next().expect("number").chars().take(1).collect()
+        }).collect();
+        assert_eq!(order, ["0", "1", "2", "5", "6", "7"]);
+        running.stop().await;
+    }
+
+    async fn what_is_refused_is_given_up_after_a_day(test: TestStore) {
+        let sink = Sink::start().await;
+        let config = only_webhook(&sink);
+        let clock = ManualClock::new(at(0));
+        sink.then((0..40).map(|_| Answer::status(410)));
+        enqueue(&test.store, &page(PageKind::Opened, 1), &config).await;
+        let running = start(&test.store, setup(&config), &clock);
+        let step = Duration::from_mins(10);
+        running.until_state_by(&test.store, Route::Webhook, "inc-1/opened/1", OutboxState::GivenUp, step).await;
+        assert!(clock.now().millis_since(at(0)) >= DAY_MILLIS);
+        assert!((5..20).contains(&sink.received().len()), "{} tries", sink.received().len());
+        assert_eq!(running.count(Route::Webhook, "given-up"), 1);
+        running.stop().await;
+    }
+
+    async fn a_bot_keeps_an_incident_in_one_thread(test: TestStore) {
+        let sink = Sink::start().await;
+        let config = only_slack(&sink);
+        let url = sink.url("/api/chat.postMessage").parse().expect("a URL");
+        let bot = Slack::Bot { token: Secret::new("xoxb-1"), channel: "C1".to_owned(), api: Endpoint::new(url) };
+        let ok = |ts: &str| Answer::With(200, Vec::new(), format!("{{\"ok\":true,\"ts\":\"{ts}\"}}"));
+        let no = Answer::With(200, Vec::new(), "{\"ok\":false,\"error\":\"internal_error\"}".to_owned());
+        sink.then([no, ok("1700000000.000100"), ok("1700000009.000200")]);
+        enqueue(&test.store, &page(PageKind::Opened, 1), &config).await;
+        enqueue(&test.store, &page(PageKind::Worse, 2), &config).await;
+        let clock = ManualClock::new(at(0));
+        let running = start(&test.store, Setup { slack: Some(bot), ..Setup::default() }, &clock);
+        running.until_state(&test.store, Route::Slack, "inc-1/worse/2", OutboxState::Sent).await;
+        let received = sink.received();
+        assert_eq!(received.len(), 3);
+        for request in &received {
+            assert_eq!((request.header("authorization"), request.json()["channel"].as_str()), ("Bearer xoxb-1", Some("C1")));
+        }
+        assert_eq!(received[1].json()["thread_ts"], serde_json::Value::Null);
+        assert_eq!(received[2].json()["thread_ts"], "1700000000.000100");
+        assert_eq!(received[2].json()["reply_broadcast"], true);
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_workers_on_one_database_send_each_page_once() {
+    let Some(test) = fresh_store(Engine::Postgres).await else { return };
+    let other = test.again(Access::Write).await;
+    let sink = Sink::start().await;
+    let config = only_webhook(&sink);
+    let all: Vec<NewOutbox> = (0..60)
+        .flat_map(|n| pages(&Page { incident: format!("inc-{n}"), ..page(PageKind::Opened, n) }, &config.notify))
+        .collect();
+    test.store.enqueue(&all).await.expect("enqueued");
+    let clock = ManualClock::new(at(0));
+    let workers = [start(&test.store, setup(&config), &clock), start(&other, setup(&config), &clock)];
+    sink.wait(60).await;
+    until(|| async { test.store.outbox_depth().await.expect("depth").waiting == 0 }).await;
+    for worker in workers {
+        worker.stop().await;
+    }
+    let mut keys: Vec<String> =
+        sink.received().iter().map(|request| request.header("idempotency-key").to_owned()).collect();
+    keys.sort();
+    let mut expected: Vec<String> = all.into_iter().map(|item| item.key).collect();
+    expected.sort();
+    assert_eq!(keys, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_whose_key_is_lost_is_given_up_and_holds_nothing_up() {
+    let test = fresh_store(Engine::Sqlite).await.expect("SQLite is always there");
+    let sink = Sink::start().await;
+    let config = only_webhook(&sink);
+    enqueue(&test.store, &page(PageKind::Opened, 1), &config).await;
+    let path = test.folder.path().join("keys.json");
+    test.keyring.write(&path, true).expect("written");
+    test.store.close().await;
+    let mut keyring = Keyring::load(&path).expect("loaded");
+    keyring.rotate().expect("rotated");
+    keyring.forget_old_keys();
+    let TestStore { store, options, folder: _folder, .. } = test;
+    drop(store);
+    let store = Store::open(&options, Arc::new(keyring)).await.expect("opens");
+    enqueue(&store, &page(PageKind::Worse, 2), &config).await;
+    let running = start(&store, setup(&config), &ManualClock::new(at(0)));
+    running.until_state(&store, Route::Webhook, "inc-1/worse/2", OutboxState::Sent).await;
+    let first = store.outbox_state(Route::Webhook, "inc-1/opened/1").await.expect("state");
+    assert_eq!(first, Some(OutboxState::GivenUp));
+    running.stop().await;
+}
+
+/// The whole daemon: Apple posts a notice, the endpoint behind the feed gets its very bytes, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notice_is_passed_on_once_also_when_apple_retries() {
+    let sink = Sink::start().await;
+    let heartbeat = Sink::start().await;
+    let folder = tempfile::tempdir().expect("folder");
+    let signer = Signer::generate("K1").expect("key");
+    let keys = folder.path().join("jwks.json");
+    std::fs::write(&keys, signer.jwks()).expect("written");
+    let text = format!(
+        "[listen]\npublic = \"127.0.0.1:0\"\nprivate = \"127.0.0.1:0\"\n\
+         [[team]]\nid = \"A1B2C3D4E5\"\nkind = \"organization\"\n[[team.app]]\nclient_id = \"com.example.app\"\n\
+         [feeds.apple]\njwks_file = \"{}\"\nforward_to = \"{}\"\n[notify.heartbeat]\nurl = \"{}\"\n",
+        keys.display(),
+        sink.url("/apple/notices"),
+        heartbeat.url("/alive"),
+    );
+    let environment = HashMap::from([("STATE_DIRECTORY".to_owned(), folder.path().display().to_string())]);
+    let config = Config::from_text(None, text, environment).unwrap_or_else(|error| panic!("{error}"));
+    let (signals, receiver) = mpsc::channel(1);
+    let drain = Duration::from_secs(10);
+    let mut lifecycle = Lifecycle::new(Signals::from_channel(receiver), Supervisor::none(), drain);
+    let daemon = daemon::start(config, Clock::System, &mut lifecycle, None).await.expect("starts");
+    let running = tokio::spawn(lifecycle.run("test"));
+
+    let now = Clock::System.now();
+    let notice = |subject: &str| Notice {
+        kind: NoticeKind::ConsentRevoked,
+        audience: "com.example.app".to_owned(),
+        team: "A1B2C3D4E5".to_owned(),
+        subject: subject.to_owned(),
+        email: None,
+        is_private_email: None,
+        at: Timestamp::from_seconds(now.as_seconds() - 1),
+        issued_at: Timestamp::from_seconds(now.as_seconds()),
+        jwt_id: format!("j-{subject}"),
+    };
+    let bodies: Vec<_> = ["one", "two"].map(|subject| signer.notice(&notice(subject)).expect("signed")).to_vec();
+    let client = http_client::build(Duration::from_secs(10)).expect("client");
+    let url = format!("http://{}/in/apple", daemon.public);
+    sink.then([Answer::status(503)]);
+    for body in [&bodies[0], &bodies[0], &bodies[0]] {
+        let response = client.post(&url).body(body.clone()).send().await.expect("answered");
+        assert_eq!(response.status(), 200);
+    }
+    sink.wait(2).await;
+    client.post(&url).body(bodies[0].clone()).send().await.expect("answered");
+    client.post(&url).body(bodies[1].clone()).send().await.expect("answered");
+    let received = sink.wait(3).await;
+    assert_eq!(received[0].body, bodies[0], "refused by the endpoint with 503");
+    assert_eq!(received[1].body, bodies[0], "so it came again");
+    assert_eq!(received[2].body, bodies[1], "and after Apple's retries nothing but the next notice");
+    for request in &received {
+        assert_eq!((request.path.as_str(), request.header("content-type")), ("/apple/notices", "application/json"));
+    }
+    assert_eq!(heartbeat.wait(1).await[0].path, "/alive");
+    signals.send(relaywatch::lifecycle::Signal::Terminate).await.expect("it listens");
+    running.await.expect("no panic").expect("drained");
+    assert_eq!(sink.received().len(), 3);
+    assert_eq!(daemon.store.outbox_depth().await.expect("depth").waiting, 0);
+}
