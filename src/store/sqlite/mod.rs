@@ -2,6 +2,7 @@
 
 mod bulk;
 mod commit;
+mod evidence;
 mod people;
 mod project;
 mod read;
@@ -21,6 +22,7 @@ use sqlx::{
 };
 
 pub(super) use commit::{control_cells, recipients_of, stream_text};
+pub(super) use evidence::opened;
 pub(super) use people::{AccountRow, account, again};
 pub(super) use read::COUNTED;
 
