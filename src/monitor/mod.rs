@@ -1,5 +1,6 @@
 //! The monitor: reads the journal and keeps its projections.
 
+pub mod facts;
 pub mod fold;
 pub mod judge;
 

@@ -5,6 +5,7 @@
 
 mod engine;
 mod error;
+mod evidence;
 mod postgres;
 mod sqlite;
 mod types;
@@ -12,6 +13,7 @@ mod types;
 use std::{path::PathBuf, sync::Arc};
 
 pub use error::StoreError;
+pub use evidence::{AddressNotice, ControlSum, RefusedAddress};
 pub use postgres::PgStore;
 pub use sqlite::SqliteStore;
 pub use types::{
@@ -74,6 +76,7 @@ macro_rules! dispatch {
         }
     };
 }
+use dispatch;
 
 impl Store {
     /// Opens the store: connects, applies migrations (for writing), and checks that the key file is the one that it was

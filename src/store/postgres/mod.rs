@@ -1,6 +1,7 @@
 //! PostgreSQL: any number of processes on one database; batches through `unnest`, day partitions for the journal.
 
 mod commit;
+mod evidence;
 mod outbox;
 mod partitions;
 mod people;

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod commit;
+mod evidence;
 mod outbox;
 mod people;
 mod project;
@@ -22,6 +23,7 @@ use sqlx::{
 };
 
 pub(super) use commit::{control_cells, recipients_of, stream_text};
+pub(super) use evidence::opened;
 pub(super) use people::{AccountRow, account, again};
 pub(super) use read::COUNTED;
 

@@ -1,0 +1,186 @@
+//! How an address stands with Apple's notices, and how much of the time nobody watched: pure.
+
+use std::collections::BTreeMap;
+
+use super::{AFTER_MILLIS, BEFORE_MILLIS};
+use crate::{
+    detect::stats::count,
+    explain::{BlindWindow, Watched},
+    model::{NoticeKind, Provider, Timestamp},
+    store::{AddressNotice, EntryRecord},
+};
+
+/// How an address stands with the notices around its refusal (or its last acceptance).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Its account is not known.
+    Unmapped,
+    /// No notice that ends its mail.
+    Unexposed,
+    /// One before, not undone.
+    Before,
+    /// One in the time after only.
+    After,
+}
+
+/// The standing of a mapped address: a notice that ends its mail in the 30 days before, not undone by a later `email-enabled`
+/// up to that time, else one in the 48 hours after.
+pub(super) fn standing(notices: &[AddressNotice], at: Timestamp) -> Standing {
+    let (from, to) = (at.plus_millis(-BEFORE_MILLIS), at.plus_millis(AFTER_MILLIS));
+    let ends = || notices.iter().filter(|notice| notice.kind != NoticeKind::EmailEnabled);
+    let undone = |ended: Timestamp| {
+        let enabled = notices.iter().filter(|notice| notice.kind == NoticeKind::EmailEnabled);
+        enabled.map(|notice| notice.at).any(|enabled| enabled > ended && enabled <= at)
+    };
+    if ends().any(|notice| notice.at >= from && notice.at <= at && !undone(notice.at)) {
+        Standing::Before
+    } else if ends().any(|notice| notice.at > at && notice.at <= to) {
+        Standing::After
+    } else {
+        Standing::Unexposed
+    }
+}
+
+/// The blind windows that the entries tell of, as far as they reach into the time from `from` to `to`, by their begin.
+///
+/// A window that is still open when it's written gets a second entry with its end: the end that is known counts, the latest of
+/// several.
+pub(super) fn blind_windows(entries: &[EntryRecord], from: Timestamp, to: Timestamp) -> Vec<BlindWindow> {
+    let mut windows: BTreeMap<(Timestamp, i16), BlindWindow> = BTreeMap::new();
+    for entry in entries {
+        let Some(read) = blind_window(entry) else { continue };
+        let code = match read.watched {
+            Watched::Notices => -1,
+            Watched::Feed(provider) => provider.code(),
+        };
+        let known = windows.entry((read.from, code)).or_insert(read);
+        known.until = known.until.max(read.until);
+    }
+    let reaches = |window: &BlindWindow| window.from < to && window.until.is_none_or(|until| until > from);
+    windows.into_values().filter(reaches).collect()
+}
+
+/// One window; `None` where the entry names nothing that this version watches.
+fn blind_window(entry: &EntryRecord) -> Option<BlindWindow> {
+    let watched = entry.body.get("watched")?.as_str()?;
+    let watched = if watched == "notices" {
+        Watched::Notices
+    } else {
+        // `ses/eu` is one feed of SES.
+        Watched::Feed(Provider::from_name(watched.split('/').next()?)?)
+    };
+    let time = |name: &str| entry.body.get(name).and_then(serde_json::Value::as_i64).map(Timestamp::from_millis);
+    Some(BlindWindow { watched, from: time("from")?, until: time("until") })
+}
+
+/// The share of the time from `from` to `to` that the windows cover together, 0 to 1. They come by their begin.
+pub(super) fn blind_share<'a>(
+    windows: impl IntoIterator<Item = &'a BlindWindow>,
+    from: Timestamp,
+    to: Timestamp,
+) -> f64 {
+    let (mut covered, mut reached) = (0_i64, from);
+    for window in windows {
+        let begin = window.from.max(reached);
+        let end = window.until.unwrap_or(to).min(to);
+        if end > begin {
+            covered = covered.saturating_add(end.millis_since(begin));
+            reached = end;
+        }
+    }
+    let whole = to.millis_since(from).max(1);
+    let part = |millis: i64| count(u64::try_from(millis).unwrap_or(0));
+    (part(covered) / part(whole)).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{DAY_MILLIS, HOUR_MILLIS},
+        store::{EntryKind, EventKey, Position},
+    };
+
+    const DAY: i64 = DAY_MILLIS;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(100 * DAY + millis)
+    }
+
+    fn notice(kind: NoticeKind, millis: i64) -> AddressNotice {
+        AddressNotice { address: 1, at: at(millis), kind }
+    }
+
+    #[test]
+    fn notices_count_from_thirty_days_before_to_two_days_after() {
+        let of = |millis| standing(&[notice(NoticeKind::ConsentRevoked, millis)], at(0));
+        assert_eq!(of(-30 * DAY - 1), Standing::Unexposed);
+        assert_eq!(of(-30 * DAY), Standing::Before);
+        assert_eq!(of(0), Standing::Before);
+        assert_eq!(of(1), Standing::After);
+        assert_eq!(of(48 * HOUR_MILLIS), Standing::After);
+        assert_eq!(of(48 * HOUR_MILLIS + 1), Standing::Unexposed);
+        assert_eq!(standing(&[], at(0)), Standing::Unexposed);
+        assert_eq!(standing(&[notice(NoticeKind::EmailEnabled, -5)], at(0)), Standing::Unexposed);
+    }
+
+    #[test]
+    fn an_address_that_was_enabled_again_before_the_refusal_is_not_exposed() {
+        let disabled = notice(NoticeKind::EmailDisabled, -3 * DAY);
+        let enabled = |millis| notice(NoticeKind::EmailEnabled, millis);
+        assert_eq!(standing(&[disabled, enabled(-DAY)], at(0)), Standing::Unexposed);
+        assert_eq!(standing(&[disabled, enabled(DAY)], at(0)), Standing::Before, "too late for this refusal");
+        assert_eq!(standing(&[enabled(-4 * DAY), disabled], at(0)), Standing::Before);
+        let again = notice(NoticeKind::EmailDisabled, -1);
+        assert_eq!(standing(&[disabled, enabled(-DAY), again], at(0)), Standing::Before);
+        let later = notice(NoticeKind::AccountDeleted, HOUR_MILLIS);
+        assert_eq!(standing(&[disabled, enabled(-DAY), later], at(0)), Standing::After);
+    }
+
+    fn entry(body: serde_json::Value) -> EntryRecord {
+        EntryRecord {
+            position: Position::START,
+            key: EventKey { at: at(0), hash: [0; 16] },
+            kind: EntryKind::BlindWindow,
+            account: None,
+            address: None,
+            body,
+        }
+    }
+
+    #[test]
+    fn windows_are_closed_by_their_later_entry_and_cut_to_the_time_in_question() {
+        let ms = |millis: i64| at(millis).as_millis();
+        let entries = [
+            entry(serde_json::json!({ "watched": "notices", "from": ms(0), "until": null })),
+            entry(serde_json::json!({ "watched": "notices", "from": ms(0), "until": ms(DAY) })),
+            entry(serde_json::json!({ "watched": "ses/eu", "from": ms(DAY), "until": null })),
+            entry(serde_json::json!({ "watched": "notices", "from": ms(-9 * DAY), "until": ms(-8 * DAY) })),
+            entry(serde_json::json!({ "watched": "the weather", "from": ms(0), "until": null })),
+            entry(serde_json::json!({ "watched": "notices" })),
+        ];
+        let windows = blind_windows(&entries, at(-2 * DAY), at(5 * DAY));
+        let expected = [
+            BlindWindow { watched: Watched::Notices, from: at(0), until: Some(at(DAY)) },
+            BlindWindow { watched: Watched::Feed(Provider::Ses), from: at(DAY), until: None },
+        ];
+        assert_eq!(windows, expected);
+        let mut backwards = entries.to_vec();
+        backwards.reverse();
+        assert_eq!(blind_windows(&backwards, at(-2 * DAY), at(5 * DAY)), expected);
+    }
+
+    #[test]
+    fn overlapping_windows_count_once() {
+        let window = |from: i64, until: Option<i64>| BlindWindow {
+            watched: Watched::Notices,
+            from: at(from),
+            until: until.map(at),
+        };
+        let share = |windows: &[BlindWindow]| blind_share(windows, at(0), at(10 * DAY));
+        assert!((share(&[window(-DAY, Some(2 * DAY)), window(DAY, Some(3 * DAY))]) - 0.3).abs() < 1e-12);
+        assert!((share(&[window(-DAY, Some(9 * DAY)), window(DAY, Some(3 * DAY))]) - 0.9).abs() < 1e-12);
+        assert!((share(&[window(5 * DAY, None)]) - 0.5).abs() < 1e-12);
+        assert!(share(&[]).abs() < 1e-12);
+    }
+}

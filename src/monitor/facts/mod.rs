@@ -1,0 +1,320 @@
+//! Gathers from the store what an incident is explained from: counts only, no address leaves here.
+//!
+//! A constant number of reads for each page of addresses, whatever the incident's size. What the store cannot tell stays
+//! `None`: "not checked".
+
+mod dimensions;
+mod exposure;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use self::{
+    dimensions::{Senders, concentration, control_group},
+    exposure::{Standing, blind_share, blind_windows, standing},
+};
+use crate::{
+    detect::Counts,
+    explain::{Control, IncidentFacts, LastDelivery, NoticeFacts, Watched},
+    model::{Bin, Cause, DAY_MILLIS, Destination, HOUR_MILLIS, StreamKey, Timestamp},
+    store::{AddressNotice, EntryKind, RefusedAddress, Store, StoreError},
+};
+
+/// Addresses of one read, and of the samples of accepted addresses.
+const PAGE: u32 = 20_000;
+/// Refused addresses that are looked at; ids are random, so that beyond it the first ones are a sample.
+const MOST_REFUSED: usize = 500_000;
+/// A notice counts from so long before the refusal …
+const BEFORE_MILLIS: i64 = 30 * DAY_MILLIS;
+/// … to so long after it.
+const AFTER_MILLIS: i64 = 48 * HOUR_MILLIS;
+/// How far back accepted mail shows the usual exposure.
+const USUAL_MILLIS: i64 = 28 * DAY_MILLIS;
+/// The least accepted and mapped addresses that show it.
+const LEAST_USUAL: u64 = 20;
+/// Bins from which a control group's usual rate is taken: 30 days.
+const USUAL_BINS: i64 = 30 * 288;
+/// A last delivery longer ago than this marks a stale address.
+const STALE_MILLIS: i64 = 180 * DAY_MILLIS;
+/// Entries about blind windows that are read, the newest ones.
+const MOST_WINDOWS: u32 = 10_000;
+
+/// What an incident covers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scope {
+    /// The finest streams inside the incident's stream, with their numbers.
+    pub finest: Vec<(i32, StreamKey)>,
+    /// Every finest stream that is known: the rest to compare with.
+    pub all_finest: Vec<(i32, StreamKey)>,
+    /// The estimated onset.
+    pub onset: Bin,
+    /// The last judged bin.
+    pub until: Bin,
+    /// What the detector counted since the onset.
+    pub counts: Counts,
+    /// How many of those messages would have been refused in ordinary times.
+    pub expected: f64,
+}
+
+impl Scope {
+    /// The ordinary refusal rate, as the detector has it.
+    fn rate(&self) -> f64 {
+        self.expected / crate::detect::stats::count(self.counts.sends.max(1))
+    }
+
+    /// Streams that an event of one of the finest streams may name, since each event names what its report tells and a message's
+    /// finest stream is put together from all of them.
+    fn told_by_events(&self) -> Vec<StreamKey> {
+        let mut keys: BTreeSet<StreamKey> = BTreeSet::new();
+        for (_, key) in &self.finest {
+            let Some(provider) = key.provider else { continue };
+            for kept in 0_u8..8 {
+                let part = |bit: u8, part: &Option<String>| part.clone().filter(|_| kept & bit != 0);
+                keys.insert(StreamKey::finest(
+                    provider,
+                    part(1, &key.from_domain),
+                    part(2, &key.envelope_domain),
+                    part(4, &key.campaign),
+                ));
+            }
+        }
+        keys.into_iter().collect()
+    }
+}
+
+/// All that the store knows of an incident.
+///
+/// [`IncidentFacts::arrivals`] stays `None`: the journal keeps no arrival times, and repeats leave no trace in it. Accepted
+/// addresses are a sample of at most 20,000, the same one each time.
+///
+/// # Errors
+/// Where the store is away, or holds what this version doesn't know.
+pub async fn gather(store: &Store, scope: &Scope) -> Result<IncidentFacts, StoreError> {
+    let onset = scope.onset.start();
+    let last = scope.until.end().plus_millis(AFTER_MILLIS);
+    let entries = store.entries_of_kind(EntryKind::BlindWindow, last, MOST_WINDOWS).await?;
+    let blind_windows = blind_windows(&entries, onset.plus_millis(-BEFORE_MILLIS), last);
+
+    let refused = Refused::read(store, scope).await?;
+    let mut notices = refused.notices;
+    let accepted = accepted(store, scope, &refused.addresses).await?;
+    notices.accepted_exposed = accepted.exposed;
+    notices.accepted_unexposed = accepted.unexposed;
+    let usual = usual(store, onset, &refused.addresses).await?;
+    let usual_mapped = usual.exposed + usual.unexposed;
+    notices.usual_exposure = (usual_mapped >= LEAST_USUAL).then(|| usual.share());
+    // Where no notice ever came before the onset, nothing shows that the endpoint was watched at all.
+    let watched = store.first_notice().await?.is_some_and(|first| first < onset);
+    notices.blind_share = if watched {
+        let notice_windows = blind_windows.iter().filter(|window| window.watched == Watched::Notices);
+        blind_share(notice_windows, onset.plus_millis(-BEFORE_MILLIS), scope.until.end())
+    } else {
+        1.0
+    };
+    let refused_mapped = notices.refused_exposed_before + notices.refused_exposed_after + notices.refused_unexposed;
+    let any_mapped = refused_mapped + accepted.exposed + accepted.unexposed + usual_mapped > 0;
+
+    let mut facts = IncidentFacts {
+        onset: Some(onset),
+        counts: scope.counts,
+        expected: scope.expected,
+        refused_addresses: u64::try_from(refused.addresses.len()).unwrap_or(u64::MAX),
+        notices: any_mapped.then_some(notices),
+        replies: refused.replies,
+        last_delivery: Some(refused.last_delivery),
+        blind_windows,
+        ..IncidentFacts::default()
+    };
+    streams(store, scope, &mut facts).await?;
+    facts.other_control = other_control(store, scope).await?;
+    Ok(facts)
+}
+
+/// What is known of the refused addresses.
+#[derive(Default)]
+struct Refused {
+    addresses: HashSet<i64>,
+    replies: BTreeMap<Cause, u64>,
+    last_delivery: LastDelivery,
+    notices: NoticeFacts,
+}
+
+impl Refused {
+    async fn read(store: &Store, scope: &Scope) -> Result<Self, StoreError> {
+        let streams: Vec<i32> = scope.finest.iter().map(|(id, _)| *id).collect();
+        let mut all = Self::default();
+        let mut after = i64::MIN;
+        loop {
+            let page = store.refused_with_ledger(&streams, scope.onset, scope.until, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.address;
+            let times: Vec<(i64, Timestamp)> =
+                page.iter().map(|row| (row.address, refused_at(row, scope.until))).collect();
+            let standings = standings(store, &times).await?;
+            for row in &page {
+                all.add(row, standings.get(&row.address).copied().unwrap_or(Standing::Unmapped));
+            }
+            if page.len() < PAGE as usize || all.addresses.len() >= MOST_REFUSED {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    fn add(&mut self, row: &RefusedAddress, standing: Standing) {
+        self.addresses.insert(row.address);
+        if let Some(cause) = row.last_cause {
+            *self.replies.entry(cause).or_default() += 1;
+        }
+        match standing {
+            Standing::Before => self.notices.refused_exposed_before += 1,
+            Standing::After => self.notices.refused_exposed_after += 1,
+            Standing::Unexposed => self.notices.refused_unexposed += 1,
+            Standing::Unmapped => self.notices.refused_unmapped += 1,
+        }
+        let sent = row.first_bin.start();
+        // The ledger keeps the latest delivery only: one of the refused message itself or after it hides those before.
+        let before = row.last_delivered_at.filter(|delivered| *delivered < sent);
+        let old = row.first_event_at.is_some_and(|first| sent.millis_since(first) >= DAY_MILLIS);
+        self.last_delivery.known += u64::from(row.last_delivered_at.is_some() || old);
+        let age = before.map(|delivered| sent.millis_since(delivered));
+        self.last_delivery.within_a_day += u64::from(age.is_some_and(|age| age <= DAY_MILLIS));
+        self.last_delivery.stale += u64::from(age.is_some_and(|age| age > STALE_MILLIS));
+    }
+}
+
+/// When an address was first refused in the incident: exact where the ledger's latest refusal can only be that one, else by
+/// the end of the first bin.
+fn refused_at(row: &RefusedAddress, until: Bin) -> Timestamp {
+    let exact = row.last_refused_at.filter(|at| {
+        row.first_bin == row.last_bin && *at >= row.first_bin.start() && *at < until.end().plus_millis(AFTER_MILLIS)
+    });
+    exact.unwrap_or_else(|| row.first_bin.end())
+}
+
+/// How each of at most [`PAGE`] addresses stands with the notices around its own time.
+async fn standings(store: &Store, people: &[(i64, Timestamp)]) -> Result<HashMap<i64, Standing>, StoreError> {
+    let times = || people.iter().map(|(_, at)| *at);
+    let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(HashMap::new()) };
+    let ids: Vec<i64> = people.iter().map(|(address, _)| *address).collect();
+    let mapped: HashSet<i64> = store.mapped_addresses(&ids).await?.into_iter().collect();
+    let (from, to) = (first.plus_millis(-BEFORE_MILLIS), last.plus_millis(AFTER_MILLIS));
+    let mut notices: HashMap<i64, Vec<AddressNotice>> = HashMap::new();
+    for notice in store.notices_of(&ids, from, to).await? {
+        notices.entry(notice.address).or_default().push(notice);
+    }
+    let of = |address: i64, at: Timestamp| {
+        let told = notices.get(&address).map_or(&[][..], Vec::as_slice);
+        if mapped.contains(&address) { standing(told, at) } else { Standing::Unmapped }
+    };
+    Ok(people.iter().map(|(address, at)| (*address, of(*address, *at))).collect())
+}
+
+/// Mapped addresses that accepted mail, with and without a notice.
+#[derive(Default)]
+struct Accepted {
+    exposed: u64,
+    unexposed: u64,
+}
+
+impl Accepted {
+    async fn of(store: &Store, people: &[(i64, Timestamp)]) -> Result<Self, StoreError> {
+        let mut all = Self::default();
+        for standing in standings(store, people).await?.into_values() {
+            match standing {
+                Standing::Before | Standing::After => all.exposed += 1,
+                Standing::Unexposed => all.unexposed += 1,
+                Standing::Unmapped => {}
+            }
+        }
+        Ok(all)
+    }
+
+    fn share(&self) -> f64 {
+        let count = crate::detect::stats::count;
+        count(self.exposed) / count((self.exposed + self.unexposed).max(1))
+    }
+}
+
+/// Addresses that accepted mail of the same streams since the onset and were not refused.
+async fn accepted(store: &Store, scope: &Scope, refused: &HashSet<i64>) -> Result<Accepted, StoreError> {
+    let streams = store.known_streams(&scope.told_by_events()).await?;
+    let streams: Vec<i32> = streams.into_iter().map(|(id, _)| id).collect();
+    let mut people = store.accepted_sample(&streams, scope.onset, scope.until, PAGE).await?;
+    people.retain(|(address, _)| !refused.contains(address));
+    Accepted::of(store, &people).await
+}
+
+/// Addresses that accepted any mail in the weeks before: what exposure is usual.
+async fn usual(store: &Store, onset: Timestamp, refused: &HashSet<i64>) -> Result<Accepted, StoreError> {
+    let mut people = store.delivered_sample(onset.plus_millis(-USUAL_MILLIS), PAGE).await?;
+    people.retain(|(address, _)| !refused.contains(address));
+    for (_, at) in &mut people {
+        *at = (*at).min(onset);
+    }
+    Accepted::of(store, &people).await
+}
+
+/// What the cells tell: in which dimension the trouble sits, and how ordinary mailboxes at Apple fare.
+async fn streams(store: &Store, scope: &Scope, facts: &mut IncidentFacts) -> Result<(), StoreError> {
+    let keys: HashMap<i32, &StreamKey> = scope.all_finest.iter().map(|(id, key)| (*id, key)).collect();
+    let ids: Vec<i32> = keys.keys().copied().collect();
+    let senders = Senders::of(scope.finest.iter().map(|(_, key)| key));
+    let mut relay: Vec<(&StreamKey, Counts)> = Vec::new();
+    let mut shared = Counts::default();
+    for (stream, destination, counts) in store.cell_sums(&ids, scope.onset, scope.until).await? {
+        let Some(key) = keys.get(&stream) else { continue };
+        match destination {
+            Destination::Relay => relay.push((key, exposed(counts.exposed, counts.refused))),
+            Destination::Shared if senders.contains(key) => {
+                shared = shared.plus(exposed(counts.exposed, counts.refused));
+            }
+            _ => {}
+        }
+    }
+    let found = concentration(&relay, scope.rate());
+    facts.senders = found.senders;
+    facts.providers = found.providers;
+    facts.campaigns = found.campaigns;
+    if shared.sends > 0 {
+        let (from, to) = before(scope.onset);
+        let ids: Vec<i32> = keys.iter().filter(|(_, key)| senders.contains(key)).map(|(id, _)| *id).collect();
+        let sums = store.cell_sums(&ids, from, to).await?;
+        let usual = sums.iter().filter(|(_, destination, _)| *destination == Destination::Shared);
+        let usual = usual.fold(Counts::default(), |sum, (_, _, c)| sum.plus(exposed(c.exposed, c.refused)));
+        facts.apple_control = control_group(shared, usual);
+    }
+    Ok(())
+}
+
+/// How recipients outside the relay domains and outside Apple fare in the same senders' mail.
+async fn other_control(store: &Store, scope: &Scope) -> Result<Option<Control>, StoreError> {
+    let now = store.control_sums(scope.onset, scope.until).await?;
+    if now.is_empty() {
+        return Ok(None);
+    }
+    let (from, to) = before(scope.onset);
+    let earlier = store.control_sums(from, to).await?;
+    let senders = Senders::of(scope.finest.iter().map(|(_, key)| key));
+    let ids: BTreeSet<i32> = now.iter().chain(&earlier).map(|sum| sum.stream).collect();
+    let ids: Vec<i32> = ids.into_iter().collect();
+    let keys = store.stream_keys(&ids).await?;
+    let ours: HashSet<i32> = keys.iter().filter(|(_, key)| senders.contains(key)).map(|(id, _)| *id).collect();
+    let total = |sums: &[crate::store::ControlSum]| {
+        sums.iter().filter(|sum| ours.contains(&sum.stream)).fold(Counts::default(), |total, sum| {
+            // A feed reports every send or every outcome: the larger of both is what was sent.
+            total.plus(exposed(sum.sent.max(sum.delivered + sum.refused), sum.refused))
+        })
+    };
+    Ok(control_group(total(&now), total(&earlier)))
+}
+
+/// The bins from which the usual rate is taken.
+const fn before(onset: Bin) -> (Bin, Bin) {
+    (Bin(onset.0 - USUAL_BINS), Bin(onset.0 - 1))
+}
+
+/// Stored counts as the detector counts them: no refusal without a send.
+fn exposed(sends: i64, refused: i64) -> Counts {
+    let sends = u64::try_from(sends).unwrap_or(0);
+    Counts { sends, refused: u64::try_from(refused).unwrap_or(0).min(sends) }
+}
