@@ -22,6 +22,7 @@ use crate::{
     classify::{Rules, RulesError},
     clock::Clock,
     config::{AddressKeeping, Config},
+    detect::Parameters,
     ingest::{
         committer::committer,
         http::{
@@ -191,7 +192,8 @@ pub async fn start(
     };
     let (public_address, private_address) = (address(&public, "public")?, address(&private, "private")?);
 
-    let monitor = Monitor::new(store.clone(), clock.clone(), wake, metrics.clone());
+    let monitor =
+        Monitor::new(store.clone(), clock.clone(), wake, metrics.clone(), parameters(&config), notifiers.clone());
     let progress = monitor.progress();
     let worker =
         notify::Worker::new(&notifiers, store.clone(), clock.clone(), client.clone(), metrics.clone(), tasks.soft());
@@ -221,6 +223,11 @@ pub async fn start(
     tasks.spawn_critical("monitor", monitor.run(tasks.soft()));
     tasks.spawn_critical("retention", expire(store.clone(), clock, config.store.clone(), tasks.soft()));
     Ok(Daemon { public: public_address, private: private_address, store, keyring, notifiers, progress, feeds })
+}
+
+/// The detectors' parameters, by this configuration.
+fn parameters(config: &Config) -> Parameters {
+    Parameters { threshold_fleet: f64::from(config.detect.days_per_false_page), ..Parameters::default() }
 }
 
 /// What the public listener works with, by this configuration.

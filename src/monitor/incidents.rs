@@ -7,12 +7,11 @@ use super::{
     judge::{DAY_BINS, Judge, RING_DAYS, related},
 };
 use crate::{
-    config::Notify,
     detect::{self, Alarm, Urgency, describe, stats::count},
-    explain::{Hypothesis, explain, render},
+    explain::{explain, render},
     incident::Body,
     model::{Bin, DAY_MILLIS, HOUR_MILLIS, MINUTE_MILLIS, StreamKey, Timestamp},
-    notify::{Page, PageKind, Severity, pages},
+    notify::{Notifiers, Page, PageKind, Severity},
     store::{IncidentRecord, IncidentState, Store, StoreError},
 };
 
@@ -61,15 +60,14 @@ pub(super) struct Incidents {
 
 /// What an incident is announced with.
 pub(super) struct Announcer<'a> {
-    pub(super) notify: &'a Notify,
+    pub(super) notifiers: &'a Notifiers,
     pub(super) now: Timestamp,
 }
 
 impl Incidents {
     /// Those that the store holds.
     pub(super) async fn load(store: &Store) -> Result<Self, StoreError> {
-        let states =
-            [IncidentState::Open, IncidentState::Closed, IncidentState::Masked, IncidentState::Past];
+        let states = [IncidentState::Open, IncidentState::Closed, IncidentState::Masked, IncidentState::Past];
         let kept = store
             .incidents(&states, LOOKED_AT)
             .await?
@@ -139,9 +137,7 @@ impl Incidents {
             update(&mut kept, &alarms, store, judge, keys, announcer).await?;
             self.kept.push(kept);
         }
-        self.kept.retain(|kept| {
-            kept.is_open() || now.millis_since(kept.record.onset) < (RING_DAYS + 60) * DAY_MILLIS
-        });
+        self.kept.retain(|kept| kept.is_open() || now.millis_since(kept.record.onset) < (RING_DAYS + 60) * DAY_MILLIS);
         Ok(())
     }
 }
@@ -174,11 +170,11 @@ fn group(free: &mut BTreeMap<StreamKey, Vec<Alarm>>) -> Option<(StreamKey, Vec<(
 
 /// A new incident.
 fn opened(scope: &StreamKey, alarms: &[(StreamKey, Alarm)], judge: &Judge, now: Timestamp) -> Kept {
-    let first = alarms.iter().filter(|(stream, _)| stream == scope).map(|(_, alarm)| alarm).min_by_key(|alarm| alarm.bin);
+    let first =
+        alarms.iter().filter(|(stream, _)| stream == scope).map(|(_, alarm)| alarm).min_by_key(|alarm| alarm.bin);
     let onset = first.map_or(now, |alarm| alarm.onset.start());
     let opened_at = first.map_or(now, |alarm| alarm.bin.end().min(now));
-    let state =
-        if now.millis_since(onset) < PAGES_FOR_MILLIS { IncidentState::Open } else { IncidentState::Past };
+    let state = if now.millis_since(onset) < PAGES_FOR_MILLIS { IncidentState::Open } else { IncidentState::Past };
     let counts = first.map(|alarm| alarm.since_onset).unwrap_or_default();
     let severity = judge.phase().urgency(counts.sends, counts.refused, judge.parameters());
     let body = Body {
@@ -201,8 +197,7 @@ fn opened(scope: &StreamKey, alarms: &[(StreamKey, Alarm)], judge: &Judge, now: 
         last_paged_refused: 0,
     };
     let closed_at = (state == IncidentState::Past).then_some(now);
-    let record =
-        IncidentRecord { id: 0, state, onset, opened_at, updated_at: now, closed_at, body: body.to_value() };
+    let record = IncidentRecord { id: 0, state, onset, opened_at, updated_at: now, closed_at, body: body.to_value() };
     Kept { record, body, explained_at: None }
 }
 
@@ -242,7 +237,8 @@ async fn update(
     }
     measure(kept, alarms, store, judge).await?;
     let was_named = kept.body.named;
-    if kept.explained_at.is_none_or(|at| now.millis_since(at) >= EXPLAIN_MILLIS) && before.body != kept.body.to_value() {
+    if kept.explained_at.is_none_or(|at| now.millis_since(at) >= EXPLAIN_MILLIS) && before.body != kept.body.to_value()
+    {
         reason(kept, store, judge, keys, now).await?;
         kept.explained_at = Some(now);
     }
@@ -325,7 +321,7 @@ async fn reason(
     let explanation = explain(&facts);
     kept.body.named = explanation.named;
     kept.body.share_explained =
-        explanation.share_explained.as_ref().map(|share| (share.share.low, share.share.estimate, share.share.high));
+        explanation.share_explained.as_ref().map(|share| (share.share.low, share.share.value, share.share.high));
     kept.body.explanation = render(&explanation).lines().map(ToOwned::to_owned).collect();
     kept.body.facts = Some(facts);
     Ok(())
@@ -356,7 +352,8 @@ async fn finish(
         // The key names the announcement: whoever announces it again, after a crash or as another leader, says the same.
         let key = format!("incident/{}/{}/{}", kept.record.id, kind, kept.body.pages + 1);
         let page = page(kept, kind, key, announcer.now);
-        store.enqueue(&pages(&page, announcer.notify)).await?;
+        store.enqueue(&announcer.notifiers.pages(&page)).await?;
+        announcer.notifiers.wake().notify_one();
         kept.body.pages += 1;
         kept.body.last_paged_at = Some(announcer.now);
         kept.body.last_paged_refused = kept.body.refused;
@@ -372,7 +369,7 @@ async fn finish(
 
 fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
     let body = &kept.body;
-    let named = body.named.map(Hypothesis::to_string);
+    let named = body.named.map(|cause| cause.to_string());
     let cause = named.as_deref().unwrap_or("undetermined");
     let headline = match kind {
         PageKind::Opened => format!("Relay mail is refused on {}", body.scope),

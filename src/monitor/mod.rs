@@ -2,7 +2,9 @@
 
 pub mod facts;
 pub mod fold;
+mod incidents;
 pub mod judge;
+mod watcher;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,10 +16,13 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::fold::{CellChanges, RefusedChanges, change, change_refused, contribution, ledger};
+use self::watcher::Watch;
 use crate::{
     clock::Clock,
+    detect::Parameters,
     metrics::Metrics,
     model::{Destination, StreamKey, StreamLevel},
+    notify::Notifiers,
     store::{CellKey, Counts, EventRecord, Fold, Position, RefusedChange, Store, StoreError},
 };
 
@@ -27,6 +32,10 @@ const CURSOR: &str = "monitor";
 const STEP: u32 = 2_000;
 /// How long the monitor waits at most before it looks again.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+/// Behind in the journal, the monitor judges after so many pages.
+const LOOK_EVERY_PAGES: u32 = 25;
+/// After it has judged, it waits so long before it does again: commits come many times a second.
+const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(500);
 /// How long it waits after the store failed.
 const RETRY: Duration = Duration::from_secs(1);
 /// Streams whose keys are kept at hand; past that the cache starts anew.
@@ -68,14 +77,24 @@ pub struct Monitor {
     streams: HashMap<i32, StreamKey>,
     progress: watch::Sender<Progress>,
     metrics: Metrics,
+    parameters: Parameters,
+    notifiers: Notifiers,
+    watch: Option<Watch>,
 }
 
 impl Monitor {
-    /// A monitor of this store. Whoever commits wakes it by `wake`.
+    /// A monitor of this store. Whoever commits wakes it by `wake`; pages leave through `notifiers`' outbox.
     #[must_use]
-    pub fn new(store: Store, clock: Clock, wake: Arc<Notify>, metrics: Metrics) -> Self {
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        wake: Arc<Notify>,
+        metrics: Metrics,
+        parameters: Parameters,
+        notifiers: Notifiers,
+    ) -> Self {
         let progress = watch::Sender::new(Progress::default());
-        Self { store, clock, wake, streams: HashMap::new(), progress, metrics }
+        Self { store, clock, wake, streams: HashMap::new(), progress, metrics, parameters, notifiers, watch: None }
     }
 
     /// Where it stands, to be watched.
@@ -106,21 +125,48 @@ impl Monitor {
                 () = self.wake.notified(), if wait == LOOK_AT_LEAST_EVERY => {}
                 () = self.clock.sleep(wait) => {}
             }
+            if matches!(self.clock, Clock::System) {
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    () = tokio::time::sleep(LOOK_AT_MOST_EVERY) => {}
+                }
+            }
         }
     }
 
-    /// Folds everything that there is to fold.
+    /// Folds everything that there is to fold, and judges it.
     ///
     /// # Errors
     /// Where the store is away, or holds what this version doesn't know.
     pub async fn catch_up(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
+        let done = self.fold_and_look(stop).await;
+        if done.is_err() {
+            // What is in memory may be ahead of the store or behind it: it is loaded anew.
+            self.watch = None;
+        }
+        done
+    }
+
+    async fn fold_and_look(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
+        let mut watch = match self.watch.take() {
+            Some(watch) => watch,
+            None => Watch::load(&self.store, self.parameters.clone(), self.clock.now()).await?,
+        };
+        let mut pages = 0_u32;
         while !stop.is_cancelled() {
-            if self.step().await? == 0 {
+            let Some(page) = self.fold_page().await? else {
+                watch.look(&self.store, &self.notifiers, self.clock.now()).await?;
                 self.progress.send_modify(|progress| progress.caught_up += 1);
                 self.metrics.monitor_caught_up.set(self.clock.now().as_seconds());
                 break;
+            };
+            watch.note(&page);
+            pages += 1;
+            if pages.is_multiple_of(LOOK_EVERY_PAGES) {
+                watch.look(&self.store, &self.notifiers, self.clock.now()).await?;
             }
         }
+        self.watch = Some(watch);
         Ok(())
     }
 
@@ -211,13 +257,18 @@ impl Monitor {
             return Ok(());
         }
         for (id, text) in self.store.words(&wanted).await? {
-            let key = serde_json::from_str(&text).map_err(|_| StoreError::Unknown {
-                table: "word",
-                what: "stream",
-                value: format!("number {id}"),
-            })?;
+            let key = stream_key(id, &text)?;
             self.streams.insert(id, key);
         }
         Ok(())
     }
+}
+
+/// The key that a stream's word holds.
+fn stream_key(number: i32, text: &str) -> Result<StreamKey, StoreError> {
+    serde_json::from_str(text).map_err(|_| StoreError::Unknown {
+        table: "word",
+        what: "stream",
+        value: format!("number {number}"),
+    })
 }

@@ -140,6 +140,18 @@ impl Notifiers {
         Arc::clone(&self.wake)
     }
 
+    /// A page for the outbox, once for each route of the setup in force.
+    #[must_use]
+    pub fn pages(&self, page: &Page) -> Vec<NewOutbox> {
+        let setup = Arc::clone(&self.setup.borrow());
+        let notify = Notify {
+            slack: setup.slack.as_ref().map(|_| crate::config::Slack::default()),
+            webhook: setup.webhook.as_ref().map(|_| crate::config::Webhook::default()),
+            heartbeat: None,
+        };
+        pages(page, &notify)
+    }
+
     fn watch(&self) -> watch::Receiver<Arc<Setup>> {
         self.setup.subscribe()
     }

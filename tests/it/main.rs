@@ -5,6 +5,7 @@
 mod causes_doc;
 mod classify_corpora;
 mod crash;
+mod incidents;
 mod monitor;
 mod notify;
 mod outbox;

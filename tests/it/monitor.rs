@@ -1,15 +1,10 @@
 //! The monitor over a real store: projections follow the journal, in any order, and rebuild makes the same ones.
 
-use std::sync::Arc;
-
 use relaywatch::{
     clock::Clock,
-    metrics::Metrics,
     model::{Destination, EventKind, Exposure, FailureClass, StreamKey, StreamLevel},
-    monitor::Monitor,
     store::{CellKey, Counts, LedgerRow, NewEvent, Submission},
 };
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -21,8 +16,7 @@ use crate::{
 async fn fold(test: &TestStore, count: usize) {
     // PostgreSQL shows rows only below the oldest running transaction of the cluster, other tests' included.
     test.journal(count, 1_000).await;
-    let mut monitor =
-        Monitor::new(test.store.clone(), Clock::System, Arc::new(Notify::new()), Metrics::new().expect("metrics"));
+    let mut monitor = crate::support::monitor(test, Clock::System, "");
     monitor.catch_up(&CancellationToken::new()).await.expect("folded");
 }
 

@@ -7,7 +7,13 @@ pub(crate) mod sink;
 use std::sync::Arc;
 
 use relaywatch::{
+    clock::Clock,
+    config::Config,
+    detect::Parameters,
+    metrics::Metrics,
     model::{Address, Cause, Destination, EventKind, Exposure, FailureClass, MxFamily, Provider, StreamKey, Timestamp},
+    monitor::Monitor,
+    notify::{self, Notifiers},
     privacy::{Keyring, Purpose},
     store::{
         Access, EventKey, EventRecord, NewControl, NewEvent, NewReply, Position, Recipient, Store, StoreOptions,
@@ -224,4 +230,17 @@ pub(crate) fn stream(from: &str, campaign: Option<&str>) -> StreamKey {
 
 pub(crate) fn submission(events: Vec<NewEvent>) -> Submission {
     Submission { feed: "ses".to_owned(), events, ..Submission::default() }
+}
+
+/// A monitor of the test's store; `config` is a configuration's text, for its notifiers.
+pub(crate) fn monitor(test: &TestStore, clock: Clock, config: &str) -> Monitor {
+    let config = Config::from_text(None, config.to_owned(), std::collections::HashMap::new()).expect("a configuration");
+    Monitor::new(
+        test.store.clone(),
+        clock,
+        Arc::new(tokio::sync::Notify::new()),
+        Metrics::new().expect("metrics"),
+        Parameters::default(),
+        Notifiers::new(notify::Setup::new(&config).expect("notifiers")),
+    )
 }

@@ -1,0 +1,222 @@
+//! From the journal to the page: incidents are opened, explained, announced once, and undone.
+
+use std::time::Duration;
+
+use relaywatch::{
+    clock::{Clock, ManualClock},
+    explain::Hypothesis,
+    incident::Body,
+    model::{Cause, DAY_MILLIS, Exposure, HOUR_MILLIS, MINUTE_MILLIS, StreamLevel},
+    monitor::Monitor,
+    notify::Page,
+    store::{IncidentRecord, IncidentState, NewEvent, NewReply, Route},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    on_both_engines,
+    support::{TestStore, at, monitor, stream, submission},
+};
+
+const SLACK: &str = "[notify.slack]\nwebhook_url = \"https://hooks.example/secret\"\n";
+/// Days of ordinary traffic before the trouble.
+const DAYS: i64 = 30;
+/// When the trouble begins.
+const TROUBLE: i64 = DAYS * DAY_MILLIS + 6 * HOUR_MILLIS;
+
+/// Ordinary traffic: 60 mails a day to 600 addresses, one in 200 refused.
+fn history(test: &TestStore) -> Vec<NewEvent> {
+    let ordinary = |n: i64| {
+        let number = usize::try_from(n).expect("small");
+        let millis = n * DAY_MILLIS / 60;
+        let delivered = test.delivered(number % 600, millis);
+        let event = if n % 200 == 150 { test.refused(number % 600, millis) } else { delivered };
+        NewEvent { key: test.key(number + 10_000, millis), message: n + 1, ..event }
+    };
+    (0..DAYS * 60).map(ordinary).collect()
+}
+
+/// `count` refusals, one every three seconds from the trouble on, with this reply.
+fn trouble(test: &TestStore, count: i64, cause: Cause, template: &str) -> Vec<NewEvent> {
+    let refused = |n: i64| {
+        let number = usize::try_from(n).expect("small");
+        let millis = TROUBLE + n * 3_000;
+        let event = test.refused(number, millis);
+        let reply = event.reply.clone().map(|reply| NewReply { cause, template: template.to_owned(), ..reply });
+        let key = test.key(number + 500_000, millis);
+        NewEvent { key, message: 1_000_000 + n, sent_at: Some(at(millis)), reply, ..event }
+    };
+    (0..count).map(refused).collect()
+}
+
+fn gone(test: &TestStore, count: i64) -> Vec<NewEvent> {
+    trouble(test, count, Cause::RecipientUnknown, "550 5.1.1 <{recipient}>: user not found")
+}
+
+fn unauthorized(test: &TestStore, count: i64) -> Vec<NewEvent> {
+    trouble(test, count, Cause::RelaySenderUnregistered, "550 5.1.1 <{sender}>: unauthorized sender")
+}
+
+/// `count` deliveries from `from` on, one every `step` milliseconds.
+fn deliveries(test: &TestStore, count: i64, from: i64, step: i64) -> Vec<NewEvent> {
+    let delivered = |n: i64| {
+        let number = usize::try_from(n).expect("small");
+        let millis = from + n * step;
+        let key = test.key(number + 700_000, millis);
+        NewEvent { key, message: 2_000_000 + n, sent_at: Some(at(millis)), ..test.delivered(number % 600, millis) }
+    };
+    (0..count).map(delivered).collect()
+}
+
+struct Run {
+    clock: ManualClock,
+    monitor: Monitor,
+    rows: usize,
+}
+
+impl Run {
+    async fn begin(test: &TestStore, events: Vec<NewEvent>, now: i64) -> Self {
+        let clock = ManualClock::new(at(now));
+        let mut run = Self { monitor: monitor(test, Clock::Manual(clock.clone()), SLACK), clock, rows: 0 };
+        run.take(test, events).await;
+        run
+    }
+
+    async fn take(&mut self, test: &TestStore, events: Vec<NewEvent>) {
+        self.rows += events.len();
+        for chunk in events.chunks(500) {
+            test.store.commit(&[submission(chunk.to_vec())]).await.expect("commit");
+        }
+        test.journal(self.rows, 5_000).await;
+        self.monitor.catch_up(&CancellationToken::new()).await.expect("caught up");
+    }
+}
+
+async fn incidents(test: &TestStore) -> Vec<(IncidentRecord, Body)> {
+    let found = test.store.incidents(IncidentState::ALL, 100).await.expect("incidents");
+    found.into_iter().map(|record| (record.clone(), Body::from_record(&record).expect("a body"))).collect()
+}
+
+/// Takes every page out of the outbox, as its worker would.
+async fn pages(test: &TestStore) -> Vec<Page> {
+    let mut found = Vec::new();
+    loop {
+        let now = at(100 * DAY_MILLIS);
+        let items = test.store.claim_outbox(&[Route::Slack], now, MINUTE_MILLIS, 10).await.expect("claimed");
+        if items.is_empty() {
+            return found;
+        }
+        for item in items {
+            found.push(serde_json::from_slice(&item.body.clone().expect("it opens")).expect("a page"));
+            test.store.outbox_sent(item.id, now).await.expect("recorded");
+        }
+    }
+}
+
+async fn kinds(test: &TestStore) -> Vec<String> {
+    pages(test).await.iter().map(|page| page.kind.to_string()).collect()
+}
+
+on_both_engines! {
+    async fn a_purge_pages_once_and_says_what_is_known(test: TestStore) {
+        let mut run = Run::begin(&test, history(&test), TROUBLE).await;
+        assert!(incidents(&test).await.is_empty(), "ordinary traffic is no incident");
+        run.clock.advance(Duration::from_mins(30));
+        run.take(&test, gone(&test, 400)).await;
+        let found = incidents(&test).await;
+        assert_eq!(found.len(), 1, "one trouble, one incident, however many streams: {found:?}");
+        let (record, body) = &found[0];
+        assert_eq!(record.state, IncidentState::Open);
+        assert_eq!(record.onset, at(TROUBLE));
+        assert_eq!((body.sends, body.refused, body.addresses), (400, 400, 400));
+        assert_eq!(body.scope.level, StreamLevel::Envelope, "the finest stream that holds it: {}", body.scope);
+        assert!(body.named.is_none(), "without an account map revocation stays open: {:?}", body.explanation);
+        assert!(body.explanation.iter().any(|line| line.contains("Not checked")), "{:?}", body.explanation);
+        let told = pages(&test).await;
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].headline.contains("Relay mail is refused on ses/news.example.com"), "{}", told[0].headline);
+        assert!(told[0].facts.iter().any(|fact| fact.contains("400 of 400 relay messages")), "{:?}", told[0].facts);
+        assert!(!serde_json::to_string(&told).expect("text").contains("@privaterelay"));
+
+        // The same again, a restart, and time: nothing new is said.
+        run.take(&test, Vec::new()).await;
+        run.monitor = monitor(&test, Clock::Manual(run.clock.clone()), SLACK);
+        run.take(&test, Vec::new()).await;
+        assert_eq!(incidents(&test).await.len(), 1);
+        assert_eq!(pages(&test).await.len(), 0);
+    }
+
+    async fn a_sender_that_apple_refuses_is_named(test: TestStore) {
+        let mut run = Run::begin(&test, history(&test), TROUBLE).await;
+        run.clock.advance(Duration::from_mins(30));
+        run.take(&test, unauthorized(&test, 300)).await;
+        let found = incidents(&test).await;
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].1.named, Some(Hypothesis::SenderRefused), "{:?}", found[0].1.explanation);
+        let told = pages(&test).await;
+        let cause = told[0].facts.iter().find(|fact| fact.starts_with("Cause: ")).expect("a cause");
+        assert!(!cause.contains("undetermined"), "{cause}");
+    }
+
+    async fn a_feed_of_bounces_alone_pages_nobody(test: TestStore) {
+        let mut run = Run::begin(&test, history(&test), TROUBLE).await;
+        let alone = |event| NewEvent { exposure: Exposure::None, stream: stream("other.example.com", None), ..event };
+        run.clock.advance(Duration::from_mins(30));
+        run.take(&test, gone(&test, 300).into_iter().map(alone).collect()).await;
+        assert!(incidents(&test).await.is_empty(), "no denominator, no rate, no page");
+    }
+
+    async fn late_deliveries_undo_an_alarm_and_it_is_said(test: TestStore) {
+        let mut run = Run::begin(&test, history(&test), TROUBLE).await;
+        // A dozen refusals come first; the thousands of deliveries of the same minutes come late.
+        run.clock.advance(Duration::from_mins(30));
+        run.take(&test, gone(&test, 12)).await;
+        assert_eq!(incidents(&test).await.len(), 1);
+        run.take(&test, deliveries(&test, 3_000, TROUBLE, 10)).await;
+        assert_eq!(incidents(&test).await[0].0.state, IncidentState::Withdrawn);
+        assert_eq!(kinds(&test).await, ["opened", "withdrawn"]);
+    }
+
+    async fn an_incident_closes_when_mail_flows_again(test: TestStore) {
+        let mut run = Run::begin(&test, history(&test), TROUBLE).await;
+        run.clock.advance(Duration::from_mins(30));
+        run.take(&test, unauthorized(&test, 60)).await;
+        run.clock.advance(Duration::from_hours(4));
+        run.take(&test, deliveries(&test, 3_000, TROUBLE + 2 * HOUR_MILLIS, 1_000)).await;
+        let found = incidents(&test).await;
+        assert_eq!(found[0].0.state, IncidentState::Closed, "{found:?}");
+        assert_eq!(kinds(&test).await, ["opened", "closed"]);
+    }
+
+    async fn old_trouble_is_recorded_and_pages_nobody(test: TestStore) {
+        let mut events = history(&test);
+        events.extend(gone(&test, 400));
+        Run::begin(&test, events, TROUBLE + 30 * HOUR_MILLIS).await;
+        let states: Vec<_> = incidents(&test).await.into_iter().map(|(record, _)| record.state).collect();
+        assert_eq!(states, [IncidentState::Past]);
+        assert!(pages(&test).await.is_empty());
+    }
+
+    async fn order_and_repetition_end_in_the_same_incident(test: TestStore) {
+        let mut events = history(&test);
+        events.extend(gone(&test, 200));
+        // Backwards, in pieces, each piece twice.
+        events.reverse();
+        let clock = Clock::Manual(ManualClock::new(at(TROUBLE + 30 * MINUTE_MILLIS)));
+        let mut monitor = monitor(&test, clock, SLACK);
+        let mut done = 0;
+        for chunk in events.chunks(700) {
+            for _ in 0..2 {
+                test.store.commit(&[submission(chunk.to_vec())]).await.expect("commit");
+            }
+            done += chunk.len();
+            test.journal(done, 5_000).await;
+            monitor.catch_up(&CancellationToken::new()).await.expect("caught up");
+        }
+        let found = incidents(&test).await;
+        let standing: Vec<_> = found.iter().filter(|(record, _)| record.state == IncidentState::Open).collect();
+        assert_eq!(standing.len(), 1, "{found:?}");
+        let (record, body) = standing[0];
+        assert_eq!((record.onset, body.refused, body.addresses), (at(TROUBLE), 200, 200));
+    }
+}
