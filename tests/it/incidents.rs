@@ -107,8 +107,8 @@ async fn pages(test: &TestStore) -> Vec<Page> {
             return found;
         }
         for item in items {
-            found.push(serde_json::from_slice(&item.body.clone().expect("it opens")).expect("a page"));
-            test.store.outbox_sent(item.id, now).await.expect("recorded");
+            found.push(serde_json::from_slice(item.body.as_ref().expect("it opens")).expect("a page"));
+            test.store.outbox_sent(&item, now, None).await.expect("recorded");
         }
     }
 }
