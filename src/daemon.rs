@@ -22,6 +22,7 @@ use crate::{
     classify::{Rules, RulesError},
     clock::Clock,
     config::{AddressKeeping, Config},
+    control::{self, Folding, Operator, Socket, socket_path},
     ingest::{
         committer::committer,
         http::{
@@ -184,8 +185,26 @@ pub async fn start(
     };
     let (public_address, private_address) = (address(&public, "public")?, address(&private, "private")?);
 
-    let monitor = Monitor::new(store.clone(), clock.clone(), wake, metrics.clone());
+    let monitor = Monitor::new(store.clone(), clock.clone(), Arc::clone(&wake), metrics.clone());
     let progress = monitor.progress();
+    let operator = Operator {
+        store: store.clone(),
+        keyring: Arc::clone(&keyring),
+        clock: clock.clone(),
+        relay: config.relay.to_domains(),
+        folding: Folding::Daemon { wake, progress: progress.clone() },
+    };
+    match Socket::bind(&socket_path(&config)).await {
+        Ok(socket) => {
+            let serving = control::serve(socket, Arc::new(operator), config.lifecycle.drain(), tasks.soft());
+            tasks.spawn_critical("control socket", serving);
+        }
+        Err(error) => tracing::warn!(
+            %error,
+            socket = %socket_path(&config).display(),
+            "no control socket: commands that change something will not work beside this process"
+        ),
+    }
     let state = private::State {
         store: store.clone(),
         metrics,

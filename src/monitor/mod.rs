@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The cursor's name in the store.
-const CURSOR: &str = "monitor";
+pub(crate) const CURSOR: &str = "monitor";
 /// Outcomes that one step reads at most.
 const STEP: u32 = 2_000;
 /// How long the monitor waits at most before it looks again.

@@ -13,10 +13,13 @@ use moka::sync::Cache;
 use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 use super::{
-    CellKey, Counts, EntryKind, EntryRecord, EventKey, EventRecord, LedgerRow, Position, ReplyRecord, StoreError,
+    AddressRecord, CellKey, Counts, EntryKind, EntryRecord, EventKey, EventRecord, LedgerRow, Position, ReplyRecord, StoreError,
     WordKind,
 };
-use crate::model::{Cause, Destination, EventKind, Exposure, FailureClass, MxFamily, Timestamp};
+use crate::{
+    model::{Cause, Destination, EventKind, Exposure, FailureClass, MxFamily, Timestamp},
+    privacy::Keyring,
+};
 
 /// Addresses whose random ids are kept at hand.
 const ADDRESS_CACHE: u64 = 100_000;
@@ -270,6 +273,44 @@ impl Caches {
             self.addresses.invalidate_all();
         }
     }
+}
+
+/// What every commit looks at first: how often addresses were forgotten, and which key seals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Marks {
+    pub(super) erasures: i64,
+    pub(super) sealing_key: Option<u16>,
+}
+
+impl Marks {
+    pub(super) fn of(rows: Vec<(String, i64)>) -> Self {
+        let mut marks = Self::default();
+        for (key, value) in rows {
+            match key.as_str() {
+                "erasures" => marks.erasures = value,
+                "sealing_key" => marks.sealing_key = u16::try_from(value).ok(),
+                _ => {}
+            }
+        }
+        marks
+    }
+
+    /// Brings caches and keys up to date with them.
+    pub(super) fn heed(self, caches: &Caches, keyring: &Keyring) {
+        caches.see_erasures(self.erasures);
+        if let Some(announced) = self.sealing_key {
+            keyring.keep_up(announced);
+        }
+    }
+}
+
+pub(super) fn address((id, hash, sealed): (i64, Vec<u8>, Option<Vec<u8>>)) -> Result<AddressRecord, StoreError> {
+    let hash = hash.try_into().map_err(|hash: Vec<u8>| StoreError::Unknown {
+        table: "address",
+        what: "hash",
+        value: format!("{} bytes", hash.len()),
+    })?;
+    Ok(AddressRecord { id, hash, sealed })
 }
 
 /// A fresh random id: 63 bits, never zero.
