@@ -1,14 +1,17 @@
 //! The relaywatch command.
 
 use std::{
-    io::{self, Write},
+    io::{self, BufWriter, Write},
     path::PathBuf,
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
 use relaywatch::{
-    cli::{Exit, config::ConfigCommand, serve::ServeCommand},
+    cli::{
+        Exit, accounts::AccountsCommand, address::AddressCommand, config::ConfigCommand, events::EventsCommand,
+        keys::KeysCommand, rebuild::RebuildCommand, serve::ServeCommand,
+    },
     config::Config,
 };
 
@@ -38,6 +41,16 @@ struct Cli {
 enum Command {
     /// Run the daemon.
     Serve(ServeCommand),
+    /// List or follow what was taken in, as relaywatch understood it.
+    Events(EventsCommand),
+    /// Show the story of one address, or forget it.
+    Address(AddressCommand),
+    /// Import the map from Sign in with Apple accounts to their addresses.
+    Accounts(AccountsCommand),
+    /// Show and rotate the keys that seal addresses.
+    Keys(KeysCommand),
+    /// Throw ledger and cells away and make them again from the journal.
+    Rebuild(RebuildCommand),
     /// Print, check and explain the configuration.
     Config(ConfigCommand),
 }
@@ -53,12 +66,17 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<Exit> {
     let file = cli.config.as_deref();
-    let (mut out, mut diagnostics) = (io::stdout().lock(), io::stderr());
+    let (mut out, mut diagnostics) = (BufWriter::new(io::stdout().lock()), io::stderr());
     let exit = match &cli.command {
         Command::Serve(command) => {
             drop(out);
             return command.run(file, cli.log.as_deref());
         }
+        Command::Events(command) => command.run(file, &mut out, &mut diagnostics)?,
+        Command::Address(command) => command.run(file, &mut io::stdin().lock(), &mut out, &mut diagnostics)?,
+        Command::Accounts(command) => command.run(file, &mut io::stdin().lock(), &mut out, &mut diagnostics)?,
+        Command::Keys(command) => command.run(file, &mut out)?,
+        Command::Rebuild(command) => command.run(file, &mut out)?,
         Command::Config(command) => command.run(file, Config::process_environment(), &mut out, &mut diagnostics)?,
     };
     out.flush()?;

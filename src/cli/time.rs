@@ -1,6 +1,6 @@
 //! Times on the command line.
 
-use jiff::{Span, SpanRelativeTo, Unit, civil::Date, tz::TimeZone};
+use jiff::{Span, SpanRelativeTo, Unit, civil::Date};
 
 use crate::model::Timestamp;
 
@@ -21,17 +21,14 @@ pub(super) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     match millis {
         #[expect(clippy::cast_possible_truncation, reason = "a span has at most some thousand years")]
         Some(millis) if millis >= 0.0 => Ok(now.plus_millis(-(millis.round() as i64))),
-        _ => Err(format!(
-            "{text:?} is no time; write 2026-08-09T06:00:00Z, 2026-08-09, or how long ago: 30m, 2h, 7d"
-        )),
+        _ => Err(format!("{text:?} is no time; write 2026-08-09T06:00:00Z, 2026-08-09, or how long ago: 30m, 2h, 7d")),
     }
 }
 
 /// Midnight UTC of a date such as `2026-08-09`.
 pub(super) fn date(text: &str) -> Option<Timestamp> {
     let date: Date = (text.len() == 10).then(|| text.parse().ok()).flatten()?;
-    let midnight = date.to_zoned(TimeZone::UTC).ok()?;
-    Some(Timestamp::from_millis(midnight.timestamp().as_millisecond()))
+    Timestamp::from_rfc3339(&format!("{date}T00:00:00Z"))
 }
 
 #[cfg(test)]

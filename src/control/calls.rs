@@ -130,7 +130,8 @@ impl Call for ImportAccounts {
         if self.accounts.len() > MAX_ACCOUNTS {
             return Err(ControlError::Invalid("too many accounts in one step"));
         }
-        let accounts = self.accounts.into_iter().map(|account| operator.account(account)).collect::<Result<Vec<_>, _>>()?;
+        let accounts =
+            self.accounts.into_iter().map(|account| operator.account(account)).collect::<Result<Vec<_>, _>>()?;
         let new = if accounts.is_empty() { 0 } else { operator.store.import_accounts(&accounts).await? };
         let coverage = if self.coverage { Some(operator.store.map_coverage().await?) } else { None };
         Ok(Imported { new, coverage })

@@ -8,14 +8,16 @@ mod calls;
 mod client;
 mod server;
 
+pub(crate) use self::calls::MAX_ACCOUNTS;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::{Mutex, Notify, watch};
 
 pub use self::{
     calls::{
-        Account, Call, ForgetAddress, ForgetOldKeys, Forgotten, ImportAccounts, Imported, OldKeys, Rebuild, RebuildStarted,
-        RebuildStep, RebuildStepped, Reseal, Resealed, RotateKeys, Rotated,
+        Account, Call, ForgetAddress, ForgetOldKeys, Forgotten, ImportAccounts, Imported, OldKeys, Rebuild,
+        RebuildStarted, RebuildStep, RebuildStepped, Reseal, Resealed, RotateKeys, Rotated,
     },
     client::{Client, ClientError},
     server::{Socket, serve},

@@ -26,7 +26,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Call, ControlError, ForgetAddress, ForgetOldKeys, ImportAccounts, Operator, Rebuild, RebuildStep, Reseal, RotateKeys,
+    Call, ControlError, ForgetAddress, ForgetOldKeys, ImportAccounts, Operator, Rebuild, RebuildStep, Reseal,
+    RotateKeys,
 };
 
 /// The longest body: a thousand accounts with the longest fields.

@@ -13,8 +13,8 @@ use moka::sync::Cache;
 use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 use super::{
-    AddressRecord, CellKey, Counts, EntryKind, EntryRecord, EventKey, EventRecord, LedgerRow, Position, ReplyRecord, StoreError,
-    WordKind,
+    AddressRecord, CellKey, Counts, EntryKind, EntryRecord, EventKey, EventRecord, LedgerRow, Position, ReplyRecord,
+    StoreError, WordKind,
 };
 use crate::{
     model::{Cause, Destination, EventKind, Exposure, FailureClass, MxFamily, Timestamp},

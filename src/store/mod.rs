@@ -16,8 +16,8 @@ pub use postgres::PgStore;
 pub use sqlite::SqliteStore;
 pub use types::{
     AccountRecord, AddressRecord, CellKey, Commit, Counts, EntryKind, EntryRecord, EventFilter, EventKey, EventRecord,
-    Fold, LedgerRow, MapCoverage, NewAccount, NewControl, NewEntry, NewEvent, NewReply, NewSetAside, NewToken, Outcome, Position,
-    Recipient, ReplyRecord, Subject, Submission, WordKind,
+    Fold, LedgerRow, MapCoverage, NewAccount, NewControl, NewEntry, NewEvent, NewReply, NewSetAside, NewToken, Outcome,
+    Position, Recipient, ReplyRecord, Subject, Submission, WordKind,
 };
 
 use crate::{model::StreamKey, privacy::Keyring};

@@ -477,10 +477,7 @@ impl EventFilter {
         self.since.is_none_or(|since| event.key.at >= since)
             && self.until.is_none_or(|until| event.key.at < until)
             && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&event.kind))
-            && self
-                .causes
-                .as_ref()
-                .is_none_or(|causes| event.reply.is_some_and(|reply| causes.contains(&reply.cause)))
+            && self.causes.as_ref().is_none_or(|causes| event.reply.is_some_and(|reply| causes.contains(&reply.cause)))
             && self.feeds.as_ref().is_none_or(|feeds| feeds.contains(&event.feed))
             && self.streams.as_ref().is_none_or(|streams| streams.contains(&event.stream))
     }

@@ -131,7 +131,8 @@ impl PgStore {
     }
 
     pub(in crate::store) async fn journal_end(&self) -> Result<Position, StoreError> {
-        let settled: i64 = query_scalar(concat!("SELECT ", settled!("$1"))).bind(self.base).fetch_one(&self.pool).await?;
+        let settled: i64 =
+            query_scalar(concat!("SELECT ", settled!("$1"))).bind(self.base).fetch_one(&self.pool).await?;
         Ok(Position { transaction: settled - 1, row: i32::MAX })
     }
 
