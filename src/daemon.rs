@@ -22,6 +22,7 @@ use crate::{
     classify::{Rules, RulesError},
     clock::Clock,
     config::{AddressKeeping, Config},
+    control::{self, Folding, Operator, Socket, socket_path},
     detect::Parameters,
     ingest::{
         committer::committer,
@@ -192,8 +193,14 @@ pub async fn start(
     };
     let (public_address, private_address) = (address(&public, "public")?, address(&private, "private")?);
 
-    let monitor =
-        Monitor::new(store.clone(), clock.clone(), wake, metrics.clone(), parameters(&config), notifiers.clone());
+    let monitor = Monitor::new(
+        store.clone(),
+        clock.clone(),
+        Arc::clone(&wake),
+        metrics.clone(),
+        parameters(&config),
+        notifiers.clone(),
+    );
     let progress = monitor.progress();
     let worker =
         notify::Worker::new(&notifiers, store.clone(), clock.clone(), client.clone(), metrics.clone(), tasks.soft());
@@ -208,6 +215,24 @@ pub async fn start(
     let life =
         heartbeat::run(notifiers.clone(), store.clone(), steps, client, clock.clone(), metrics.clone(), tasks.soft());
     tasks.spawn_critical("heartbeat", life);
+    let operator = Operator {
+        store: store.clone(),
+        keyring: Arc::clone(&keyring),
+        clock: clock.clone(),
+        relay: config.relay.to_domains(),
+        folding: Folding::Daemon { wake, progress: progress.clone() },
+    };
+    match Socket::bind(&socket_path(&config)).await {
+        Ok(socket) => {
+            let serving = control::serve(socket, Arc::new(operator), config.lifecycle.drain(), tasks.soft());
+            tasks.spawn_critical("control socket", serving);
+        }
+        Err(error) => tracing::warn!(
+            %error,
+            socket = %socket_path(&config).display(),
+            "no control socket: commands that change something will not work beside this process"
+        ),
+    }
     let state = private::State {
         store: store.clone(),
         metrics,

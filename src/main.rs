@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, IsTerminal, Write},
+    io::{self, BufReader, BufWriter, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -11,7 +11,10 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use relaywatch::{
     classify::Rules,
-    cli::{Exit, classify, config::ConfigCommand, serve::ServeCommand},
+    cli::{
+        Exit, accounts::AccountsCommand, address::AddressCommand, classify, config::ConfigCommand,
+        events::EventsCommand, keys::KeysCommand, rebuild::RebuildCommand, serve::ServeCommand,
+    },
     config::Config,
 };
 
@@ -43,6 +46,16 @@ enum Command {
     Serve(ServeCommand),
     /// Say what SMTP replies mean: cause, fault, what to do.
     Classify(classify::Args),
+    /// List or follow what was taken in, as relaywatch understood it.
+    Events(EventsCommand),
+    /// Show the story of one address, or forget it.
+    Address(AddressCommand),
+    /// Import the map from Sign in with Apple accounts to their addresses.
+    Accounts(AccountsCommand),
+    /// Show and rotate the keys that seal addresses.
+    Keys(KeysCommand),
+    /// Throw ledger and cells away and make them again from the journal.
+    Rebuild(RebuildCommand),
     /// Print, check and explain the configuration.
     Config(ConfigCommand),
 }
@@ -58,13 +71,18 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<Exit> {
     let file = cli.config.as_deref();
-    let (mut out, mut diagnostics) = (io::stdout().lock(), io::stderr());
+    let (mut out, mut diagnostics) = (BufWriter::new(io::stdout().lock()), io::stderr());
     let exit = match &cli.command {
         Command::Serve(command) => {
             drop(out);
             return command.run(file, cli.log.as_deref());
         }
         Command::Classify(args) => run_classify(args, file, &mut out, &mut diagnostics)?,
+        Command::Events(command) => command.run(file, &mut out, &mut diagnostics)?,
+        Command::Address(command) => command.run(file, &mut io::stdin().lock(), &mut out, &mut diagnostics)?,
+        Command::Accounts(command) => command.run(file, &mut io::stdin().lock(), &mut out, &mut diagnostics)?,
+        Command::Keys(command) => command.run(file, &mut out)?,
+        Command::Rebuild(command) => command.run(file, &mut out)?,
         Command::Config(command) => command.run(file, Config::process_environment(), &mut out, &mut diagnostics)?,
     };
     out.flush()?;

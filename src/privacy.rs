@@ -8,6 +8,8 @@ use std::{
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use aws_lc_rs::{
@@ -21,6 +23,8 @@ use serde::{Deserialize, Serialize};
 
 const NONCE_BYTES: usize = 12;
 const KEY_BYTES: usize = 32;
+/// How long a process waits at least before it looks into the key file again for keys that it does not know.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a keyed hash or a sealed value is about. Values of different purposes never equal each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,17 +110,44 @@ struct KeyFile {
     sealing_keys: BTreeMap<u16, String>,
 }
 
-/// The keys of one installation.
+/// The keys that seal, by id. One of them seals now; the others only open.
+struct Sealing {
+    keys: BTreeMap<u16, (RandomizedNonceKey, Zeroizing<Vec<u8>>)>,
+    current: u16,
+}
+
+impl Sealing {
+    fn new(raw: BTreeMap<u16, Zeroizing<Vec<u8>>>, current: u16) -> Option<Self> {
+        if !raw.contains_key(&current) {
+            return None;
+        }
+        let keys = raw
+            .into_iter()
+            .map(|(id, raw)| Some((id, (RandomizedNonceKey::new(&AES_256_GCM, &raw).ok()?, raw))))
+            .collect::<Option<BTreeMap<_, _>>>()?;
+        Some(Self { keys, current })
+    }
+
+    fn raw(&self) -> BTreeMap<u16, Zeroizing<Vec<u8>>> {
+        self.keys.iter().map(|(id, (_, raw))| (*id, raw.clone())).collect()
+    }
+}
+
+/// The keys of one installation. Sealing keys can be rotated while the process runs; the hash key never changes.
 pub struct Keyring {
     hash_key: hmac::Key,
     raw_hash_key: Zeroizing<Vec<u8>>,
-    sealing: BTreeMap<u16, (RandomizedNonceKey, Zeroizing<Vec<u8>>)>,
-    current: u16,
+    sealing: RwLock<Sealing>,
+    /// The key file, which other processes may share; none for keys that live in memory only.
+    file: Option<PathBuf>,
+    /// When the key file was last looked into for unknown keys.
+    looked: Mutex<Option<Instant>>,
 }
 
 impl std::fmt::Debug for Keyring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Keyring({} sealing keys, current {})", self.sealing.len(), self.current)
+        let sealing = self.read();
+        write!(f, "Keyring({} sealing keys, current {})", sealing.keys.len(), sealing.current)
     }
 }
 
@@ -128,22 +159,34 @@ impl Keyring {
     pub fn generate() -> Result<Self, PrivacyError> {
         let mut sealing = BTreeMap::new();
         sealing.insert(1, random_key()?);
-        Self::assemble(random_key()?, sealing, 1).ok_or(PrivacyError::Random)
+        Self::assemble(random_key()?, sealing, 1, None).ok_or(PrivacyError::Random)
     }
 
     fn assemble(
         hash_key: Zeroizing<Vec<u8>>,
         sealing: BTreeMap<u16, Zeroizing<Vec<u8>>>,
         current: u16,
+        file: Option<PathBuf>,
     ) -> Option<Self> {
-        if hash_key.len() != KEY_BYTES || !sealing.contains_key(&current) {
+        if hash_key.len() != KEY_BYTES {
             return None;
         }
-        let sealing = sealing
-            .into_iter()
-            .map(|(id, raw)| Some((id, (RandomizedNonceKey::new(&AES_256_GCM, &raw).ok()?, raw))))
-            .collect::<Option<BTreeMap<_, _>>>()?;
-        Some(Self { hash_key: hmac::Key::new(hmac::HMAC_SHA256, &hash_key), raw_hash_key: hash_key, sealing, current })
+        Some(Self {
+            hash_key: hmac::Key::new(hmac::HMAC_SHA256, &hash_key),
+            raw_hash_key: hash_key,
+            sealing: RwLock::new(Sealing::new(sealing, current)?),
+            file,
+            looked: Mutex::new(None),
+        })
+    }
+
+    // A poisoned lock guards keys that are whole: they are exchanged in one step.
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Sealing> {
+        self.sealing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn exchange(&self, sealing: Sealing) {
+        *self.sealing.write().unwrap_or_else(PoisonError::into_inner) = sealing;
     }
 
     /// Reads the key file.
@@ -166,7 +209,7 @@ impl Keyring {
             .iter()
             .map(|(id, key)| Ok((*id, decode(key)?)))
             .collect::<Result<BTreeMap<_, _>, PrivacyError>>()?;
-        Self::assemble(decode(&file.hash_key)?, sealing, file.current)
+        Self::assemble(decode(&file.hash_key)?, sealing, file.current, Some(path.to_owned()))
             .ok_or_else(|| invalid("a key has the wrong length, or the current one is missing"))
     }
 
@@ -177,7 +220,7 @@ impl Keyring {
     pub fn load_or_create(path: &Path) -> Result<(Self, bool), PrivacyError> {
         match Self::load(path) {
             Err(PrivacyError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                let keyring = Self::generate()?;
+                let keyring = Self { file: Some(path.to_owned()), ..Self::generate()? };
                 match keyring.write(path, true) {
                     Ok(()) => Ok((keyring, true)),
                     // Somebody else made it in the meantime: theirs is the one.
@@ -196,14 +239,27 @@ impl Keyring {
     /// # Errors
     /// Where the folder can't be written; with `new`, also where the file exists.
     pub fn write(&self, path: &Path, new: bool) -> Result<(), PrivacyError> {
+        let sealing = self.read();
+        let (keys, current) = (sealing.raw(), sealing.current);
+        drop(sealing);
+        self.write_file(path, &keys, current, new)
+    }
+
+    fn write_file(
+        &self,
+        path: &Path,
+        keys: &BTreeMap<u16, Zeroizing<Vec<u8>>>,
+        current: u16,
+        new: bool,
+    ) -> Result<(), PrivacyError> {
         use std::os::unix::fs::OpenOptionsExt;
 
         let failed = |source| PrivacyError::Write { path: path.to_owned(), source };
         let file = KeyFile {
             version: 1,
             hash_key: BASE64.encode(&*self.raw_hash_key),
-            current: self.current,
-            sealing_keys: self.sealing.iter().map(|(id, (_, raw))| (*id, BASE64.encode(raw))).collect(),
+            current,
+            sealing_keys: keys.iter().map(|(id, raw)| (*id, BASE64.encode(&**raw))).collect(),
         };
         let text = Zeroizing::new(serde_json::to_string_pretty(&file).map_err(|error| failed(error.into()))?);
         let mut name = path.as_os_str().to_owned();
@@ -235,27 +291,119 @@ impl Keyring {
 
     /// Adds a fresh sealing key and makes it the current one; older values stay readable.
     ///
+    /// The key file is written first: whatever is sealed with the new key can be opened after a crash.
+    ///
     /// # Errors
-    /// Where the machine gives no random numbers, or all 65,535 ids are used up.
-    pub fn rotate(&mut self) -> Result<u16, PrivacyError> {
-        let id = self.sealing.keys().next_back().and_then(|last| last.checked_add(1)).ok_or(PrivacyError::Random)?;
-        let raw = random_key()?;
-        let key = RandomizedNonceKey::new(&AES_256_GCM, &raw).map_err(|_| PrivacyError::Random)?;
-        self.sealing.insert(id, (key, raw));
-        self.current = id;
-        Ok(id)
+    /// Where the machine gives no random numbers, all 65,535 ids are used up, or the key file can't be written: nothing
+    /// has changed then.
+    pub fn rotate(&self) -> Result<u16, PrivacyError> {
+        self.change(|keys, _| {
+            let id = keys.keys().next_back().and_then(|last| last.checked_add(1)).ok_or(PrivacyError::Random)?;
+            keys.insert(id, random_key()?);
+            Ok(id)
+        })
     }
 
-    /// Drops every sealing key but the current one. Values sealed by the others can never be opened again.
-    pub fn forget_old_keys(&mut self) {
-        let current = self.current;
-        self.sealing.retain(|id, _| *id == current);
+    /// Drops every sealing key but the current one, from the key file too; gives how many went. Values sealed by them can
+    /// never be opened again.
+    ///
+    /// # Errors
+    /// Where the key file can't be written: nothing has changed then.
+    pub fn forget_old_keys(&self) -> Result<usize, PrivacyError> {
+        let mut gone = 0;
+        self.change(|keys, current| {
+            let before = keys.len();
+            keys.retain(|id, _| *id == current);
+            gone = before - keys.len();
+            Ok(current)
+        })?;
+        Ok(gone)
+    }
+
+    /// Changes the sealing keys: on disk, then in memory. `change` gets the keys and the current id and gives the new one.
+    fn change(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<u16, Zeroizing<Vec<u8>>>, u16) -> Result<u16, PrivacyError>,
+    ) -> Result<u16, PrivacyError> {
+        let Some(path) = &self.file else {
+            let (mut keys, current) = {
+                let sealing = self.read();
+                (sealing.raw(), sealing.current)
+            };
+            let current = change(&mut keys, current)?;
+            self.exchange(Sealing::new(keys, current).ok_or(PrivacyError::Random)?);
+            return Ok(current);
+        };
+        let failed = |source| PrivacyError::Write { path: path.clone(), source };
+        // Held until the end: processes that share the file change it one after the other. The folder is locked, since
+        // the file itself is replaced.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        let lock = fs::File::open(folder).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        let sealing = self.load_sealing(path)?;
+        let mut keys = sealing.raw();
+        let current = change(&mut keys, sealing.current)?;
+        let changed = Sealing::new(keys.clone(), current).ok_or(PrivacyError::Random)?;
+        self.write_file(path, &keys, current, false)?;
+        self.exchange(changed);
+        Ok(current)
+    }
+
+    /// The sealing keys in the file as it is now.
+    fn load_sealing(&self, path: &Path) -> Result<Sealing, PrivacyError> {
+        let file = Self::load(path)?;
+        if file.fingerprint() != self.fingerprint() {
+            return Err(PrivacyError::Invalid {
+                path: path.to_owned(),
+                reason: "it was exchanged for another one while this process ran",
+            });
+        }
+        Ok(file.sealing.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes up keys that another process has put into the key file: at most once a second. Gives whether the file was read.
+    fn refresh(&self) -> bool {
+        let Some(path) = &self.file else { return false };
+        {
+            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            if looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
+                return false;
+            }
+            *looked = Some(Instant::now());
+        }
+        match self.load_sealing(path) {
+            Ok(sealing) => {
+                self.exchange(sealing);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the key file can't be read again");
+                false
+            }
+        }
+    }
+
+    /// Takes note of the sealing key that the store's users shall seal with; looks into the key file where it is another one.
+    pub(crate) fn keep_up(&self, announced: u16) {
+        if self.current_key() != announced && self.refresh() && self.current_key() != announced {
+            tracing::warn!(
+                announced,
+                current = self.current_key(),
+                "the keys were rotated elsewhere and the key file of this process lacks the new key; give it the new file"
+            );
+        }
     }
 
     /// The id of the key that seals now.
     #[must_use]
     pub fn current_key(&self) -> u16 {
-        self.current
+        self.read().current
+    }
+
+    /// The ids of all sealing keys, ascending.
+    #[must_use]
+    pub fn key_ids(&self) -> Vec<u16> {
+        self.read().keys.keys().copied().collect()
     }
 
     /// A fingerprint of the hash key, by which a store recognises the key file that it was made with.
@@ -290,19 +438,21 @@ impl Keyring {
     /// # Errors
     /// Where the machine gives no random numbers.
     pub fn seal(&self, purpose: Purpose, owner: &[u8], value: &[u8]) -> Result<Vec<u8>, PrivacyError> {
-        let (key, _) = self.sealing.get(&self.current).ok_or(PrivacyError::UnknownKey(self.current))?;
+        let sealing = self.read();
+        let (key, _) = sealing.keys.get(&sealing.current).ok_or(PrivacyError::UnknownKey(sealing.current))?;
         let mut text = value.to_vec();
         let nonce = key
             .seal_in_place_append_tag(Aad::from(associated(purpose, owner)), &mut text)
             .map_err(|_| PrivacyError::Random)?;
         let mut sealed = Vec::with_capacity(2 + NONCE_BYTES + text.len());
-        sealed.extend_from_slice(&self.current.to_le_bytes());
+        sealed.extend_from_slice(&sealing.current.to_le_bytes());
         sealed.extend_from_slice(nonce.as_ref());
         sealed.extend_from_slice(&text);
         Ok(sealed)
     }
 
-    /// Opens what [`Keyring::seal`] made.
+    /// Opens what [`Keyring::seal`] made. For a key that it does not know it looks into the key file again, since another
+    /// process may have rotated the keys.
     ///
     /// # Errors
     /// Where its key is gone, or it was changed or belongs to another purpose or owner.
@@ -310,7 +460,11 @@ impl Keyring {
         let (id, rest) = sealed.split_first_chunk::<2>().ok_or(PrivacyError::Broken)?;
         let id = u16::from_le_bytes(*id);
         let (nonce, text) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(PrivacyError::Broken)?;
-        let (key, _) = self.sealing.get(&id).ok_or(PrivacyError::UnknownKey(id))?;
+        if !self.read().keys.contains_key(&id) {
+            self.refresh();
+        }
+        let sealing = self.read();
+        let (key, _) = sealing.keys.get(&id).ok_or(PrivacyError::UnknownKey(id))?;
         let mut text = text.to_vec();
         let opened = key
             .open_in_place(Nonce::from(nonce), Aad::from(associated(purpose, owner)), &mut text)
@@ -364,15 +518,48 @@ mod tests {
 
     #[test]
     fn rotation_keeps_old_values_readable_until_old_keys_are_forgotten() {
-        let mut keyring = Keyring::generate().expect("keys");
+        let keyring = Keyring::generate().expect("keys");
         let before = keyring.seal(Purpose::Address, b"o", b"value").expect("sealed");
         assert_eq!(keyring.rotate().expect("rotated"), 2);
         let after = keyring.seal(Purpose::Address, b"o", b"value").expect("sealed");
         assert_eq!((Keyring::key_of(&before), Keyring::key_of(&after)), (Some(1), Some(2)));
         assert_eq!(keyring.open(Purpose::Address, b"o", &before).expect("old key"), b"value");
-        keyring.forget_old_keys();
+        assert_eq!(keyring.forget_old_keys().expect("forgotten"), 1);
         assert!(matches!(keyring.open(Purpose::Address, b"o", &before), Err(PrivacyError::UnknownKey(1))));
         assert_eq!(keyring.open(Purpose::Address, b"o", &after).expect("current key"), b"value");
+    }
+
+    #[test]
+    fn rotation_is_in_the_file_before_anything_is_sealed_and_reaches_other_processes() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("keys.json");
+        let (one, _) = Keyring::load_or_create(&path).expect("made");
+        let other = Keyring::load(&path).expect("another process");
+        assert_eq!(one.rotate().expect("rotated"), 2);
+        assert_eq!(Keyring::load(&path).expect("file").current_key(), 2);
+        let sealed = one.seal(Purpose::Address, b"o", b"value").expect("sealed");
+        assert_eq!(other.current_key(), 1);
+        assert_eq!(other.open(Purpose::Address, b"o", &sealed).expect("the file tells the key"), b"value");
+        assert_eq!((other.current_key(), other.key_ids()), (2, vec![1, 2]));
+        assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 1, "nothing is left beside the key file");
+
+        // A third one that was started before rotates too: no key is lost, no id is given twice.
+        assert_eq!(other.rotate().expect("rotated"), 3);
+        assert_eq!(one.rotate().expect("rotated"), 4);
+        assert_eq!(one.key_ids(), [1, 2, 3, 4]);
+        assert_eq!(one.forget_old_keys().expect("forgotten"), 3);
+        assert_eq!(Keyring::load(&path).expect("file").key_ids(), [4]);
+    }
+
+    #[test]
+    fn a_rotation_that_cannot_be_written_changes_nothing() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("keys.json");
+        let (keyring, _) = Keyring::load_or_create(&path).expect("made");
+        Keyring::generate().expect("keys").write(&path, false).expect("exchanged");
+        let error = keyring.rotate().expect_err("another key file").to_string();
+        assert!(error.contains("exchanged"), "{error}");
+        assert_eq!((keyring.current_key(), keyring.key_ids()), (1, vec![1]));
     }
 
     #[test]

@@ -1,9 +1,20 @@
 //! The commands: one file each. A command writes to the writer that it's given and returns how it ended; only `main`
 //! touches stdout and the process.
 
+pub mod accounts;
+pub mod address;
 pub mod classify;
 pub mod config;
+pub mod events;
+pub mod keys;
+pub mod rebuild;
 pub mod serve;
+
+mod open;
+mod progress;
+mod text;
+mod time;
+mod told;
 
 use clap::ValueEnum;
 

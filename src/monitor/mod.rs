@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The cursor's name in the store.
-const CURSOR: &str = "monitor";
+pub(crate) const CURSOR: &str = "monitor";
 /// Outcomes that one step reads at most.
 const STEP: u32 = 2_000;
 /// How long the monitor waits at most before it looks again.
@@ -57,6 +57,8 @@ pub struct Progress {
 struct Page {
     /// Outcomes in the page.
     folded: usize,
+    /// The cursor stood elsewhere than where the last page had ended.
+    jumped: bool,
     /// Changes of the finest streams' cells of relay mail: number, key, bin, counts.
     cells: Vec<(i32, StreamKey, i64, Counts)>,
 }
@@ -77,9 +79,11 @@ pub struct Monitor {
     streams: HashMap<i32, StreamKey>,
     progress: watch::Sender<Progress>,
     metrics: Metrics,
-    parameters: Parameters,
-    notifiers: Notifiers,
+    /// What it judges by and announces through; nothing where it only folds.
+    judging: Option<(Parameters, Notifiers)>,
     watch: Option<Watch>,
+    /// Where the last page ended: a cursor that stands elsewhere was moved by a rebuild or by another monitor.
+    ended_at: Option<Position>,
 }
 
 impl Monitor {
@@ -93,8 +97,23 @@ impl Monitor {
         parameters: Parameters,
         notifiers: Notifiers,
     ) -> Self {
-        let progress = watch::Sender::new(Progress::default());
-        Self { store, clock, wake, streams: HashMap::new(), progress, metrics, parameters, notifiers, watch: None }
+        Self { judging: Some((parameters, notifiers)), ..Self::folding(store, clock, wake, metrics) }
+    }
+
+    /// A monitor that makes ledger and cells and judges nothing.
+    #[must_use]
+    pub fn folding(store: Store, clock: Clock, wake: Arc<Notify>, metrics: Metrics) -> Self {
+        Self {
+            store,
+            clock,
+            wake,
+            streams: HashMap::new(),
+            progress: watch::Sender::new(Progress::default()),
+            metrics,
+            judging: None,
+            watch: None,
+            ended_at: None,
+        }
     }
 
     /// Where it stands, to be watched.
@@ -148,25 +167,38 @@ impl Monitor {
     }
 
     async fn fold_and_look(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
-        let mut watch = match self.watch.take() {
-            Some(watch) => watch,
-            None => Watch::load(&self.store, self.parameters.clone(), self.clock.now()).await?,
-        };
+        let mut watch = self.watch.take();
         let mut pages = 0_u32;
+        // While projections are made again, what is not yet folded would look like trouble that has gone.
+        let mut rebuilding = false;
         while !stop.is_cancelled() {
-            let Some(page) = self.fold_page().await? else {
-                watch.look(&self.store, &self.notifiers, self.clock.now()).await?;
+            let page = self.fold_page().await?;
+            let jumped = page.as_ref().is_some_and(|page| page.jumped);
+            if let Some((parameters, notifiers)) = &self.judging {
+                let mut watching = match watch.take().filter(|_| !jumped) {
+                    Some(mut watching) => {
+                        if let Some(page) = &page {
+                            watching.note(page);
+                        }
+                        watching
+                    }
+                    // The store holds this page, too.
+                    None => Watch::load(&self.store, parameters.clone(), self.clock.now()).await?,
+                };
+                pages += 1;
+                rebuilding |= jumped;
+                if page.is_none() || (pages.is_multiple_of(LOOK_EVERY_PAGES) && !rebuilding) {
+                    watching.look(&self.store, notifiers, self.clock.now()).await?;
+                }
+                watch = Some(watching);
+            }
+            if page.is_none() {
                 self.progress.send_modify(|progress| progress.caught_up += 1);
                 self.metrics.monitor_caught_up.set(self.clock.now().as_seconds());
                 break;
-            };
-            watch.note(&page);
-            pages += 1;
-            if pages.is_multiple_of(LOOK_EVERY_PAGES) {
-                watch.look(&self.store, &self.notifiers, self.clock.now()).await?;
             }
         }
-        self.watch = Some(watch);
+        self.watch = watch;
         Ok(())
     }
 
@@ -181,6 +213,7 @@ impl Monitor {
     /// Folds one page of the journal; gives what it changed, or nothing where there was no more.
     async fn fold_page(&mut self) -> Result<Option<Page>, StoreError> {
         let from = self.store.cursor(CURSOR).await?;
+        let jumped = self.ended_at.replace(from).is_some_and(|ended_at| ended_at != from);
         let fresh = self.store.events_after(from, STEP).await?;
         let Some(to) = fresh.last().map(|event| event.position) else { return Ok(None) };
 
@@ -220,7 +253,7 @@ impl Monitor {
         };
         let ids: HashMap<StreamKey, i32> = keys.iter().cloned().zip(self.store.stream_ids(&keys).await?).collect();
         let mut cells = Vec::with_capacity(changes.len());
-        let mut page = Page { folded: fresh.len(), ..Page::default() };
+        let mut page = Page { folded: fresh.len(), jumped, ..Page::default() };
         for ((stream, bin, destination), counts) in changes {
             let Some(&id) = ids.get(&stream) else { continue };
             cells.push((CellKey { stream: id, bin, destination }, counts));
@@ -236,6 +269,7 @@ impl Monitor {
             .collect();
         let step = Fold { from, to, cells, ledger: ledger(&fresh), refused };
         self.store.apply(CURSOR, &step).await?;
+        self.ended_at = Some(to);
         self.progress.send_modify(|progress| {
             progress.position = to;
             progress.folded += fresh.len() as u64;

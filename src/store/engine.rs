@@ -13,8 +13,8 @@ use moka::sync::Cache;
 use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 use super::{
-    CellKey, Counts, EntryKind, EntryRecord, EventKey, EventRecord, IncidentRecord, IncidentState, LedgerRow,
-    NewOutbox, OutboxItem, Position, ReplyRecord, Route, StoreError, WordKind,
+    AddressRecord, CellKey, Counts, EntryKind, EntryRecord, EventKey, EventRecord, IncidentRecord, IncidentState,
+    LedgerRow, NewOutbox, OutboxItem, Position, ReplyRecord, Route, StoreError, WordKind,
 };
 use crate::{
     model::{Cause, DAY_MILLIS, Destination, EventKind, Exposure, FailureClass, MxFamily, Timestamp},
@@ -386,6 +386,44 @@ impl Caches {
             self.addresses.invalidate_all();
         }
     }
+}
+
+/// What every commit looks at first: how often addresses were forgotten, and which key seals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Marks {
+    pub(super) erasures: i64,
+    pub(super) sealing_key: Option<u16>,
+}
+
+impl Marks {
+    pub(super) fn of(rows: Vec<(String, i64)>) -> Self {
+        let mut marks = Self::default();
+        for (key, value) in rows {
+            match key.as_str() {
+                "erasures" => marks.erasures = value,
+                "sealing_key" => marks.sealing_key = u16::try_from(value).ok(),
+                _ => {}
+            }
+        }
+        marks
+    }
+
+    /// Brings caches and keys up to date with them.
+    pub(super) fn heed(self, caches: &Caches, keyring: &Keyring) {
+        caches.see_erasures(self.erasures);
+        if let Some(announced) = self.sealing_key {
+            keyring.keep_up(announced);
+        }
+    }
+}
+
+pub(super) fn address((id, hash, sealed): (i64, Vec<u8>, Option<Vec<u8>>)) -> Result<AddressRecord, StoreError> {
+    let hash = hash.try_into().map_err(|hash: Vec<u8>| StoreError::Unknown {
+        table: "address",
+        what: "hash",
+        value: format!("{} bytes", hash.len()),
+    })?;
+    Ok(AddressRecord { id, hash, sealed })
 }
 
 /// A fresh random id: 63 bits, never zero.

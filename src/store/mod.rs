@@ -17,9 +17,9 @@ pub use evidence::{AddressNotice, ControlSum, RefusedAddress};
 pub use postgres::PgStore;
 pub use sqlite::SqliteStore;
 pub use types::{
-    AccountRecord, AddressRecord, CellKey, Commit, Counts, EntryKind, EntryRecord, EventKey, EventRecord, Fold,
-    IncidentRecord, IncidentState, LedgerRow, NewAccount, NewControl, NewEntry, NewEvent, NewOutbox, NewReply,
-    NewSetAside, NewToken, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Outcome, Position, Recipient,
+    AccountRecord, AddressRecord, CellKey, Commit, Counts, EntryKind, EntryRecord, EventFilter, EventKey, EventRecord,
+    Fold, IncidentRecord, IncidentState, LedgerRow, MapCoverage, NewAccount, NewControl, NewEntry, NewEvent, NewOutbox,
+    NewReply, NewSetAside, NewToken, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Outcome, Position, Recipient,
     RefusedChange, ReplyRecord, Route, Subject, Submission, WordKind,
 };
 
@@ -261,6 +261,28 @@ impl Store {
         dispatch!(self, store => store.latest_events(before, limit).await)
     }
 
+    /// Outcomes that pass the filter, latest event time first; those before `before` in that order where it's given.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn events_by_time(
+        &self,
+        filter: &EventFilter,
+        before: Option<EventKey>,
+        limit: u32,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        dispatch!(self, store => store.events_by_time(filter, before, limit).await)
+    }
+
+    /// The end of the journal for a reader that follows it: whatever is committed later comes after it, or, on PostgreSQL,
+    /// whatever a transaction that still runs will commit.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn journal_end(&self) -> Result<Position, StoreError> {
+        dispatch!(self, store => store.journal_end().await)
+    }
+
     /// Other entries after a place in the journal, in its order, at most `limit`.
     ///
     /// # Errors
@@ -398,6 +420,22 @@ impl Store {
         dispatch!(self, store => store.address_by_hash(hash).await)
     }
 
+    /// The address with this random id.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn address_by_id(&self, id: i64) -> Result<Option<AddressRecord>, StoreError> {
+        dispatch!(self, store => store.address_by_id(id).await)
+    }
+
+    /// How many of the relay addresses that mail went to have a known account.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn map_coverage(&self) -> Result<MapCoverage, StoreError> {
+        dispatch!(self, store => store.map_coverage().await)
+    }
+
     /// The account with this keyed hash.
     ///
     /// # Errors
@@ -439,6 +477,15 @@ impl Store {
         dispatch!(self, store => store.forget_address(hash).await)
     }
 
+    /// Tells every process of this store which key seals now. When this returns, no transaction that seals with an older
+    /// key is under way; a process whose keyring is older looks into its key file before it seals again.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn announce_key(&self) -> Result<(), StoreError> {
+        dispatch!(self, store => store.announce_key().await)
+    }
+
     /// Seals again, with the current key, up to `limit` values that an older key had sealed. Gives how many there were;
     /// zero when all are done.
     ///
@@ -454,6 +501,14 @@ impl Store {
     /// Where the store is away.
     pub async fn words(&self, ids: &[i32]) -> Result<Vec<(i32, String)>, StoreError> {
         dispatch!(self, store => store.words(ids).await)
+    }
+
+    /// All words of a kind, by number.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn words_of(&self, kind: WordKind) -> Result<Vec<(i32, String)>, StoreError> {
+        dispatch!(self, store => store.words_of(kind).await)
     }
 
     /// The numbers of streams; those that are new get one.

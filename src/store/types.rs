@@ -611,11 +611,52 @@ pub struct AccountRecord {
     pub signed_up_at: Option<Timestamp>,
 }
 
+/// Which outcomes to read; what is not set lets everything through.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EventFilter {
+    /// Not before this time, by the event's own time.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+    /// What happened: one of these.
+    pub kinds: Option<Vec<EventKind>>,
+    /// What the reply means: one of these.
+    pub causes: Option<Vec<Cause>>,
+    /// The feed: one of these numbers.
+    pub feeds: Option<Vec<i32>>,
+    /// The finest stream: one of these numbers.
+    pub streams: Option<Vec<i32>>,
+}
+
+impl EventFilter {
+    /// Whether it lets an outcome through.
+    #[must_use]
+    pub fn admits(&self, event: &EventRecord) -> bool {
+        self.since.is_none_or(|since| event.key.at >= since)
+            && self.until.is_none_or(|until| event.key.at < until)
+            && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&event.kind))
+            && self.causes.as_ref().is_none_or(|causes| event.reply.is_some_and(|reply| causes.contains(&reply.cause)))
+            && self.feeds.as_ref().is_none_or(|feeds| feeds.contains(&event.feed))
+            && self.streams.as_ref().is_none_or(|streams| streams.contains(&event.stream))
+    }
+}
+
+/// How much of the relay mail's addresses the account map covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct MapCoverage {
+    /// Relay addresses that mail went to and that are not forgotten.
+    pub addresses: i64,
+    /// Those among them whose account is known.
+    pub mapped: i64,
+}
+
 /// An address as the store holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddressRecord {
     /// Its random id.
     pub id: i64,
+    /// The keyed hash of its comparison form.
+    pub hash: [u8; 16],
     /// Its sealed form; `None` in `hashed` mode.
     pub sealed: Option<Vec<u8>>,
 }

@@ -4,6 +4,7 @@
 
 mod causes_doc;
 mod classify_corpora;
+mod commands;
 mod crash;
 mod incidents;
 mod monitor;

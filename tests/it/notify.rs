@@ -341,9 +341,9 @@ async fn a_page_whose_key_is_lost_is_given_up_and_holds_nothing_up() {
     let path = test.folder.path().join("keys.json");
     test.keyring.write(&path, true).expect("written");
     test.store.close().await;
-    let mut keyring = Keyring::load(&path).expect("loaded");
+    let keyring = Keyring::load(&path).expect("loaded");
     keyring.rotate().expect("rotated");
-    keyring.forget_old_keys();
+    keyring.forget_old_keys().expect("forgotten");
     let TestStore { store, options, folder: _folder, .. } = test;
     drop(store);
     let store = Store::open(&options, Arc::new(keyring)).await.expect("opens");

@@ -182,7 +182,7 @@ on_both_engines! {
         let path = test.folder.path().join("keys.json");
         test.keyring.write(&path, true).expect("written");
         test.store.close().await;
-        let mut keyring = relaywatch::privacy::Keyring::load(&path).expect("loaded");
+        let keyring = relaywatch::privacy::Keyring::load(&path).expect("loaded");
         keyring.rotate().expect("rotated");
         let TestStore { store, options, folder: _folder, .. } = test;
         drop(store);

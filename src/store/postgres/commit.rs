@@ -11,7 +11,7 @@ use crate::{
     store::{
         Commit, NewControl, NewEntry, NewEvent, NewOutbox, NewReply, NewSetAside, Outcome, Recipient, StoreError,
         Subject, Submission, WordKind,
-        engine::{digest_of, kept_long, random_id, storable},
+        engine::{Marks, digest_of, kept_long, random_id, storable},
         sqlite::{control_cells, recipients_of, stream_text},
     },
 };
@@ -61,7 +61,7 @@ impl PgStore {
             .map(|(s, _)| s)
             .collect();
 
-        self.caches.see_erasures(erasures(&mut transaction).await?);
+        marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
         let recipients = taken.iter().flat_map(|submission| recipients_of(submission));
         self.number_addresses(&mut transaction, recipients, &mut numbers).await?;
         let subjects = taken.iter().flat_map(|s| s.entries.iter()).filter_map(|entry| entry.account.as_ref());
@@ -126,6 +126,9 @@ impl PgStore {
         }
         self.number(wanted, numbers).await?;
         for (reply, at) in samples {
+            // One transaction each, so that no two processes wait for each other's samples in a ring.
+            let mut transaction = self.pool.begin().await?;
+            marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
             let owner = digest_of(&reply.template);
             let sample = self.keyring.seal(Purpose::Sample, &owner, reply.sample.as_bytes())?;
             query(
@@ -135,8 +138,9 @@ impl PgStore {
             .bind(numbers.word(WordKind::Template, &reply.template)?)
             .bind(at.as_millis())
             .bind(self.sealed.then_some(sample))
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+            transaction.commit().await?;
         }
         Ok(())
     }
@@ -469,11 +473,13 @@ impl Columns {
     }
 }
 
-/// How often addresses were forgotten: caches of ids are good for one count only.
-pub(super) async fn erasures(connection: &mut PgConnection) -> Result<i64, StoreError> {
-    let count: Option<i64> =
-        query_scalar("SELECT value::bigint FROM meta WHERE key = 'erasures'").fetch_optional(connection).await?;
-    Ok(count.unwrap_or(0))
+/// What every transaction that seals looks at before it does.
+pub(super) async fn marks(connection: &mut PgConnection) -> Result<Marks, StoreError> {
+    let rows: Vec<(String, i64)> =
+        query_as("SELECT key, value::bigint FROM meta WHERE key IN ('erasures', 'sealing_key')")
+            .fetch_all(connection)
+            .await?;
+    Ok(Marks::of(rows))
 }
 
 /// Binds the submission's token to its body; tells whether the token is another body's.

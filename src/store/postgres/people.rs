@@ -4,22 +4,43 @@ use sqlx::{query, query_as, query_scalar};
 
 use super::{PgStore, commit::Numbers};
 use crate::{
-    model::Timestamp,
+    model::{Destination, Timestamp},
     privacy::Purpose,
     store::{
-        AccountRecord, AddressRecord, NewAccount, StoreError,
-        engine::digest_of,
+        AccountRecord, AddressRecord, MapCoverage, NewAccount, StoreError,
+        engine::{address, digest_of},
         sqlite::{AccountRow, account, again},
     },
 };
 
 impl PgStore {
     pub(in crate::store) async fn address_by_hash(&self, hash: &[u8; 16]) -> Result<Option<AddressRecord>, StoreError> {
-        let found: Option<(i64, Option<Vec<u8>>)> = query_as("SELECT id, sealed FROM address WHERE hash = $1")
+        query_as("SELECT id, hash, sealed FROM address WHERE hash = $1")
             .bind(hash.as_slice())
             .fetch_optional(&self.pool)
-            .await?;
-        Ok(found.map(|(id, sealed)| AddressRecord { id, sealed }))
+            .await?
+            .map(address)
+            .transpose()
+    }
+
+    pub(in crate::store) async fn address_by_id(&self, id: i64) -> Result<Option<AddressRecord>, StoreError> {
+        query_as("SELECT id, hash, sealed FROM address WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await?
+            .map(address)
+            .transpose()
+    }
+
+    pub(in crate::store) async fn map_coverage(&self) -> Result<MapCoverage, StoreError> {
+        let (addresses, mapped) = query_as(
+            "SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT 1 FROM account c WHERE c.address = a.id)) \
+             FROM ledger l JOIN address a ON a.id = l.address WHERE l.destination = $1",
+        )
+        .bind(Destination::Relay.code())
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(MapCoverage { addresses, mapped })
     }
 
     pub(in crate::store) async fn account_by_hash(&self, hash: &[u8; 16]) -> Result<Option<AccountRecord>, StoreError> {
@@ -42,7 +63,7 @@ impl PgStore {
 
     pub(in crate::store) async fn import_accounts(&self, accounts: &[NewAccount]) -> Result<u64, StoreError> {
         let mut transaction = self.pool.begin().await?;
-        self.caches.see_erasures(super::commit::erasures(&mut transaction).await?);
+        super::commit::marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
         let hashes: Vec<Vec<u8>> = accounts.iter().map(|account| account.subject.hash.to_vec()).collect();
         let known: i64 = query_scalar("SELECT count(*) FROM account WHERE hash = ANY ($1)")
             .bind(&hashes)
@@ -87,6 +108,21 @@ impl PgStore {
         }
         transaction.commit().await?;
         Ok(id.is_some())
+    }
+
+    pub(in crate::store) async fn announce_key(&self) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        // Every transaction that seals has read this table before: the lock waits for those that are under way.
+        query("LOCK TABLE meta IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await?;
+        query(
+            "INSERT INTO meta (key, value) VALUES ('sealing_key', $1) \
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        )
+        .bind(self.keyring.current_key().to_string())
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(())
     }
 
     pub(in crate::store) async fn reseal(&self, limit: u32) -> Result<u64, StoreError> {

@@ -4,9 +4,10 @@ use sqlx::{query, query_as, query_scalar};
 
 use super::PgStore;
 use crate::{
-    model::Destination,
+    model::{Destination, Timestamp},
     store::{
-        CellKey, Counts, EntryRecord, EventRecord, IncidentRecord, IncidentState, LedgerRow, Position, StoreError,
+        CellKey, Counts, EntryRecord, EventFilter, EventKey, EventRecord, IncidentRecord, IncidentState, LedgerRow,
+        Position, StoreError, WordKind,
         engine::{
             CellRow, DailyRow, EntryRow, EventRow, IncidentRow, cells, entries, event_columns, events, incidents,
         },
@@ -98,6 +99,53 @@ impl PgStore {
         .fetch_all(&self.pool)
         .await?;
         events(rows)
+    }
+
+    pub(in crate::store) async fn events_by_time(
+        &self,
+        filter: &EventFilter,
+        before: Option<EventKey>,
+        limit: u32,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        // The page's border is also a bound on the time, so that an index or a partition is read from there on.
+        let until = filter.until.map_or(i64::MAX, |until| until.as_millis().saturating_sub(1));
+        let border = before.map_or(i64::MAX, |key| key.at.as_millis());
+        let rows: Vec<EventRow> = query_as(concat!(
+            "SELECT e.position AS transaction, e.row, ",
+            event_columns!(),
+            " FROM event e WHERE e.at >= $1 AND e.at <= $2 AND (e.at, e.hash) < ($3, $4) \
+             AND ($5::smallint[] IS NULL OR e.kind = ANY ($5)) \
+             AND ($6::smallint[] IS NULL OR e.cause = ANY ($6)) \
+             AND ($7::integer[] IS NULL OR e.feed = ANY ($7)) \
+             AND ($8::integer[] IS NULL OR e.stream = ANY ($8)) \
+             ORDER BY e.at DESC, e.hash DESC LIMIT $9"
+        ))
+        .bind(filter.since.map_or(i64::MIN, Timestamp::as_millis))
+        .bind(until.min(border))
+        .bind(border)
+        // Without a page before, every hash at the end of time is below this: hashes have 16 bytes.
+        .bind(before.map_or_else(|| vec![0xff; 17], |key| key.hash.to_vec()))
+        .bind(filter.kinds.as_ref().map(|kinds| kinds.iter().map(|kind| kind.code()).collect::<Vec<_>>()))
+        .bind(filter.causes.as_ref().map(|causes| causes.iter().map(|cause| cause.code()).collect::<Vec<_>>()))
+        .bind(filter.feeds.as_deref())
+        .bind(filter.streams.as_deref())
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        events(rows)
+    }
+
+    pub(in crate::store) async fn journal_end(&self) -> Result<Position, StoreError> {
+        let settled: i64 =
+            query_scalar(concat!("SELECT ", settled!("$1"))).bind(self.base).fetch_one(&self.pool).await?;
+        Ok(Position { transaction: settled - 1, row: i32::MAX })
+    }
+
+    pub(in crate::store) async fn words_of(&self, kind: WordKind) -> Result<Vec<(i32, String)>, StoreError> {
+        Ok(query_as("SELECT id, text FROM word WHERE kind = $1 ORDER BY id")
+            .bind(kind.code())
+            .fetch_all(&self.pool)
+            .await?)
     }
 
     pub(in crate::store) async fn entries_after(

@@ -14,7 +14,7 @@ use crate::{
     store::{
         Commit, NewControl, NewEntry, NewEvent, NewSetAside, Outcome, Recipient, StoreError, Subject, Submission,
         WordKind,
-        engine::{digest_of, random_id, storable},
+        engine::{Marks, digest_of, random_id, storable},
     },
 };
 
@@ -74,7 +74,7 @@ impl SqliteStore {
             .map(|(s, _)| s)
             .collect();
 
-        self.caches.see_erasures(erasures(&mut transaction).await?);
+        marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
         let mut numbers = Numbers::default();
         self.number_words(&mut transaction, &taken, &mut numbers).await?;
         let recipients = taken.iter().flat_map(|submission| recipients_of(submission));
@@ -375,12 +375,13 @@ pub(in crate::store) fn recipients_of(submission: &Submission) -> impl Iterator<
     submission.events.iter().map(|event| &event.recipient).chain(entries)
 }
 
-/// How often addresses were forgotten: caches of ids are good for one count only.
-pub(super) async fn erasures(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
-    let count: Option<i64> = query_scalar("SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'erasures'")
-        .fetch_optional(connection)
-        .await?;
-    Ok(count.unwrap_or(0))
+/// What every transaction that seals looks at before it does.
+pub(super) async fn marks(connection: &mut SqliteConnection) -> Result<Marks, StoreError> {
+    let rows: Vec<(String, i64)> =
+        query_as("SELECT key, CAST(value AS INTEGER) FROM meta WHERE key IN ('erasures', 'sealing_key')")
+            .fetch_all(connection)
+            .await?;
+    Ok(Marks::of(rows))
 }
 
 /// Binds the submission's token to its body; tells whether the token is another body's.

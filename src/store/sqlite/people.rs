@@ -4,9 +4,12 @@ use sqlx::{query, query_as, query_scalar};
 
 use super::{SqliteStore, commit::Numbers};
 use crate::{
-    model::Timestamp,
+    model::{Destination, Timestamp},
     privacy::{Keyring, Purpose},
-    store::{AccountRecord, AddressRecord, NewAccount, StoreError, engine::digest_of},
+    store::{
+        AccountRecord, AddressRecord, MapCoverage, NewAccount, StoreError,
+        engine::{address, digest_of},
+    },
 };
 
 /// One row of `account`.
@@ -18,11 +21,32 @@ pub(in crate::store) fn account((id, team, app, address, signed_up_at): AccountR
 
 impl SqliteStore {
     pub(in crate::store) async fn address_by_hash(&self, hash: &[u8; 16]) -> Result<Option<AddressRecord>, StoreError> {
-        let found: Option<(i64, Option<Vec<u8>>)> = query_as("SELECT id, sealed FROM address WHERE hash = $1")
+        query_as("SELECT id, hash, sealed FROM address WHERE hash = $1")
             .bind(hash.as_slice())
             .fetch_optional(&self.readers)
-            .await?;
-        Ok(found.map(|(id, sealed)| AddressRecord { id, sealed }))
+            .await?
+            .map(address)
+            .transpose()
+    }
+
+    pub(in crate::store) async fn address_by_id(&self, id: i64) -> Result<Option<AddressRecord>, StoreError> {
+        query_as("SELECT id, hash, sealed FROM address WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?
+            .map(address)
+            .transpose()
+    }
+
+    pub(in crate::store) async fn map_coverage(&self) -> Result<MapCoverage, StoreError> {
+        let (addresses, mapped) = query_as(
+            "SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT 1 FROM account c WHERE c.address = a.id)) \
+             FROM ledger l JOIN address a ON a.id = l.address WHERE l.destination = $1",
+        )
+        .bind(Destination::Relay.code())
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(MapCoverage { addresses, mapped })
     }
 
     pub(in crate::store) async fn account_by_hash(&self, hash: &[u8; 16]) -> Result<Option<AccountRecord>, StoreError> {
@@ -45,7 +69,7 @@ impl SqliteStore {
 
     pub(in crate::store) async fn import_accounts(&self, accounts: &[NewAccount]) -> Result<u64, StoreError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        self.caches.see_erasures(super::commit::erasures(&mut transaction).await?);
+        super::commit::marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
         let before: i64 = query_scalar("SELECT count(*) FROM account").fetch_one(&mut *transaction).await?;
         let mut numbers = Numbers::default();
         let recipients = accounts.iter().filter_map(|account| account.address.as_ref());
@@ -87,6 +111,18 @@ impl SqliteStore {
         }
         transaction.commit().await?;
         Ok(id.is_some())
+    }
+
+    pub(in crate::store) async fn announce_key(&self) -> Result<(), StoreError> {
+        // One process, one writer: whoever seals next does it after this.
+        query(
+            "INSERT INTO meta (key, value) VALUES ('sealing_key', $1) \
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        )
+        .bind(self.keyring.current_key().to_string())
+        .execute(&self.writer)
+        .await?;
+        Ok(())
     }
 
     pub(in crate::store) async fn reseal(&self, limit: u32) -> Result<u64, StoreError> {

@@ -4,9 +4,10 @@ use sqlx::{query_as, query_scalar};
 
 use super::SqliteStore;
 use crate::{
-    model::Destination,
+    model::{Destination, Timestamp},
     store::{
-        CellKey, Counts, EntryRecord, EventRecord, IncidentRecord, IncidentState, LedgerRow, Position, StoreError,
+        CellKey, Counts, EntryRecord, EventFilter, EventKey, EventRecord, IncidentRecord, IncidentState, LedgerRow,
+        Position, StoreError, WordKind,
         engine::{
             CellRow, DailyRow, EntryRow, EventRow, IncidentRow, cells, entries, event_columns, events, incidents,
         },
@@ -99,6 +100,52 @@ impl SqliteStore {
         .fetch_all(&self.readers)
         .await?;
         events(rows)
+    }
+
+    pub(in crate::store) async fn events_by_time(
+        &self,
+        filter: &EventFilter,
+        before: Option<EventKey>,
+        limit: u32,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        // The page's border is also a bound on the time, so that an index or a partition is read from there on.
+        let until = filter.until.map_or(i64::MAX, |until| until.as_millis().saturating_sub(1));
+        let border = before.map_or(i64::MAX, |key| key.at.as_millis());
+        let rows: Vec<EventRow> = query_as(concat!(
+            "SELECT e.position AS \"transaction\", 0 AS row, ",
+            event_columns!(),
+            " FROM event e WHERE e.at >= $1 AND e.at <= $2 AND (e.at, e.hash) < ($3, $4) \
+             AND ($5 IS NULL OR e.kind IN (SELECT value FROM json_each($5))) \
+             AND ($6 IS NULL OR e.cause IN (SELECT value FROM json_each($6))) \
+             AND ($7 IS NULL OR e.feed IN (SELECT value FROM json_each($7))) \
+             AND ($8 IS NULL OR e.stream IN (SELECT value FROM json_each($8))) \
+             ORDER BY e.at DESC, e.hash DESC LIMIT $9"
+        ))
+        .bind(filter.since.map_or(i64::MIN, Timestamp::as_millis))
+        .bind(until.min(border))
+        .bind(border)
+        // Without a page before, every hash at the end of time is below this: hashes have 16 bytes.
+        .bind(before.map_or_else(|| vec![0xff; 17], |key| key.hash.to_vec()))
+        .bind(list(filter.kinds.as_deref(), |kind| kind.code().into()))
+        .bind(list(filter.causes.as_deref(), |cause| cause.code().into()))
+        .bind(list(filter.feeds.as_deref(), |feed| *feed))
+        .bind(list(filter.streams.as_deref(), |stream| *stream))
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        events(rows)
+    }
+
+    pub(in crate::store) async fn journal_end(&self) -> Result<Position, StoreError> {
+        let last: Option<i64> = query_scalar("SELECT max(position) FROM event").fetch_one(&self.readers).await?;
+        Ok(Position { transaction: last.unwrap_or(0), row: 0 })
+    }
+
+    pub(in crate::store) async fn words_of(&self, kind: WordKind) -> Result<Vec<(i32, String)>, StoreError> {
+        Ok(query_as("SELECT id, text FROM word WHERE kind = $1 ORDER BY id")
+            .bind(kind.code())
+            .fetch_all(&self.readers)
+            .await?)
     }
 
     pub(in crate::store) async fn entries_after(
@@ -312,4 +359,9 @@ impl SqliteStore {
         self.writer.begin_with("BEGIN IMMEDIATE").await?.rollback().await?;
         Ok(())
     }
+}
+
+/// A list as JSON, for `json_each`.
+fn list<T>(items: Option<&[T]>, number: impl Fn(&T) -> i32) -> Option<String> {
+    items.map(|items| serde_json::json!(items.iter().map(number).collect::<Vec<_>>()).to_string())
 }

@@ -1,0 +1,55 @@
+//! What commands that use the store share: configuration, runtime, a store to read, a way to write.
+
+use std::{future::Future, path::Path, sync::Arc};
+
+use anyhow::Context;
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    control::Writer,
+    daemon::store_options,
+    privacy::{Keyring, PrivacyError},
+    store::{Access, Store},
+};
+
+/// The configuration in force.
+pub(super) fn config(file: Option<&Path>) -> anyhow::Result<Config> {
+    Ok(Config::load(file, Config::process_environment())?)
+}
+
+/// Runs a command that waits for I/O.
+pub(super) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("the asynchronous runtime can't be started")?.block_on(future)
+}
+
+/// The keys, which must be there.
+pub(super) fn keyring(config: &Config) -> anyhow::Result<Keyring> {
+    let path = config.key_file();
+    match Keyring::load(&path) {
+        Err(PrivacyError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            anyhow::bail!(
+                "there is no key file {} yet: `relaywatch serve` makes it. If it runs elsewhere, give this command the \
+                 same configuration and STATE_DIRECTORY",
+                path.display()
+            )
+        }
+        other => Ok(other?),
+    }
+}
+
+/// The store to read, beside a daemon or without one.
+pub(super) async fn reader(config: &Config) -> anyhow::Result<(Store, Arc<Keyring>)> {
+    let keyring = Arc::new(keyring(config)?);
+    if let Some(file) = config.store.url.sqlite_file().filter(|file| !file.exists()) {
+        anyhow::bail!("there is no store {} yet: `relaywatch serve` makes it", file.display());
+    }
+    let store = Store::open(&store_options(config, Access::Read), Arc::clone(&keyring)).await?;
+    Ok((store, keyring))
+}
+
+/// The way to change something.
+pub(super) async fn writer(config: &Config) -> anyhow::Result<Writer> {
+    Ok(Writer::open(config, Clock::System).await?)
+}

@@ -1,0 +1,331 @@
+//! The calls: what each takes, gives and does.
+
+use std::future::Future;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{ControlError, Folding, Operator, STEP_WAIT};
+use crate::{
+    classify::destination,
+    model::{Address, Destination, Timestamp},
+    privacy::Purpose,
+    store::{EntryKind, EventKey, MapCoverage, NewAccount, NewEntry, Recipient, Subject, Submission},
+};
+
+/// The name under which operators' entries are committed.
+const OPERATOR: &str = "operator";
+/// Accounts that one import step takes at most.
+pub(crate) const MAX_ACCOUNTS: usize = 1_000;
+/// The longest reason or name that is kept, in characters.
+const MAX_TEXT: usize = 500;
+/// Values that one step seals again at most, of each kind.
+const MAX_RESEAL: u32 = 1_000;
+/// Pages of the journal that one step of a rebuild folds without a daemon.
+const PAGES: usize = 5;
+/// Outcomes beyond those of its start after which a rebuild counts as done although new ones keep coming.
+const SLACK: u64 = 4_000;
+
+/// One thing that an operator can ask for. Bodies can hold addresses: they are never logged.
+pub trait Call: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Its path on the socket.
+    const PATH: &'static str;
+    /// What comes back.
+    type Answer: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Does it.
+    fn run(self, operator: &Operator) -> impl Future<Output = Result<Self::Answer, ControlError>> + Send;
+}
+
+/// Forget an address.
+#[derive(Serialize, Deserialize)]
+pub struct ForgetAddress {
+    /// The address.
+    pub address: String,
+    /// Who asks.
+    pub by: String,
+    /// Why; goes into the journal and may hold no address.
+    pub reason: String,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// Whether the address was known.
+    pub known: bool,
+    /// How many accounts went with it.
+    pub accounts: u64,
+}
+
+impl Call for ForgetAddress {
+    const PATH: &'static str = "/address/forget";
+    type Answer = Forgotten;
+
+    async fn run(self, operator: &Operator) -> Result<Forgotten, ControlError> {
+        let address = Address::parse(&self.address).map_err(|_| ControlError::Invalid("that is no mail address"))?;
+        let (by, reason) = (journal_text(&self.by)?, journal_text(&self.reason)?);
+        let hash = operator.hash_of(&address);
+        let Some(known) = operator.store.address_by_hash(&hash).await? else {
+            return Ok(Forgotten { known: false, accounts: 0 });
+        };
+        let accounts = operator.store.accounts_of_address(known.id).await?.len() as u64;
+        // Journalled first: a crash in between leaves the note, and the same command again ends the work.
+        operator
+            .note(serde_json::json!({ "action": "address-forget", "by": by, "reason": reason, "accounts": accounts }))
+            .await?;
+        Ok(Forgotten { known: operator.store.forget_address(&hash).await?, accounts })
+    }
+}
+
+/// A text for the journal: bounded, in one line, without an address.
+fn journal_text(text: &str) -> Result<String, ControlError> {
+    if text.contains('@') {
+        return Err(ControlError::Invalid("the journal takes no address: write name and reason without \"@\""));
+    }
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_TEXT).collect();
+    let clean = clean.trim();
+    if clean.is_empty() {
+        return Err(ControlError::Invalid("name and reason must not be empty"));
+    }
+    Ok(clean.to_owned())
+}
+
+/// One account of the map.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Account {
+    /// The team.
+    pub team: String,
+    /// The client id.
+    pub app: Option<String>,
+    /// The `sub`.
+    pub sub: String,
+    /// The address.
+    pub email: Option<String>,
+    /// When the user signed up, in milliseconds since the epoch.
+    pub signed_up_at: Option<Timestamp>,
+}
+
+/// Put accounts into the map.
+#[derive(Serialize, Deserialize)]
+pub struct ImportAccounts {
+    /// At most a thousand.
+    pub accounts: Vec<Account>,
+    /// Whether to tell the map's coverage, which takes a look at every address.
+    pub coverage: bool,
+}
+
+/// What became of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Imported {
+    /// Accounts that were not known before.
+    pub new: u64,
+    /// How much of the relay mail the map covers now, where that was asked for.
+    pub coverage: Option<MapCoverage>,
+}
+
+impl Call for ImportAccounts {
+    const PATH: &'static str = "/accounts/import";
+    type Answer = Imported;
+
+    async fn run(self, operator: &Operator) -> Result<Imported, ControlError> {
+        if self.accounts.len() > MAX_ACCOUNTS {
+            return Err(ControlError::Invalid("too many accounts in one step"));
+        }
+        let accounts =
+            self.accounts.into_iter().map(|account| operator.account(account)).collect::<Result<Vec<_>, _>>()?;
+        let new = if accounts.is_empty() { 0 } else { operator.store.import_accounts(&accounts).await? };
+        let coverage = if self.coverage { Some(operator.store.map_coverage().await?) } else { None };
+        Ok(Imported { new, coverage })
+    }
+}
+
+/// Add a sealing key and make it the current one.
+#[derive(Serialize, Deserialize)]
+pub struct RotateKeys {}
+
+/// The new key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotated {
+    /// Its id.
+    pub current: u16,
+}
+
+impl Call for RotateKeys {
+    const PATH: &'static str = "/keys/rotate";
+    type Answer = Rotated;
+
+    async fn run(self, operator: &Operator) -> Result<Rotated, ControlError> {
+        let keyring = std::sync::Arc::clone(&operator.keyring);
+        // It writes and syncs a file.
+        let current = tokio::task::spawn_blocking(move || keyring.rotate())
+            .await
+            .map_err(|_| ControlError::Invalid("the rotation was cut off"))??;
+        operator.store.announce_key().await?;
+        Ok(Rotated { current })
+    }
+}
+
+/// Seal a few values again with the current key.
+#[derive(Serialize, Deserialize)]
+pub struct Reseal {}
+
+/// How many were sealed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resealed {
+    /// Values; none when all are done.
+    pub values: u64,
+}
+
+impl Call for Reseal {
+    const PATH: &'static str = "/keys/reseal";
+    type Answer = Resealed;
+
+    async fn run(self, operator: &Operator) -> Result<Resealed, ControlError> {
+        Ok(Resealed { values: operator.store.reseal(MAX_RESEAL).await? })
+    }
+}
+
+/// Drop all sealing keys but the current one, once nothing needs them.
+#[derive(Serialize, Deserialize)]
+pub struct ForgetOldKeys {}
+
+/// How many went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OldKeys {
+    /// Keys that were dropped.
+    pub dropped: usize,
+}
+
+impl Call for ForgetOldKeys {
+    const PATH: &'static str = "/keys/forget-old";
+    type Answer = OldKeys;
+
+    async fn run(self, operator: &Operator) -> Result<OldKeys, ControlError> {
+        // Whoever sealed with an older key has committed when this returns; what is left of it is sealed again first.
+        operator.store.announce_key().await?;
+        while operator.store.reseal(MAX_RESEAL).await? > 0 {}
+        let keyring = std::sync::Arc::clone(&operator.keyring);
+        let dropped = tokio::task::spawn_blocking(move || keyring.forget_old_keys())
+            .await
+            .map_err(|_| ControlError::Invalid("it was cut off"))??;
+        Ok(OldKeys { dropped })
+    }
+}
+
+/// Throw the projections away.
+#[derive(Serialize, Deserialize)]
+pub struct Rebuild {}
+
+/// What there is to fold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebuildStarted {
+    /// Outcomes in the journal.
+    pub events: u64,
+    /// Where to ask from, see [`RebuildStep`].
+    pub mark: RebuildStep,
+}
+
+/// Fold on, or wait a little for the daemon's monitor to do so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebuildStep {
+    /// Outcomes that the monitor had folded before the rebuild began.
+    pub folded_before: u64,
+    /// Outcomes that the journal had then.
+    pub events: u64,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebuildStepped {
+    /// Outcomes folded since.
+    pub folded: u64,
+    /// Whether everything is folded.
+    pub done: bool,
+}
+
+impl Call for Rebuild {
+    const PATH: &'static str = "/rebuild";
+    type Answer = RebuildStarted;
+
+    async fn run(self, operator: &Operator) -> Result<RebuildStarted, ControlError> {
+        let counts = operator.store.row_counts().await?;
+        let events = counts.iter().find(|(table, _)| *table == "event").map_or(0, |(_, rows)| *rows);
+        let events = u64::try_from(events).unwrap_or(0);
+        operator.store.reset_projections().await?;
+        let folded_before = match &operator.folding {
+            Folding::Daemon { wake, progress } => {
+                wake.notify_one();
+                progress.borrow().folded
+            }
+            Folding::Own(_) => 0,
+        };
+        Ok(RebuildStarted { events, mark: RebuildStep { folded_before, events } })
+    }
+}
+
+impl Call for RebuildStep {
+    const PATH: &'static str = "/rebuild/step";
+    type Answer = RebuildStepped;
+
+    async fn run(self, operator: &Operator) -> Result<RebuildStepped, ControlError> {
+        match &operator.folding {
+            Folding::Daemon { progress, .. } => {
+                let mut progress = progress.clone();
+                progress.borrow_and_update();
+                // Whether it moved or the time ran out, what counts is read below.
+                drop(tokio::time::timeout(STEP_WAIT, progress.changed()).await);
+                let folded = progress.borrow().folded.saturating_sub(self.folded_before);
+                let cursor = operator.store.cursor(crate::monitor::CURSOR).await?;
+                let caught_up = operator.store.events_after(cursor, 1).await?.is_empty();
+                // Where reports keep coming there is always one more; a page of the monitor may count twice at the start.
+                Ok(RebuildStepped { folded, done: caught_up || folded >= self.events.saturating_add(SLACK) })
+            }
+            Folding::Own(monitor) => {
+                let mut monitor = monitor.lock().await;
+                let mut done = false;
+                for _ in 0..PAGES {
+                    if monitor.step().await? == 0 {
+                        done = true;
+                        break;
+                    }
+                }
+                let folded = monitor.progress().borrow().folded;
+                Ok(RebuildStepped { folded, done })
+            }
+        }
+    }
+}
+
+impl Operator {
+    /// The keyed hash of an address.
+    fn hash_of(&self, address: &Address) -> [u8; 16] {
+        self.keyring.hash(Purpose::Address, &[address.key().as_bytes()])
+    }
+
+    /// Puts what an operator did into the journal.
+    async fn note(&self, body: serde_json::Value) -> Result<(), ControlError> {
+        let at = self.clock.now();
+        // Two actions in one millisecond are two.
+        let unique = rand::random::<u128>().to_le_bytes();
+        let key = EventKey { at, hash: self.keyring.hash(Purpose::Event, &[b"action", &unique]) };
+        let entry = NewEntry { key, kind: EntryKind::Action, account: None, address: None, app: None, body };
+        let submission = Submission { feed: OPERATOR.to_owned(), entries: vec![entry], ..Submission::default() };
+        self.store.commit(&[submission]).await?;
+        Ok(())
+    }
+
+    fn account(&self, account: Account) -> Result<NewAccount, ControlError> {
+        let address = account
+            .email
+            .map(|email| Address::parse(&email).map_err(|_| ControlError::Invalid("an email is no mail address")))
+            .transpose()?
+            // Mailboxes that can't be relay addresses are none of our business.
+            .filter(|address| destination(Some(address), &self.relay) != Destination::Other);
+        let hash = self.keyring.hash(Purpose::Subject, &[account.team.as_bytes(), account.sub.as_bytes()]);
+        Ok(NewAccount {
+            subject: Subject { hash, team: account.team, subject: account.sub },
+            address: address.map(|address| Recipient { hash: self.hash_of(&address), address }),
+            app: account.app,
+            signed_up_at: account.signed_up_at,
+        })
+    }
+}
