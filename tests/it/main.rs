@@ -4,5 +4,6 @@
 
 mod crash;
 mod monitor;
+mod serve;
 mod store;
 mod support;

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, clippy::allow_attributes, reason = "each test uses a part")]
 
+pub(crate) mod daemon;
+pub(crate) mod payload;
+
 use std::sync::Arc;
 
 use relaywatch::{
@@ -222,4 +225,12 @@ pub(crate) fn stream(from: &str, campaign: Option<&str>) -> StreamKey {
 
 pub(crate) fn submission(events: Vec<NewEvent>) -> Submission {
     Submission { feed: "ses".to_owned(), events, ..Submission::default() }
+}
+
+/// How many rows the journal and its side tables have. The projections follow in their own time and are left out, as are
+/// the words that they make.
+pub(crate) async fn journal_rows(store: &Store) -> Vec<(&'static str, i64)> {
+    let mut counts = store.row_counts().await.expect("counts");
+    counts.retain(|(table, _)| !["word", "cell", "ledger"].contains(table));
+    counts
 }
