@@ -301,7 +301,7 @@ fn assert_clean(what: &str, text: &str) {
 
 async fn start() -> (Home, Daemon) {
     let home = Home::new(Engine::Sqlite).await.expect("SQLite is always there");
-    home.configure(&format!("[limits]\nbody_bytes = {CAP}\n[log]\nlevel = \"debug\"\n{}", home.feeds()));
+    home.configure(&format!("[limits]\nbody_bytes = {CAP}\n[log]\nlevel = \"debug\"\n{}", Home::feeds()));
     let daemon = home.start();
     (home, daemon)
 }

@@ -66,17 +66,13 @@ impl Sender {
                 let body = payload::sparkpost_batch(elements);
                 client.request("POST", "/in/sparkpost", &[("authorization", &authorization)], body.as_bytes())
             };
-            match answer {
-                Ok(answer) => {
-                    assert_eq!(answer.status, 200, "{}", answer.text());
-                    self.acknowledged.lock().expect("a set").extend(first..first + count);
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-                Err(_) => {
-                    self.unanswered.lock().expect("a list").push((first, count));
-                    return;
-                }
-            }
+            let Ok(answer) = answer else {
+                self.unanswered.lock().expect("a list").push((first, count));
+                return;
+            };
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            self.acknowledged.lock().expect("a set").extend(first..first + count);
+            done.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

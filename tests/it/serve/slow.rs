@@ -14,7 +14,7 @@ use crate::support::{
 #[tokio::test]
 async fn slow_clients_are_cut_off_and_the_others_go_on() {
     let home = Home::new(Engine::Sqlite).await.expect("SQLite is always there");
-    home.configure(&format!("[limits]\nrequest_timeout_seconds = 1\n{}", home.feeds()));
+    home.configure(&format!("[limits]\nrequest_timeout_seconds = 1\n{}", Home::feeds()));
     let daemon = home.start();
     let authorization = format!("Bearer {SPARKPOST_TOKEN}");
     let headers = [("authorization", authorization.as_str())];

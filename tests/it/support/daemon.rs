@@ -55,7 +55,7 @@ impl Home {
         let apple = apple::signing::Signer::generate("K1").expect("a key");
         std::fs::write(folder.path().join("apple-keys.json"), apple.jwks()).expect("written");
         let home = Self { folder, engine, url, sns, apple };
-        home.configure(&home.feeds());
+        home.configure(&Self::feeds());
         Some(home)
     }
 
@@ -64,7 +64,7 @@ impl Home {
     }
 
     /// One feed of every kind, and Apple's in both modes.
-    pub(crate) fn feeds(&self) -> String {
+    pub(crate) fn feeds() -> String {
         format!(
             r#"
 [[team]]
@@ -368,7 +368,7 @@ impl Client {
 pub(crate) fn head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
     let mut out = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n");
     for (name, value) in headers {
-        out.push_str(&format!("{name}: {value}\r\n"));
+        out.extend([name, ": ", value, "\r\n"]);
     }
     out.push_str("\r\n");
     out

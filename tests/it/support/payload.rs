@@ -75,7 +75,11 @@ pub(crate) fn ses(number: u64, at: i64, refused: bool) -> String {
 
 /// One element of a SparkPost batch about message `number`, whose outcome is of `at` (whole seconds, in milliseconds).
 pub(crate) fn sparkpost(number: u64, at: i64, refused: bool) -> String {
-    let to = relay_address(number);
+    sparkpost_to(number, &relay_address(number), at, refused)
+}
+
+/// The same to any address.
+pub(crate) fn sparkpost_to(number: u64, to: &str, at: i64, refused: bool) -> String {
     let seconds = at / 1_000;
     let sent = rfc3339(at - 2_250);
     let head = format!(
