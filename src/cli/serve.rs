@@ -14,6 +14,9 @@ use crate::{
     telemetry,
 };
 
+/// What to connect next.
+const NO_FEED: &str = "no feed is connected yet: `relaywatch config default` shows how, `kill -HUP` takes it up";
+
 /// Run the daemon.
 #[derive(Debug, Args)]
 #[command(after_help = "Without any configuration it keeps its data in the state directory ($STATE_DIRECTORY, else
@@ -46,6 +49,8 @@ impl ServeCommand {
             let status = announce(&daemon);
             if std::io::stderr().is_terminal() {
                 eprintln!("{status}");
+            } else if daemon.feeds.is_empty() {
+                tracing::warn!("{NO_FEED}");
             }
             tracing::info!(
                 public = %daemon.public, private = %daemon.private, store = daemon.store.engine(), feeds = ?daemon.feeds, "relaywatch is ready"
@@ -75,7 +80,7 @@ fn announce(daemon: &Daemon) -> String {
 
 fn feeds(paths: &[String], public: SocketAddr) -> String {
     if paths.is_empty() {
-        return "no feed is connected yet: `relaywatch config default` shows how, `kill -HUP` takes it up".to_owned();
+        return NO_FEED.to_owned();
     }
     let lines: Vec<String> = paths.iter().map(|path| format!("  POST http://{public}/in/{path}")).collect();
     format!("feeds:\n{}", lines.join("\n"))

@@ -124,7 +124,7 @@ impl Writer {
                 }
                 self.wake.notify_one();
             }
-            Err(error) if submissions.len() > 1 && !is_away(&error) => {
+            Err(error) if submissions.len() > 1 && is_about_the_rows(&error) => {
                 // Something in the batch is wrong. Alone, only the one that is wrong fails.
                 for (done, submission) in answers.into_iter().zip(&submissions) {
                     let outcome = self.write(std::slice::from_ref(submission)).await;
@@ -168,18 +168,17 @@ impl Writer {
     }
 }
 
-/// Whether the store itself is away, so that trying each submission alone would only take time.
-fn is_away(error: &StoreError) -> bool {
-    matches!(
-        error,
-        StoreError::Database(
-            sqlx::Error::Io(_)
-                | sqlx::Error::PoolTimedOut
-                | sqlx::Error::PoolClosed
-                | sqlx::Error::WorkerCrashed
-                | sqlx::Error::Tls(_)
-                | sqlx::Error::Protocol(_)
-                | sqlx::Error::Configuration(_)
-        )
-    )
+/// Whether something in the batch is wrong, rather than the store away, locked, full or closing: only then is it worth
+/// the time to try each submission alone.
+fn is_about_the_rows(error: &StoreError) -> bool {
+    match error {
+        StoreError::Database(sqlx::Error::Database(error)) => error.code().is_some_and(|code| match code.len() {
+            // PostgreSQL's classes: data exception, integrity constraint violation, program limit exceeded.
+            5 => ["22", "23", "54"].iter().any(|class| code.starts_with(class)),
+            // SQLite's primary codes in the low byte: too big, constraint, mismatch.
+            _ => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20)),
+        }),
+        StoreError::Database(error) => matches!(error, sqlx::Error::Encode(_)),
+        _ => true,
+    }
 }

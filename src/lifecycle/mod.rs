@@ -237,6 +237,8 @@ impl Lifecycle {
 
         tracing::info!(seconds = self.drain.as_secs(), "draining; a second signal ends at once");
         self.supervisor.stopping("draining", self.drain + LAST_WAIT * 2);
+        // They hold on to what they reload, and some tasks end only when nobody can bring them work any more.
+        self.reload.clear();
         self.drain().await;
         let ending = if self.tasks.hard.is_cancelled() {
             self.supervisor.status("ending without waiting for requests");

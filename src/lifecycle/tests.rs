@@ -247,3 +247,31 @@ async fn the_watchdog_hears_at_half_its_interval_also_while_draining() {
     assert!(beats(&heard) >= 6 + 11, "{}", beats(&heard));
     assert_eq!(heard.lock().expect("heard").first().map(String::as_str), Some("READY=1 STATUS=12 feeds"));
 }
+
+/// A part that keeps a queue open, as the feeds keep the writers' queue.
+struct Holder(#[expect(dead_code, reason = "held, not used")] mpsc::Sender<()>);
+
+impl Reload for Holder {
+    fn name(&self) -> &'static str {
+        "holder"
+    }
+
+    fn prepare(&self) -> Preparing<'_> {
+        Box::pin(async { Ok(Box::new(|| ()) as Commit) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_reload_would_change_is_let_go_when_the_drain_begins() {
+    let (mut lifecycle, signals) = started(Supervisor::none());
+    let (work, mut queue) = mpsc::channel(1);
+    lifecycle.on_reload(Arc::new(Holder(work)));
+    lifecycle.tasks().spawn_critical("writer", async move {
+        while queue.recv().await.is_some() {}
+        Ok::<_, Infallible>(())
+    });
+    let start = tokio::time::Instant::now();
+    signals.send(Signal::Terminate).await.expect("send");
+    assert_eq!(lifecycle.run("running").await, Ok(Ending::Drained));
+    assert!(start.elapsed() < Duration::from_secs(1), "the writer's queue was closed at once");
+}

@@ -10,5 +10,6 @@ mod incidents;
 mod monitor;
 mod notify;
 mod outbox;
+mod serve;
 mod store;
 mod support;

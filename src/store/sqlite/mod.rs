@@ -32,8 +32,8 @@ use crate::privacy::Keyring;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// How long a connection waits for another one's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection waits for another one's lock. A delivery may wait for two commits; SNS waits 15 s for its answer.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The store in a SQLite file.
 #[derive(Debug)]

@@ -3,6 +3,8 @@
 #![allow(dead_code, clippy::allow_attributes, reason = "each test uses a part")]
 
 pub(crate) mod sink;
+pub(crate) mod daemon;
+pub(crate) mod payload;
 
 use std::sync::Arc;
 
@@ -243,4 +245,12 @@ pub(crate) fn monitor(test: &TestStore, clock: Clock, config: &str) -> Monitor {
         Parameters::default(),
         Notifiers::new(notify::Setup::new(&config).expect("notifiers")),
     )
+}
+
+/// How many rows the journal and its side tables have. The projections follow in their own time and are left out, as are
+/// the words that they make.
+pub(crate) async fn journal_rows(store: &Store) -> Vec<(&'static str, i64)> {
+    let mut counts = store.row_counts().await.expect("counts");
+    counts.retain(|(table, _)| !["word", "cell", "ledger"].contains(table));
+    counts
 }

@@ -1,0 +1,267 @@
+//! One delivery of every feed on both engines, once more, and with the store away.
+
+use relaywatch::{
+    ingest::http::mailgun,
+    model::{Address, Cause, EventKind, Notice, NoticeKind, Provider, StreamKey, Timestamp},
+    privacy::Purpose,
+    store::{EventRecord, Position, Store},
+};
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
+
+use crate::support::{
+    Engine,
+    daemon::{Answer, BACKEND_TOKEN, BRAZE_TOKEN, Daemon, Home, MAILGUN_KEY, SPARKPOST_TOKEN, now},
+    journal_rows, payload, postgres_url,
+};
+
+const SUBJECT: &str = "000123.9f2c41d8a7b34e6fb0c1d2e3f4a5b6c7.0417";
+
+/// A request as it is sent, so that it can be sent again.
+struct Delivery {
+    path: &'static str,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+}
+
+impl Delivery {
+    fn send(&self, daemon: &Daemon) -> Answer {
+        let headers: Vec<_> = self.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        daemon.post(self.path, &headers, &self.body)
+    }
+}
+
+fn bearer(token: &str) -> Vec<(&'static str, String)> {
+    vec![("authorization", format!("Bearer {token}"))]
+}
+
+fn notice(kind: NoticeKind, at: Timestamp, email: Option<&str>) -> Notice {
+    Notice {
+        kind,
+        audience: "com.example.app".to_owned(),
+        team: "A1B2C3D4E5".to_owned(),
+        subject: SUBJECT.to_owned(),
+        email: email.map(|text| Address::parse(text).expect("an address")),
+        is_private_email: email.map(|_| true),
+        at,
+        issued_at: at,
+        jwt_id: format!("jti-{kind}"),
+    }
+}
+
+/// A delivery of each feed about messages of this second.
+fn deliveries(home: &Home, at: Timestamp) -> Vec<Delivery> {
+    let millis = at.as_millis() / 1_000 * 1_000;
+    let seconds = millis / 1_000;
+    let sparkpost =
+        payload::sparkpost_batch([payload::sparkpost(10, millis, false), payload::sparkpost(11, millis + 1_000, true)]);
+    let braze = json!({ "events": [
+        { "event_type": "users.messages.email.Send", "id": "braze-0001", "time": seconds,
+          "email_address": payload::relay_address(20), "dispatch_id": "d1", "campaign_name": "Summer sale",
+          "from_domain": "mail.example.com", "esp": "SparkPost" },
+        { "event_type": "users.messages.email.Bounce", "id": "braze-0002", "time": seconds + 3,
+          "email_address": payload::relay_address(20), "dispatch_id": "d1", "campaign_name": "Summer sale",
+          "from_domain": "mail.example.com", "esp": "SparkPost", "is_drop": false,
+          "bounce_reason": format!("550 5.1.1 <{}>: user not found", payload::relay_address(20)) },
+    ] });
+    let mailgun = json!({
+        "event": "delivered", "id": "hK7mQVt1QtqRiOfQXta4sw", "timestamp": seconds,
+        "recipient": payload::relay_address(30),
+        "delivery-status": { "code": 250, "message": "OK", "mx-host": "smtp1.privaterelay.appleid.com" },
+        "message": { "headers": { "from": "hello@mail.example.com", "message-id": "m1@mg.example.com" } },
+    });
+    let email = payload::relay_address(40);
+    let enabled = notice(NoticeKind::EmailEnabled, at, Some(&email));
+    let revoked = notice(NoticeKind::ConsentRevoked, at.plus_millis(1_000), None);
+    vec![
+        Delivery {
+            path: "/in/ses",
+            headers: vec![("content-type", "text/plain; charset=UTF-8".to_owned())],
+            body: home.notification(&payload::ses(1, millis, false)).into_bytes(),
+        },
+        Delivery {
+            path: "/in/ses",
+            headers: Vec::new(),
+            body: home.notification(&payload::ses(2, millis + 1, true)).into_bytes(),
+        },
+        Delivery { path: "/in/sparkpost", headers: bearer(SPARKPOST_TOKEN), body: sparkpost.into_bytes() },
+        Delivery { path: "/in/braze", headers: bearer(BRAZE_TOKEN), body: braze.to_string().into_bytes() },
+        Delivery {
+            path: "/in/mailgun",
+            headers: Vec::new(),
+            body: mailgun::signing::body(MAILGUN_KEY, now(), "one-time-token", &mailgun.to_string()).to_vec(),
+        },
+        Delivery {
+            path: "/in/apple/direct",
+            headers: Vec::new(),
+            body: home.apple.notice(&enabled).expect("signed").to_vec(),
+        },
+        Delivery {
+            path: "/in/apple/backend",
+            headers: bearer(BACKEND_TOKEN),
+            body: home.apple.notice(&revoked).expect("signed").to_vec(),
+        },
+    ]
+}
+
+/// The journal, once it shows so many outcomes; other tests' transactions may hide the last for a while.
+async fn journal(store: &Store, count: usize) -> Vec<EventRecord> {
+    let read = async {
+        loop {
+            let events = store.events_after(Position::START, 1_000).await.expect("the journal");
+            if events.len() >= count {
+                return events;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_mins(1), read).await.expect("the journal shows all rows")
+}
+
+async fn every_feed(engine: Engine) {
+    let Some(home) = Home::new(engine).await else { return };
+    let daemon = home.start();
+    let at = now().plus_millis(-60_000);
+    let all = deliveries(&home, at);
+    for delivery in &all {
+        let answer = delivery.send(&daemon);
+        assert_eq!(answer.status, 200, "{}: {}", delivery.path, answer.text());
+        assert!(answer.body.is_empty());
+    }
+    let store = home.store().await;
+    let events = journal(&store, 7).await;
+    let mut streams: Vec<i32> = events.iter().map(|event| event.stream).collect();
+    streams.sort_unstable();
+    streams.dedup();
+    let streams = store.words(&streams).await.expect("streams");
+    let provider = |event: &EventRecord| {
+        let (_, text) = streams.iter().find(|(id, _)| *id == event.stream).expect("a word");
+        serde_json::from_str::<StreamKey>(text).expect("a stream").provider.expect("the finest stream has one")
+    };
+    let mut seen: Vec<_> = events
+        .iter()
+        .map(|event| (provider(event).as_str(), event.kind.as_str(), event.reply.map(|reply| reply.cause)))
+        .collect();
+    seen.sort_by_key(|(provider, kind, _)| (*provider, *kind));
+    let unknown = Some(Cause::RecipientUnknown);
+    let mut expected = vec![
+        (Provider::Ses, EventKind::Delivered, None),
+        (Provider::Ses, EventKind::Refused, unknown),
+        (Provider::Sparkpost, EventKind::Delivered, None),
+        (Provider::Sparkpost, EventKind::Refused, unknown),
+        (Provider::Braze, EventKind::Sent, None),
+        (Provider::Braze, EventKind::Refused, unknown),
+        (Provider::Mailgun, EventKind::Delivered, None),
+    ];
+    expected.sort_by_key(|(provider, kind, _)| (provider.as_str(), kind.as_str()));
+    let expected: Vec<_> =
+        expected.iter().map(|(provider, kind, cause)| (provider.as_str(), kind.as_str(), *cause)).collect();
+    assert_eq!(seen, expected);
+
+    // Apple's notices teach the account map.
+    let entries = store.entries_after(Position::START, 10).await.expect("entries");
+    let kinds: Vec<_> = entries.iter().map(|entry| entry.body["kind"].as_str().expect("a kind").to_owned()).collect();
+    assert_eq!(kinds, ["email-enabled", "consent-revoked"]);
+    let keyring = home.keyring();
+    let hash = keyring.hash(Purpose::Subject, &[b"A1B2C3D4E5", SUBJECT.as_bytes()]);
+    let account = store.account_by_hash(&hash).await.expect("the store").expect("the notice made it");
+    assert_eq!((account.team.as_str(), account.app.as_deref()), ("A1B2C3D4E5", Some("com.example.app")));
+    let email = Address::parse(&payload::relay_address(40)).expect("an address");
+    let address = keyring.hash(Purpose::Address, &[email.key().as_bytes()]);
+    let address = store.address_by_hash(&address).await.expect("the store").expect("the notice named it");
+    assert_eq!(account.address, Some(address.id));
+    assert!(entries.iter().all(|entry| entry.account == Some(account.id)), "both notices are of this account");
+
+    // A retry, and a retry from another topic message: 200, and nothing more in the store.
+    let before = journal_rows(&store).await;
+    let mut again = deliveries(&home, at);
+    for delivery in all.iter().chain(again.iter_mut().filter(|delivery| delivery.path != "/in/mailgun").map(|d| &*d)) {
+        let answer = delivery.send(&daemon);
+        assert_eq!(answer.status, 200, "{}: {}", delivery.path, answer.text());
+    }
+    assert_eq!(journal_rows(&store).await, before);
+    assert_eq!(daemon.metric("relaywatch_journal_rows_added_total"), 9);
+    daemon.wait_for_metric("relaywatch_monitor_folded_events_total", 7);
+
+    let log = daemon.stop();
+    for secret in [SPARKPOST_TOKEN, BRAZE_TOKEN, MAILGUN_KEY, BACKEND_TOKEN, SUBJECT, "@privaterelay", "one-time-token"]
+    {
+        assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_feed_is_taken_once_sqlite() {
+    every_feed(Engine::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_feed_is_taken_once_postgres() {
+    every_feed(Engine::Postgres).await;
+}
+
+/// What the feeds say while the store does not take anything.
+fn assert_all_unavailable(home: &Home, daemon: &Daemon) {
+    let deliveries = deliveries(home, now());
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let sent: Vec<_> = deliveries.iter().map(|delivery| scope.spawn(|| delivery.send(daemon))).collect();
+        sent.into_iter().map(|thread| thread.join().expect("an answer")).collect()
+    });
+    for (delivery, answer) in deliveries.iter().zip(answers) {
+        assert_eq!(answer.status, 503, "{}: {}", delivery.path, answer.text());
+        assert!(answer.header("retry-after").is_some(), "{}", delivery.path);
+        assert!(answer.text().contains("store-unavailable"), "{}", answer.text());
+    }
+    assert!(daemon.metric("relaywatch_commit_failures_total") > 0);
+    assert!(
+        daemon.metric("relaywatch_feed_rejections_total{feed=\"ses\",reason=\"store-unavailable\"}") >= 2,
+        "each refusal is counted"
+    );
+}
+
+/// The store is back: everything is taken, and only now is it there.
+async fn assert_all_taken(home: &Home, daemon: &Daemon) {
+    for delivery in deliveries(home, now()) {
+        let answer = delivery.send(daemon);
+        assert_eq!(answer.status, 200, "{}: {}", delivery.path, answer.text());
+    }
+    let store = home.store().await;
+    assert_eq!(journal(&store, 7).await.len(), 7, "nothing of what was refused was kept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locked_sqlite_file_is_answered_with_come_again() {
+    let home = Home::new(Engine::Sqlite).await.expect("SQLite is always there");
+    let daemon = home.start();
+    let mut other = SqliteConnection::connect(&home.url).await.expect("the file opens");
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.expect("locked");
+    tokio::task::block_in_place(|| assert_all_unavailable(&home, &daemon));
+    sqlx::query("ROLLBACK").execute(&mut other).await.expect("unlocked");
+    assert_all_taken(&home, &daemon).await;
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_that_is_away_is_answered_with_come_again() {
+    let Some(home) = Home::new(Engine::Postgres).await else { return };
+    let daemon = home.start();
+    let mut admin = PgConnection::connect(&postgres_url().expect("a server")).await.expect("the server");
+    let name = url::Url::parse(&home.url).expect("a URL").path().trim_start_matches('/').to_owned();
+    let allow = |allowed: bool| AssertSqlSafe(format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS {allowed}"));
+    sqlx::query(allow(false)).execute(&mut admin).await.expect("closed");
+    let killed: Vec<bool> =
+        sqlx::query_scalar("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1")
+            .bind(&name)
+            .fetch_all(&mut admin)
+            .await
+            .expect("cut off");
+    assert!(!killed.is_empty());
+    tokio::task::block_in_place(|| assert_all_unavailable(&home, &daemon));
+    assert_eq!(daemon.get("/healthz").status, 200, "the process lives");
+    assert_eq!(daemon.get("/readyz").status, 503);
+    sqlx::query(allow(true)).execute(&mut admin).await.expect("open again");
+    assert_all_taken(&home, &daemon).await;
+    assert_eq!(daemon.get("/readyz").status, 200);
+    daemon.wait_for_metric("relaywatch_monitor_folded_events_total", 7);
+    daemon.stop();
+}

@@ -1,0 +1,7 @@
+//! `relaywatch serve` from outside: a process of its own, real sockets, real signals.
+
+mod bad_input;
+mod crash;
+mod deliveries;
+mod life;
+mod slow;
