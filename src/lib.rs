@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod model;
 pub mod monitor;
 pub mod privacy;
+pub mod simulate;
 pub mod store;
 pub mod telemetry;
 pub mod web;
