@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use relaywatch::{
-    cli::{Exit, config::ConfigCommand, serve::ServeCommand},
+    cli::{Exit, config::ConfigCommand, demo::DemoCommand, serve::ServeCommand},
     config::Config,
 };
 
@@ -18,6 +18,7 @@ use relaywatch::{
     version,
     about,
     after_help = "First steps:
+  relaywatch demo                                see what it does, in a simulation
   relaywatch serve                               start with no configuration at all
   relaywatch config default > relaywatch.toml    then connect your providers and Apple's notices"
 )]
@@ -38,6 +39,8 @@ struct Cli {
 enum Command {
     /// Run the daemon.
     Serve(ServeCommand),
+    /// See relaywatch find trouble, and pass over decoys, in a simulation.
+    Demo(DemoCommand),
     /// Print, check and explain the configuration.
     Config(ConfigCommand),
 }
@@ -59,6 +62,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
             drop(out);
             return command.run(file, cli.log.as_deref());
         }
+        Command::Demo(command) => command.run(cli.log.as_deref(), &mut out)?,
         Command::Config(command) => command.run(file, Config::process_environment(), &mut out, &mut diagnostics)?,
     };
     out.flush()?;

@@ -39,6 +39,8 @@ pub struct Progress {
     pub folded: u64,
     /// How often it found nothing more to read.
     pub caught_up: u64,
+    /// Outcomes that were folded when it last found nothing more to read.
+    pub settled: u64,
 }
 
 /// The outcomes of one message to one recipient: those folded before, and those that this step brings.
@@ -105,7 +107,10 @@ impl Monitor {
     pub async fn catch_up(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
         while !stop.is_cancelled() {
             if self.step().await? == 0 {
-                self.progress.send_modify(|progress| progress.caught_up += 1);
+                self.progress.send_modify(|progress| {
+                    progress.caught_up += 1;
+                    progress.settled = progress.folded;
+                });
                 self.metrics.monitor_caught_up.set(self.clock.now().as_seconds());
                 break;
             }
