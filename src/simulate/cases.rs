@@ -140,7 +140,7 @@ pub fn plan(case: Case, size: &Size, rng: &mut dyn Rng) -> Plan {
     let mut mails = transactional(rng, (start, end), (size.transactional, count), &ordinary);
     mails.extend(campaigns(rng, (start, turning_point.day().start()), (size.campaign, count), &ordinary));
     let trouble = strike(rng, case, &mut people, &mut mails, &mut notices, (&ordinary, &turning));
-    mails.sort_by(|a, b| (a.at, a.user).cmp(&(b.at, b.user)));
+    mails.sort_by_key(|mail| (mail.at, mail.user));
 
     let run = send(rng, &sender, &mut people, &mails, trouble, &size.reporting);
     let mut sent = posts(rng, run.outcomes, notices, &size.reporting);
@@ -152,8 +152,12 @@ pub fn plan(case: Case, size: &Size, rng: &mut dyn Rng) -> Plan {
     sent.insert(0, Post { at: start, what: What::Accounts(rows), repeated: false });
 
     let onset = case.cause().map(|_| turning_point);
-    let since: Vec<bool> =
-        run.refused.iter().filter(|(at, _)| onset.is_some_and(|onset| *at >= onset)).map(|(_, turned)| *turned).collect();
+    let since: Vec<bool> = run
+        .refused
+        .iter()
+        .filter(|(at, _)| onset.is_some_and(|onset| *at >= onset))
+        .map(|(_, turned)| *turned)
+        .collect();
     let turned = since.iter().filter(|turned| **turned).count();
     let truth = Truth {
         case,

@@ -19,7 +19,7 @@ pub mod wire;
 mod tests;
 
 pub use cases::{Case, Plan, Size, plan};
-pub use people::{Account, APP, TEAM};
+pub use people::{APP, Account, TEAM};
 pub use post::{Batch, Outcome, Post, What};
 pub use run::Reporting;
 pub use sender::Sender;

@@ -158,16 +158,11 @@ fn report(
 }
 
 /// Reports a mail that the provider did not try, since it has suppressed the address.
-fn suppressed(
-    rng: &mut dyn Rng,
-    sender: &Arc<Sender>,
-    mail: &Mail,
-    number: u64,
-    recipient: &Arc<str>,
-    run: &mut Run,
-) {
+fn suppressed(rng: &mut dyn Rng, sender: &Arc<Sender>, mail: &Mail, number: u64, recipient: &Arc<str>, run: &mut Run) {
     let reply = match sender.provider {
-        Provider::Ses => "Amazon SES did not send the message to this address because it is on the suppression list for your account. For more information about removing addresses from the suppression list, see the Amazon SES Developer Guide.",
+        Provider::Ses => {
+            "Amazon SES did not send the message to this address because it is on the suppression list for your account. For more information about removing addresses from the suppression list, see the Amazon SES Developer Guide."
+        }
         _ => "554 5.7.1 Recipient address was suppressed due to system policy",
     };
     let at = mail.at.plus_millis(millis(exponential(rng, 1.0)).max(20));

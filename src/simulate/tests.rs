@@ -221,10 +221,12 @@ fn decoded(post: &Post) -> Vec<crate::model::Event> {
     let tokens = || vec!["t0ken".into()];
     let report = match &post.what {
         What::Ses { outcome, .. } => ses::decode(&wire::ses(outcome), None, post.at).expect("an event"),
-        What::Sparkpost(batch) => SparkPost::new(&sparkpost::Settings { logins: Vec::<Login>::new(), tokens: tokens() })
-            .expect("a feed")
-            .receive(&delivery(wire::sparkpost(batch)))
-            .expect("a batch"),
+        What::Sparkpost(batch) => {
+            SparkPost::new(&sparkpost::Settings { logins: Vec::<Login>::new(), tokens: tokens() })
+                .expect("a feed")
+                .receive(&delivery(wire::sparkpost(batch)))
+                .expect("a batch")
+        }
         What::Braze(batch) => Braze::new(&braze::Settings { tokens: tokens() })
             .expect("a feed")
             .receive(&delivery(wire::braze(batch)))
@@ -273,7 +275,8 @@ fn feeds_read_what_was_meant() {
 fn payloads_look_like_the_providers_own() {
     let one = |case, kind| {
         let plan = made(case, 3);
-        let post = plan.posts.iter().find(|post| post.what.outcomes().iter().any(|o| o.kind == kind)).cloned();
+        let mut newest = plan.posts.iter().rev();
+        let post = newest.find(|post| post.what.outcomes().iter().any(|o| o.kind == kind)).cloned();
         let mut what = post.expect("such a post").what;
         if let What::Sparkpost(batch) | What::Braze(batch) = &mut what {
             batch.outcomes.retain(|o| o.kind == kind);

@@ -100,7 +100,8 @@ pub(super) fn campaigns(
         let size = whole(lognormal(rng, median, 0.6)).min(users);
         // Mondays, Wednesdays and Fridays.
         if matches!(day.0.rem_euclid(7), 4 | 6 | 1) && start >= from && start.plus_millis(3 * HOUR_MILLIS) < until {
-            let name: Arc<str> = format!("news-{}", day.start().to_string().chars().take(10).collect::<String>()).into();
+            let name: Arc<str> =
+                format!("news-{}", day.start().to_string().chars().take(10).collect::<String>()).into();
             let factor = if happens(rng, BENIGN_SHARE) { 3.0 } else { 1.0 };
             let rate = (ordinary.cluster(rng) * factor).min(1.0);
             mails.extend(campaign(rng, start, &name, float(size) / float(users.max(1)), users, rate));

@@ -78,11 +78,9 @@ pub fn ses(outcome: &Outcome) -> String {
             let mta = "dns; a7-12.smtp-out.eu-west-1.amazonses.com";
             ("Bounce", "bounce", bounce("General", "5.1.1", mta, format!("smtp; {reply}")))
         }
-        EventKind::SuppressedByProvider => (
-            "Bounce",
-            "bounce",
-            bounce("OnAccountSuppressionList", "5.1.1", "dns; amazonses.com", reply.to_owned()),
-        ),
+        EventKind::SuppressedByProvider => {
+            ("Bounce", "bounce", bounce("OnAccountSuppressionList", "5.1.1", "dns; amazonses.com", reply.to_owned()))
+        }
         _ => (
             "Delivery",
             "delivery",

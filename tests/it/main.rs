@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod crash;
+mod demo;
 mod monitor;
 mod store;
 mod support;

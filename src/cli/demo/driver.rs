@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How long the monitor may make no headway at all.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long the daemon may take to stop.
 const DRAIN: Duration = Duration::from_secs(20);
 /// Accounts that are imported at a time.
@@ -59,14 +59,14 @@ pub async fn run_case(plan: &Plan, folder: &Path, signals: Signals, out: &mut dy
     let progress = daemon.progress.clone();
     let mut driver =
         Driver { plan, daemon, clock, sink, providers, connections, progress, stop, expected: 0, shown: 0 };
-    let driven = driver.drive(out).await;
+    let result = driver.drive(out).await;
     let Driver { daemon, connections, stop, .. } = driver;
     // Open connections would be waited for.
     drop(connections);
     stop.cancel();
     let ended = running.await.context("the daemon has crashed")?;
     daemon.store.close().await;
-    let report = driven?;
+    let report = result?;
     if ended.context("the daemon has failed")? != Ending::Drained {
         bail!("the daemon did not drain");
     }

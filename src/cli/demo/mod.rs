@@ -32,10 +32,12 @@ pub use outcome::{CaseReport, Incident, Page, Verdict, table};
 
 /// See relaywatch find three kinds of trouble, and pass over two decoys, in a simulation.
 #[derive(Debug, Args)]
-#[command(after_help = "Nothing leaves this machine: daemon, providers and the Slack that gets the pages are all in this process, on
+#[command(
+    after_help = "Nothing leaves this machine: daemon, providers and the Slack that gets the pages are all in this process, on
 loopback. Weeks of ordinary mail come first, so that relaywatch knows what is ordinary; then something happens.
 
-Exit code 1 where a trouble was missed, its cause named wrongly, a decoy paged, or an event lost or counted twice.")]
+Exit code 1 where a trouble was missed, its cause named wrongly, a decoy paged, or an event lost or counted twice."
+)]
 pub struct DemoCommand {
     /// Keep the data of each case in a folder of this directory, and tell how to look at it.
     #[arg(long, value_name = "DIR")]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     model::{MINUTE_MILLIS, Timestamp},
-    simulate::{Case, Truth},
+    simulate::{Case, TrueCause, Truth},
 };
 
 /// A message that came to the demo's Slack.
@@ -83,12 +83,7 @@ pub struct CaseReport {
 impl CaseReport {
     /// Compares what was said with the truth. `incidents` is none where this version judges nothing.
     #[must_use]
-    pub fn new(
-        truth: &Truth,
-        (sent, journalled): (u64, u64),
-        pages: &[Page],
-        incidents: Option<&[Incident]>,
-    ) -> Self {
+    pub fn new(truth: &Truth, (sent, journalled): (u64, u64), pages: &[Page], incidents: Option<&[Incident]>) -> Self {
         let (right, wrong): (Vec<&Page>, Vec<&Page>) =
             pages.iter().partition(|page| truth.onset.is_some_and(|onset| page.at >= onset));
         let delay = truth
@@ -97,7 +92,7 @@ impl CaseReport {
             .map(|(onset, page)| (page.at.millis_since(onset), truth.messages_until(page.at)));
         // Several streams can have an incident of their own: what was named for any of them was said.
         let said = || incidents.into_iter().flatten();
-        let right_cause = truth.cause.map(|cause| cause.as_str());
+        let right_cause = truth.cause.map(TrueCause::as_str);
         let cause = said()
             .filter_map(|incident| incident.cause.clone())
             .max_by_key(|cause| Some(cause.as_str()) != right_cause);
@@ -157,7 +152,8 @@ pub fn table(reports: &[CaseReport]) -> String {
     for cells in lines {
         let mut line = String::new();
         for (index, (cell, head)) in cells.iter().zip(heads).enumerate() {
-            let width = rows.iter().filter_map(|row| row.get(index)).map(String::len).max().unwrap_or(0).max(head.len());
+            let width =
+                rows.iter().filter_map(|row| row.get(index)).map(String::len).max().unwrap_or(0).max(head.len());
             // Numbers to the right, words to the left.
             let written = match index {
                 1..=3 | 5..=7 => write!(line, "{cell:>width$}  "),
@@ -225,12 +221,8 @@ mod tests {
 
     #[test]
     fn the_table_shows_each_case() {
-        let found = CaseReport::new(
-            &truth(Case::PurgeBraze),
-            (48_210, 48_210),
-            &[page(61)],
-            Some(&[incident(Some("purge"))]),
-        );
+        let found =
+            CaseReport::new(&truth(Case::PurgeBraze), (48_210, 48_210), &[page(61)], Some(&[incident(Some("purge"))]));
         let silent = CaseReport::new(&truth(Case::Replay), (9_000, 9_000), &[], Some(&[]));
         let wrong = CaseReport::new(
             &truth(Case::UnauthorizedSender),

@@ -30,7 +30,8 @@ struct Inbox {
 impl Sink {
     /// Listens on a free port of loopback, until it's dropped.
     pub(super) async fn start(clock: ManualClock) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("the demo's Slack can't listen on loopback")?;
+        let listener =
+            TcpListener::bind(("127.0.0.1", 0)).await.context("the demo's Slack can't listen on loopback")?;
         let address = listener.local_addr()?;
         let pages = Arc::new(Mutex::new(Vec::new()));
         let stop = CancellationToken::new();

@@ -1,16 +1,10 @@
 //! The files of one case: configuration, keys and secrets, as an operator would lay them out.
 
-use std::{
-    collections::HashMap,
-    fs,
-    path::Path,
-};
+use std::{collections::HashMap, fs, path::Path};
 
 use anyhow::Context;
 
-use super::{
-    providers::{Providers, TOPIC, USERNAME},
-};
+use super::providers::{Providers, TOPIC, USERNAME};
 use crate::{
     config::Config,
     model::{DAY_MILLIS, Provider},
