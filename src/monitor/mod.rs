@@ -39,7 +39,7 @@ pub struct Progress {
     pub folded: u64,
     /// How often it found nothing more to read.
     pub caught_up: u64,
-    /// Outcomes that were folded when it last found nothing more to read.
+    /// Outcomes that were folded, and judged, when it last found nothing more to read.
     pub settled: u64,
 }
 

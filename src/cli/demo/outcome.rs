@@ -18,6 +18,14 @@ pub struct Page {
     pub details: Vec<String>,
 }
 
+impl Page {
+    /// Whether it's for working hours and wakes nobody.
+    #[must_use]
+    pub fn is_ticket(&self) -> bool {
+        self.title.starts_with("Ticket") || self.title.starts_with("possible repeat \u{b7} Ticket")
+    }
+}
+
 /// What relaywatch says of an incident.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Incident {
@@ -76,6 +84,8 @@ pub struct CaseReport {
     pub share_revoked: Option<f64>,
     /// Pages that had no trouble behind them.
     pub false_pages: usize,
+    /// Messages that wake nobody.
+    pub tickets: usize,
     /// What it has come to.
     pub verdict: Verdict,
 }
@@ -84,8 +94,9 @@ impl CaseReport {
     /// Compares what was said with the truth. `incidents` is none where this version judges nothing.
     #[must_use]
     pub fn new(truth: &Truth, (sent, journalled): (u64, u64), pages: &[Page], incidents: Option<&[Incident]>) -> Self {
+        let (tickets, pages): (Vec<&Page>, Vec<&Page>) = pages.iter().partition(|page| page.is_ticket());
         let (right, wrong): (Vec<&Page>, Vec<&Page>) =
-            pages.iter().partition(|page| truth.onset.is_some_and(|onset| page.at >= onset));
+            pages.into_iter().partition(|page| truth.onset.is_some_and(|onset| page.at >= onset));
         let delay = truth
             .onset
             .zip(right.first())
@@ -120,6 +131,7 @@ impl CaseReport {
             share_explained: said().filter_map(|incident| incident.share_explained).next_back(),
             share_revoked: truth.share_revoked,
             false_pages: wrong.len(),
+            tickets: tickets.len(),
             verdict,
         }
     }
@@ -128,10 +140,21 @@ impl CaseReport {
 /// The table for people: a line for each case.
 #[must_use]
 pub fn table(reports: &[CaseReport]) -> String {
-    let heads = ["case", "outcomes", "minutes", "messages", "cause said", "explained", "in truth", "false pages", ""];
+    let heads = [
+        "case",
+        "outcomes",
+        "minutes",
+        "messages",
+        "cause said",
+        "explained",
+        "in truth",
+        "false pages",
+        "tickets",
+        "",
+    ];
     let dash = || "-".to_owned();
     let percent = |share: Option<f64>| share.map_or_else(dash, |share| format!("{:.0} %", share * 100.0));
-    let rows: Vec<[String; 9]> = reports
+    let rows: Vec<[String; 10]> = reports
         .iter()
         .map(|report| {
             [
@@ -143,6 +166,7 @@ pub fn table(reports: &[CaseReport]) -> String {
                 percent(report.share_explained),
                 percent(report.share_revoked),
                 report.false_pages.to_string(),
+                report.tickets.to_string(),
                 report.verdict.to_string(),
             ]
         })
@@ -156,7 +180,7 @@ pub fn table(reports: &[CaseReport]) -> String {
                 rows.iter().filter_map(|row| row.get(index)).map(String::len).max().unwrap_or(0).max(head.len());
             // Numbers to the right, words to the left.
             let written = match index {
-                1..=3 | 5..=7 => write!(line, "{cell:>width$}  "),
+                1..=3 | 5..=8 => write!(line, "{cell:>width$}  "),
                 _ => write!(line, "{cell:<width$}  "),
             };
             debug_assert!(written.is_ok(), "a String takes everything");
@@ -185,7 +209,11 @@ mod tests {
     }
 
     fn page(seconds: i64) -> Page {
-        Page { at: ONSET.plus_millis(seconds * 1_000), title: "Relay mail refused".to_owned(), details: Vec::new() }
+        Page {
+            at: ONSET.plus_millis(seconds * 1_000),
+            title: "Page: relay mail is refused".to_owned(),
+            details: Vec::new(),
+        }
     }
 
     fn incident(cause: Option<&str>) -> Incident {
@@ -216,6 +244,10 @@ mod tests {
         assert_eq!(verdict(Case::Replay, &[], Some(&[])), Verdict::Silent);
         assert_eq!(verdict(Case::Replay, &[page(60)], Some(&[])), Verdict::FalsePage);
         assert_eq!(verdict(Case::Replay, &[page(60)], None), Verdict::FalsePage);
+        let ticket = Page { title: "Ticket: relay mail is refused".to_owned(), ..page(60) };
+        assert!(ticket.is_ticket() && !page(60).is_ticket());
+        assert_eq!(verdict(Case::Replay, &[ticket.clone()], Some(&[])), Verdict::Silent, "a ticket wakes nobody");
+        assert_eq!(verdict(Case::PurgeBraze, &[ticket], Some(&[incident(Some("purge"))])), Verdict::Missed);
         assert!(!Verdict::FalsePage.is_good() && !Verdict::Missed.is_good() && !Verdict::WrongCause.is_good());
     }
 
