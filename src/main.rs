@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use relaywatch::{
     classify::Rules,
     cli::{
-        Exit, accounts::AccountsCommand, address::AddressCommand, classify, config::ConfigCommand,
+        Exit, accounts::AccountsCommand, address::AddressCommand, classify, config::ConfigCommand, demo::DemoCommand,
         events::EventsCommand, keys::KeysCommand, rebuild::RebuildCommand, serve::ServeCommand,
     },
     config::Config,
@@ -24,6 +24,7 @@ use relaywatch::{
     version,
     about,
     after_help = "First steps:
+  relaywatch demo                                see what it does, in a simulation
   relaywatch serve                               start with no configuration at all
   relaywatch config default > relaywatch.toml    then connect your providers and Apple's notices"
 )]
@@ -56,6 +57,8 @@ enum Command {
     Keys(KeysCommand),
     /// Throw ledger and cells away and make them again from the journal.
     Rebuild(RebuildCommand),
+    /// See relaywatch find trouble, and pass over decoys, in a simulation.
+    Demo(DemoCommand),
     /// Print, check and explain the configuration.
     Config(ConfigCommand),
 }
@@ -83,6 +86,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Accounts(command) => command.run(file, &mut io::stdin().lock(), &mut out, &mut diagnostics)?,
         Command::Keys(command) => command.run(file, &mut out)?,
         Command::Rebuild(command) => command.run(file, &mut out)?,
+        Command::Demo(command) => command.run(cli.log.as_deref(), &mut out)?,
         Command::Config(command) => command.run(file, Config::process_environment(), &mut out, &mut diagnostics)?,
     };
     out.flush()?;

@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod address;
 pub mod classify;
 pub mod config;
+pub mod demo;
 pub mod events;
 pub mod keys;
 pub mod rebuild;

@@ -234,6 +234,8 @@ impl Lifecycle {
         self.tasks.tracker.close();
         self.supervisor.ready(status);
         self.serve(status).await;
+        // What can be reloaded holds the feeds, and the writers end when nobody can send them anything more.
+        self.reload.clear();
 
         tracing::info!(seconds = self.drain.as_secs(), "draining; a second signal ends at once");
         self.supervisor.stopping("draining", self.drain + LAST_WAIT * 2);

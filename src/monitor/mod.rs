@@ -50,6 +50,8 @@ pub struct Progress {
     pub folded: u64,
     /// How often it found nothing more to read.
     pub caught_up: u64,
+    /// Outcomes that were folded, and judged, when it last found nothing more to read.
+    pub settled: u64,
 }
 
 /// What folding a page of the journal has changed.
@@ -193,7 +195,10 @@ impl Monitor {
                 watch = Some(watching);
             }
             if page.is_none() {
-                self.progress.send_modify(|progress| progress.caught_up += 1);
+                self.progress.send_modify(|progress| {
+                    progress.caught_up += 1;
+                    progress.settled = progress.folded;
+                });
                 self.metrics.monitor_caught_up.set(self.clock.now().as_seconds());
                 break;
             }

@@ -6,6 +6,7 @@ mod causes_doc;
 mod classify_corpora;
 mod commands;
 mod crash;
+mod demo;
 mod incidents;
 mod monitor;
 mod notify;

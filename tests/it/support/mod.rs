@@ -2,9 +2,9 @@
 
 #![allow(dead_code, clippy::allow_attributes, reason = "each test uses a part")]
 
-pub(crate) mod sink;
 pub(crate) mod daemon;
 pub(crate) mod payload;
+pub(crate) mod sink;
 
 use std::sync::Arc;
 

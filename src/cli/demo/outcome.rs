@@ -1,0 +1,267 @@
+//! What a case has come to, and the table of all cases.
+
+use std::fmt::Write as _;
+
+use crate::{
+    model::{MINUTE_MILLIS, Timestamp},
+    simulate::{Case, TrueCause, Truth},
+};
+
+/// A message that came to the demo's Slack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// When it came, by the demo's clock.
+    pub at: Timestamp,
+    /// What stands in a notification.
+    pub title: String,
+    /// The texts of the message.
+    pub details: Vec<String>,
+}
+
+impl Page {
+    /// Whether it's for working hours and wakes nobody.
+    #[must_use]
+    pub fn is_ticket(&self) -> bool {
+        self.title.starts_with("Ticket") || self.title.starts_with("possible repeat \u{b7} Ticket")
+    }
+}
+
+/// What relaywatch says of an incident.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Incident {
+    /// When it began, by relaywatch's estimate.
+    pub onset: Timestamp,
+    /// The cause that was named; none while it is undetermined.
+    pub cause: Option<String>,
+    /// The share of the refusals that notices explain.
+    pub share_explained: Option<f64>,
+}
+
+crate::model::words! {
+    /// What a case has come to.
+    pub enum Verdict {
+        /// The trouble was paged, and the right cause was named.
+        Found = 1, "found";
+        /// The decoy was passed over.
+        Silent = 2, "silent";
+        /// All was taken in; this version judges nothing.
+        TakenIn = 3, "taken in";
+        /// The trouble was not paged.
+        Missed = 4, "MISSED";
+        /// The trouble was paged, and no cause or another one was named.
+        WrongCause = 5, "WRONG CAUSE";
+        /// There was a page where nothing was wrong.
+        FalsePage = 6, "FALSE PAGE";
+        /// The journal does not hold each outcome exactly once.
+        Miscounted = 7, "MISCOUNTED";
+    }
+}
+
+impl Verdict {
+    /// Whether it's as it should be.
+    #[must_use]
+    pub const fn is_good(self) -> bool {
+        matches!(self, Self::Found | Self::Silent | Self::TakenIn)
+    }
+}
+
+/// What a case has come to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CaseReport {
+    /// The case.
+    pub case: Case,
+    /// Outcomes that the providers sent and the journal has to hold, each once.
+    pub sent: u64,
+    /// Outcomes that the journal holds.
+    pub journalled: u64,
+    /// From the onset to the first page, in milliseconds, and the relay mail sent in that time.
+    pub delay: Option<(i64, usize)>,
+    /// The cause that was named.
+    pub cause: Option<String>,
+    /// The share of the refusals that notices explain.
+    pub share_explained: Option<f64>,
+    /// The same share in truth.
+    pub share_revoked: Option<f64>,
+    /// Pages that had no trouble behind them.
+    pub false_pages: usize,
+    /// Messages that wake nobody.
+    pub tickets: usize,
+    /// What it has come to.
+    pub verdict: Verdict,
+}
+
+impl CaseReport {
+    /// Compares what was said with the truth. `incidents` is none where this version judges nothing.
+    #[must_use]
+    pub fn new(truth: &Truth, (sent, journalled): (u64, u64), pages: &[Page], incidents: Option<&[Incident]>) -> Self {
+        let (tickets, pages): (Vec<&Page>, Vec<&Page>) = pages.iter().partition(|page| page.is_ticket());
+        let (right, wrong): (Vec<&Page>, Vec<&Page>) =
+            pages.into_iter().partition(|page| truth.onset.is_some_and(|onset| page.at >= onset));
+        let delay = truth
+            .onset
+            .zip(right.first())
+            .map(|(onset, page)| (page.at.millis_since(onset), truth.messages_until(page.at)));
+        // Several streams can have an incident of their own: what was named for any of them was said.
+        let said = || incidents.into_iter().flatten();
+        let right_cause = truth.cause.map(TrueCause::as_str);
+        let cause = said()
+            .filter_map(|incident| incident.cause.clone())
+            .max_by_key(|cause| Some(cause.as_str()) != right_cause);
+        let verdict = if sent != journalled {
+            Verdict::Miscounted
+        } else if !wrong.is_empty() {
+            Verdict::FalsePage
+        } else if incidents.is_none() {
+            Verdict::TakenIn
+        } else if right_cause.is_none() {
+            Verdict::Silent
+        } else if delay.is_none() {
+            Verdict::Missed
+        } else if cause.as_deref() != right_cause {
+            Verdict::WrongCause
+        } else {
+            Verdict::Found
+        };
+        Self {
+            case: truth.case,
+            sent,
+            journalled,
+            delay,
+            cause,
+            share_explained: said().filter_map(|incident| incident.share_explained).next_back(),
+            share_revoked: truth.share_revoked,
+            false_pages: wrong.len(),
+            tickets: tickets.len(),
+            verdict,
+        }
+    }
+}
+
+/// The table for people: a line for each case.
+#[must_use]
+pub fn table(reports: &[CaseReport]) -> String {
+    let heads = [
+        "case",
+        "outcomes",
+        "minutes",
+        "messages",
+        "cause said",
+        "explained",
+        "in truth",
+        "false pages",
+        "tickets",
+        "",
+    ];
+    let dash = || "-".to_owned();
+    let percent = |share: Option<f64>| share.map_or_else(dash, |share| format!("{:.0} %", share * 100.0));
+    let rows: Vec<[String; 10]> = reports
+        .iter()
+        .map(|report| {
+            [
+                report.case.to_string(),
+                report.journalled.to_string(),
+                report.delay.map_or_else(dash, |(millis, _)| (millis / MINUTE_MILLIS).to_string()),
+                report.delay.map_or_else(dash, |(_, messages)| messages.to_string()),
+                report.cause.clone().unwrap_or_else(dash),
+                percent(report.share_explained),
+                percent(report.share_revoked),
+                report.false_pages.to_string(),
+                report.tickets.to_string(),
+                report.verdict.to_string(),
+            ]
+        })
+        .collect();
+    let mut out = String::new();
+    let lines = std::iter::once(heads.map(ToOwned::to_owned)).chain(rows.iter().cloned());
+    for cells in lines {
+        let mut line = String::new();
+        for (index, (cell, head)) in cells.iter().zip(heads).enumerate() {
+            let width =
+                rows.iter().filter_map(|row| row.get(index)).map(String::len).max().unwrap_or(0).max(head.len());
+            // Numbers to the right, words to the left.
+            let written = match index {
+                1..=3 | 5..=8 => write!(line, "{cell:>width$}  "),
+                _ => write!(line, "{cell:<width$}  "),
+            };
+            debug_assert!(written.is_ok(), "a String takes everything");
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONSET: Timestamp = Timestamp::from_seconds(1_754_719_200);
+
+    fn truth(case: Case) -> Truth {
+        Truth {
+            case,
+            onset: case.cause().map(|_| ONSET),
+            cause: case.cause(),
+            share_revoked: case.cause().map(|_| 0.01),
+            refused: 40,
+            sent: (0..100).map(|number| ONSET.plus_millis(number * 1_000)).collect(),
+        }
+    }
+
+    fn page(seconds: i64) -> Page {
+        Page {
+            at: ONSET.plus_millis(seconds * 1_000),
+            title: "Page: relay mail is refused".to_owned(),
+            details: Vec::new(),
+        }
+    }
+
+    fn incident(cause: Option<&str>) -> Incident {
+        Incident { onset: ONSET, cause: cause.map(ToOwned::to_owned), share_explained: Some(0.02) }
+    }
+
+    fn verdict(case: Case, pages: &[Page], incidents: Option<&[Incident]>) -> Verdict {
+        CaseReport::new(&truth(case), (10, 10), pages, incidents).verdict
+    }
+
+    #[test]
+    fn a_trouble_is_found_only_with_its_page_and_its_cause() {
+        let case = Case::PurgeBraze;
+        let right = [incident(None), incident(Some("purge"))];
+        assert_eq!(verdict(case, &[page(60)], Some(&right)), Verdict::Found);
+        assert_eq!(verdict(case, &[], Some(&right)), Verdict::Missed);
+        assert_eq!(verdict(case, &[page(60)], Some(&[incident(None)])), Verdict::WrongCause);
+        let both = [incident(Some("purge")), incident(Some("revoked"))];
+        assert_eq!(verdict(case, &[page(60)], Some(&both)), Verdict::WrongCause, "one wrong word is one too many");
+        assert_eq!(verdict(case, &[page(-60), page(60)], Some(&right)), Verdict::FalsePage, "a page before the onset");
+        assert_eq!(verdict(case, &[], None), Verdict::TakenIn);
+        let lost = CaseReport::new(&truth(case), (10, 9), &[page(60)], Some(&right));
+        assert_eq!(lost.verdict, Verdict::Miscounted);
+    }
+
+    #[test]
+    fn a_decoy_is_passed_over_only_in_silence() {
+        assert_eq!(verdict(Case::Replay, &[], Some(&[])), Verdict::Silent);
+        assert_eq!(verdict(Case::Replay, &[page(60)], Some(&[])), Verdict::FalsePage);
+        assert_eq!(verdict(Case::Replay, &[page(60)], None), Verdict::FalsePage);
+        let ticket = Page { title: "Ticket: relay mail is refused".to_owned(), ..page(60) };
+        assert!(ticket.is_ticket() && !page(60).is_ticket());
+        assert_eq!(verdict(Case::Replay, &[ticket.clone()], Some(&[])), Verdict::Silent, "a ticket wakes nobody");
+        assert_eq!(verdict(Case::PurgeBraze, &[ticket], Some(&[incident(Some("purge"))])), Verdict::Missed);
+        assert!(!Verdict::FalsePage.is_good() && !Verdict::Missed.is_good() && !Verdict::WrongCause.is_good());
+    }
+
+    #[test]
+    fn the_table_shows_each_case() {
+        let found =
+            CaseReport::new(&truth(Case::PurgeBraze), (48_210, 48_210), &[page(61)], Some(&[incident(Some("purge"))]));
+        let silent = CaseReport::new(&truth(Case::Replay), (9_000, 9_000), &[], Some(&[]));
+        let wrong = CaseReport::new(
+            &truth(Case::UnauthorizedSender),
+            (7_000, 7_000),
+            &[page(300), page(600)],
+            Some(&[incident(None)]),
+        );
+        insta::assert_snapshot!(table(&[found, silent, wrong]));
+    }
+}

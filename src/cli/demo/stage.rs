@@ -1,0 +1,88 @@
+//! The files of one case: configuration, keys and secrets, as an operator would lay them out.
+
+use std::{collections::HashMap, fs, path::Path};
+
+use anyhow::Context;
+
+use super::providers::{Providers, TOPIC, USERNAME};
+use crate::{
+    config::Config,
+    model::{DAY_MILLIS, Provider},
+    simulate::{APP, Plan, TEAM},
+};
+
+/// The name of the configuration file.
+pub(super) const CONFIG_FILE: &str = "relaywatch.toml";
+
+/// Writes the files of a case into `folder` and reads the configuration as `serve` does.
+pub(super) fn lay_out(plan: &Plan, folder: &Path, providers: &Providers, slack: &str) -> anyhow::Result<Config> {
+    let write = |name: &str, content: &[u8]| {
+        let file = folder.join(name);
+        fs::write(&file, content).with_context(|| format!("{} can't be written", file.display()))
+    };
+    fs::create_dir_all(folder).with_context(|| format!("{} can't be made", folder.display()))?;
+    let certificate = providers.certificate(plan.start.plus_millis(-DAY_MILLIS), plan.end.plus_millis(DAY_MILLIS))?;
+    write("sns.pem", certificate.as_bytes())?;
+    write("apple-keys.json", &providers.apple_keys())?;
+    write("secret", providers.secret().as_bytes())?;
+    write("slack-webhook-url", slack.as_bytes())?;
+    let text = config(plan, folder);
+    write(CONFIG_FILE, text.as_bytes())?;
+    Ok(Config::from_text(Some(&folder.join(CONFIG_FILE)), text, HashMap::new())?)
+}
+
+/// All feeds, one team, and Slack. What the sender's provider tells of mail that did not bounce is declared.
+fn config(plan: &Plan, folder: &Path) -> String {
+    let sender = &plan.sender;
+    let exposure = |provider: Provider| {
+        if sender.provider == provider { format!("exposure = \"{}\"\n", sender.exposure) } else { String::new() }
+    };
+    let text = |text: &str| serde_json::Value::from(text).to_string();
+    let store = text(&format!("sqlite://{}", folder.join("relaywatch.db").display()));
+    let registered = text(&sender.envelope_domain);
+    let [ses, sparkpost, braze] = [Provider::Ses, Provider::Sparkpost, Provider::Braze].map(exposure);
+    format!(
+        "# The case {case} of `relaywatch demo`.
+[listen]
+public = \"127.0.0.1:0\"
+private = \"127.0.0.1:0\"
+
+[store]
+url = {store}
+# Longer than the demo's weeks of ordinary mail.
+retention_deliveries_days = 90
+
+[privacy]
+key_file = \"relaywatch.key\"
+
+[[team]]
+id = \"{TEAM}\"
+kind = \"organization\"
+[[team.app]]
+client_id = \"{APP}\"
+[[team.source]]
+domain = {registered}
+
+[feeds.apple]
+jwks_file = \"apple-keys.json\"
+
+[feeds.ses]
+topics = [\"{TOPIC}\"]
+signing_certificates = [\"sns.pem\"]
+{ses}
+[feeds.sparkpost]
+username = \"{USERNAME}\"
+password_file = \"secret\"
+{sparkpost}
+[feeds.braze]
+token_file = \"secret\"
+{braze}
+[feeds.mailgun]
+signing_key_file = \"secret\"
+
+[notify.slack]
+webhook_url_file = \"slack-webhook-url\"
+",
+        case = plan.case
+    )
+}
