@@ -20,14 +20,17 @@ use super::{
 use crate::{
     clock::{Clock, ManualClock},
     daemon::{self, Daemon},
+    incident::Body,
     lifecycle::{Ending, Lifecycle, Signals, Supervisor},
     model::{Address, HOUR_MILLIS, MINUTE_MILLIS, Timestamp},
     monitor::Progress,
     privacy::Purpose,
     simulate::{APP, Account, Plan, Post, TEAM, What},
-    store::{NewAccount, Recipient, Store, Subject},
+    store::{IncidentState, NewAccount, OutboxDepth, Recipient, Store, Subject},
 };
 
+/// How often it is looked whether pages have left.
+const LOOK_FOR_PAGES: Duration = Duration::from_millis(2);
 /// How long the monitor may make no headway at all.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How long the daemon may take to stop.
@@ -135,7 +138,7 @@ impl Driver<'_> {
         let pages = self.sink.since(0);
         let incidents = incidents(&self.daemon.store).await?;
         let journalled = u64::try_from(rows("event")).unwrap_or(0);
-        Ok(CaseReport::new(&plan.truth, (self.expected, journalled), &pages, incidents.as_deref()))
+        Ok(CaseReport::new(&plan.truth, (self.expected, journalled), &pages, &incidents))
     }
 
     /// Where the clock stops next: by the hour in ordinary weeks, by the minute where something is about to happen.
@@ -169,7 +172,7 @@ impl Driver<'_> {
         loop {
             let before = *self.progress.borrow_and_update();
             if before.settled >= expected {
-                return Ok(());
+                return self.pages_sent().await;
             }
             let moved = tokio::select! {
                 () = self.stop.cancelled() => bail!("interrupted"),
@@ -179,6 +182,19 @@ impl Driver<'_> {
                 .with_context(|| format!("the monitor stands still at {} of {expected} outcomes", before.folded))?
                 .context("the monitor has ended")?;
         }
+    }
+
+    /// Waits until every page has left, so that it is dated by the time at which it was decided.
+    async fn pages_sent(&self) -> anyhow::Result<()> {
+        let sent = async {
+            // What the hourly limit holds back is not due and is not waited for.
+            let due = |depth: OutboxDepth| depth.oldest_due.is_some_and(|due| due <= self.clock.now());
+            while due(self.daemon.store.outbox_depth().await?) {
+                tokio::time::sleep(LOOK_FOR_PAGES).await;
+            }
+            Ok::<(), anyhow::Error>(())
+        };
+        tokio::time::timeout(PATIENCE, sent).await.context("a page does not leave")?
     }
 
     fn show(&mut self, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -223,8 +239,19 @@ fn account(daemon: &Daemon, row: &Account) -> anyhow::Result<NewAccount> {
     })
 }
 
-/// What relaywatch says of the incidents in its store; none where this version judges nothing.
-#[expect(clippy::unused_async, reason = "it reads the store as soon as there are incidents in it")]
-async fn incidents(_store: &Store) -> anyhow::Result<Option<Vec<Incident>>> {
-    Ok(None)
+/// What relaywatch says of the incidents in its store.
+async fn incidents(store: &Store) -> anyhow::Result<Vec<Incident>> {
+    let standing = [IncidentState::Open, IncidentState::Closed, IncidentState::Masked];
+    let found = store.incidents(&standing, 100).await?;
+    found
+        .iter()
+        .map(|record| {
+            let body = Body::from_record(record)?;
+            Ok(Incident {
+                onset: record.onset,
+                cause: body.named.map(|cause| cause.to_string()),
+                share_explained: body.share_explained.map(|(_, share, _)| share),
+            })
+        })
+        .collect()
 }

@@ -40,15 +40,13 @@ pub struct Incident {
 crate::model::words! {
     /// What a case has come to.
     pub enum Verdict {
-        /// The trouble was paged, and the right cause was named.
+        /// The trouble was paged, and the right cause was named, or none.
         Found = 1, "found";
         /// The decoy was passed over.
         Silent = 2, "silent";
-        /// All was taken in; this version judges nothing.
-        TakenIn = 3, "taken in";
         /// The trouble was not paged.
         Missed = 4, "MISSED";
-        /// The trouble was paged, and no cause or another one was named.
+        /// The trouble was paged, and another cause was named.
         WrongCause = 5, "WRONG CAUSE";
         /// There was a page where nothing was wrong.
         FalsePage = 6, "FALSE PAGE";
@@ -61,7 +59,7 @@ impl Verdict {
     /// Whether it's as it should be.
     #[must_use]
     pub const fn is_good(self) -> bool {
-        matches!(self, Self::Found | Self::Silent | Self::TakenIn)
+        matches!(self, Self::Found | Self::Silent)
     }
 }
 
@@ -91,9 +89,9 @@ pub struct CaseReport {
 }
 
 impl CaseReport {
-    /// Compares what was said with the truth. `incidents` is none where this version judges nothing.
+    /// Compares what was said with the truth.
     #[must_use]
-    pub fn new(truth: &Truth, (sent, journalled): (u64, u64), pages: &[Page], incidents: Option<&[Incident]>) -> Self {
+    pub fn new(truth: &Truth, (sent, journalled): (u64, u64), pages: &[Page], incidents: &[Incident]) -> Self {
         let (tickets, pages): (Vec<&Page>, Vec<&Page>) = pages.iter().partition(|page| page.is_ticket());
         let (right, wrong): (Vec<&Page>, Vec<&Page>) =
             pages.into_iter().partition(|page| truth.onset.is_some_and(|onset| page.at >= onset));
@@ -102,7 +100,7 @@ impl CaseReport {
             .zip(right.first())
             .map(|(onset, page)| (page.at.millis_since(onset), truth.messages_until(page.at)));
         // Several streams can have an incident of their own: what was named for any of them was said.
-        let said = || incidents.into_iter().flatten();
+        let said = || incidents.iter();
         let right_cause = truth.cause.map(TrueCause::as_str);
         let cause = said()
             .filter_map(|incident| incident.cause.clone())
@@ -111,13 +109,12 @@ impl CaseReport {
             Verdict::Miscounted
         } else if !wrong.is_empty() {
             Verdict::FalsePage
-        } else if incidents.is_none() {
-            Verdict::TakenIn
         } else if right_cause.is_none() {
             Verdict::Silent
         } else if delay.is_none() {
             Verdict::Missed
-        } else if cause.as_deref() != right_cause {
+        } else if cause.is_some() && cause.as_deref() != right_cause {
+            // "Undetermined" is an answer; a wrong word is not.
             Verdict::WrongCause
         } else {
             Verdict::Found
@@ -162,7 +159,10 @@ pub fn table(reports: &[CaseReport]) -> String {
                 report.journalled.to_string(),
                 report.delay.map_or_else(dash, |(millis, _)| (millis / MINUTE_MILLIS).to_string()),
                 report.delay.map_or_else(dash, |(_, messages)| messages.to_string()),
-                report.cause.clone().unwrap_or_else(dash),
+                report.cause.clone().unwrap_or_else(|| match report.delay {
+                    Some(_) => "undetermined".to_owned(),
+                    None => dash(),
+                }),
                 percent(report.share_explained),
                 percent(report.share_revoked),
                 report.false_pages.to_string(),
@@ -220,7 +220,7 @@ mod tests {
         Incident { onset: ONSET, cause: cause.map(ToOwned::to_owned), share_explained: Some(0.02) }
     }
 
-    fn verdict(case: Case, pages: &[Page], incidents: Option<&[Incident]>) -> Verdict {
+    fn verdict(case: Case, pages: &[Page], incidents: &[Incident]) -> Verdict {
         CaseReport::new(&truth(case), (10, 10), pages, incidents).verdict
     }
 
@@ -228,39 +228,37 @@ mod tests {
     fn a_trouble_is_found_only_with_its_page_and_its_cause() {
         let case = Case::PurgeBraze;
         let right = [incident(None), incident(Some("purge"))];
-        assert_eq!(verdict(case, &[page(60)], Some(&right)), Verdict::Found);
-        assert_eq!(verdict(case, &[], Some(&right)), Verdict::Missed);
-        assert_eq!(verdict(case, &[page(60)], Some(&[incident(None)])), Verdict::WrongCause);
+        assert_eq!(verdict(case, &[page(60)], &right), Verdict::Found);
+        assert_eq!(verdict(case, &[], &right), Verdict::Missed);
+        assert_eq!(verdict(case, &[page(60)], &[incident(None)]), Verdict::Found, "undetermined is an answer");
         let both = [incident(Some("purge")), incident(Some("revoked"))];
-        assert_eq!(verdict(case, &[page(60)], Some(&both)), Verdict::WrongCause, "one wrong word is one too many");
-        assert_eq!(verdict(case, &[page(-60), page(60)], Some(&right)), Verdict::FalsePage, "a page before the onset");
-        assert_eq!(verdict(case, &[], None), Verdict::TakenIn);
-        let lost = CaseReport::new(&truth(case), (10, 9), &[page(60)], Some(&right));
+        assert_eq!(verdict(case, &[page(60)], &both), Verdict::WrongCause, "one wrong word is one too many");
+        assert_eq!(verdict(case, &[page(-60), page(60)], &right), Verdict::FalsePage, "a page before the onset");
+        let lost = CaseReport::new(&truth(case), (10, 9), &[page(60)], &right);
         assert_eq!(lost.verdict, Verdict::Miscounted);
     }
 
     #[test]
     fn a_decoy_is_passed_over_only_in_silence() {
-        assert_eq!(verdict(Case::Replay, &[], Some(&[])), Verdict::Silent);
-        assert_eq!(verdict(Case::Replay, &[page(60)], Some(&[])), Verdict::FalsePage);
-        assert_eq!(verdict(Case::Replay, &[page(60)], None), Verdict::FalsePage);
+        assert_eq!(verdict(Case::Replay, &[], &[]), Verdict::Silent);
+        assert_eq!(verdict(Case::Replay, &[page(60)], &[]), Verdict::FalsePage);
         let ticket = Page { title: "Ticket: relay mail is refused".to_owned(), ..page(60) };
         assert!(ticket.is_ticket() && !page(60).is_ticket());
-        assert_eq!(verdict(Case::Replay, &[ticket.clone()], Some(&[])), Verdict::Silent, "a ticket wakes nobody");
-        assert_eq!(verdict(Case::PurgeBraze, &[ticket], Some(&[incident(Some("purge"))])), Verdict::Missed);
+        assert_eq!(verdict(Case::Replay, &[ticket.clone()], &[]), Verdict::Silent, "a ticket wakes nobody");
+        assert_eq!(verdict(Case::PurgeBraze, &[ticket], &[incident(Some("purge"))]), Verdict::Missed);
         assert!(!Verdict::FalsePage.is_good() && !Verdict::Missed.is_good() && !Verdict::WrongCause.is_good());
     }
 
     #[test]
     fn the_table_shows_each_case() {
         let found =
-            CaseReport::new(&truth(Case::PurgeBraze), (48_210, 48_210), &[page(61)], Some(&[incident(Some("purge"))]));
-        let silent = CaseReport::new(&truth(Case::Replay), (9_000, 9_000), &[], Some(&[]));
+            CaseReport::new(&truth(Case::PurgeBraze), (48_210, 48_210), &[page(61)], &[incident(Some("purge"))]);
+        let silent = CaseReport::new(&truth(Case::Replay), (9_000, 9_000), &[], &[]);
         let wrong = CaseReport::new(
             &truth(Case::UnauthorizedSender),
             (7_000, 7_000),
             &[page(300), page(600)],
-            Some(&[incident(None)]),
+            &[incident(None)],
         );
         insta::assert_snapshot!(table(&[found, silent, wrong]));
     }
