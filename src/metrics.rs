@@ -151,4 +151,16 @@ mod tests {
         metrics.rows_added.inc_by(3);
         assert!(metrics.render().expect("text").contains("relaywatch_journal_rows_added_total 3"));
     }
+
+    #[test]
+    fn every_metric_is_documented_and_no_other() {
+        let docs = include_str!("../docs/metrics.md");
+        for (name, _, labels, help) in Metrics::ALL {
+            let line = docs.lines().find(|line| line.starts_with(&format!("| `{name}` |"))).unwrap_or_default();
+            assert!(line.contains(help.trim()), "docs/metrics.md lacks {name}, or says something else of it");
+            assert!(labels.iter().all(|label| line.contains(&format!("`{label}`"))), "labels of {name}");
+        }
+        let documented = docs.lines().filter(|line| line.starts_with("| `relaywatch_")).count();
+        assert_eq!(documented, Metrics::ALL.len(), "docs/metrics.md has a metric that is gone");
+    }
 }
