@@ -235,6 +235,8 @@ impl Lifecycle {
         self.supervisor.ready(status);
         self.serve(status).await;
 
+        // There is no reload any more, and its parts may hold what tasks wait for to be given back.
+        self.reload.clear();
         tracing::info!(seconds = self.drain.as_secs(), "draining; a second signal ends at once");
         self.supervisor.stopping("draining", self.drain + LAST_WAIT * 2);
         self.drain().await;

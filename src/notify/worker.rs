@@ -108,6 +108,8 @@ impl Worker {
     /// # Errors
     /// Where the store holds what this version doesn't know.
     pub async fn run(mut self) -> Result<(), WorkerError> {
+        // Only a bell: `look` finds the change itself, so that it's not forgotten where the store is away.
+        let mut changed = self.setup.clone();
         while !self.shared.stop.is_cancelled() {
             let wait = match self.look().await {
                 Ok(()) => POLL,
@@ -122,7 +124,7 @@ impl Worker {
                 () = shared.stop.cancelled() => break,
                 Some(done) = self.sending.join_next() => self.finish(done)?,
                 () = self.wake.notified() => {}
-                Ok(()) = self.setup.changed() => {}
+                Ok(()) = changed.changed() => {}
                 () = shared.clock.sleep(wait) => {}
             }
         }
@@ -142,8 +144,12 @@ impl Worker {
 
     /// Claims what is due and begins to send it.
     async fn look(&mut self) -> Result<(), StoreError> {
-        let setup = Arc::clone(&self.setup.borrow_and_update());
         let now = self.shared.clock.now();
+        if self.setup.has_changed().unwrap_or(false) {
+            // Somebody has mended a receiver: what it refused need not wait for hours.
+            self.shared.store.outbox_hurry(now).await?;
+        }
+        let setup = Arc::clone(&self.setup.borrow_and_update());
         for route in setup.routes() {
             let lane = self.lanes.entry(route).or_default();
             let free = width(route).saturating_sub(lane.sending);

@@ -1,6 +1,13 @@
 //! Pages and forwarded notices over HTTP: nothing is lost, a repeat is marked, nobody is asked too early.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use relaywatch::{
     clock::{Clock, ManualClock},
@@ -10,7 +17,9 @@ use relaywatch::{
     lifecycle::{Lifecycle, Signals, Supervisor},
     metrics::Metrics,
     model::{DAY_MILLIS, HOUR_MILLIS, Notice, NoticeKind, Timestamp},
-    notify::{Endpoint, Notifiers, Page, PageKind, Setup, Severity, Worker, WorkerError, pages, slack::Slack},
+    notify::{
+        Endpoint, Notifiers, Page, PageKind, Setup, Severity, Worker, WorkerError, heartbeat, pages, slack::Slack,
+    },
     privacy::Keyring,
     store::{Access, NewOutbox, OutboxState, Route, Store},
 };
@@ -282,6 +291,74 @@ on_both_engines! {
         running.stop().await;
     }
 
+    async fn a_mended_receiver_gets_at_once_what_it_refused(test: TestStore) {
+        let sink = Sink::start().await;
+        let wrong = config(&format!("[notify.webhook]\nurl = \"{}\"\n", sink.url("/wrong")));
+        let clock = ManualClock::new(at(0));
+        sink.then((0..6).map(|_| Answer::status(404)));
+        enqueue(&test.store, &page(PageKind::Opened, 1), &wrong).await;
+        let running = start(&test.store, setup(&wrong), &clock);
+        while sink.received().len() < 6 {
+            let key = "inc-1/opened/1";
+            if test.store.outbox_state(Route::Webhook, key).await.expect("state") == Some(OutboxState::Waiting) {
+                clock.advance(Duration::from_mins(10));
+            }
+            tokio::task::yield_now().await;
+        }
+        until(|| async { running.count(Route::Webhook, "failed") == 6 }).await;
+        running.notifiers.exchange(setup(&only_webhook(&sink)));
+        let waited = running.until_state(&test.store, Route::Webhook, "inc-1/opened/1", OutboxState::Sent).await;
+        assert!(waited < 600, "{waited} s, and the next attempt was hours away");
+        let received = sink.received();
+        assert_eq!((received.len(), received[6].path.as_str()), (7, "/webhook"));
+        assert_eq!(received[6].json()["data"]["possible_repeat"], false, "refused is not sent");
+        running.stop().await;
+    }
+
+    async fn the_sign_of_life_stops_with_the_monitor(test: TestStore) {
+        let sink = Sink::start().await;
+        let config = config(&format!("[notify.heartbeat]\nurl = \"{}\"\ninterval_seconds = 30\n", sink.url("/alive")));
+        let (clock, stop, metrics) = (ManualClock::new(at(0)), CancellationToken::new(), Metrics::new().expect("metrics"));
+        let steps = Arc::new(AtomicU64::new(0));
+        let life = tokio::spawn(heartbeat::run(
+            Notifiers::new(setup(&config)),
+            test.store.clone(),
+            { let steps = Arc::clone(&steps); move || steps.load(Ordering::SeqCst) },
+            http_client::build(CLIENT_TIMEOUT).expect("client"),
+            Clock::Manual(clock.clone()),
+            metrics.clone(),
+            stop.clone(),
+        ));
+        let count = |result: &str| metrics.heartbeats.with_label_values(&[result]).get();
+        let beats = || count("sent") + count("failed") + count("withheld");
+        let beat = |number: u64| {
+            let (clock, beats) = (&clock, &beats);
+            async move {
+                until(|| async { beats() >= number || { clock.advance(Duration::from_secs(1)); false } }).await;
+            }
+        };
+        until(|| async { beats() == 1 }).await;
+        steps.store(1, Ordering::SeqCst);
+        clock.advance(Duration::from_secs(30));
+        beat(2).await;
+        assert_eq!(count("sent"), 2);
+        // The monitor stands still: a minute of patience, then silence.
+        clock.advance(Duration::from_secs(61));
+        beat(3).await;
+        assert_eq!(count("withheld"), 1);
+        steps.store(2, Ordering::SeqCst);
+        clock.advance(Duration::from_secs(30));
+        beat(4).await;
+        assert_eq!((count("sent"), count("withheld")), (3, 1));
+        test.store.close().await;
+        clock.advance(Duration::from_secs(30));
+        beat(5).await;
+        assert_eq!((count("sent"), count("withheld")), (3, 2));
+        stop.cancel();
+        life.await.expect("no panic").expect("no error");
+        assert_eq!(sink.received().len(), 3);
+    }
+
     async fn a_bot_keeps_an_incident_in_one_thread(test: TestStore) {
         let sink = Sink::start().await;
         let config = only_slack(&sink);
@@ -403,11 +480,11 @@ async fn a_notice_is_passed_on_once_also_when_apple_retries() {
     sink.wait(2).await;
     client.post(&url).body(bodies[0].clone()).send().await.expect("answered");
     client.post(&url).body(bodies[1].clone()).send().await.expect("answered");
-    let received = sink.wait(3).await;
-    assert_eq!(received[0].body, bodies[0], "refused by the endpoint with 503");
-    assert_eq!(received[1].body, bodies[0], "so it came again");
-    assert_eq!(received[2].body, bodies[1], "and after Apple's retries nothing but the next notice");
-    for request in &received {
+    let passed_on = sink.wait(3).await;
+    assert_eq!(passed_on[0].body, bodies[0], "refused by the endpoint with 503");
+    assert_eq!(passed_on[1].body, bodies[0], "so it came again");
+    assert_eq!(passed_on[2].body, bodies[1], "and after Apple's retries nothing but the next notice");
+    for request in &passed_on {
         assert_eq!((request.path.as_str(), request.header("content-type")), ("/apple/notices", "application/json"));
     }
     assert_eq!(heartbeat.wait(1).await[0].path, "/alive");

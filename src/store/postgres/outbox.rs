@@ -145,6 +145,14 @@ impl PgStore {
         Ok(())
     }
 
+    pub(in crate::store) async fn outbox_hurry(&self, now: Timestamp) -> Result<(), StoreError> {
+        query("UPDATE outbox SET due_at = $1 WHERE ended_at IS NULL AND state = 1 AND due_at > $1")
+            .bind(now.as_millis())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     pub(in crate::store) async fn outbox_pace(
         &self,
         route: Route,
