@@ -62,7 +62,13 @@ pub(super) fn plan(item: &OutboxItem, failure: &Failure, now: Timestamp) -> Outb
     } else {
         (item.attempts < FEWEST_ATTEMPTS).then(|| now.plus_millis(wait))
     };
-    OutboxFailure { error: failure.reason.clone(), retry_at, may_have_arrived: failure.may_have_arrived }
+    OutboxFailure {
+        error: failure.reason.clone(),
+        retry_at,
+        may_have_arrived: failure.may_have_arrived,
+        // What is refused for its own content must not keep back the rest of its incident for a day.
+        lets_pass: failure.refused,
+    }
 }
 
 /// 0 to 999, the same for the same attempt at the same thing.

@@ -311,9 +311,11 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn messages_stay_within_block_kit(
-            text in "[\\PC&<>😀]{0,400}", times in 1..40_usize, lines in 0..60_usize, links in 0..60_usize,
+            text in "[\\PC&<>😀]{0,400}", times in 1..20_usize, lines in 0..30_usize, links in 0..30_usize,
         ) {
             let long = text.repeat(times);
             let link = Link { title: long.clone(), url: format!("https://a.example/{}", "x".repeat(times * 20)) };
