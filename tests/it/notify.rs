@@ -112,9 +112,10 @@ impl Running {
         let from = self.clock.now();
         until(|| async {
             let state = store.outbox_state(route, key).await.expect("state");
-            if state == Some(OutboxState::Waiting) {
+            if state == Some(OutboxState::Waiting) && wanted != OutboxState::Waiting {
                 self.advance_to_next(store).await;
             }
+            self.notifiers.wake().notify_one();
             state == Some(wanted)
         })
         .await;
@@ -308,16 +309,15 @@ on_both_engines! {
         sink.then((0..6).map(|_| Answer::status(404)));
         enqueue(&test.store, &page(PageKind::Opened, 1), &wrong).await;
         let running = start(&test.store, setup(&wrong), &clock);
-        while sink.received().len() < 6 {
-            let key = "inc-1/opened/1";
-            if test.store.outbox_state(Route::Webhook, key).await.expect("state") == Some(OutboxState::Waiting) {
-                running.advance_to_next(&test.store).await;
-            }
-            tokio::task::yield_now().await;
+        let state = || test.store.outbox_state(Route::Webhook, "inc-1/opened/1");
+        for attempt in 1..6 {
+            sink.wait(attempt).await;
+            until(|| async { state().await.expect("state") == Some(OutboxState::Waiting) }).await;
+            running.advance_to_next(&test.store).await;
         }
+        sink.wait(6).await;
         // Whether the sixth attempt is over or still under way: the clock stands, and the next one would be hours away.
         running.notifiers.exchange(setup(&only_webhook(&sink)));
-        let state = || test.store.outbox_state(Route::Webhook, "inc-1/opened/1");
         until(|| async { state().await.expect("state") == Some(OutboxState::Sent) }).await;
         let received = sink.received();
         assert_eq!((received.len(), received[6].path.as_str()), (7, "/webhook"));
@@ -378,10 +378,10 @@ on_both_engines! {
         let no = Answer::With(200, Vec::new(), "{\"ok\":false,\"error\":\"internal_error\"}".to_owned());
         sink.then([no, ok("1700000000.000100"), ok("1700000009.000200")]);
         enqueue(&test.store, &page(PageKind::Opened, 1), &config).await;
-        enqueue(&test.store, &page(PageKind::Worse, 2), &config).await;
         let clock = ManualClock::new(at(0));
         let running = start(&test.store, Setup { slack: Some(bot), ..Setup::default() }, &clock);
         running.until_state(&test.store, Route::Slack, "inc-1/opened/1", OutboxState::Sent).await;
+        enqueue(&test.store, &page(PageKind::Worse, 2), &config).await;
         running.until_state(&test.store, Route::Slack, "inc-1/worse/2", OutboxState::Sent).await;
         let received = sink.received();
         assert_eq!(received.len(), 3);
