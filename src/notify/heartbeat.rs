@@ -37,26 +37,19 @@ pub async fn run(
                 _ = setup.changed() => continue,
             }
         };
-        let result = match healthy(&store, watcher.moves(progress(), clock.now())).await {
-            Err(why) => {
-                tracing::warn!(why, "no sign of life is given");
-                "withheld"
-            }
-            Ok(()) => {
-                let sent = tokio::select! {
-                    () = stop.cancelled() => return Ok(()),
-                    sent = answer::send(client.get(endpoint.url()), clock.now()) => sent,
-                };
-                match sent {
-                    Ok(_) => "sent",
-                    Err(failure) => {
-                        tracing::warn!(
-                            reason = failure.reason,
-                            "the sign of life did not arrive; check [notify.heartbeat]"
-                        );
-                        "failed"
-                    }
-                }
+        let result = if let Err(why) = healthy(&store, watcher.moves(progress(), clock.now())).await {
+            tracing::warn!(why, "no sign of life is given");
+            "withheld"
+        } else {
+            let sent = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                sent = answer::send(client.get(endpoint.url()), clock.now()) => sent,
+            };
+            if let Err(failure) = sent {
+                tracing::warn!(reason = failure.reason, "the sign of life did not arrive; check [notify.heartbeat]");
+                "failed"
+            } else {
+                "sent"
             }
         };
         metrics.heartbeats.with_label_values(&[result]).inc();

@@ -42,19 +42,19 @@ const fn schedule(route: Route, refused: bool) -> Schedule {
 /// What becomes of an item after this failure.
 pub(super) fn plan(item: &OutboxItem, failure: &Failure, now: Timestamp) -> OutboxFailure {
     let schedule = schedule(item.route, failure.refused);
-    let wait = match failure.retry_after {
+    let wait = if let Some(asked) = failure.retry_after {
         // Never earlier than asked, and not all at once.
-        Some(asked) => {
-            let asked = i64::try_from(asked.as_millis()).unwrap_or(i64::MAX).clamp(1_000, LONGEST_ASKED);
-            asked + asked / 1_000 * i64::from(chance(item)) / 10
-        }
-        None => {
-            let mut gap = schedule.first;
-            for _ in 1..item.attempts {
-                gap = gap.saturating_mul(schedule.factor).min(schedule.longest);
+        let asked = i64::try_from(asked.as_millis()).unwrap_or(i64::MAX).clamp(1_000, LONGEST_ASKED);
+        asked + asked / 1_000 * i64::from(chance(item)) / 10
+    } else {
+        let mut gap = schedule.first;
+        for _ in 1..item.attempts {
+            gap = gap.saturating_mul(schedule.factor).min(schedule.longest);
+            if gap == schedule.longest {
+                break;
             }
-            gap * (750 + i64::from(chance(item)) / 2) / 1_000
         }
+        gap * (750 + i64::from(chance(item)) / 2) / 1_000
     };
     let last = item.created_at.plus_millis(schedule.horizon);
     let retry_at = if now < last {
@@ -62,7 +62,13 @@ pub(super) fn plan(item: &OutboxItem, failure: &Failure, now: Timestamp) -> Outb
     } else {
         (item.attempts < FEWEST_ATTEMPTS).then(|| now.plus_millis(wait))
     };
-    OutboxFailure { error: failure.reason.clone(), retry_at, may_have_arrived: failure.may_have_arrived }
+    OutboxFailure {
+        error: failure.reason.clone(),
+        retry_at,
+        may_have_arrived: failure.may_have_arrived,
+        // What is refused for its own content must not keep back the rest of its incident for a day.
+        lets_pass: failure.refused,
+    }
 }
 
 /// 0 to 999, the same for the same attempt at the same thing.

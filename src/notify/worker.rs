@@ -42,6 +42,8 @@ struct Done {
     route: Route,
     /// Until when the route's receiver wants nothing.
     pause: Option<Timestamp>,
+    /// What it was sent by.
+    setup: Arc<Setup>,
 }
 
 /// Sends what is due.
@@ -54,6 +56,8 @@ pub struct Worker {
     /// How many of each route are being sent, and until when its receiver wants nothing.
     lanes: HashMap<Route, Lane>,
     counted_at: Option<Timestamp>,
+    /// Whether a receiver may have been mended since something failed.
+    hurry: bool,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +102,7 @@ impl Worker {
             sending: JoinSet::new(),
             lanes: HashMap::new(),
             counted_at: None,
+            hurry: false,
         }
     }
 
@@ -108,6 +113,8 @@ impl Worker {
     /// # Errors
     /// Where the store holds what this version doesn't know.
     pub async fn run(mut self) -> Result<(), WorkerError> {
+        // Only a bell: `look` finds the change itself, so that it's not forgotten where the store is away.
+        let mut changed = self.setup.clone();
         while !self.shared.stop.is_cancelled() {
             let wait = match self.look().await {
                 Ok(()) => POLL,
@@ -122,7 +129,7 @@ impl Worker {
                 () = shared.stop.cancelled() => break,
                 Some(done) = self.sending.join_next() => self.finish(done)?,
                 () = self.wake.notified() => {}
-                Ok(()) = self.setup.changed() => {}
+                Ok(()) = changed.changed() => {}
                 () = shared.clock.sleep(wait) => {}
             }
         }
@@ -137,13 +144,20 @@ impl Worker {
         let lane = self.lanes.entry(done.route).or_default();
         lane.sending = lane.sending.saturating_sub(1);
         lane.paused_until = lane.paused_until.max(done.pause);
+        self.hurry |= !Arc::ptr_eq(&done.setup, &self.setup.borrow());
         Ok(())
     }
 
     /// Claims what is due and begins to send it.
     async fn look(&mut self) -> Result<(), StoreError> {
-        let setup = Arc::clone(&self.setup.borrow_and_update());
         let now = self.shared.clock.now();
+        self.hurry |= self.setup.has_changed().unwrap_or(false);
+        let setup = Arc::clone(&self.setup.borrow_and_update());
+        if self.hurry {
+            // What was refused by the settings before need not wait for hours.
+            self.shared.store.outbox_hurry(now).await?;
+            self.hurry = false;
+        }
         for route in setup.routes() {
             let lane = self.lanes.entry(route).or_default();
             let free = width(route).saturating_sub(lane.sending);
@@ -178,14 +192,14 @@ impl Shared {
             Ok(Some(until)) => {
                 self.count(route, "held");
                 self.record(|now| self.store.outbox_held(&item, now, until)).await?;
-                return Ok(Done { route, pause });
+                return Ok(Done { route, pause, setup });
             }
             Ok(None) => {}
-            Err(error) => return self.give_back(route, error),
+            Err(error) => return self.give_back(route, setup, error),
         }
         let thread = match self.thread(&setup, &item).await {
             Ok(thread) => thread,
-            Err(error) => return self.give_back(route, error),
+            Err(error) => return self.give_back(route, setup, error),
         };
         match self.send(&setup, &item, thread.as_deref()).await {
             Ok(receipt) => {
@@ -204,6 +218,7 @@ impl Shared {
                         error: failure.reason.clone(),
                         retry_at: None,
                         may_have_arrived: false,
+                        lets_pass: true,
                     },
                 };
                 if failure.retry_after.is_some() {
@@ -220,7 +235,7 @@ impl Shared {
                 self.record(|now| self.store.outbox_failed(&item, now, &plan)).await?;
             }
         }
-        Ok(Done { route, pause })
+        Ok(Done { route, pause, setup })
     }
 
     fn count(&self, route: Route, result: &str) {
@@ -228,13 +243,13 @@ impl Shared {
     }
 
     /// Nothing was sent: the claim runs out, and then the item comes again.
-    fn give_back(&self, route: Route, error: StoreError) -> Result<Done, StoreError> {
+    fn give_back(&self, route: Route, setup: Arc<Setup>, error: StoreError) -> Result<Done, StoreError> {
         if !error.is_transient() {
             return Err(error);
         }
         tracing::warn!(error = &error as &dyn std::error::Error, "the outbox cannot be read; sending later");
         self.count(route, "failed");
-        Ok(Done { route, pause: None })
+        Ok(Done { route, pause: None, setup })
     }
 
     /// Until when an update has to wait since its incident has had enough of them in the last hour.

@@ -186,6 +186,14 @@ impl Store {
         dispatch!(self, store => store.outbox_held(item, now, until).await)
     }
 
+    /// Makes everything due that waits for another attempt: for when the receivers' settings have changed.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn outbox_hurry(&self, now: Timestamp) -> Result<(), StoreError> {
+        dispatch!(self, store => store.outbox_hurry(now).await)
+    }
+
     /// When the paced rows of a target were sent that were sent after `since`, oldest first.
     ///
     /// # Errors

@@ -299,6 +299,8 @@ pub struct OutboxFailure {
     pub retry_at: Option<Timestamp>,
     /// Whether it may have arrived all the same, so that the next sending is marked.
     pub may_have_arrived: bool,
+    /// Whether younger rows of its target need no longer wait for it.
+    pub lets_pass: bool,
 }
 
 /// How full the outbox is.

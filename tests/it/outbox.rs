@@ -42,7 +42,12 @@ fn keys(items: &[OutboxItem]) -> Vec<&str> {
 }
 
 fn retry(at: Timestamp, may_have_arrived: bool) -> OutboxFailure {
-    OutboxFailure { error: "the receiver answered 500".to_owned(), retry_at: Some(at), may_have_arrived }
+    OutboxFailure {
+        error: "the receiver answered 500".to_owned(),
+        retry_at: Some(at),
+        may_have_arrived,
+        lets_pass: false,
+    }
 }
 
 on_both_engines! {
@@ -119,6 +124,23 @@ on_both_engines! {
         let first = claim(&test.store, at(5_000)).await.remove(0);
         test.store.outbox_sent(&first, at(5_001), None).await.expect("recorded");
         assert_eq!(keys(&claim(&test.store, at(5_002)).await), ["a2"]);
+    }
+
+    async fn what_is_refused_lets_the_rest_of_its_incident_pass(test: TestStore) {
+        for item in [page("k1", "i"), page("k2", "i"), page("k3", "i")] {
+            test.store.enqueue(&[item]).await.expect("enqueued");
+        }
+        let first = claim(&test.store, at(0)).await.remove(0);
+        let refused = OutboxFailure { lets_pass: true, ..retry(at(5_000), false) };
+        test.store.outbox_failed(&first, at(1), &refused).await.expect("recorded");
+        assert_eq!(keys(&claim(&test.store, at(2)).await), ["k2"], "and the third waits for the second");
+        assert_eq!(keys(&claim(&test.store, at(5_000)).await), ["k1"]);
+        // In a hurry everything that waits is due, but not what is being sent.
+        let first = claim(&test.store, at(LEASE + 5_000)).await.remove(0);
+        assert_eq!(first.key, "k1");
+        test.store.outbox_failed(&first, at(LEASE + 5_001), &retry(at(99 * LEASE), false)).await.expect("recorded");
+        test.store.outbox_hurry(at(LEASE + 5_002)).await.expect("hurried");
+        assert_eq!(keys(&claim(&test.store, at(LEASE + 5_002)).await), ["k1"]);
     }
 
     async fn what_is_held_back_is_overtaken_and_ends(test: TestStore) {

@@ -101,10 +101,10 @@ impl SqliteStore {
     ) -> Result<(), StoreError> {
         let statement = if failure.retry_at.is_some() {
             "UPDATE outbox SET state = 1, due_at = $4, claimed_until = NULL, last_error = $3, \
-             possible_repeat = possible_repeat OR $5 WHERE id = $1 AND attempts = $2 AND state = 2"
+             possible_repeat = possible_repeat OR $5, ordered = ordered AND NOT $6 WHERE id = $1 AND attempts = $2 AND state = 2"
         } else {
             "UPDATE outbox SET state = 4, ended_at = $4, claimed_until = NULL, last_error = $3, sealed = NULL, \
-             possible_repeat = possible_repeat OR $5 WHERE id = $1 AND attempts = $2 AND state = 2"
+             possible_repeat = possible_repeat OR $5, ordered = ordered AND NOT $6 WHERE id = $1 AND attempts = $2 AND state = 2"
         };
         query(statement)
             .bind(item.id)
@@ -112,6 +112,7 @@ impl SqliteStore {
             .bind(outbox_error(&failure.error))
             .bind(failure.retry_at.unwrap_or(now).as_millis())
             .bind(failure.may_have_arrived)
+            .bind(failure.lets_pass)
             .execute(&self.writer)
             .await?;
         Ok(())
@@ -138,6 +139,14 @@ impl SqliteStore {
             supersede(&mut transaction, item, now).await?;
         }
         transaction.commit().await?;
+        Ok(())
+    }
+
+    pub(in crate::store) async fn outbox_hurry(&self, now: Timestamp) -> Result<(), StoreError> {
+        query("UPDATE outbox SET due_at = $1 WHERE ended_at IS NULL AND state = 1 AND due_at > $1")
+            .bind(now.as_millis())
+            .execute(&self.writer)
+            .await?;
         Ok(())
     }
 
