@@ -234,6 +234,8 @@ impl Lifecycle {
         self.tasks.tracker.close();
         self.supervisor.ready(status);
         self.serve(status).await;
+        // What reloads holds on to parts that end when nobody uses them any more, such as the queue of the writers.
+        self.reload.clear();
 
         tracing::info!(seconds = self.drain.as_secs(), "draining; a second signal ends at once");
         self.supervisor.stopping("draining", self.drain + LAST_WAIT * 2);

@@ -7,8 +7,8 @@ use relaywatch::{
     model::{Cause, Destination, EventKind, StreamKey, StreamLevel},
     privacy::{Keyring, Purpose},
     store::{
-        Access, CellKey, Counts, EntryKind, Fold, LedgerRow, NewAccount, NewEntry, NewSetAside, NewToken, Outcome,
-        Position, Store, StoreError, StoreOptions, Submission,
+        Access, CellKey, Counts, EntryKind, EventFilter, Fold, LedgerRow, MapCoverage, NewAccount, NewEntry,
+        NewSetAside, NewToken, Outcome, Position, Store, StoreError, StoreOptions, Submission, WordKind,
     },
 };
 
@@ -101,6 +101,89 @@ on_both_engines! {
         let before = test.store.latest_events(Some(latest[1].position), 10).await.expect("before");
         assert_eq!(before.len(), 2);
         assert!(before.iter().all(|event| event.position < latest[1].position));
+    }
+
+    async fn outcomes_are_listed_by_time_whatever_the_page(test: TestStore) {
+        // Committed in an order of its own; several at one time; over days and both kinds of keeping.
+        let day = 86_400_000;
+        let mut events = Vec::new();
+        for number in 0..40_usize {
+            let millis = i64::try_from(number % 8).expect("small") * day;
+            events.push(test.delivered(number, millis));
+            events.push(test.refused(number, millis + 5));
+        }
+        for chunk in events.rchunks(7) {
+            test.store.commit(&[submission(chunk.to_vec())]).await.expect("commit");
+        }
+        let mut expected: Vec<_> = events.iter().map(|event| event.key).collect();
+        expected.sort_unstable();
+        expected.reverse();
+        for page in [1, 9, 1_000] {
+            let mut found: Vec<relaywatch::store::EventKey> = Vec::new();
+            loop {
+                let next = test.store.events_by_time(&EventFilter::default(), found.last().copied(), page).await.expect("page");
+                if next.is_empty() { break; }
+                found.extend(next.iter().map(|event| event.key));
+            }
+            assert_eq!(found, expected, "page of {page}");
+        }
+
+        let all = test.store.events_by_time(&EventFilter::default(), None, 1_000).await.expect("all");
+        let (feed, stream) = (all[0].feed, all[0].stream);
+        let filters = [
+            EventFilter { since: Some(at(day)), until: Some(at(2 * day)), ..EventFilter::default() },
+            EventFilter { since: Some(at(2 * day + 5)), ..EventFilter::default() },
+            EventFilter { until: Some(at(5)), ..EventFilter::default() },
+            EventFilter { kinds: Some(vec![EventKind::Refused, EventKind::Complained]), ..EventFilter::default() },
+            EventFilter { causes: Some(vec![Cause::RecipientUnknown]), since: Some(at(day)), ..EventFilter::default() },
+            EventFilter { causes: Some(vec![Cause::MailboxFull]), ..EventFilter::default() },
+            EventFilter { feeds: Some(vec![feed]), streams: Some(vec![stream, 999]), ..EventFilter::default() },
+            EventFilter { feeds: Some(vec![]), ..EventFilter::default() },
+        ];
+        let mut sizes = Vec::new();
+        for filter in filters {
+            let found = test.store.events_by_time(&filter, None, 1_000).await.expect("found");
+            let expected: Vec<_> = all.iter().filter(|event| filter.admits(event)).cloned().collect();
+            assert_eq!(found, expected, "{filter:?}");
+            sizes.push(found.len());
+        }
+        assert_eq!(sizes, [10, 55, 5, 40, 35, 0, 80, 0]);
+        let feeds = test.store.words_of(WordKind::Feed).await.expect("feeds");
+        assert_eq!(feeds, [(feed, "ses".to_owned())]);
+    }
+
+    async fn nothing_is_missed_after_the_journals_end(test: TestStore) {
+        assert!(test.store.events_after(test.store.journal_end().await.expect("end"), 10).await.expect("none").is_empty());
+        test.store.commit(&[submission(vec![test.delivered(1, 0)])]).await.expect("commit");
+        // On PostgreSQL the end lies before what other tests' transactions hold back.
+        test.journal(1, 10).await;
+        let end = test.store.journal_end().await.expect("end");
+        assert!(test.store.events_after(end, 10).await.expect("none").is_empty(), "the end is behind what is settled");
+        test.store.commit(&[submission(vec![test.refused(1, 5)])]).await.expect("commit");
+        test.journal(2, 10).await;
+        let after = test.store.events_after(end, 10).await.expect("after");
+        assert_eq!(after.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::Refused]);
+    }
+
+    async fn the_map_covers_addresses_that_mail_went_to(test: TestStore) {
+        let account = |number: usize| NewAccount { subject: test.subject("T", &format!("s{number}")), address: Some(test.relay(number)), app: None, signed_up_at: None };
+        test.store.commit(&[submission((0..4).map(|n| test.delivered(n, 0)).collect())]).await.expect("commit");
+        let ids = ids_of(&test, 4).await;
+        let row = |address| LedgerRow {
+            address, first_event_at: at(0), last_sent_at: None, last_delivered_at: None, last_refused_at: None, last_cause: None,
+            complained_at: None, unsubscribed_at: None, suppressed_at: None, destination: Destination::Relay,
+        };
+        let fold = Fold { to: Position { transaction: 1, row: 0 }, ledger: ids.iter().map(|id| row(*id)).collect(), ..Fold::default() };
+        test.store.apply("monitor", &fold).await.expect("folded");
+        // 0 and 1 are mapped; nobody ever wrote to 9; 1 is mapped twice.
+        let mut accounts = vec![account(0), account(1), account(9)];
+        accounts.push(NewAccount { address: Some(test.relay(1)), ..account(30) });
+        test.store.import_accounts(&accounts).await.expect("import");
+        assert_eq!(test.store.map_coverage().await.expect("coverage"), MapCoverage { addresses: 4, mapped: 2 });
+        test.store.forget_address(&test.relay(0).hash).await.expect("forget");
+        assert_eq!(test.store.map_coverage().await.expect("coverage"), MapCoverage { addresses: 3, mapped: 1 });
+        let known = test.store.address_by_hash(&test.relay(1).hash).await.expect("address").expect("known");
+        assert_eq!(test.store.address_by_id(known.id).await.expect("address"), Some(known));
     }
 
     async fn a_token_is_bound_to_its_body(test: TestStore) {
@@ -349,6 +432,16 @@ on_both_engines! {
         let sizes = test.store.bytes_by_table().await.expect("sizes");
         assert!(sizes.iter().map(|(_, bytes)| bytes).sum::<i64>() > 0, "{sizes:?}");
     }
+}
+
+/// The ids of the first relay addresses.
+async fn ids_of(test: &TestStore, count: usize) -> Vec<i64> {
+    let mut ids = Vec::new();
+    for number in 0..count {
+        let known = test.store.address_by_hash(&test.relay(number).hash).await.expect("address");
+        ids.push(known.expect("known").id);
+    }
+    ids
 }
 
 impl TestStore {

@@ -1,0 +1,468 @@
+//! The commands of the real binary, beside a running daemon and without one.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use relaywatch::{clock::Clock, model::Timestamp};
+use serde_json::{Value, json};
+
+use crate::support::{Engine, fresh_url};
+
+const TOKEN: &str = "a-token-of-the-tests";
+const TEAM: &str = "A1B2C3D4E5";
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// One installation: a state directory, a configuration, a store.
+struct Place {
+    folder: tempfile::TempDir,
+    url: String,
+    start: Timestamp,
+}
+
+/// What a command has said.
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|_| panic!("no JSON: {} {}", self.out, self.err))
+    }
+
+    fn ok(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}\n{}", self.out, self.err);
+        self
+    }
+}
+
+impl Place {
+    async fn new(engine: Engine) -> Option<Self> {
+        let Some((url, folder)) = fresh_url(engine).await else {
+            println!("skipped: no PostgreSQL (RELAYWATCH_TEST_POSTGRES is not set)");
+            return None;
+        };
+        let config = format!(
+            "[listen]\npublic = \"127.0.0.1:0\"\nprivate = \"127.0.0.1:0\"\n[store]\nurl = \"{url}\"\n\
+             [[team]]\nid = \"{TEAM}\"\n[[team.app]]\nclient_id = \"com.example.app\"\n\
+             [feeds.braze]\ntoken = \"{TOKEN}\"\n"
+        );
+        std::fs::write(folder.path().join("relaywatch.toml"), config).expect("configuration");
+        // An hour ago, in whole seconds as Braze writes them: nothing has outlived its retention.
+        let start = Timestamp::from_seconds(Clock::System.now().as_seconds() - 3_600);
+        Some(Self { folder, url, start })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_relaywatch"));
+        command
+            .args(arguments)
+            .env("STATE_DIRECTORY", self.folder.path())
+            .env("RELAYWATCH_CONFIG", self.path("relaywatch.toml"))
+            .env("USER", "tester")
+            .env_remove("SUDO_USER")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        self.run_with(arguments, "")
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &str) -> Said {
+        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().expect("the command starts");
+        // A command that reads nothing may be gone already.
+        drop(child.stdin.take().expect("its input").write_all(input.as_bytes()));
+        let output = child.wait_with_output().expect("the command ends");
+        Said {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).expect("text"),
+            err: String::from_utf8(output.stderr).expect("text"),
+        }
+    }
+
+    /// Runs a command until what it prints satisfies `ready`: the monitor and PostgreSQL's snapshots take their time.
+    fn until(&self, arguments: &[&str], input: &str, ready: impl Fn(&Said) -> bool) -> Said {
+        let begin = std::time::Instant::now();
+        loop {
+            let said = self.run_with(arguments, input);
+            if ready(&said) {
+                return said;
+            }
+            assert!(begin.elapsed() < PATIENCE, "not ready: {}\n{}", said.out, said.err);
+        }
+    }
+
+    /// Times and ids of this run by names.
+    fn redacted(&self, text: &str) -> String {
+        let mut text = text.replace(&self.folder.path().display().to_string(), "{state}");
+        for seconds in 0..120 {
+            let at = self.start.plus_millis(seconds * 1_000);
+            text = text.replace(&at.to_string(), &format!("{{start+{seconds}s}}"));
+        }
+        let ids = regex::Regex::new(r"\b[0-9a-f]{16}\b").expect("a pattern");
+        ids.replace_all(&text, "{id}").into_owned()
+    }
+
+    fn event(&self, kind: &str, number: usize, seconds: i64, extra: &Value) -> Value {
+        let mut event = json!({
+            "event_type": format!("users.messages.email.{kind}"), "id": format!("{kind}-{number}"),
+            "time": self.start.as_seconds() + seconds, "dispatch_id": format!("dispatch-{number}"),
+            "email_address": address(number), "from_domain": "news.example.com", "campaign_name": "Spring",
+        });
+        for (key, value) in extra.as_object().expect("an object") {
+            event[key] = value.clone();
+        }
+        event
+    }
+
+    /// Three messages: one arrives, one is refused, one is only sent.
+    fn traffic(&self) -> Vec<Value> {
+        let none = json!({});
+        let reply = json!({ "bounce_reason": format!("550 5.1.1 <{}>: user does not exist", address(2)) });
+        vec![
+            self.event("Send", 1, 0, &none),
+            self.event("Delivery", 1, 2, &none),
+            self.event("Send", 2, 10, &none),
+            self.event("Bounce", 2, 13, &reply),
+            self.event("Send", 3, 20, &none),
+        ]
+    }
+}
+
+fn address(number: usize) -> String {
+    format!("qx7user{number}@privaterelay.appleid.com")
+}
+
+/// A running `serve`.
+struct Daemon {
+    child: Child,
+    public: String,
+    log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Daemon {
+    fn start(place: &Place) -> Self {
+        let mut child = place.command(&["serve", "--log", "trace"]).spawn().expect("the daemon starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut public = None;
+        while public.is_none() {
+            let Some(Ok(line)) = lines.next() else { panic!("no start: {}", read(&log)) };
+            push(&log, &line);
+            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+            public = entry
+                .pointer("/public")
+                .or_else(|| entry.pointer("/fields/public"))
+                .and_then(Value::as_str)
+                .map(ToOwned::to_owned);
+        }
+        let kept = Arc::clone(&log);
+        let reader = std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                push(&kept, &line);
+            }
+        });
+        Self { child, public: public.expect("its address"), log, reader: Some(reader) }
+    }
+
+    async fn post(&self, events: &[Value]) {
+        let client = relaywatch::http_client::build(PATIENCE).expect("a client");
+        let answer = client
+            .post(format!("http://{}/in/braze", self.public))
+            .bearer_auth(TOKEN)
+            .json(&json!({ "events": events }))
+            .send()
+            .await
+            .expect("an answer");
+        assert!(answer.status().is_success(), "{}", answer.status());
+    }
+
+    /// Ends it as systemd does, and gives its log.
+    fn stop(mut self) -> String {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+        let status = self.child.wait().expect("it ends");
+        self.reader.take().expect("its log").join().expect("the log");
+        let log = read(&self.log);
+        assert!(status.success(), "{log}");
+        log
+    }
+
+    /// Ends it as a power cut does.
+    fn crash(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("gone");
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Already gone after a stop; after a failed test it must not stay.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn read(log: &Mutex<String>) -> String {
+    log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn push(log: &Mutex<String>, line: &str) {
+    let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+    log.push_str(line);
+    log.push('\n');
+}
+
+fn key_file(place: &Place) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(place.path("relaywatch.key")).expect("key file")).expect("JSON")
+}
+
+const CSV: &str = "team,app,sub,email,signed_up_at\n\
+    A1B2C3D4E5,com.example.app,001234.qx7sub.0001,qx7user1@privaterelay.appleid.com,2025-03-01\n\
+    A1B2C3D4E5,com.example.app,001234.qx7sub.0002,qx7user2@privaterelay.appleid.com,1740000000\n\
+    A1B2C3D4E5,com.example.other,001234.qx7sub.0003,,\n\
+    ZZZZZZZZZZ,,001234.qx7sub.0004,qx7someone@mail.example.net,\n";
+
+/// Everything that the commands do, once. `beside`: a daemon runs.
+async fn everything(place: &Place, daemon: Option<&Daemon>) {
+    // The monitor has folded the traffic: what follows tells of its ledger.
+    place.until(&["address", "show", &address(3)], "", |said| {
+        said.code == Some(0) && !said.out.contains("ledger: none")
+    });
+
+    // What was taken in.
+    let listed = place.until(&["events", "list"], "", |said| said.out.lines().count() >= 7);
+    insta::assert_snapshot!("events_list", place.redacted(&listed.out));
+    let lines = place.run(&["events", "list", "--format", "json", "--kind", "refused,delivered", "--since", "2h"]).ok();
+    let lines: Vec<Value> =
+        lines.out.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect();
+    assert_eq!(
+        lines.iter().map(|line| line["kind"].as_str()).collect::<Vec<_>>(),
+        [Some("refused"), Some("delivered")]
+    );
+    assert_eq!(
+        (&lines[0]["cause"], &lines[0]["action"]),
+        (&json!("recipient_unknown"), &json!("hold")),
+        "{}",
+        lines[0]
+    );
+    assert_eq!(lines[0]["sent_at_origin"], "payload");
+    assert_eq!(
+        place
+            .run(&["events", "list", "--stream", "NEWS.example", "--feed", "braze", "-n", "2"])
+            .ok()
+            .out
+            .matches("braze/news")
+            .count(),
+        2
+    );
+    for nothing in [["--feed", "ses"], ["--stream", "nowhere"], ["--until", "2h"], ["--cause", "mailbox_full"]] {
+        assert_eq!(place.run(&["events", "list", nothing[0], nothing[1]]).ok().out, "", "{nothing:?}");
+    }
+
+    // The map: the first time everything is new, the second time nothing.
+    std::fs::write(place.path("accounts.csv"), CSV).expect("file");
+    let file = place.path("accounts.csv").display().to_string();
+    let dry = place.run(&["accounts", "import", &file, "--dry-run"]).ok();
+    assert_eq!(dry.out.lines().next(), Some("4 rows read, 4 good, 0 rejected; nothing was changed"));
+    let import = place.run(&["accounts", "import", &file]).ok();
+    insta::assert_snapshot!("accounts_import", format!("{}{}", import.err, import.out));
+    let again = place.run_with(&["accounts", "import", "-", "--summary", "json"], CSV).ok().json();
+    assert_eq!((&again["new"], &again["updated_or_unchanged"]), (&json!(0), &json!(4)), "{again}");
+    let broken = place.run_with(&["accounts", "import", "-"], "team,sub,email\nA1B2C3D4E5,s,nobody\nA1B2C3D4E5,,\n");
+    assert_eq!(broken.code, Some(1));
+    assert!(
+        broken.err.contains("line 2: email: the address has no local part or no domain\nline 3: sub is missing"),
+        "{}",
+        broken.err
+    );
+    let strict = place.run_with(&["accounts", "import", "-", "--strict"], "team,sub\nA1B2C3D4E5,\nA1B2C3D4E5,ok\n");
+    assert!(strict.code == Some(1) && strict.err.contains("line 2: sub is missing; stopped"), "{}", strict.err);
+
+    // The story of one.
+    let story = place.until(&["address", "show", "-"], &address(2), |said| !said.out.contains("ledger: none"));
+    insta::assert_snapshot!("address_show", place.redacted(&story.out));
+    let sub = format!("{TEAM}:001234.qx7sub.0002");
+    let known = place.run(&["address", "show", "--sub", &sub, "--format", "json"]).ok().json();
+    assert_eq!(
+        (&known["address"], &known["events"][0]["cause"]),
+        (&json!(address(2)), &json!("recipient_unknown")),
+        "{known}"
+    );
+    assert_eq!(place.run(&["address", "show", "nobody@privaterelay.appleid.com"]).code, Some(1));
+
+    // Keys.
+    let rotated = place.run(&["keys", "rotate", "--forget-old", "--format", "json"]).ok().json();
+    assert_eq!((&rotated["current"], &rotated["dropped"]), (&json!(2), &json!(1)), "{rotated}");
+    assert!(rotated["resealed"].as_u64() >= Some(4), "{rotated}");
+    assert_eq!(
+        key_file(place)["sealing_keys"].as_object().map(|keys| keys.keys().cloned().collect::<Vec<_>>()),
+        Some(vec!["2".to_owned()])
+    );
+    let known = place.run(&["address", "show", "--sub", &sub, "--format", "json"]).ok().json();
+    assert_eq!(known["address"], json!(address(2)), "it opens with the new key alone");
+    let shown = place.run(&["keys", "show"]).ok().out;
+    assert!(shown.contains("sealing key 2: seals now") && !shown.contains("sealing key 1"), "{shown}");
+
+    // Projections.
+    let rebuilt = place.run(&["rebuild", "--format", "json"]).ok().json();
+    assert_eq!(rebuilt["events"], json!(5), "{rebuilt}");
+    let after = place.until(&["address", "show", "-"], &address(2), |said| !said.out.contains("ledger: none"));
+    assert_eq!(place.redacted(&after.out), place.redacted(&story.out), "the same ledger");
+
+    // Forgetting.
+    let refused = place.run_with(&["address", "forget", "-", "--reason", "request 4711"], &address(2));
+    assert!(refused.code == Some(1) && refused.err.contains("add --yes"), "{}", refused.err);
+    let leak = place.run_with(&["address", "forget", "-", "--yes", "--reason", &address(2)], &address(2));
+    assert!(leak.code == Some(1) && leak.err.contains("the journal takes no address"), "{}", leak.err);
+    let forgotten = place.run_with(&["address", "forget", "-", "--yes", "--reason", "request 4711"], &address(2)).ok();
+    assert_eq!(forgotten.out, "forgotten, with 1 account\n");
+    assert_eq!(place.run(&["address", "show", "--sub", &sub]).code, Some(1));
+    assert_eq!(place.run_with(&["address", "forget", "-", "--yes", "--reason", "again"], &address(2)).code, Some(1));
+    assert_eq!(place.run(&["events", "list"]).ok().out.matches("refused").count(), 1, "counts stay");
+
+    // The daemon goes on with the new key: what comes now can be read by the commands, which know only that one.
+    if let Some(daemon) = daemon {
+        daemon.post(&[place.event("Delivery", 9, 60, &json!({}))]).await;
+        place.until(&["address", "show", &address(9), "--format", "json"], "", |said| said.code == Some(0));
+    }
+}
+
+async fn beside_and_without(engine: Engine) {
+    let Some(place) = Place::new(engine).await else { return };
+    let daemon = Daemon::start(&place);
+    daemon.post(&place.traffic()).await;
+    everything(&place, Some(&daemon)).await;
+    if engine == Engine::Sqlite {
+        let second = place.run(&["serve"]);
+        assert!(second.code == Some(1) && second.err.contains("another relaywatch has"), "{}", second.err);
+    }
+    let log = daemon.stop();
+    for secret in ["qx7user", "qx7sub", TOKEN, "qx7someone"] {
+        assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
+    }
+    assert!(!place.path("relaywatch.sock").exists(), "the socket goes with the daemon");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_work_beside_a_daemon_on_sqlite() {
+    beside_and_without(Engine::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_work_without_a_daemon_and_after_a_crash() {
+    let place = Place::new(Engine::Sqlite).await.expect("SQLite");
+    let before = place.run(&["events", "list"]);
+    assert!(before.code == Some(1) && before.err.contains("`relaywatch serve` makes it"), "{}", before.err);
+    let daemon = Daemon::start(&place);
+    let mode = std::fs::metadata(place.path("relaywatch.sock")).expect("the socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "for its owner only");
+    daemon.post(&place.traffic()).await;
+    place.until(&["address", "show", &address(3)], "", |said| {
+        said.code == Some(0) && !said.out.contains("ledger: none")
+    });
+    daemon.crash();
+    assert!(place.path("relaywatch.sock").exists(), "a crash leaves the socket's file");
+    everything(&place, None).await;
+
+    // The next start replaces what the crash has left.
+    let daemon = Daemon::start(&place);
+    place.run_with(&["accounts", "import", "-"], "team,sub\nA1B2C3D4E5,new\n").ok();
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_cannot_be_reached_is_explained() {
+    let place = Place::new(Engine::Sqlite).await.expect("SQLite");
+    let daemon = Daemon::start(&place);
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    std::fs::copy(place.path("relaywatch.key"), elsewhere.path().join("relaywatch.key")).expect("the key");
+    let output = place.command(&["rebuild"]).env("STATE_DIRECTORY", elsewhere.path()).output().expect("it ends");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && err.contains("does not answer at") && err.contains("STATE_DIRECTORY"), "{err}");
+    daemon.stop();
+}
+
+/// A line of a child's output, or a failed test.
+fn next_line(lines: &std::sync::mpsc::Receiver<String>) -> String {
+    lines.recv_timeout(PATIENCE).expect("a line in time")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tail_shows_what_comes_in_and_a_closed_pipe_is_no_error() {
+    let place = Place::new(Engine::Sqlite).await.expect("SQLite");
+    let daemon = Daemon::start(&place);
+    daemon.post(&place.traffic()).await;
+    let mut tail = place.command(&["events", "tail", "-n", "1", "--format", "json"]).spawn().expect("tail");
+    let (sender, lines) = std::sync::mpsc::channel();
+    let mut out = BufReader::new(tail.stdout.take().expect("its output")).lines();
+    let reader = std::thread::spawn(move || {
+        for line in out.by_ref().take(2).map_while(Result::ok) {
+            sender.send(line).expect("the test listens");
+        }
+    });
+    let first: Value = serde_json::from_str(&next_line(&lines)).expect("JSON");
+    assert_eq!((&first["kind"], &first["at"]), (&json!("sent"), &json!(place.start.plus_millis(20_000).to_string())));
+    daemon.post(&[place.event("MarkAsSpam", 1, 40, &json!({}))]).await;
+    let second: Value = serde_json::from_str(&next_line(&lines)).expect("JSON");
+    assert_eq!(second["kind"], "complained");
+    // The reader has gone: the next line ends the command, and not as a failure.
+    reader.join().expect("reader");
+    daemon.post(&[place.event("MarkAsSpam", 2, 41, &json!({}))]).await;
+    assert!(tail.wait().expect("tail ends").success());
+
+    let mut list = place.command(&["events", "list"]).spawn().expect("list");
+    drop(list.stdout.take());
+    let mut err = String::new();
+    list.stderr.take().expect("stderr").read_to_string(&mut err).expect("text");
+    assert!(list.wait().expect("it ends").success() && err.is_empty(), "{err}");
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_work_beside_a_daemon_on_postgres() {
+    beside_and_without(Engine::Postgres).await;
+}
+
+/// Two daemons on one PostgreSQL with one key file: the one that rotates tells the other through the store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rotation_reaches_every_process_on_postgres() {
+    let Some(place) = Place::new(Engine::Postgres).await else { return };
+    let one = Daemon::start(&place);
+    let other_state = tempfile::tempdir().expect("a folder");
+    let other = Place { folder: other_state, url: place.url.clone(), start: place.start };
+    let config = std::fs::read_to_string(place.path("relaywatch.toml")).expect("configuration");
+    let key = place.path("relaywatch.key").display().to_string();
+    std::fs::write(other.path("relaywatch.toml"), format!("{config}[privacy]\nkey_file = \"{key}\"\n")).expect("file");
+    let two = Daemon::start(&other);
+    two.post(&[place.event("Send", 1, 0, &json!({}))]).await;
+    place.run(&["keys", "rotate", "--forget-old"]).ok();
+    two.post(&[place.event("Send", 2, 0, &json!({}))]).await;
+    std::fs::write(place.path("map.csv"), CSV).expect("file");
+    let map: &Path = &place.path("map.csv");
+    place.run(&["accounts", "import", &map.display().to_string()]).ok();
+    for number in [1, 2] {
+        let sub = format!("{TEAM}:001234.qx7sub.000{number}");
+        let known = place.run(&["address", "show", "--sub", &sub, "--format", "json"]).ok().json();
+        assert_eq!(known["address"], json!(address(number)), "sealed by either process, before or after the rotation");
+    }
+    one.stop();
+    two.stop();
+}
