@@ -219,7 +219,7 @@ impl Story {
             (None, Some(id)) => writeln!(out, "address with the id {} (only its hash is kept)", address_id(id))?,
             (_, None) => writeln!(out, "an account whose address is not known")?,
         }
-        writeln!(out, "\naccounts: {}", none_or(self.accounts.is_empty()))?;
+        writeln!(out, "\naccounts:{}", none_or(self.accounts.is_empty()))?;
         for account in &self.accounts {
             let app = account.app.as_deref().unwrap_or("unknown");
             write!(out, "  team {}, app {}", Safe(&account.team), Safe(app))?;
@@ -228,7 +228,7 @@ impl Story {
                 None => writeln!(out, ", sign-up time unknown")?,
             }
         }
-        writeln!(out, "\nledger: {}", none_or(self.ledger.is_none()))?;
+        writeln!(out, "\nledger:{}", none_or(self.ledger.is_none()))?;
         if let Some(ledger) = &self.ledger {
             for (name, at) in facts(ledger) {
                 let cause = ledger.last_cause.filter(|_| name == "last refused");
@@ -239,13 +239,13 @@ impl Story {
                 }
             }
         }
-        writeln!(out, "\nnotices: {}", none_or(self.entries.is_empty()))?;
+        writeln!(out, "\nnotices:{}", none_or(self.entries.is_empty()))?;
         for entry in &self.entries {
             let word = |key: &str| entry.body.get(key).and_then(Value::as_str).unwrap_or("unknown").to_owned();
             let (what, team, app) = (word("kind"), word("team"), word("app"));
             writeln!(out, "  {}  {}, team {}, app {}", entry.key.at, Safe(&what), Safe(&team), Safe(&app))?;
         }
-        writeln!(out, "\nevents, latest first: {}", none_or(self.events.is_empty()))?;
+        writeln!(out, "\nevents, latest first:{}", none_or(self.events.is_empty()))?;
         for told in &self.events {
             told.text("  ", false, out)?;
         }
@@ -282,7 +282,7 @@ impl Story {
 }
 
 const fn none_or(empty: bool) -> &'static str {
-    if empty { "none" } else { "" }
+    if empty { " none" } else { "" }
 }
 
 impl Forget {

@@ -237,12 +237,8 @@ impl Lifecycle {
         // What can be reloaded holds the feeds, and the writers end when nobody can send them anything more.
         self.reload.clear();
 
-        // There is no reload any more, and its parts may hold what tasks wait for to be given back.
-        self.reload.clear();
         tracing::info!(seconds = self.drain.as_secs(), "draining; a second signal ends at once");
         self.supervisor.stopping("draining", self.drain + LAST_WAIT * 2);
-        // They hold on to what they reload, and some tasks end only when nobody can bring them work any more.
-        self.reload.clear();
         self.drain().await;
         let ending = if self.tasks.hard.is_cancelled() {
             self.supervisor.status("ending without waiting for requests");

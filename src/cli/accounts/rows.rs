@@ -300,7 +300,7 @@ mod tests {
             T1,,s11,,9999-12-31T23:59:59Z,\n\
             T1,s12\n\
             T1,,s13,,99999999999999999999,\n";
-        insta::assert_snapshot!(csv(text.as_bytes()).join("\n"), @r"");
+        insta::assert_snapshot!("csv_rows", csv(text.as_bytes()).join("\n"));
     }
 
     #[test]
@@ -331,7 +331,7 @@ mod tests {
             .to_vec();
         text.extend(std::iter::repeat_n(b'x', 200_000));
         text.extend_from_slice(b"\n{\"team\":\"T\",\"app\":null,\"sub\":\"s4\",\"signed_up_at\":null}");
-        insta::assert_snapshot!(read(Rows::lines(Box::new(text.as_slice()))).join("\n"), @r"");
+        insta::assert_snapshot!("json_rows", read(Rows::lines(Box::new(text.as_slice()))).join("\n"));
     }
 
     proptest! {
