@@ -188,7 +188,7 @@ fn strike(
     match case {
         Case::PurgeBraze | Case::PurgeSparkpost => {
             // At 03:00 they were reachable.
-            mailing(rng, at.plus_millis(-3 * HOUR_MILLIS), "early-birds", 0.25);
+            mailing(rng, at.plus_millis(-3 * HOUR_MILLIS), "early-birds", 0.8);
             mailing(rng, at, "summer-sale", 1.0);
             for user in people {
                 if happens(rng, 0.97) {
