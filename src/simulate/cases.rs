@@ -98,7 +98,7 @@ pub struct Size {
 
 impl Default for Size {
     fn default() -> Self {
-        Self { days: 28, users: 20_000, transactional: 250.0, campaign: 600.0, reporting: Reporting::default() }
+        Self { days: 28, users: 4_000, transactional: 250.0, campaign: 600.0, reporting: Reporting::default() }
     }
 }
 
@@ -128,7 +128,7 @@ pub struct Plan {
 pub fn plan(case: Case, size: &Size, rng: &mut dyn Rng) -> Plan {
     let turning_point = case.turning_point();
     let start = turning_point.day().start().plus_millis(-i64::from(size.days) * DAY_MILLIS);
-    let end = turning_point.plus_millis(6 * HOUR_MILLIS);
+    let end = turning_point.plus_millis(4 * HOUR_MILLIS);
     let sender = Arc::new(case.sender());
     let count = if sender.provider == Provider::Ses { size.users / 5 } else { size.users }.max(1);
     let turning = Turning::default();
@@ -188,7 +188,7 @@ fn strike(
     match case {
         Case::PurgeBraze | Case::PurgeSparkpost => {
             // At 03:00 they were reachable.
-            mailing(rng, at.plus_millis(-3 * HOUR_MILLIS), "early-birds", 0.25);
+            mailing(rng, at.plus_millis(-3 * HOUR_MILLIS), "early-birds", 0.8);
             mailing(rng, at, "summer-sale", 1.0);
             for user in people {
                 if happens(rng, 0.97) {

@@ -22,7 +22,7 @@ use crate::{
     daemon::{self, Daemon},
     incident::Body,
     lifecycle::{Ending, Lifecycle, Signals, Supervisor},
-    model::{Address, HOUR_MILLIS, MINUTE_MILLIS, Timestamp},
+    model::{Address, HOUR_MILLIS, MINUTE_MILLIS, Provider, Timestamp},
     monitor::Progress,
     privacy::Purpose,
     simulate::{APP, Account, Plan, Post, TEAM, What},
@@ -37,12 +37,16 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const DRAIN: Duration = Duration::from_secs(20);
 /// Accounts that are imported at a time.
 const ACCOUNTS: usize = 2_000;
-/// The clock's step in ordinary weeks. SNS's envelopes may be an hour old.
-const STEP: i64 = HOUR_MILLIS;
+/// The clock's step in ordinary weeks.
+const STEP: i64 = 4 * HOUR_MILLIS;
+/// The same where reports come in SNS's envelopes, which may be an hour old.
+const SNS_STEP: i64 = HOUR_MILLIS;
 /// The clock's step where something is about to happen.
 const CLOSE_STEP: i64 = MINUTE_MILLIS;
+/// The clock's step two hours after the turning point.
+const FOLLOW_UP_STEP: i64 = 5 * MINUTE_MILLIS;
 /// How many steps of ordinary weeks may pass before the monitor is waited for.
-const STEPS_AHEAD: u32 = 12;
+const STEPS_AHEAD: u32 = 6;
 
 /// Runs one case in `folder` and says what it has come to. Pages are written to `out` as they come.
 ///
@@ -141,12 +145,15 @@ impl Driver<'_> {
         Ok(CaseReport::new(&plan.truth, (self.expected, journalled), &pages, &incidents))
     }
 
-    /// Where the clock stops next: by the hour in ordinary weeks, by the minute where something is about to happen.
+    /// Where the clock stops next: by hours in ordinary weeks, by the minute where something is about to happen.
     fn next_stop(&self, now: Timestamp) -> Timestamp {
         if now < self.plan.close_look {
-            now.plus_millis(STEP).min(self.plan.close_look)
+            let step = if self.plan.sender.provider == Provider::Ses { SNS_STEP } else { STEP };
+            now.plus_millis(step).min(self.plan.close_look)
         } else {
-            now.plus_millis(CLOSE_STEP).min(self.plan.end)
+            let follow_up = now >= self.plan.turning_point.plus_millis(2 * HOUR_MILLIS);
+            let step = if follow_up { FOLLOW_UP_STEP } else { CLOSE_STEP };
+            now.plus_millis(step).min(self.plan.end)
         }
     }
 

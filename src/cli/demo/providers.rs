@@ -125,14 +125,10 @@ impl Connections {
         let next = Arc::new(AtomicUsize::new(0));
         let mut lanes = JoinSet::new();
         for _ in 0..CONNECTIONS.min(posts.len()) {
-            let connection = match self.idle.pop() {
-                Some(connection) => connection,
-                None => connect(self.to).await?,
-            };
-            lanes.spawn(lane(connection, Arc::clone(providers), Arc::clone(&posts), Arc::clone(&next)));
+            lanes.spawn(lane(self.to, self.idle.pop(), Arc::clone(providers), Arc::clone(&posts), Arc::clone(&next)));
         }
         while let Some(lane) = lanes.join_next().await {
-            self.idle.push(lane.context("a provider has crashed")??);
+            self.idle.extend(lane.context("a provider has crashed")??);
         }
         Ok(())
     }
@@ -149,22 +145,44 @@ async fn connect(to: SocketAddr) -> anyhow::Result<SendRequest<Full<Bytes>>> {
     Ok(sender)
 }
 
+/// Sends one post after the other over one connection; gives the connection back.
 async fn lane(
-    mut connection: SendRequest<Full<Bytes>>,
+    to: SocketAddr,
+    mut connection: Option<SendRequest<Full<Bytes>>>,
     providers: Arc<Providers>,
     posts: Arc<[Post]>,
     next: Arc<AtomicUsize>,
-) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+) -> anyhow::Result<Option<SendRequest<Full<Bytes>>>> {
     while let Some(post) = posts.get(next.fetch_add(1, Ordering::Relaxed)) {
         let Some(request) = providers.request(&post.what)? else { continue };
         let path = request.uri().path().to_owned();
-        connection.ready().await?;
-        let answer = connection.send_request(request).await?;
-        let status = answer.status();
-        let body = answer.into_body().collect().await?.to_bytes();
+        let usable = match connection.take() {
+            Some(connection) => connection,
+            None => connect(to).await?,
+        };
+        let (status, body, usable) = match over(usable, request).await {
+            Ok(answer) => answer,
+            // The listener closes what has been idle for too long. A provider that gets no answer sends again.
+            Err(_) => {
+                let Some(request) = providers.request(&post.what)? else { continue };
+                over(connect(to).await?, request).await.with_context(|| format!("{path} does not answer"))?
+            }
+        };
         if status != StatusCode::OK {
             bail!("{path} answered {status}: {}", String::from_utf8_lossy(&body));
         }
+        connection = Some(usable);
     }
     Ok(connection)
+}
+
+/// One request and its answer, and the connection again.
+async fn over(
+    mut connection: SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+) -> hyper::Result<(StatusCode, Bytes, SendRequest<Full<Bytes>>)> {
+    connection.ready().await?;
+    let answer = connection.send_request(request).await?;
+    let status = answer.status();
+    Ok((status, answer.into_body().collect().await?.to_bytes(), connection))
 }
