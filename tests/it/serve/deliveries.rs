@@ -144,7 +144,7 @@ async fn every_feed(engine: Engine) {
         .collect();
     seen.sort_by_key(|(provider, kind, _)| (*provider, *kind));
     let unknown = Some(Cause::RecipientUnknown);
-    let mut expected = vec![
+    let mut expected = [
         (Provider::Ses, EventKind::Delivered, None),
         (Provider::Ses, EventKind::Refused, unknown),
         (Provider::Sparkpost, EventKind::Delivered, None),
