@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod detect;
 pub mod explain;
 pub mod http_client;
+pub mod incident;
 pub mod ingest;
 pub mod lifecycle;
 pub mod metrics;

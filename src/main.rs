@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use relaywatch::{
-    cli::{Exit, config::ConfigCommand, serve::ServeCommand},
+    cli::{Exit, config::ConfigCommand, incident::IncidentCommand, serve::ServeCommand},
     config::Config,
 };
 
@@ -40,6 +40,8 @@ enum Command {
     Serve(ServeCommand),
     /// Print, check and explain the configuration.
     Config(ConfigCommand),
+    /// List, show and report incidents; label them; get the list to win back.
+    Incident(IncidentCommand),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +62,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
             return command.run(file, cli.log.as_deref());
         }
         Command::Config(command) => command.run(file, Config::process_environment(), &mut out, &mut diagnostics)?,
+        Command::Incident(command) => command.run(file, Config::process_environment(), &mut out, &mut diagnostics)?,
     };
     out.flush()?;
     Ok(exit)

@@ -2,6 +2,7 @@
 //! touches stdout and the process.
 
 pub mod config;
+pub mod incident;
 pub mod serve;
 
 use clap::ValueEnum;

@@ -94,8 +94,7 @@ pub(super) fn sums(rows: Vec<SumRow>) -> Result<Vec<(i32, Destination, Counts)>,
                 what: "destination",
                 value: to.to_string(),
             })?;
-            let counts =
-                Counts { exposed, refused, delivered, transient, deferred, complained, suppressed, unexposed };
+            let counts = Counts { exposed, refused, delivered, transient, deferred, complained, suppressed, unexposed };
             Ok((stream, destination, counts))
         })
         .collect()
@@ -110,9 +109,7 @@ pub(super) fn stream_keys(rows: Vec<(i32, String)>) -> Result<Vec<(i32, StreamKe
     rows.into_iter()
         .map(|(id, text)| match serde_json::from_str(&text) {
             Ok(key) => Ok((id, key)),
-            Err(_) => {
-                Err(StoreError::Unknown { table: "word", what: "stream", value: format!("number {id}") })
-            }
+            Err(_) => Err(StoreError::Unknown { table: "word", what: "stream", value: format!("number {id}") }),
         })
         .collect()
 }
@@ -159,11 +156,7 @@ impl Store {
     ///
     /// # Errors
     /// Where the store is away.
-    pub async fn delivered_sample(
-        &self,
-        since: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<(i64, Timestamp)>, StoreError> {
+    pub async fn delivered_sample(&self, since: Timestamp, limit: u32) -> Result<Vec<(i64, Timestamp)>, StoreError> {
         dispatch!(self, store => store.delivered_sample(since, limit).await)
     }
 

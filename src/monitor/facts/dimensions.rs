@@ -56,9 +56,7 @@ impl std::fmt::Display for Element {
 /// Looks for the element of each dimension with the most refusals beyond what its share of the mail makes expect at the
 /// ordinary `rate`.
 pub(super) fn concentration(cells: &[(&StreamKey, Counts)], rate: f64) -> Found {
-    let name = |name: &Option<String>, none: &'static str| {
-        name.clone().map_or(Element::Unnamed(none), Element::Named)
-    };
+    let name = |name: &Option<String>, none: &'static str| name.clone().map_or(Element::Unnamed(none), Element::Named);
     let (mut senders, mut providers, mut campaigns) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut total = Counts::default();
     for (key, counts) in cells.iter().filter(|(_, counts)| counts.sends > 0) {
@@ -108,12 +106,7 @@ mod tests {
     use super::*;
 
     fn key(provider: Provider, from: &str, envelope: &str, campaign: Option<&str>) -> StreamKey {
-        StreamKey::finest(
-            provider,
-            Some(from.to_owned()),
-            Some(envelope.to_owned()),
-            campaign.map(ToOwned::to_owned),
-        )
+        StreamKey::finest(provider, Some(from.to_owned()), Some(envelope.to_owned()), campaign.map(ToOwned::to_owned))
     }
 
     const fn counts(sends: u64, refused: u64) -> Counts {

@@ -110,8 +110,7 @@ pub async fn gather(store: &Store, scope: &Scope) -> Result<IncidentFacts, Store
     } else {
         1.0
     };
-    let refused_mapped =
-        notices.refused_exposed_before + notices.refused_exposed_after + notices.refused_unexposed;
+    let refused_mapped = notices.refused_exposed_before + notices.refused_exposed_after + notices.refused_unexposed;
     let any_mapped = refused_mapped + accepted.exposed + accepted.unexposed + usual_mapped > 0;
 
     let mut facts = IncidentFacts {
@@ -187,9 +186,7 @@ impl Refused {
 /// the end of the first bin.
 fn refused_at(row: &RefusedAddress, until: Bin) -> Timestamp {
     let exact = row.last_refused_at.filter(|at| {
-        row.first_bin == row.last_bin
-            && *at >= row.first_bin.start()
-            && *at < until.end().plus_millis(AFTER_MILLIS)
+        row.first_bin == row.last_bin && *at >= row.first_bin.start() && *at < until.end().plus_millis(AFTER_MILLIS)
     });
     exact.unwrap_or_else(|| row.first_bin.end())
 }

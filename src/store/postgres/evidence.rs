@@ -181,7 +181,10 @@ impl PgStore {
         Ok(control(rows))
     }
 
-    pub(in crate::store) async fn known_streams(&self, keys: &[StreamKey]) -> Result<Vec<(i32, StreamKey)>, StoreError> {
+    pub(in crate::store) async fn known_streams(
+        &self,
+        keys: &[StreamKey],
+    ) -> Result<Vec<(i32, StreamKey)>, StoreError> {
         let digests: Vec<Vec<u8>> = keys.iter().map(|key| digest_of(&stream_text(key)).to_vec()).collect();
         let rows: Vec<(i32, String)> =
             query_as("SELECT id, text FROM word WHERE kind = $1 AND digest = ANY ($2) ORDER BY id")
@@ -192,7 +195,11 @@ impl PgStore {
         stream_keys(rows)
     }
 
-    pub(in crate::store) async fn refused_streams(&self, from: Bin, to: Bin) -> Result<Vec<(i32, StreamKey)>, StoreError> {
+    pub(in crate::store) async fn refused_streams(
+        &self,
+        from: Bin,
+        to: Bin,
+    ) -> Result<Vec<(i32, StreamKey)>, StoreError> {
         let rows: Vec<(i32, String)> = query_as(
             "SELECT w.id, w.text FROM word w WHERE w.kind = $1 AND EXISTS \
              (SELECT 1 FROM refused r WHERE r.stream = w.id AND r.bin BETWEEN $2 AND $3) ORDER BY w.id",

@@ -182,7 +182,10 @@ impl SqliteStore {
         Ok(control(rows))
     }
 
-    pub(in crate::store) async fn known_streams(&self, keys: &[StreamKey]) -> Result<Vec<(i32, StreamKey)>, StoreError> {
+    pub(in crate::store) async fn known_streams(
+        &self,
+        keys: &[StreamKey],
+    ) -> Result<Vec<(i32, StreamKey)>, StoreError> {
         let digests: Vec<String> = keys.iter().map(|key| hex::encode(digest_of(&stream_text(key)))).collect();
         let rows: Vec<(i32, String)> = query_as(
             "SELECT id, text FROM word WHERE kind = $1 AND digest IN (SELECT unhex(value) FROM json_each($2)) ORDER BY id",
@@ -194,7 +197,11 @@ impl SqliteStore {
         stream_keys(rows)
     }
 
-    pub(in crate::store) async fn refused_streams(&self, from: Bin, to: Bin) -> Result<Vec<(i32, StreamKey)>, StoreError> {
+    pub(in crate::store) async fn refused_streams(
+        &self,
+        from: Bin,
+        to: Bin,
+    ) -> Result<Vec<(i32, StreamKey)>, StoreError> {
         let rows: Vec<(i32, String)> = query_as(
             "SELECT w.id, w.text FROM word w WHERE w.kind = $1 AND EXISTS \
              (SELECT 1 FROM refused r WHERE r.stream = w.id AND r.bin BETWEEN $2 AND $3) ORDER BY w.id",
