@@ -1,6 +1,7 @@
 //! `relaywatch incident`: list, show and report incidents; say what they were; get the list to win back.
 
 use std::{
+    fmt::Write as _,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
@@ -300,11 +301,13 @@ fn told(made: &Recovery, file: &Path, unknown_file: Option<&Path>) -> String {
         file.display()
     );
     if let Some(file) = unknown_file {
-        text.push_str(&format!(
-            "{} are in {}: no account is known, so that nobody knows whether they agree\n",
+        // Writing to a string cannot fail.
+        _ = writeln!(
+            text,
+            "{} are in {}: no account is known, so that nobody knows whether they agree",
             made.unknown.len(),
             file.display()
-        ));
+        );
     }
     let left_out: Vec<String> = [
         (revoked, "consent revoked"),
@@ -321,7 +324,7 @@ fn told(made: &Recovery, file: &Path, unknown_file: Option<&Path>) -> String {
     .map(|(number, why)| format!("{number} {why}"))
     .collect();
     if !left_out.is_empty() {
-        text.push_str(&format!("left out: {}\n", left_out.join(", ")));
+        _ = writeln!(text, "left out: {}", left_out.join(", "));
     }
     if made.notices_blind {
         text.push_str(

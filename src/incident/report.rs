@@ -60,7 +60,9 @@ fn write_markdown(out: &mut String, record: &IncidentRecord, body: &Body) -> fmt
         let (label, title) = (ranked.hypothesis.label(), ranked.hypothesis.title());
         // Two digits must not claim certainty.
         let posterior = ranked.posterior.min(0.99);
-        writeln!(out, "| {label} | {title} | {posterior:.2} | {:.0} % | {ruled_out} |", 100.0 * ranked.explained)?;
+        // A sum of nothing is minus zero: no sign before a nil.
+        let explained = 100.0 * ranked.explained + 0.0;
+        writeln!(out, "| {label} | {title} | {posterior:.2} | {explained:.0} % | {ruled_out} |")?;
     }
     writeln!(out, "| | none of these | {:.2} | | |", explanation.unknown)?;
     if let Some(leading) = explanation.leading() {
@@ -76,12 +78,12 @@ fn write_markdown(out: &mut String, record: &IncidentRecord, body: &Body) -> fmt
         writeln!(out, "- nothing")?;
     }
     for window in &facts.blind_windows {
-        let until = window.until.map_or_else(|| "now".to_owned(), |until| until.to_string());
+        let until = window.until.map_or_else(|| "not ended yet".to_owned(), |until| format!("to {until}"));
         let watched = match window.watched {
             crate::explain::Watched::Notices => "Apple's notices".to_owned(),
             crate::explain::Watched::Feed(provider) => format!("the feed of {provider}"),
         };
-        writeln!(out, "- blind from {} to {until}: {watched}; absence there proves nothing", window.from)?;
+        writeln!(out, "- blind from {}, {until}: {watched}; absence there proves nothing", window.from)?;
     }
     writeln!(out, "\n## What would tell\n")?;
     for clue in explanation.next_check.iter().chain(&explanation.what_would_tell) {
