@@ -13,7 +13,8 @@ use relaywatch::{
     classify::Rules,
     cli::{
         Exit, accounts::AccountsCommand, address::AddressCommand, classify, config::ConfigCommand, demo::DemoCommand,
-        events::EventsCommand, keys::KeysCommand, rebuild::RebuildCommand, serve::ServeCommand,
+        events::EventsCommand, incident::IncidentCommand, keys::KeysCommand, rebuild::RebuildCommand,
+        serve::ServeCommand,
     },
     config::Config,
 };
@@ -61,6 +62,8 @@ enum Command {
     Demo(DemoCommand),
     /// Print, check and explain the configuration.
     Config(ConfigCommand),
+    /// List, show and report incidents; label them; get the list to win back.
+    Incident(IncidentCommand),
 }
 
 fn main() -> ExitCode {
@@ -88,6 +91,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Rebuild(command) => command.run(file, &mut out)?,
         Command::Demo(command) => command.run(cli.log.as_deref(), &mut out)?,
         Command::Config(command) => command.run(file, Config::process_environment(), &mut out, &mut diagnostics)?,
+        Command::Incident(command) => command.run(file, Config::process_environment(), &mut out, &mut diagnostics)?,
     };
     out.flush()?;
     Ok(exit)

@@ -7,6 +7,7 @@ pub mod classify;
 pub mod config;
 pub mod demo;
 pub mod events;
+pub mod incident;
 pub mod keys;
 pub mod rebuild;
 pub mod serve;

@@ -1,4 +1,4 @@
-//! What is kept of an incident beside its state and times. Holds counts and names of streams, never an address.
+//! What the store keeps of an incident beside its times and its state: JSON without personal data.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,92 +6,99 @@ use crate::{
     detect::Urgency,
     explain::{Hypothesis, IncidentFacts},
     model::{StreamKey, Timestamp, words},
-    store::{IncidentRecord, StoreError},
+    store::IncidentRecord,
 };
 
 words! {
-    /// What an operator says of an incident afterwards.
+    /// What an operator says of an incident afterwards: false-alarm rates are counted from it.
     pub enum Label {
-        /// Mail was refused that should have arrived.
+        /// Mail was lost.
         Real = 1, "real";
-        /// It happened, and was meant to: a list that was known to be old, for example.
+        /// The refusals were real and expected: a list clean-up, a test.
         Benign = 2, "benign";
-        /// Nothing happened: the page was false.
+        /// There was nothing.
         False = 3, "false";
     }
 }
 
-/// What is kept of an incident beside its state and times.
+/// The body of a stored incident can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("incident {id} was written by another version of relaywatch, or damaged; use the version that wrote it")]
+pub struct BodyError {
+    /// The incident's number.
+    pub id: i64,
+    /// What is wrong with it.
+    pub source: serde_json::Error,
+}
+
+/// The body of an incident.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub struct Body {
-    /// The stream that holds the trouble.
+    /// The stream that the incident is about.
     pub scope: StreamKey,
-    /// All streams that have raised an alarm.
+    /// The streams whose evidence passed the threshold.
     pub streams: Vec<StreamKey>,
-    /// Whether it woke somebody.
+    /// How it is announced.
     pub severity: Urgency,
-    /// Messages since the onset, by exposure.
+    /// Messages since the onset.
     pub sends: u64,
     /// Of them, permanently refused.
     pub refused: u64,
     /// How many would have been refused in ordinary times.
     pub expected: f64,
-    /// Different addresses refused since the onset.
+    /// Different addresses that were refused.
     pub addresses: u64,
-    /// What happened, in one sentence.
+    /// The detector's sentence.
     pub sentence: String,
     /// The cause, where the evidence allows to name it.
     pub named: Option<Hypothesis>,
-    /// The share that Apple's notices explain: low end, estimate, high end.
+    /// The share that Apple's notices explain, with the ends of its 95 % interval: 0 to 1.
     pub share_explained: Option<(f64, f64, f64)>,
-    /// The explanation as people read it, a line each.
+    /// The explanation, line by line, as it was announced.
     pub explanation: Vec<String>,
-    /// What was counted for the explanation.
+    /// What the explanation was made from.
     pub facts: Option<IncidentFacts>,
-    /// What an operator says of it.
+    /// What an operator said of it.
     pub label: Option<Label>,
-    /// Whether an operator has accepted its rate as the new normal.
+    /// Whether an operator has taken the refusals as the new ordinary.
     pub accepted_normal: bool,
-    /// How many announcements were made.
+    /// Pages sent about it.
     pub pages: u32,
-    /// When the last one was made, by the monitor's clock.
+    /// When the last one went out.
     pub last_paged_at: Option<Timestamp>,
-    /// How many were refused then.
+    /// How many were refused by then.
     pub last_paged_refused: u64,
 }
 
 impl Body {
-    /// The body of a stored incident.
+    /// Reads the body of a stored incident.
     ///
     /// # Errors
-    /// Where another version wrote something else.
-    pub fn from_record(record: &IncidentRecord) -> Result<Self, StoreError> {
-        serde_json::from_value(record.body.clone()).map_err(|error| StoreError::Unknown {
-            table: "incident",
-            what: "body",
-            value: format!("of incident {}: {}", record.id, error.classify_word()),
-        })
+    /// Where another version wrote it.
+    pub fn from_record(record: &IncidentRecord) -> Result<Self, BodyError> {
+        Self::deserialize(&record.body).map_err(|source| BodyError { id: record.id, source })
     }
 
-    /// The form in which it is stored.
+    /// The body as the store keeps it.
     #[must_use]
     pub fn to_value(&self) -> serde_json::Value {
-        // A struct of strings, numbers and words always serialises.
+        // A struct of words, numbers and texts always serialises; a number that is none becomes null.
         serde_json::to_value(self).unwrap_or_default()
     }
 }
 
-/// Serde's messages may quote values; the kind of the fault is enough.
-trait ClassifyWord {
-    fn classify_word(&self) -> &'static str;
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::incident::testing;
 
-impl ClassifyWord for serde_json::Error {
-    fn classify_word(&self) -> &'static str {
-        match self.classify() {
-            serde_json::error::Category::Data => "a field that this version does not know, or one missing",
-            _ => "no JSON",
-        }
+    #[test]
+    fn a_body_survives_the_store_and_a_foreign_one_is_named() {
+        let (mut record, body) = testing::purge();
+        assert_eq!(Body::from_record(&record).expect("reads"), body);
+        record.body = serde_json::json!({ "scope": 5 });
+        let error = Body::from_record(&record).expect_err("foreign").to_string();
+        assert!(error.starts_with("incident 7 was written by another version"), "{error}");
     }
 }

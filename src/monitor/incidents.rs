@@ -72,7 +72,7 @@ impl Incidents {
             .incidents(&states, LOOKED_AT)
             .await?
             .into_iter()
-            .map(|record| Ok(Kept { body: Body::from_record(&record)?, record, explained_at: None }))
+            .map(|record| Ok(Kept { body: body_of(&record)?, record, explained_at: None }))
             .collect::<Result<Vec<_>, StoreError>>()?;
         Ok(Self { kept })
     }
@@ -168,6 +168,14 @@ fn group(free: &mut BTreeMap<StreamKey, Vec<Alarm>>) -> Option<(StreamKey, Vec<(
     Some((scope, alarms))
 }
 
+fn body_of(record: &IncidentRecord) -> Result<Body, StoreError> {
+    Body::from_record(record).map_err(|error| StoreError::Unknown {
+        table: "incident",
+        what: "body",
+        value: format!("of incident {}", error.id),
+    })
+}
+
 /// A new incident.
 fn opened(scope: &StreamKey, alarms: &[(StreamKey, Alarm)], judge: &Judge, now: Timestamp) -> Kept {
     let first =
@@ -218,7 +226,7 @@ async fn update(
     let before = stored(kept);
     // An operator may have labelled it meanwhile: what is his stays his.
     if let Some(record) = store.incident(kept.record.id).await? {
-        let theirs = Body::from_record(&record)?;
+        let theirs = body_of(&record)?;
         kept.body.label = theirs.label;
         kept.body.accepted_normal = theirs.accepted_normal;
     }
@@ -321,7 +329,7 @@ async fn reason(
     let explanation = explain(&facts);
     kept.body.named = explanation.named;
     kept.body.share_explained =
-        explanation.share_explained.as_ref().map(|share| (share.share.low, share.share.value, share.share.high));
+        explanation.share_explained.as_ref().map(|share| (share.share.value, share.share.low, share.share.high));
     kept.body.explanation = render(&explanation).lines().map(ToOwned::to_owned).collect();
     kept.body.facts = Some(facts);
     Ok(())
@@ -380,7 +388,7 @@ fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
     };
     let mut facts = vec![body.sentence.clone(), format!("{} different addresses were refused.", body.addresses)];
     facts.push(format!("Cause: {cause}"));
-    if let Some((low, estimate, high)) = body.share_explained {
+    if let Some((estimate, low, high)) = body.share_explained {
         facts.push(format!(
             "Revocations explain {:.0} % ({:.0} to {:.0} %) of it.",
             100.0 * estimate,

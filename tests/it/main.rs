@@ -7,6 +7,8 @@ mod classify_corpora;
 mod commands;
 mod crash;
 mod demo;
+mod facts;
+mod incident;
 mod incidents;
 mod monitor;
 mod notify;

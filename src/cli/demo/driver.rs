@@ -257,7 +257,7 @@ async fn incidents(store: &Store) -> anyhow::Result<Vec<Incident>> {
             Ok(Incident {
                 onset: record.onset,
                 cause: body.named.map(|cause| cause.to_string()),
-                share_explained: body.share_explained.map(|(_, share, _)| share),
+                share_explained: body.share_explained.map(|(share, _, _)| share),
             })
         })
         .collect()

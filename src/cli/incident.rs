@@ -1,0 +1,439 @@
+//! `relaywatch incident`: list, show and report incidents; say what they were; get the list to win back.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+use super::{Exit, Format};
+use crate::{
+    clock::Clock,
+    config::{AddressKeeping, Config},
+    daemon::store_options,
+    incident::{self, Body, IncidentError, Label, LeftOut, Recovery, RecoveryRequest, RecoveryRow},
+    privacy::Keyring,
+    store::{Access, IncidentRecord, IncidentState, Store},
+};
+
+/// Incidents that a list shows at most.
+const MOST_LISTED: u32 = 1_000;
+
+/// List, show and report incidents; label them; get the list to win back.
+#[derive(Debug, Args)]
+#[command(after_help = "Reading commands work beside a running daemon.
+
+  relaywatch incident list --state open
+  relaywatch incident report 7 > incident-7.md
+  relaywatch incident recovery 7 --operator \"Jo Example\" --reason \"win back after the purge\" --out win-back.csv")]
+pub struct IncidentCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List incidents, the newest first.
+    List {
+        /// Only those in this state; can be given several times.
+        #[arg(long, value_enum)]
+        state: Vec<StateName>,
+        /// For people, or for machines.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Show one incident as it was announced.
+    Show {
+        /// Its number.
+        id: i64,
+        /// For people, or for machines.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Write the report of an incident. It holds no address and can be passed on.
+    Report {
+        /// Its number.
+        id: i64,
+        /// How it is written.
+        #[arg(long, value_enum, default_value_t)]
+        format: ReportFormat,
+    },
+    /// Say what an incident was. The rate of false alarms is counted from these labels.
+    Label {
+        /// Its number.
+        id: i64,
+        /// real: mail was lost; benign: refused, and expected; false: there was nothing.
+        #[arg(value_enum)]
+        label: LabelName,
+    },
+    /// Take the refusals of an incident as the new ordinary: its frozen baseline learns on.
+    AcceptNormal {
+        /// Its number.
+        id: i64,
+    },
+    /// Write the refused addresses that nothing speaks against, as CSV.
+    ///
+    /// Addresses whose user revoked consent, disabled forwarding (and did not enable it again), deleted the account, complained or
+    /// unsubscribed are never on it, nor erased ones. Who asked, and why, goes into the journal.
+    Recovery {
+        /// The incident's number.
+        id: i64,
+        /// Who answers for what becomes of the list.
+        #[arg(long, value_name = "NAME")]
+        operator: String,
+        /// What it is wanted for.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// The file to write (mode 0600); it must not exist.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Write the addresses whose consent is not known to this file as well; else they are only counted.
+        #[arg(long, value_name = "FILE")]
+        unknown_out: Option<PathBuf>,
+    },
+}
+
+/// Declares a list of words for the command line after one of the model's.
+macro_rules! names {
+    ($(#[$meta:meta])* $name:ident: $of:ident { $($variant:ident),+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+        enum $name { $($variant),+ }
+
+        impl From<$name> for $of {
+            fn from(name: $name) -> Self {
+                match name { $($name::$variant => Self::$variant),+ }
+            }
+        }
+    };
+}
+
+names! {
+    /// An incident's state, on the command line.
+    StateName: IncidentState { Open, Closed, Withdrawn, Masked, Past }
+}
+names! {
+    /// An incident's label, on the command line.
+    LabelName: Label { Real, Benign, False }
+}
+
+/// How a report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum ReportFormat {
+    /// For people.
+    #[default]
+    Markdown,
+    /// For machines.
+    Json,
+}
+
+impl IncidentCommand {
+    /// Runs the command. Results go to `out`, what became of files to `diagnostics`.
+    ///
+    /// # Errors
+    /// Where the store can't be opened, there is no such incident, or a file can't be written.
+    pub fn run(
+        &self,
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        out: &mut impl Write,
+        diagnostics: &mut impl Write,
+    ) -> anyhow::Result<Exit> {
+        let config = Config::load(file, environment)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("the asynchronous runtime can't be started")?;
+        runtime.block_on(self.act(&config, out, diagnostics))
+    }
+
+    async fn act(&self, config: &Config, out: &mut impl Write, diagnostics: &mut impl Write) -> anyhow::Result<Exit> {
+        match &self.action {
+            Action::List { state, format } => {
+                let states: Vec<IncidentState> = state.iter().copied().map(IncidentState::from).collect();
+                let states = if states.is_empty() { IncidentState::ALL } else { &states };
+                let (store, _) = open(config, Access::Read).await?;
+                let found = store.incidents(states, MOST_LISTED).await;
+                store.close().await;
+                list(&found?, *format, out)?;
+            }
+            Action::Show { id, format } => {
+                let (record, body) = read(config, *id).await?;
+                match format {
+                    Format::Text => out.write_all(incident::summary(&record, &body).as_bytes())?,
+                    Format::Json => writeln!(out, "{:#}", incident::to_json(&record, &body))?,
+                }
+            }
+            Action::Report { id, format } => {
+                let (record, body) = read(config, *id).await?;
+                match format {
+                    ReportFormat::Markdown => out.write_all(incident::markdown(&record, &body).as_bytes())?,
+                    ReportFormat::Json => writeln!(out, "{:#}", incident::to_json(&record, &body))?,
+                }
+            }
+            Action::Label { id, label } => {
+                let label = Label::from(*label);
+                set_label(config, *id, label).await?;
+                writeln!(diagnostics, "incident {id} is labelled {label}")?;
+            }
+            Action::AcceptNormal { id } => {
+                accept_normal(config, *id).await?;
+                writeln!(diagnostics, "incident {id} is accepted as normal: its baseline learns on")?;
+            }
+            Action::Recovery { id, operator, reason, out: file, unknown_out } => {
+                let request = RecoveryRequest {
+                    operator: operator.clone(),
+                    reason: reason.clone(),
+                    unknown_too: unknown_out.is_some(),
+                };
+                let made = recover(config, *id, &request, file, unknown_out.as_deref()).await?;
+                diagnostics.write_all(told(&made, file, unknown_out.as_deref()).as_bytes())?;
+            }
+        }
+        Ok(Exit::Success)
+    }
+}
+
+async fn open(config: &Config, access: Access) -> anyhow::Result<(Store, Arc<Keyring>)> {
+    let keyring = Arc::new(Keyring::load(&config.key_file())?);
+    let store = Store::open(&store_options(config, access), Arc::clone(&keyring)).await?;
+    Ok((store, keyring))
+}
+
+async fn read(config: &Config, id: i64) -> anyhow::Result<(IncidentRecord, Body)> {
+    let (store, _) = open(config, Access::Read).await?;
+    let found = incident::find(&store, id).await;
+    store.close().await;
+    Ok(found?)
+}
+
+async fn set_label(config: &Config, id: i64, label: Label) -> anyhow::Result<()> {
+    let (store, keyring) = open(config, Access::Write).await?;
+    let done = incident::set_label(&store, &keyring, id, label, Clock::System.now()).await;
+    store.close().await;
+    Ok(done?)
+}
+
+async fn accept_normal(config: &Config, id: i64) -> anyhow::Result<()> {
+    let (store, keyring) = open(config, Access::Write).await?;
+    let done = incident::accept_normal(&store, &keyring, id, Clock::System.now()).await;
+    store.close().await;
+    Ok(done?)
+}
+
+async fn make_list(config: &Config, id: i64, request: &RecoveryRequest) -> anyhow::Result<Recovery> {
+    let (store, keyring) = open(config, Access::Write).await?;
+    let made = incident::recovery(&store, &keyring, id, request, Clock::System.now()).await;
+    store.close().await;
+    Ok(made?)
+}
+
+/// Makes the list and writes it. The files are there before the list is made, so that none is made for nothing; they go again
+/// where something fails.
+async fn recover(
+    config: &Config,
+    id: i64,
+    request: &RecoveryRequest,
+    file: &Path,
+    unknown_file: Option<&Path>,
+) -> anyhow::Result<Recovery> {
+    if config.privacy.addresses == AddressKeeping::Hashed {
+        return Err(IncidentError::Hashed.into());
+    }
+    let known = NewFile::create(file)?;
+    let unknown = unknown_file.map(NewFile::create).transpose()?;
+    let made = make_list(config, id, request).await?;
+    known.write(&made.rows)?;
+    if let Some(unknown) = unknown {
+        unknown.write(&made.unknown)?;
+    }
+    Ok(made)
+}
+
+/// A file that nobody else can read and that was not there before; it goes again unless it's written whole.
+struct NewFile<'a> {
+    path: &'a Path,
+    file: File,
+    whole: bool,
+}
+
+impl<'a> NewFile<'a> {
+    fn create(path: &'a Path) -> anyhow::Result<Self> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let file = file.with_context(|| match path.symlink_metadata() {
+            Ok(_) => format!("{} exists; name a new file, nothing is overwritten", path.display()),
+            Err(_) => format!("cannot write {}", path.display()),
+        })?;
+        Ok(Self { path, file, whole: false })
+    }
+
+    fn write(mut self, rows: &[RecoveryRow]) -> anyhow::Result<()> {
+        let written = incident::write_csv(rows, io::BufWriter::new(&self.file)).and_then(|()| self.file.sync_all());
+        written.with_context(|| format!("cannot write {}", self.path.display()))?;
+        self.whole = true;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        if !self.whole {
+            // The error that led here is the one to tell.
+            drop(fs::remove_file(self.path));
+        }
+    }
+}
+
+/// What became of the list, for the one who asked.
+fn told(made: &Recovery, file: &Path, unknown_file: Option<&Path>) -> String {
+    let LeftOut { revoked, deleted, disabled, complained, unsubscribed, erased, hashed, unknown } = made.left_out;
+    let mut text = format!(
+        "{} of {} refused addresses are in {}: nothing speaks against them\n",
+        made.rows.len(),
+        made.refused,
+        file.display()
+    );
+    if let Some(file) = unknown_file {
+        // Writing to a string cannot fail.
+        _ = writeln!(
+            text,
+            "{} are in {}: no account is known, so that nobody knows whether they agree",
+            made.unknown.len(),
+            file.display()
+        );
+    }
+    let left_out: Vec<String> = [
+        (revoked, "consent revoked"),
+        (deleted, "account deleted"),
+        (disabled, "forwarding disabled"),
+        (complained, "complained"),
+        (unsubscribed, "unsubscribed"),
+        (erased, "erased"),
+        (hashed, "kept by hash only"),
+        (unknown, "consent not known (--unknown-out lists them)"),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, why)| format!("{number} {why}"))
+    .collect();
+    if !left_out.is_empty() {
+        _ = writeln!(text, "left out: {}", left_out.join(", "));
+    }
+    if made.notices_blind {
+        text.push_str(
+            "Apple's notices were not watched all the time: a revocation may have been missed, so ask before you send\n",
+        );
+    }
+    text
+}
+
+fn list(incidents: &[IncidentRecord], format: Format, out: &mut impl Write) -> anyhow::Result<()> {
+    let read: Vec<(&IncidentRecord, Body)> = incidents
+        .iter()
+        .map(|record| Ok((record, Body::from_record(record)?)))
+        .collect::<Result<_, incident::BodyError>>()?;
+    if format == Format::Json {
+        for (record, body) in &read {
+            let line = json!({
+                "id": record.id,
+                "state": record.state,
+                "severity": body.severity,
+                "onset": record.onset.to_string(),
+                "closed_at": record.closed_at.map(|at| at.to_string()),
+                "scope": body.scope.to_string(),
+                "sends": body.sends,
+                "refused": body.refused,
+                "addresses": body.addresses,
+                "named": body.named,
+                "label": body.label,
+            });
+            writeln!(out, "{line}")?;
+        }
+        return Ok(());
+    }
+    if read.is_empty() {
+        writeln!(out, "no incidents")?;
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{:>5}  {:<9}  {:<6}  {:<20}  {:>16}  {:<22}  {:<6}  stream",
+        "id", "state", "as", "since", "refused", "cause", "label"
+    )?;
+    for (record, body) in &read {
+        let refused = format!("{} of {}", body.refused, body.sends);
+        let cause = body.named.map_or("undetermined", crate::explain::Hypothesis::as_str);
+        let label = body.label.map_or("", Label::as_str);
+        let stream = body.scope.to_string().replace(char::is_control, " ");
+        let onset = record.onset.to_string();
+        writeln!(
+            out,
+            "{:>5}  {:<9}  {:<6}  {onset:<20}  {refused:>16}  {cause:<22}  {label:<6}  {stream}",
+            record.id, record.state, body.severity
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::incident::testing;
+
+    fn listed(incidents: &[IncidentRecord], format: Format) -> String {
+        let mut out = Vec::new();
+        list(incidents, format, &mut out).expect("writes");
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn incidents_in_a_list() {
+        let (open, body) = testing::purge();
+        let labelled = Body { label: Some(Label::False), named: None, ..body };
+        let closed = IncidentRecord {
+            id: 6,
+            state: IncidentState::Closed,
+            closed_at: Some(open.updated_at),
+            body: labelled.to_value(),
+            ..open.clone()
+        };
+        insta::assert_snapshot!("list", listed(&[open.clone(), closed.clone()], Format::Text));
+        insta::assert_snapshot!("list_json", listed(&[open, closed], Format::Json));
+        assert_eq!(listed(&[], Format::Text), "no incidents\n");
+        assert_eq!(listed(&[], Format::Json), "");
+    }
+
+    #[test]
+    fn what_became_of_the_list() {
+        let made = Recovery {
+            rows: Vec::new(),
+            unknown: Vec::new(),
+            refused: 19_950,
+            left_out: LeftOut { revoked: 39, disabled: 2, erased: 1, unknown: 100, ..LeftOut::default() },
+            notices_blind: true,
+        };
+        insta::assert_snapshot!("recovery", told(&made, Path::new("win-back.csv"), None));
+        let calm = Recovery { left_out: LeftOut::default(), notices_blind: false, ..made };
+        let both = told(&calm, Path::new("win-back.csv"), Some(Path::new("ask.csv")));
+        insta::assert_snapshot!("recovery_with_unknown", both);
+    }
+
+    #[test]
+    fn a_file_that_is_there_stays_and_one_that_fails_goes() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("list.csv");
+        drop(NewFile::create(&path).expect("created"));
+        assert!(!path.exists(), "nothing half is left");
+        fs::write(&path, "mine").expect("written");
+        let error = NewFile::create(&path).map(|_| ()).expect_err("exists").to_string();
+        assert!(error.ends_with("exists; name a new file, nothing is overwritten"), "{error}");
+        assert_eq!(fs::read_to_string(&path).expect("there"), "mine");
+    }
+}
