@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     detect::{self, Alarm, Urgency, describe, stats::count},
-    explain::{explain, render},
+    explain::{Hypothesis, explain, render},
     incident::Body,
     model::{Bin, DAY_MILLIS, HOUR_MILLIS, MINUTE_MILLIS, StreamKey, Timestamp},
     notify::{Notifiers, Page, PageKind, Severity},
@@ -27,6 +27,8 @@ const WORSE: u64 = 4;
 const EXPLAIN_MILLIS: i64 = MINUTE_MILLIS;
 /// Where fewer of the refused addresses than this share had mail accepted since, silence about them proves nothing.
 const SEEN_AGAIN: f64 = 0.05;
+/// How the line of an explanation begins that says what to do.
+const ADVICE: &str = "Do now:";
 /// Incidents that are looked at: the open ones and those of the last days.
 const LOOKED_AT: u32 = 1_000;
 
@@ -377,8 +379,7 @@ async fn finish(
 
 fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
     let body = &kept.body;
-    let named = body.named.map(|cause| cause.to_string());
-    let cause = named.as_deref().unwrap_or("undetermined");
+    let cause = body.named.map_or("undetermined", Hypothesis::title);
     let headline = match kind {
         PageKind::Opened => format!("Relay mail is refused on {}", body.scope),
         PageKind::CauseNamed => format!("Cause named for {}: {cause}", body.scope),
@@ -397,6 +398,10 @@ fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
         ));
     }
     facts.retain(|fact| !fact.is_empty());
+    // The advice of the explanation has its own place in a page.
+    let (advice, explanation): (Vec<&String>, Vec<&String>) =
+        body.explanation.iter().partition(|line| line.starts_with(ADVICE));
+    let advice = advice.first().and_then(|line| line.strip_prefix(ADVICE)).map(str::trim);
     let hold = "Hold: do not suppress the refused addresses while the cause is open.";
     Page {
         key,
@@ -411,8 +416,8 @@ fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
         refused: body.refused,
         sent: body.sends,
         facts,
-        explanation: body.explanation.clone(),
-        safe_action: Some(hold.to_owned()),
+        explanation: explanation.into_iter().cloned().collect(),
+        safe_action: Some(advice.unwrap_or(hold).to_owned()),
         links: Vec::new(),
     }
 }
