@@ -102,18 +102,18 @@ struct Command {
 }
 
 /// Runs the command as `main` does: on a thread of its own, from configuration only.
-async fn command(test: &(StoreOptions, PathBuf), arguments: &[&str]) -> Result<(String, String), String> {
+async fn command(place: &(StoreOptions, PathBuf), arguments: &[&str]) -> Result<(String, String), String> {
     let command = Command::try_parse_from([&["incident"], arguments].concat()).expect("arguments");
     let environment = vec![
-        ("STATE_DIRECTORY".to_owned(), test.1.parent().expect("a folder").display().to_string()),
-        ("RELAYWATCH__STORE__URL".to_owned(), test.0.url.clone()),
-        ("RELAYWATCH__PRIVACY__KEY_FILE".to_owned(), test.1.display().to_string()),
+        ("STATE_DIRECTORY".to_owned(), place.1.parent().expect("a folder").display().to_string()),
+        ("RELAYWATCH__STORE__URL".to_owned(), place.0.url.clone()),
+        ("RELAYWATCH__PRIVACY__KEY_FILE".to_owned(), place.1.display().to_string()),
     ];
     tokio::task::spawn_blocking(move || {
         let (mut out, mut diagnostics) = (Vec::new(), Vec::new());
         let done = command.incident.run(None, environment, &mut out, &mut diagnostics);
-        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        done.map(|_| (text(out), text(diagnostics))).map_err(|error| format!("{error:#}"))
+        let printed = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        done.map(|_| (printed(out), printed(diagnostics))).map_err(|error| format!("{error:#}"))
     })
     .await
     .expect("the command ends")
