@@ -160,13 +160,12 @@ async fn lane(
             Some(connection) => connection,
             None => connect(to).await?,
         };
-        let (status, body, usable) = match over(usable, request).await {
-            Ok(answer) => answer,
+        let (status, body, usable) = if let Ok(answer) = over(usable, request).await {
+            answer
+        } else {
             // The listener closes what has been idle for too long. A provider that gets no answer sends again.
-            Err(_) => {
-                let Some(request) = providers.request(&post.what)? else { continue };
-                over(connect(to).await?, request).await.with_context(|| format!("{path} does not answer"))?
-            }
+            let Some(request) = providers.request(&post.what)? else { continue };
+            over(connect(to).await?, request).await.with_context(|| format!("{path} does not answer"))?
         };
         if status != StatusCode::OK {
             bail!("{path} answered {status}: {}", String::from_utf8_lossy(&body));
