@@ -34,7 +34,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the writer keeps of the file in memory (KiB, negative by SQLite's convention): the upper pages of every index and
 /// the leaves that a busy hour touches. With SQLite's own 2 MiB most of a commit's time went into reading pages again.
-const WRITER_CACHE: &str = "-24576";
+const WRITER_CACHE: &str = "-14336";
 /// What each reader keeps: SQLite's default.
 const READER_CACHE: &str = "-2000";
 /// Pages of the log after which they are copied into the file. More pages are written over before they are copied than
