@@ -35,6 +35,15 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// How long a connection waits for another one's lock. A delivery may wait for two commits; SNS waits 15 s for its answer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What the writer keeps of the file in memory (KiB, negative by SQLite's convention): the upper pages of every index and
+/// the leaves that a busy hour touches. With SQLite's own 2 MiB most of a commit's time went into reading pages again.
+const WRITER_CACHE: &str = "-14336";
+/// What each reader keeps: SQLite's default.
+const READER_CACHE: &str = "-2000";
+/// Pages of the log after which they are copied into the file. More pages are written over before they are copied than
+/// with SQLite's 1,000; the log stays near 32 MiB.
+const CHECKPOINT_PAGES: &str = "8000";
+
 /// The store in a SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -60,6 +69,8 @@ impl SqliteStore {
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
             .pragma("temp_store", "memory")
+            .pragma("cache_size", WRITER_CACHE)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .optimize_on_close(options.access == Access::Write, None)
             .disable_statement_logging();
         let path = connect.get_filename().to_owned();
@@ -82,7 +93,7 @@ impl SqliteStore {
             .await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(options.connections.max(1))
-            .connect_with(connect.create_if_missing(false).read_only(true))
+            .connect_with(connect.create_if_missing(false).read_only(true).pragma("cache_size", READER_CACHE))
             .await?;
         let store = Self {
             writer: one_writer,
