@@ -23,8 +23,12 @@ const BEFORE_ONSET_MILLIS: i64 = 6 * HOUR_MILLIS;
 const PAGES_FOR_MILLIS: i64 = DAY_MILLIS;
 /// Refusals must have grown so many times since the last page for it to be worse.
 const WORSE: u64 = 4;
-/// An open incident is explained again at most so often.
+/// An open incident is explained again when its refusals have grown by this factor …
+const GROWN: f64 = 1.25;
+/// … but at most so often …
 const EXPLAIN_MILLIS: i64 = MINUTE_MILLIS;
+/// … and at least so often, since notices and deliveries come in meanwhile.
+const EXPLAIN_AT_LEAST_MILLIS: i64 = 10 * MINUTE_MILLIS;
 /// Where fewer of the refused addresses than this share had mail accepted since, silence about them proves nothing.
 const SEEN_AGAIN: f64 = 0.05;
 /// How the line of an explanation begins that says what to do.
@@ -37,12 +41,23 @@ const LOOKED_AT: u32 = 1_000;
 struct Kept {
     record: IncidentRecord,
     body: Body,
-    explained_at: Option<Timestamp>,
+    /// When it was last explained, and how many were refused then.
+    explained: Option<(Timestamp, u64)>,
+    measured: bool,
 }
 
 impl Kept {
     fn is_open(&self) -> bool {
         self.record.state == IncidentState::Open
+    }
+
+    /// Whether what is known has grown enough, or enough time has passed, for it to be explained anew.
+    fn wants_explanation(&self, now: Timestamp) -> bool {
+        self.explained.is_none_or(|(at, refused)| {
+            let grown = count(self.body.refused) >= GROWN * count(refused);
+            let since = now.millis_since(at);
+            (grown && since >= EXPLAIN_MILLIS) || since >= EXPLAIN_AT_LEAST_MILLIS
+        })
     }
 
     /// Whether an alarm of a stream is this incident's.
@@ -64,6 +79,8 @@ pub(super) struct Incidents {
 pub(super) struct Announcer<'a> {
     pub(super) notifiers: &'a Notifiers,
     pub(super) now: Timestamp,
+    /// Whether any cell has changed since the last look.
+    pub(super) changed: bool,
 }
 
 impl Incidents {
@@ -74,7 +91,7 @@ impl Incidents {
             .incidents(&states, LOOKED_AT)
             .await?
             .into_iter()
-            .map(|record| Ok(Kept { body: body_of(&record)?, record, explained_at: None }))
+            .map(|record| Ok(Kept { body: body_of(&record)?, record, explained: None, measured: false }))
             .collect::<Result<Vec<_>, StoreError>>()?;
         Ok(Self { kept })
     }
@@ -208,7 +225,7 @@ fn opened(scope: &StreamKey, alarms: &[(StreamKey, Alarm)], judge: &Judge, now: 
     };
     let closed_at = (state == IncidentState::Past).then_some(now);
     let record = IncidentRecord { id: 0, state, onset, opened_at, updated_at: now, closed_at, body: body.to_value() };
-    Kept { record, body, explained_at: None }
+    Kept { record, body, explained: None, measured: false }
 }
 
 fn stored(kept: &Kept) -> IncidentRecord {
@@ -245,12 +262,14 @@ async fn update(
         kept.record.closed_at = Some(now);
         return finish(kept, &before, store, announcer, Some(PageKind::Withdrawn)).await;
     }
-    measure(kept, alarms, store, judge).await?;
+    if announcer.changed || !kept.measured {
+        measure(kept, alarms, store, judge).await?;
+        kept.measured = true;
+    }
     let was_named = kept.body.named;
-    if kept.explained_at.is_none_or(|at| now.millis_since(at) >= EXPLAIN_MILLIS) && before.body != kept.body.to_value()
-    {
+    if kept.wants_explanation(now) {
         reason(kept, store, judge, keys, now).await?;
-        kept.explained_at = Some(now);
+        kept.explained = Some((now, kept.body.refused));
     }
     let worse_severity = kept.body.severity == Urgency::Ticket
         && judge.phase().urgency(kept.body.sends, kept.body.refused, judge.parameters()) == Urgency::Page;

@@ -101,7 +101,8 @@ impl Watch {
         self.judge.set_trouble(self.incidents.trouble(now));
         self.judge.freeze(&self.incidents.open());
         self.judge.judge(&cells, now.bin());
-        self.incidents.follow(store, &self.judge, &self.keys, &Announcer { notifiers, now }).await
+        let announcer = Announcer { notifiers, now, changed: !changed.is_empty() };
+        self.incidents.follow(store, &self.judge, &self.keys, &announcer).await
     }
 }
 

@@ -244,11 +244,7 @@ mod tests {
         assert_eq!(verdict(Case::Replay, &[page(60)], &[]), Verdict::FalsePage);
         let ticket = Page { title: "Ticket: relay mail is refused".to_owned(), ..page(60) };
         assert!(ticket.is_ticket() && !page(60).is_ticket());
-        assert_eq!(
-            verdict(Case::Replay, std::slice::from_ref(&ticket), &[]),
-            Verdict::Silent,
-            "a ticket wakes nobody"
-        );
+        assert_eq!(verdict(Case::Replay, std::slice::from_ref(&ticket), &[]), Verdict::Silent, "a ticket wakes nobody");
         assert_eq!(verdict(Case::PurgeBraze, &[ticket], &[incident(Some("purge"))]), Verdict::Missed);
         assert!(!Verdict::FalsePage.is_good() && !Verdict::Missed.is_good() && !Verdict::WrongCause.is_good());
     }
