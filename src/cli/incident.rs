@@ -17,6 +17,7 @@ use super::{Exit, Format};
 use crate::{
     clock::Clock,
     config::{AddressKeeping, Config},
+    control::{AcceptNormal, Call, JournalRecovery, LabelIncident, Writer},
     daemon::store_options,
     incident::{self, Body, IncidentError, Label, LeftOut, Recovery, RecoveryRequest, RecoveryRow},
     privacy::Keyring,
@@ -214,25 +215,30 @@ async fn read(config: &Config, id: i64) -> anyhow::Result<(IncidentRecord, Body)
     Ok(found?)
 }
 
-async fn set_label(config: &Config, id: i64, label: Label) -> anyhow::Result<()> {
-    let (store, keyring) = open(config, Access::Write).await?;
-    let done = incident::set_label(&store, &keyring, id, label, Clock::System.now()).await;
-    store.close().await;
+/// Has something changed: by the daemon that runs, else directly.
+async fn write<C: Call<Answer = ()>>(config: &Config, call: C) -> anyhow::Result<()> {
+    let writer = Writer::open(config, Clock::System).await?;
+    let done = writer.call(call).await;
+    writer.close().await;
     Ok(done?)
+}
+
+async fn set_label(config: &Config, id: i64, label: Label) -> anyhow::Result<()> {
+    write(config, LabelIncident { id, label }).await
 }
 
 async fn accept_normal(config: &Config, id: i64) -> anyhow::Result<()> {
-    let (store, keyring) = open(config, Access::Write).await?;
-    let done = incident::accept_normal(&store, &keyring, id, Clock::System.now()).await;
-    store.close().await;
-    Ok(done?)
+    write(config, AcceptNormal { id }).await
 }
 
 async fn make_list(config: &Config, id: i64, request: &RecoveryRequest) -> anyhow::Result<Recovery> {
-    let (store, keyring) = open(config, Access::Write).await?;
-    let made = incident::recovery(&store, &keyring, id, request, Clock::System.now()).await;
+    let (store, _) = open(config, Access::Read).await?;
+    let made = incident::list(&store, id, request).await;
     store.close().await;
-    Ok(made?)
+    let made = made?;
+    // Nobody gets the list before the journal says so.
+    write(config, JournalRecovery { id, request: request.clone(), lengths: made.lengths() }).await?;
+    Ok(made)
 }
 
 /// Makes the list and writes it. The files are there before the list is made, so that none is made for nothing; they go again

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{ControlError, Folding, Operator, STEP_WAIT};
 use crate::{
     classify::destination,
+    incident::{self, Label, RecoveryRequest},
     model::{Address, Destination, Timestamp},
     privacy::Purpose,
     store::{EntryKind, EventKey, MapCoverage, NewAccount, NewEntry, Recipient, Subject, Submission},
@@ -327,5 +328,61 @@ impl Operator {
             app: account.app,
             signed_up_at: account.signed_up_at,
         })
+    }
+}
+
+/// Keep what an operator says of an incident.
+#[derive(Serialize, Deserialize)]
+pub struct LabelIncident {
+    /// The incident.
+    pub id: i64,
+    /// What it was.
+    pub label: Label,
+}
+
+impl Call for LabelIncident {
+    const PATH: &'static str = "/incident/label";
+    type Answer = ();
+
+    async fn run(self, operator: &Operator) -> Result<(), ControlError> {
+        let now = operator.clock.now();
+        Ok(incident::set_label(&operator.store, &operator.keyring, self.id, self.label, now).await?)
+    }
+}
+
+/// Let the baselines learn from an incident's rate.
+#[derive(Serialize, Deserialize)]
+pub struct AcceptNormal {
+    /// The incident.
+    pub id: i64,
+}
+
+impl Call for AcceptNormal {
+    const PATH: &'static str = "/incident/accept-normal";
+    type Answer = ();
+
+    async fn run(self, operator: &Operator) -> Result<(), ControlError> {
+        Ok(incident::accept_normal(&operator.store, &operator.keyring, self.id, operator.clock.now()).await?)
+    }
+}
+
+/// Journal who has an incident's list to win back; the list itself does not travel.
+#[derive(Serialize, Deserialize)]
+pub struct JournalRecovery {
+    /// The incident.
+    pub id: i64,
+    /// Who asks, and why.
+    pub request: RecoveryRequest,
+    /// How many addresses are listed: with known consent, and with unknown.
+    pub lengths: (usize, usize),
+}
+
+impl Call for JournalRecovery {
+    const PATH: &'static str = "/incident/recovery";
+    type Answer = ();
+
+    async fn run(self, operator: &Operator) -> Result<(), ControlError> {
+        let (store, keyring, now) = (&operator.store, &operator.keyring, operator.clock.now());
+        Ok(incident::journal_recovery(store, keyring, self.id, &self.request, self.lengths, now).await?)
     }
 }

@@ -16,8 +16,9 @@ use tokio::sync::{Mutex, Notify, watch};
 
 pub use self::{
     calls::{
-        Account, Call, ForgetAddress, ForgetOldKeys, Forgotten, ImportAccounts, Imported, OldKeys, Rebuild,
-        RebuildStarted, RebuildStep, RebuildStepped, Reseal, Resealed, RotateKeys, Rotated,
+        AcceptNormal, Account, Call, ForgetAddress, ForgetOldKeys, Forgotten, ImportAccounts, Imported,
+        JournalRecovery, LabelIncident, OldKeys, Rebuild, RebuildStarted, RebuildStep, RebuildStepped, Reseal,
+        Resealed, RotateKeys, Rotated,
     },
     client::{Client, ClientError},
     server::{Socket, serve},
@@ -26,6 +27,7 @@ use crate::{
     clock::Clock,
     config::Config,
     daemon::{make_directories, store_options},
+    incident::IncidentError,
     metrics::Metrics,
     model::RelayDomains,
     monitor::{Monitor, Progress},
@@ -45,6 +47,9 @@ pub enum ControlError {
     /// The keys could not be changed.
     #[error(transparent)]
     Keys(#[from] PrivacyError),
+    /// An incident could not be changed.
+    #[error(transparent)]
+    Incident(#[from] IncidentError),
     /// What was asked makes no sense.
     #[error("{0}")]
     Invalid(&'static str),

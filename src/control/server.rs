@@ -25,9 +25,11 @@ use hyper_util::{
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::incident::IncidentError;
+
 use super::{
-    Call, ControlError, ForgetAddress, ForgetOldKeys, ImportAccounts, Operator, Rebuild, RebuildStep, Reseal,
-    RotateKeys,
+    AcceptNormal, Call, ControlError, ForgetAddress, ForgetOldKeys, ImportAccounts, JournalRecovery, LabelIncident,
+    Operator, Rebuild, RebuildStep, Reseal, RotateKeys,
 };
 
 /// The longest body: a thousand accounts with the longest fields.
@@ -122,8 +124,11 @@ fn router(operator: Arc<Operator>) -> Router {
         router.route(C::PATH, post(answer::<C>))
     }
     let mut router = Router::new();
+    router = with::<AcceptNormal>(router);
     router = with::<ForgetAddress>(router);
     router = with::<ImportAccounts>(router);
+    router = with::<JournalRecovery>(router);
+    router = with::<LabelIncident>(router);
     router = with::<RotateKeys>(router);
     router = with::<Reseal>(router);
     router = with::<ForgetOldKeys>(router);
@@ -142,8 +147,11 @@ async fn answer<C: Call>(State(operator): State<Arc<Operator>>, body: Bytes) -> 
         Err(error) => {
             tracing::warn!(call = C::PATH, error = &error as &dyn std::error::Error, "a command failed");
             let status = match error {
-                ControlError::Invalid(_) => StatusCode::BAD_REQUEST,
-                ControlError::Store(_) | ControlError::Keys(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                ControlError::Incident(IncidentError::Unknown(_)) => StatusCode::NOT_FOUND,
+                ControlError::Invalid(_) | ControlError::Incident(IncidentError::Request(_)) => StatusCode::BAD_REQUEST,
+                ControlError::Store(_) | ControlError::Keys(_) | ControlError::Incident(_) => {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                }
             };
             (status, with_causes(&error)).into_response()
         }

@@ -9,7 +9,7 @@ mod report;
 pub(crate) mod testing;
 
 pub use body::{Body, BodyError, Label};
-pub use recovery::{LeftOut, Recovery, RecoveryRequest, RecoveryRow, recovery, write_csv};
+pub use recovery::{LeftOut, Recovery, RecoveryRequest, RecoveryRow, journal_recovery, list, recovery, write_csv};
 pub use report::{markdown, summary, to_json};
 
 use crate::{

@@ -6,6 +6,8 @@ use std::{
 };
 
 use super::{Body, IncidentError, find, journal};
+use serde::{Deserialize, Serialize};
+
 use crate::{
     model::{Address, Bin, Cause, NoticeKind, StreamKey, Timestamp},
     privacy::Keyring,
@@ -19,7 +21,7 @@ const MAX_NAME: usize = 200;
 const MAX_REASON: usize = 1_000;
 
 /// Who asks for the list, and why: both go into the journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecoveryRequest {
     /// Who answers for what becomes of the list.
     pub operator: String,
@@ -126,6 +128,16 @@ pub async fn recovery(
     request: &RecoveryRequest,
     now: Timestamp,
 ) -> Result<Recovery, IncidentError> {
+    let made = list(store, id, request).await?;
+    journal_recovery(store, keyring, id, request, made.lengths(), now).await?;
+    Ok(made)
+}
+
+/// The first half of [`recovery`]: makes the list and writes nothing. It may be given out only once the second half is done.
+///
+/// # Errors
+/// As [`recovery`].
+pub async fn list(store: &Store, id: i64, request: &RecoveryRequest) -> Result<Recovery, IncidentError> {
     request.check()?;
     let (record, body) = find(store, id).await?;
     let from = record.onset.bin();
@@ -151,16 +163,39 @@ pub async fn recovery(
     if made.rows.is_empty() && made.unknown.is_empty() && made.left_out.hashed > 0 {
         return Err(IncidentError::Hashed);
     }
+    Ok(made)
+}
+
+/// The second half of [`recovery`]: journals who has the list of these lengths (known and unknown consent), and for what.
+///
+/// # Errors
+/// Where the request names nobody or no reason, or the store is away.
+pub async fn journal_recovery(
+    store: &Store,
+    keyring: &Keyring,
+    id: i64,
+    request: &RecoveryRequest,
+    (listed, unknown): (usize, usize),
+    now: Timestamp,
+) -> Result<(), IncidentError> {
+    request.check()?;
     let action = serde_json::json!({
         "action": "recovery-list",
         "incident": id,
         "operator": request.operator.trim(),
         "reason": request.reason.trim(),
-        "listed": made.rows.len(),
-        "unknown_listed": made.unknown.len(),
+        "listed": listed,
+        "unknown_listed": unknown,
     });
-    journal(store, keyring, now, action).await?;
-    Ok(made)
+    journal(store, keyring, now, action).await
+}
+
+impl Recovery {
+    /// How many addresses are listed: with known consent, and with unknown.
+    #[must_use]
+    pub fn lengths(&self) -> (usize, usize) {
+        (self.rows.len(), self.unknown.len())
+    }
 }
 
 /// The finest streams of the incident's scope in which somebody was refused.

@@ -1,6 +1,6 @@
 //! The conformance suite: what the store promises, on both engines.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, os::unix::fs::PermissionsExt, sync::Arc};
 
 use relaywatch::{
     ingest::SetAsideReason,
@@ -494,6 +494,8 @@ async fn sqlite_refuses_a_second_writer() {
     let test = crate::support::fresh_store(crate::support::Engine::Sqlite).await.expect("SQLite");
     let error = Store::open(&test.options, Arc::clone(&test.keyring)).await.expect_err("refused");
     assert!(matches!(error, StoreError::Locked { .. }), "{error:?}");
+    let mode = std::fs::metadata(test.store.file().expect("a file")).expect("metadata").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "nobody else reads the database");
     test.store.close().await;
     drop(test.store);
     Store::open(&test.options, test.keyring).await.expect("free again");

@@ -10,6 +10,7 @@ mod read;
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -76,6 +77,9 @@ impl SqliteStore {
         let path = connect.get_filename().to_owned();
         let writes = options.access == Access::Write;
         let lock = if writes { Some(lock(&path)?) } else { None };
+        if writes {
+            private(&path)?;
+        }
 
         let connect = connect.create_if_missing(writes).read_only(!writes);
         if writes {
@@ -147,6 +151,12 @@ impl SqliteStore {
     }
 }
 
+/// Makes the database file readable by nobody else, before SQLite makes it readable by all; its companions follow it.
+fn private(database: &Path) -> Result<(), StoreError> {
+    let made = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(database);
+    made.map(drop).map_err(|source| StoreError::File { path: database.to_owned(), source })
+}
+
 /// Takes the lock that keeps a second writer out.
 fn lock(database: &Path) -> Result<File, StoreError> {
     let failed = |path: &Path, source| StoreError::File { path: path.to_owned(), source };
@@ -160,6 +170,7 @@ fn lock(database: &Path) -> Result<File, StoreError> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(&path)
         .map_err(|source| failed(&path, source))?;
     match file.try_lock() {
