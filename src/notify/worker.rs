@@ -203,8 +203,9 @@ impl Shared {
         };
         match self.send(&setup, &item, thread.as_deref()).await {
             Ok(receipt) => {
-                self.record(|now| self.store.outbox_sent(&item, now, receipt.as_deref())).await?;
+                // It is sent, whether or not that can be recorded.
                 self.count(route, "sent");
+                self.record(|now| self.store.outbox_sent(&item, now, receipt.as_deref())).await?;
                 tracing::info!(
                     %route, key = item.key, attempts = item.attempts, possible_repeat = item.possible_repeat, "sent"
                 );
