@@ -250,6 +250,17 @@ pub async fn start(
     Ok(Daemon { public: public_address, private: private_address, store, keyring, notifiers, progress, feeds })
 }
 
+/// Sets up what the configuration names (feeds with their files, notifiers) and lets it go again: what `config check` adds to
+/// reading the file. Connects to nothing.
+///
+/// # Errors
+/// What `serve` would refuse to start with.
+pub fn verify(config: &Config) -> Result<(), StartError> {
+    setup(config)?;
+    notify::Setup::new(config)?;
+    Ok(())
+}
+
 /// The detectors' parameters, by this configuration.
 fn parameters(config: &Config) -> Parameters {
     Parameters { threshold_fleet: f64::from(config.detect.days_per_false_page), ..Parameters::default() }

@@ -87,7 +87,7 @@ metrics! {
     feed_duration: HistogramVec["feed"] = "relaywatch_feed_answer_duration_seconds", SECONDS;
     /// Requests to the public listener for a path that is no feed.
     unknown_paths: IntCounter = "relaywatch_unknown_path_requests_total";
-    /// Classified replies by cause.
+    /// Classified replies by cause, repeated ones included.
     replies: IntCounterVec["cause"] = "relaywatch_replies_total";
     /// Rows that commits added to the journal.
     rows_added: IntCounter = "relaywatch_journal_rows_added_total";

@@ -44,6 +44,14 @@ pub enum TelemetryError {
         /// What is wrong.
         source: tracing_subscriber::filter::ParseError,
     },
+    /// A word that is no level.
+    #[error(
+        "{word:?} is no log level; write error, warn, info, debug, trace or off, or pairs such as `info,relaywatch::ingest=debug`"
+    )]
+    Level {
+        /// The word.
+        word: String,
+    },
     /// Another subscriber was there first.
     #[error("logging was set up twice")]
     Twice(#[from] tracing::subscriber::SetGlobalDefaultError),
@@ -54,6 +62,14 @@ pub enum TelemetryError {
 /// # Errors
 /// Says what is wrong.
 pub fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
+    // The filter takes any bare word for a target, so that a misspelt level would silence everything.
+    let levels = ["error", "warn", "info", "debug", "trace", "off"];
+    let known = |part: &str| {
+        part.contains(['=', ':', '[']) || part.is_empty() || levels.iter().any(|level| part.eq_ignore_ascii_case(level))
+    };
+    if let Some(word) = filter.split(',').map(str::trim).find(|part| !known(part)) {
+        return Err(TelemetryError::Level { word: word.to_owned() });
+    }
     EnvFilter::builder().parse(filter).map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })
 }
 
@@ -122,6 +138,16 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+
+    #[test]
+    fn a_misspelt_level_is_refused_instead_of_silencing_everything() {
+        for wrong in ["loud", "info,verbose", "warning"] {
+            assert!(matches!(parse_filter(wrong), Err(TelemetryError::Level { .. })), "{wrong}");
+        }
+        for right in ["info", "WARN", "info,relaywatch::ingest=debug", "relaywatch=trace", "off"] {
+            assert!(parse_filter(right).is_ok(), "{right}");
+        }
+    }
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);

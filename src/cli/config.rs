@@ -76,7 +76,7 @@ impl ConfigCommand {
                 Ok(Exit::Success)
             }
             Action::Check { file: named, format } => {
-                check(&Config::load(named.as_deref().or(file), environment), *format, out)
+                check(&verified(Config::load(named.as_deref().or(file), environment)), *format, out)
             }
             Action::Show { file: named, format } => match Config::load(named.as_deref().or(file), environment) {
                 Ok(config) => show(&config, *format, out).map(|()| Exit::Success),
@@ -84,6 +84,24 @@ impl ConfigCommand {
             },
         }
     }
+}
+
+/// Also sets up what the configuration names, so that nothing is called valid that `serve` would not start with.
+fn verified(result: Result<Config, ConfigErrors>) -> Result<Config, ConfigErrors> {
+    let config = result?;
+    let Err(error) = crate::daemon::verify(&config) else { return Ok(config) };
+    let file = config.provenance.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+    let mistake = Mistake {
+        severity: Severity::Error,
+        path: String::new(),
+        message: format!("{:#}", anyhow::Error::from(error)),
+        help: None,
+        place: Place::Nowhere,
+        file,
+    };
+    let mut mistakes = config.provenance.warnings;
+    mistakes.push(mistake);
+    Err(ConfigErrors { mistakes })
 }
 
 fn check(result: &Result<Config, ConfigErrors>, format: Format, out: &mut impl Write) -> io::Result<Exit> {

@@ -33,7 +33,8 @@ const AWAY: Duration = Duration::from_secs(2);
   relaywatch events list --since 7d --limit 0 --format json > events.jsonl
   relaywatch events tail --feed ses --stream news.example.com
 
-Addresses are shown by their random id; `relaywatch address show` tells the story of one.")]
+Addresses are shown by their random id, which tells two of them apart and no more. Apple's notices are no events: see
+`relaywatch address show`.")]
 pub struct EventsCommand {
     #[command(subcommand)]
     action: Action,

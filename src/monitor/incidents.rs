@@ -313,13 +313,16 @@ async fn measure(
             sums.add(&counts, 1);
         }
     }
+    let addresses = store.refused_addresses(&finest, onset.0, until, u32::MAX).await?.len() as u64;
     kept.body.sends = u64::try_from(sums.exposed).unwrap_or(0);
     kept.body.refused = u64::try_from(sums.refused).unwrap_or(0);
-    kept.body.addresses = store.refused_addresses(&finest, onset.0, until, u32::MAX).await?.len() as u64;
+    kept.body.addresses = addresses;
     if let Some(regime) = judge.regime(&kept.body.scope, onset) {
         kept.body.expected = regime.baseline.rate() * count(kept.body.sends);
-        let newest = alarms.iter().filter(|(stream, _)| *stream == kept.body.scope).map(|(_, alarm)| alarm).next_back();
-        if let Some(alarm) = newest {
+        // After an alarm the evidence begins anew; the strongest says how sure it ever was.
+        let own = alarms.iter().filter(|(stream, _)| *stream == kept.body.scope).map(|(_, alarm)| alarm);
+        let strongest = own.max_by(|one, other| one.ln_evidence.total_cmp(&other.ln_evidence));
+        if let Some(alarm) = strongest {
             let since_onset = detect::Counts { sends: kept.body.sends, refused: kept.body.refused };
             let whole = Alarm { onset, since_onset, ..*alarm };
             kept.body.sentence = describe(&kept.body.scope, &whole, regime);
@@ -347,6 +350,10 @@ async fn reason(
         expected: kept.body.expected,
     };
     let facts = gather(store, &scope).await?;
+    if kept.body.facts.as_ref().is_some_and(|before| facts.refused_addresses < before.refused_addresses) {
+        // The evidence has outlived its retention, or somebody was forgotten: what was concluded from it stands.
+        return Ok(());
+    }
     let explanation = explain(&facts);
     kept.body.named = explanation.named;
     kept.body.share_explained =

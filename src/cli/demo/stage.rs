@@ -1,6 +1,6 @@
 //! The files of one case: configuration, keys and secrets, as an operator would lay them out.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
 use anyhow::Context;
 
@@ -18,7 +18,8 @@ pub(super) const CONFIG_FILE: &str = "relaywatch.toml";
 pub(super) fn lay_out(plan: &Plan, folder: &Path, providers: &Providers, slack: &str) -> anyhow::Result<Config> {
     let write = |name: &str, content: &[u8]| {
         let file = folder.join(name);
-        fs::write(&file, content).with_context(|| format!("{} can't be written", file.display()))
+        let made = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&file);
+        made.and_then(|mut out| out.write_all(content)).with_context(|| format!("{} can't be written", file.display()))
     };
     fs::create_dir_all(folder).with_context(|| format!("{} can't be made", folder.display()))?;
     let certificate = providers.certificate(plan.start.plus_millis(-DAY_MILLIS), plan.end.plus_millis(DAY_MILLIS))?;
@@ -50,7 +51,8 @@ private = \"127.0.0.1:0\"
 [store]
 url = {store}
 # Longer than the demo's weeks of ordinary mail.
-retention_deliveries_days = 90
+retention_deliveries_days = 3650
+retention_refusals_days = 3650
 
 [privacy]
 key_file = \"relaywatch.key\"

@@ -256,6 +256,14 @@ impl Apple {
         }
         let kid = header.kid.ok_or_else(|| refused("the JWT names no key (kid)"))?;
         let key = self.keys.find(&kid, now).await.map_err(|miss| match miss {
+            Miss::Unknown if self.keys.are_pinned() => Rejection::new(
+                StatusCode::UNAUTHORIZED,
+                RejectionReason::BadSignature,
+                format!(
+                    "the JWT names a key (kid) that is not in the pinned jwks_file; if Apple has rotated its keys, put what \
+                     {KEYS_URL} says now into the file, else look at who else posts to this address"
+                ),
+            ),
             Miss::Unknown => refused("the JWT names a key (kid) that is not among Apple's keys"),
             Miss::Unavailable => Rejection::new(
                 StatusCode::SERVICE_UNAVAILABLE,
