@@ -186,7 +186,8 @@ impl Drop for Process {
 pub(crate) async fn serve_bare() {
     let handler = |request: Request| async {
         let (parts, content) = request.into_parts();
-        match body::read(&parts.headers, content, 10 << 20, Duration::from_secs(30)).await {
+        let budget = body::Budget::new(64 << 20);
+        match body::read(&parts.headers, content, 10 << 20, Duration::from_secs(30), &budget).await {
             Ok(_) => StatusCode::OK,
             Err(rejection) => rejection.status,
         }

@@ -84,10 +84,24 @@ impl Committer {
             mpsc::error::TrySendError::Full(_) => CommitError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => CommitError::Stopping,
         })?;
-        self.metrics.commit_waiting.inc();
-        let outcome = answer.await.unwrap_or(Err(CommitError::Stopping));
-        self.metrics.commit_waiting.dec();
-        outcome
+        let _waiting = Waiting::new(&self.metrics);
+        answer.await.unwrap_or(Err(CommitError::Stopping))
+    }
+}
+
+/// Counts a delivery that waits, also where the client goes away meanwhile.
+struct Waiting<'a>(&'a Metrics);
+
+impl<'a> Waiting<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.commit_waiting.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.commit_waiting.dec();
     }
 }
 

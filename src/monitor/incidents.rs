@@ -19,7 +19,7 @@ use crate::{
 const HOLDS: f64 = 0.8;
 /// An alarm so long before an incident's onset still belongs to it.
 const BEFORE_ONSET_MILLIS: i64 = 6 * HOUR_MILLIS;
-/// Incidents whose onset is older than this are recorded and page nobody.
+/// Trouble that is over, and whose onset is older than this, is recorded and pages nobody.
 const PAGES_FOR_MILLIS: i64 = DAY_MILLIS;
 /// Refusals must have grown so many times since the last page for it to be worse.
 const WORSE: u64 = 4;
@@ -62,6 +62,10 @@ impl Kept {
 
     /// Whether an alarm of a stream is this incident's.
     fn claims(&self, stream: &StreamKey, alarm: &Alarm) -> bool {
+        // What late reports have undone may come back: then it is another incident.
+        if self.record.state == IncidentState::Withdrawn {
+            return false;
+        }
         let at = alarm.bin.start();
         let in_time = at.millis_since(self.record.onset) >= -BEFORE_ONSET_MILLIS
             && self.record.closed_at.is_none_or(|closed| at <= closed);
@@ -99,7 +103,8 @@ impl Incidents {
     /// Days of each stream that were trouble, for the baselines; not those that an operator calls normal.
     pub(super) fn trouble(&self, now: Timestamp) -> BTreeMap<StreamKey, BTreeSet<i64>> {
         let mut trouble: BTreeMap<StreamKey, BTreeSet<i64>> = BTreeMap::new();
-        for kept in self.kept.iter().filter(|kept| !kept.body.accepted_normal) {
+        let standing = |kept: &&Kept| !kept.body.accepted_normal && kept.record.state != IncidentState::Withdrawn;
+        for kept in self.kept.iter().filter(standing) {
             let first = kept.record.onset.bin().0.div_euclid(DAY_BINS);
             let last = kept.record.closed_at.unwrap_or(now).bin().0.div_euclid(DAY_BINS);
             for stream in &kept.body.streams {
@@ -201,7 +206,11 @@ fn opened(scope: &StreamKey, alarms: &[(StreamKey, Alarm)], judge: &Judge, now: 
         alarms.iter().filter(|(stream, _)| stream == scope).map(|(_, alarm)| alarm).min_by_key(|alarm| alarm.bin);
     let onset = first.map_or(now, |alarm| alarm.onset.start());
     let opened_at = first.map_or(now, |alarm| alarm.bin.end().min(now));
-    let state = if now.millis_since(onset) < PAGES_FOR_MILLIS { IncidentState::Open } else { IncidentState::Past };
+    // Old trouble that still goes on pages like any other; what is over and was never known is only recorded.
+    let last = alarms.iter().map(|(_, alarm)| alarm.bin).max().map_or(now, |bin| bin.end().min(now));
+    let over = now.millis_since(last) >= PAGES_FOR_MILLIS || judge.quiet(scope).is_some();
+    let is_past = over && now.millis_since(onset) >= PAGES_FOR_MILLIS;
+    let state = if is_past { IncidentState::Past } else { IncidentState::Open };
     let counts = first.map(|alarm| alarm.since_onset).unwrap_or_default();
     let severity = judge.phase().urgency(counts.sends, counts.refused, judge.parameters());
     let body = Body {
@@ -223,7 +232,7 @@ fn opened(scope: &StreamKey, alarms: &[(StreamKey, Alarm)], judge: &Judge, now: 
         last_paged_at: None,
         last_paged_refused: 0,
     };
-    let closed_at = (state == IncidentState::Past).then_some(now);
+    let closed_at = is_past.then_some(last);
     let record = IncidentRecord { id: 0, state, onset, opened_at, updated_at: now, closed_at, body: body.to_value() };
     Kept { record, body, explained: None, measured: false }
 }

@@ -77,6 +77,8 @@ pub struct Judge {
     watched: BTreeMap<StreamKey, Watched>,
     /// Days of a stream that were trouble and say nothing of what is ordinary.
     trouble: BTreeMap<StreamKey, BTreeSet<i64>>,
+    /// Streams of open incidents, with the day of their onset.
+    open: BTreeMap<StreamKey, i64>,
     /// The newest day whose regime is set.
     regimes_to: Option<i64>,
     /// Totals from which regimes in force were learnt have changed.
@@ -93,6 +95,7 @@ impl Judge {
             finest: HashMap::new(),
             watched: BTreeMap::new(),
             trouble: BTreeMap::new(),
+            open: BTreeMap::new(),
             regimes_to: None,
             stale: false,
             phase: Phase::Learning,
@@ -148,16 +151,17 @@ impl Judge {
     }
 
     /// Keeps the regimes of these streams as they were on the day of their incident's onset; lets all others learn.
-    pub fn freeze(&mut self, open: &BTreeMap<StreamKey, i64>) {
-        for (key, watched) in &mut self.watched {
-            watched.frozen = open.get(key).copied();
-        }
+    pub fn freeze(&mut self, open: BTreeMap<StreamKey, i64>) {
+        self.open = open;
     }
 
     /// Takes in what is known of cells, in any order, and judges up to `now`.
     pub fn judge(&mut self, cells: &[FinestCell], now: Bin) {
         let today = now.0.div_euclid(DAY_BINS);
         self.watch_new(cells, today);
+        for (key, watched) in &mut self.watched {
+            watched.frozen = self.open.get(key).copied();
+        }
         self.set_regimes(today);
         let mut updates: BTreeMap<&StreamKey, Vec<Update>> = BTreeMap::new();
         for cell in cells {
@@ -295,8 +299,10 @@ impl Judge {
         }
         let from = Bin(day * DAY_BINS);
         for (key, watched) in &mut self.watched {
-            // An open incident keeps the regime of its onset: what is refused now says nothing of what is ordinary.
-            if watched.frozen.is_some_and(|frozen| day > frozen) {
+            // An open incident keeps the regime of its onset: what is refused now says nothing of what is ordinary. After a
+            // start there may be none yet; the one that is then learnt leaves the incident's days out.
+            let judged = watched.detector.regime(Bin(day * DAY_BINS)).mass > 0.0;
+            if judged && watched.frozen.is_some_and(|frozen| day > frozen) {
                 continue;
             }
             let mass = budget.share(key).or_else(|| grants.get(key).copied()).unwrap_or(0.0);

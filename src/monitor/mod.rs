@@ -171,8 +171,9 @@ impl Monitor {
     async fn fold_and_look(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
         let mut watch = self.watch.take();
         let mut pages = 0_u32;
-        // While projections are made again, what is not yet folded would look like trouble that has gone.
-        let mut rebuilding = false;
+        // After a start or a failure, and while projections are made again, what is not yet folded would look like trouble
+        // that has gone: nothing is judged until the end of the journal is reached once.
+        let mut behind = watch.is_none();
         while !stop.is_cancelled() {
             let page = self.fold_page().await?;
             let jumped = page.as_ref().is_some_and(|page| page.jumped);
@@ -188,8 +189,8 @@ impl Monitor {
                     None => Watch::load(&self.store, parameters.clone(), self.clock.now()).await?,
                 };
                 pages += 1;
-                rebuilding |= jumped;
-                if page.is_none() || (pages.is_multiple_of(LOOK_EVERY_PAGES) && !rebuilding) {
+                behind |= jumped;
+                if page.is_none() || (pages.is_multiple_of(LOOK_EVERY_PAGES) && !behind) {
                     watching.look(&self.store, notifiers, self.clock.now()).await?;
                 }
                 watch = Some(watching);

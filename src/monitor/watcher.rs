@@ -99,7 +99,7 @@ impl Watch {
             cells.extend(known_cells(store, chunk).await?);
         }
         self.judge.set_trouble(self.incidents.trouble(now));
-        self.judge.freeze(&self.incidents.open());
+        self.judge.freeze(self.incidents.open());
         self.judge.judge(&cells, now.bin());
         let announcer = Announcer { notifiers, now, changed: !changed.is_empty() };
         self.incidents.follow(store, &self.judge, &self.keys, &announcer).await

@@ -197,6 +197,36 @@ on_both_engines! {
         assert!(pages(&test).await.is_empty());
     }
 
+    async fn old_trouble_that_goes_on_pages(test: TestStore) {
+        let mut events = history(&test);
+        // A refusal every two hours for two days, and nothing else: the onset is long ago, and it has not ended.
+        let slow = |n: i64| {
+            let number = usize::try_from(n).expect("small");
+            let millis = TROUBLE + n * 2 * HOUR_MILLIS;
+            let key = test.key(number + 900_000, millis);
+            NewEvent { key, message: 4_000_000 + n, sent_at: Some(at(millis)), ..test.refused(number, millis) }
+        };
+        events.extend((0..24).map(slow));
+        Run::begin(&test, events, TROUBLE + 47 * HOUR_MILLIS).await;
+        let states: Vec<_> = incidents(&test).await.into_iter().map(|(record, _)| record.state).collect();
+        assert_eq!(states, [IncidentState::Open]);
+        assert_eq!(kinds(&test).await, ["opened"]);
+    }
+
+    async fn what_was_withdrawn_is_paged_again_when_it_comes_back(test: TestStore) {
+        let mut run = Run::begin(&test, history(&test), TROUBLE).await;
+        run.clock.advance(Duration::from_mins(80));
+        run.take(&test, gone(&test, 12)).await;
+        run.take(&test, deliveries(&test, 3_000, TROUBLE, 10)).await;
+        assert_eq!(kinds(&test).await, ["opened", "withdrawn"]);
+        let more = gone(&test, 1_500).into_iter().skip(12).collect();
+        run.take(&test, more).await;
+        assert_eq!(kinds(&test).await, ["opened"]);
+        let mut states: Vec<_> = incidents(&test).await.into_iter().map(|(record, _)| record.state).collect();
+        states.sort_unstable();
+        assert_eq!(states, [IncidentState::Open, IncidentState::Withdrawn]);
+    }
+
     async fn order_and_repetition_end_in_the_same_incident(test: TestStore) {
         let mut events = history(&test);
         events.extend(gone(&test, 200));

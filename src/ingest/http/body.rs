@@ -1,43 +1,98 @@
 //! Reading a body: whole, within its cap, before too long, and with its content coding undone within the same cap.
 
-use std::{io::Read, time::Duration};
+use std::{io::Read, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
     http::{HeaderMap, StatusCode, header::CONTENT_ENCODING},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Rejection, RejectionReason};
 
-/// Reads a body of at most `limit` bytes, coded and decoded alike, within `timeout`.
+/// Bytes that all bodies in work may take together: nobody is authenticated before a body is read, so that this bounds what
+/// anybody can make the process hold.
+#[derive(Debug, Clone)]
+pub struct Budget(Arc<Semaphore>);
+
+/// What one body takes of the budget, until it's dropped.
+#[derive(Debug)]
+pub struct Taken(Option<OwnedSemaphorePermit>);
+
+impl Budget {
+    /// A budget of so many bytes.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
+    }
+
+    fn take(&self, taken: &mut Taken, bytes: usize) -> Result<(), Rejection> {
+        let number = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let more = Arc::clone(&self.0).try_acquire_many_owned(number).map_err(|_| {
+            let detail = "too many large bodies at once; come again";
+            Rejection::new(StatusCode::SERVICE_UNAVAILABLE, RejectionReason::Overloaded, detail)
+        })?;
+        match &mut taken.0 {
+            Some(permit) => permit.merge(more),
+            none => *none = Some(more),
+        }
+        Ok(())
+    }
+}
+
+/// Reads a body of at most `limit` bytes, coded and decoded alike, within `timeout`, out of `budget`.
 ///
 /// # Errors
-/// 413 where it's larger, 408 where it takes longer, 415 for a coding other than gzip, deflate and identity, 400 where it
+/// 503 where the budget is used up, 413 where it's larger, 408 where it takes longer, 415 for a coding other than gzip, deflate and identity, 400 where it
 /// breaks off or its coding is broken.
-pub async fn read(headers: &HeaderMap, body: Body, limit: usize, timeout: Duration) -> Result<Bytes, Rejection> {
+pub async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    timeout: Duration,
+    budget: &Budget,
+) -> Result<(Bytes, Taken), Rejection> {
     let coding = coding(headers)?;
-    let whole = tokio::time::timeout(timeout, Limited::new(body, limit).collect())
-        .await
-        .map_err(|_| {
-            let detail = format!("the body did not arrive within {} s", timeout.as_secs_f32());
-            Rejection::new(StatusCode::REQUEST_TIMEOUT, RejectionReason::Malformed, detail)
-        })?
-        .map_err(|error| {
+    let mut taken = Taken(None);
+    let whole = tokio::time::timeout(timeout, collect(body, limit, budget, &mut taken)).await.map_err(|_| {
+        let detail = format!("the body did not arrive within {} s", timeout.as_secs_f32());
+        Rejection::new(StatusCode::REQUEST_TIMEOUT, RejectionReason::Malformed, detail)
+    })??;
+    let inflated = match coding {
+        Coding::Identity => return Ok((whole, taken)),
+        Coding::Gzip => {
+            budget.take(&mut taken, limit)?;
+            inflate(flate2::read::MultiGzDecoder::new(&*whole), limit)
+        }
+        // "deflate" is the zlib format by RFC 9110 section 8.4.1.2.
+        Coding::Deflate => {
+            budget.take(&mut taken, limit)?;
+            inflate(flate2::read::ZlibDecoder::new(&*whole), limit)
+        }
+    }?;
+    Ok((inflated, taken))
+}
+
+/// Reads frame by frame, each out of the budget before it's kept.
+async fn collect(body: Body, limit: usize, budget: &Budget, taken: &mut Taken) -> Result<Bytes, Rejection> {
+    let mut body = Limited::new(body, limit);
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
             if error.is::<LengthLimitError>() {
                 too_large(limit)
             } else {
                 Rejection::new(StatusCode::BAD_REQUEST, RejectionReason::Malformed, "the body broke off")
             }
-        })?
-        .to_bytes();
-    match coding {
-        Coding::Identity => Ok(whole),
-        Coding::Gzip => inflate(flate2::read::MultiGzDecoder::new(&*whole), limit),
-        // "deflate" is the zlib format by RFC 9110 section 8.4.1.2.
-        Coding::Deflate => inflate(flate2::read::ZlibDecoder::new(&*whole), limit),
+        })?;
+        if let Ok(data) = frame.into_data() {
+            budget.take(taken, data.len())?;
+            whole.extend_from_slice(&data);
+        }
     }
+    Ok(whole.freeze())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +152,19 @@ mod tests {
         if let Some(coding) = coding {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
         }
-        read(&headers, body.into(), LIMIT, Duration::from_secs(5)).await
+        let budget = Budget::new(10 * LIMIT);
+        read(&headers, body.into(), LIMIT, Duration::from_secs(5), &budget).await.map(|(bytes, _)| bytes)
+    }
+
+    #[tokio::test]
+    async fn all_bodies_together_keep_to_the_budget() {
+        let (headers, budget) = (HeaderMap::new(), Budget::new(1_500));
+        let one = || read(&headers, Body::from(vec![b'x'; LIMIT]), LIMIT, Duration::from_secs(5), &budget);
+        let (_, first) = one().await.expect("within the budget");
+        let error = one().await.expect_err("beyond it");
+        assert_eq!((error.status, error.reason), (StatusCode::SERVICE_UNAVAILABLE, RejectionReason::Overloaded));
+        drop(first);
+        one().await.expect("free again");
     }
 
     fn gzip(plain: &[u8]) -> Vec<u8> {
@@ -142,8 +209,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_come_is_given_up() {
-        let error =
-            read(&HeaderMap::new(), Body::new(Never), LIMIT, Duration::from_secs(5)).await.expect_err("given up");
+        let (headers, budget) = (HeaderMap::new(), Budget::new(LIMIT));
+        let reading = read(&headers, Body::new(Never), LIMIT, Duration::from_secs(5), &budget);
+        let error = reading.await.expect_err("given up");
         assert_eq!(error.status, StatusCode::REQUEST_TIMEOUT);
     }
 }

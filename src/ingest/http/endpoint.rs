@@ -15,7 +15,11 @@ use axum::{
 };
 use tokio::sync::{Semaphore, mpsc};
 
-use super::{Delivery, Rejection, RejectionReason, body, feeds::Feeds};
+use super::{
+    Delivery, Rejection, RejectionReason,
+    body::{self, Budget},
+    feeds::Feeds,
+};
 use crate::{
     clock::Clock,
     ingest::{
@@ -26,6 +30,9 @@ use crate::{
     metrics::Metrics,
     store::Outcome,
 };
+
+/// Bytes that all bodies in work may take together.
+const BODIES: usize = 64 * 1024 * 1024;
 
 /// What a reload exchanges as a whole.
 #[derive(Debug)]
@@ -48,6 +55,7 @@ pub struct Endpoint {
     clock: Clock,
     metrics: Metrics,
     places: Arc<Semaphore>,
+    budget: Budget,
     follow_ups: mpsc::Sender<FollowUp>,
 }
 
@@ -62,12 +70,15 @@ impl Endpoint {
         concurrent: usize,
         follow_ups: mpsc::Sender<FollowUp>,
     ) -> Self {
+        // One of the largest size, packed, is always let in.
+        let budget = Budget::new(BODIES.max(setup.body_bytes.saturating_mul(2)));
         Self {
             setup: Arc::new(RwLock::new(Arc::new(setup))),
             intake,
             clock,
             metrics,
             places: Arc::new(Semaphore::new(concurrent.max(1))),
+            budget,
             follow_ups,
         }
     }
@@ -134,7 +145,8 @@ impl Endpoint {
             return Err(busy(RejectionReason::Overloaded, "too many deliveries at once; come again"));
         };
         let (parts, body) = request.into_parts();
-        let body = body::read(&parts.headers, body, setup.body_bytes, setup.request_timeout).await?;
+        let (body, _taken) =
+            body::read(&parts.headers, body, setup.body_bytes, setup.request_timeout, &self.budget).await?;
         let delivery = Delivery { headers: strip(parts.headers), body, received_at: self.clock.now() };
         let report = feed.receive(&delivery).await?;
         let outcome =
