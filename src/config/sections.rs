@@ -58,7 +58,8 @@ pub struct Store {
     /// PostgreSQL: connections at most.
     #[schemars(range(min = 2, max = 1000))]
     pub connections: u32,
-    /// Days for which deliveries and sends are kept one by one; their counts stay.
+    /// Days for which deliveries and sends are kept one by one; their counts stay. Keep at least 66: `rebuild` makes the
+    /// detectors' baselines again from what is kept.
     #[schemars(range(min = 2, max = 3650))]
     pub retention_deliveries_days: u32,
     /// Days for which refusals, complaints and notices are kept.
@@ -73,7 +74,7 @@ impl Default for Store {
             url_file: None,
             readers: 4,
             connections: 10,
-            retention_deliveries_days: 30,
+            retention_deliveries_days: 70,
             retention_refusals_days: 365,
         }
     }
