@@ -132,6 +132,7 @@ impl Monitor {
         loop {
             let wait = match self.catch_up(&stop).await {
                 Ok(()) => LOOK_AT_LEAST_EVERY,
+                Err(_) if self.store.has_moved() => return Err(StoreError::ClusterChanged),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,

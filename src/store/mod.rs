@@ -102,6 +102,16 @@ impl Store {
         }
     }
 
+    /// Whether the database cluster has changed under this process (restored or failed over): it must then end, since places
+    /// in the journal would no longer rise.
+    #[must_use]
+    pub fn has_moved(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(store) => store.has_moved(),
+        }
+    }
+
     /// The file, with SQLite.
     #[must_use]
     pub fn file(&self) -> Option<&PathBuf> {

@@ -521,6 +521,18 @@ async fn postgres_shows_nothing_past_a_transaction_that_still_runs() {
     assert_eq!(test.journal(1, 10).await.len(), 1);
 }
 
+/// One process lets a day go while another one still takes its partition for there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_makes_a_partition_again_that_another_process_dropped() {
+    let Some(test) = crate::support::fresh_store(crate::support::Engine::Postgres).await else { return };
+    test.store.commit(&[submission(vec![test.delivered(1, 0)])]).await.expect("commit");
+    let other = test.again(Access::Write).await;
+    let later = at(10 * 86_400_000).as_millis();
+    other.expire(at(0).as_millis(), later, at(0).as_millis()).await.expect("expiry");
+    test.store.commit(&[submission(vec![test.delivered(2, 0)])]).await.expect("a late report is taken");
+    assert_eq!(test.rows("event").await, 1);
+}
+
 /// After a restore into another cluster transaction ids begin anew; places in the journal must go on rising.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_raises_the_generation_on_another_cluster() {

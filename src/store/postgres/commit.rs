@@ -40,6 +40,17 @@ fn missing(table: &'static str, what: &'static str) -> StoreError {
 
 impl PgStore {
     pub(in crate::store) async fn commit(&self, batch: &[Submission]) -> Result<Commit, StoreError> {
+        match self.commit_once(batch).await {
+            // Another process has dropped a partition that this one takes for there: retention and a late report met.
+            Err(error) if is_without_partition(&error) => {
+                self.forget_partitions();
+                self.commit_once(batch).await
+            }
+            done => done,
+        }
+    }
+
+    async fn commit_once(&self, batch: &[Submission]) -> Result<Commit, StoreError> {
         // Words are numbered and partitions made before and apart: they may outlive a commit that fails, and so no two
         // commits wait for each other's words.
         let mut numbers = Numbers::default();
@@ -415,6 +426,12 @@ impl PgStore {
         self.caches.keep_words(numbers.words);
         ids
     }
+}
+
+/// Whether a row found no partition to go to: PostgreSQL reports that as a violated check (23514).
+fn is_without_partition(error: &StoreError) -> bool {
+    let StoreError::Database(sqlx::Error::Database(error)) = error else { return false };
+    error.code().as_deref() == Some("23514")
 }
 
 /// The rows of one insert, column by column.

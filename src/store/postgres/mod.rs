@@ -11,7 +11,10 @@ mod read;
 use std::{
     collections::HashSet,
     str::FromStr,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -44,6 +47,8 @@ pub struct PgStore {
     base: i64,
     /// Partitions that are known to exist: kept long or short, and their number.
     partitions: Mutex<HashSet<(bool, i64)>>,
+    /// Set once a connection has met another cluster.
+    moved: Arc<AtomicBool>,
 }
 
 impl PgStore {
@@ -56,16 +61,20 @@ impl PgStore {
             PgConnectOptions::from_str(&options.url)?.application_name("relaywatch").disable_statement_logging();
         // A restored or promoted cluster numbers its transactions anew: a process that outlives the change must not go on.
         let cluster = Arc::new(OnceLock::new());
+        let moved = Arc::new(AtomicBool::new(false));
+        let seen_moved = Arc::clone(&moved);
         let pool = PgPoolOptions::new()
             .max_connections(options.connections.max(2))
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(move |connection, _| {
-                let cluster = Arc::clone(&cluster);
+                let (cluster, moved) = (Arc::clone(&cluster), Arc::clone(&seen_moved));
                 Box::pin(async move {
                     let found = identity(connection).await?;
                     if cluster.get_or_init(|| found.clone()) == &found {
                         Ok(())
                     } else {
+                        // The pool only tries again; whoever sees the flag ends the process.
+                        moved.store(true, Ordering::SeqCst);
                         Err(sqlx::Error::Configuration(Box::new(StoreError::ClusterChanged)))
                     }
                 })
@@ -82,6 +91,7 @@ impl PgStore {
             sealed: options.sealed,
             base: 0,
             partitions: Mutex::new(HashSet::new()),
+            moved,
         };
         store.check(options.access == Access::Write).await?;
         Ok(store)
@@ -126,6 +136,12 @@ impl PgStore {
         transaction.commit().await?;
         self.base = generation << GENERATION_SHIFT;
         Ok(())
+    }
+
+    /// Whether the cluster has changed under this process, which must then end.
+    #[must_use]
+    pub fn has_moved(&self) -> bool {
+        self.moved.load(Ordering::SeqCst)
     }
 
     /// The pool, for tests that look behind the store.

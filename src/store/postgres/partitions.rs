@@ -44,6 +44,11 @@ impl PgStore {
         Ok(())
     }
 
+    /// Looks anew which partitions there are.
+    pub(super) fn forget_partitions(&self) {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     async fn make_partition(&self, long: bool, number: i64) -> Result<(), StoreError> {
         let parent = parent(long);
         // A minus sign is no part of a name: days before the epoch get an `m`.
