@@ -265,6 +265,18 @@ mod tests {
         String::from_utf8(out).expect("UTF-8")
     }
 
+    #[test]
+    fn nothing_is_called_valid_that_serve_would_refuse() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keys = folder.path().join("keys.json");
+        let team = "[[team]]\nid = \"A1B2C3D4E5\"\n[[team.app]]\nclient_id = \"com.example.app\"\n";
+        let text = format!("{team}[feeds.apple]\njwks_file = \"{}\"\n", keys.display());
+        let mistakes = || verified(from_text(&text, &[])).expect_err("refused").to_string();
+        assert!(mistakes().contains("can't be read"), "{}", mistakes());
+        std::fs::write(&keys, "garbage").expect("written");
+        assert!(mistakes().contains("no JWK set"), "{}", mistakes());
+    }
+
     macro_rules! explains {
         ($($name:ident: $text:expr, $environment:expr;)+) => {$(
             #[test]

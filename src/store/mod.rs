@@ -3,6 +3,7 @@
 //! Both engines do the same by the same methods, proven by one conformance suite (`tests/it/store.rs`). All SQL is
 //! constant text; what varies is bound.
 
+mod batch;
 mod engine;
 mod error;
 mod evidence;

@@ -1,6 +1,6 @@
 //! Appending to the journal.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use sqlx::{PgConnection, query, query_as, query_scalar};
 
@@ -11,32 +11,10 @@ use crate::{
     store::{
         Commit, NewControl, NewEntry, NewEvent, NewOutbox, NewReply, NewSetAside, Outcome, Recipient, StoreError,
         Subject, Submission, WordKind,
+        batch::{Numbers, control_cells, recipients_of, stream_text},
         engine::{Marks, digest_of, kept_long, random_id, storable},
-        sqlite::{control_cells, recipients_of, stream_text},
     },
 };
-
-/// The numbers that a batch needs.
-#[derive(Default)]
-pub(super) struct Numbers {
-    words: HashMap<(WordKind, String), i32>,
-    pub(super) addresses: HashMap<[u8; 16], i64>,
-    pub(super) accounts: HashMap<[u8; 16], i64>,
-}
-
-impl Numbers {
-    fn word(&self, kind: WordKind, text: &str) -> Result<i32, StoreError> {
-        self.words.get(&(kind, text.to_owned())).copied().ok_or_else(|| missing("word", kind.as_str()))
-    }
-
-    fn address(&self, hash: &[u8; 16]) -> Result<i64, StoreError> {
-        self.addresses.get(hash).copied().ok_or_else(|| missing("address", "row"))
-    }
-}
-
-fn missing(table: &'static str, what: &'static str) -> StoreError {
-    StoreError::Unknown { table, what, value: "missing after it was written".to_owned() }
-}
 
 impl PgStore {
     pub(in crate::store) async fn commit(&self, batch: &[Submission]) -> Result<Commit, StoreError> {

@@ -7,9 +7,10 @@ use crate::{
     model::{Address, Bin, DAY_MILLIS, Destination, EventKind, StreamKey, Timestamp},
     store::{
         AddressNotice, ControlSum, Counts, EntryKind, EntryRecord, RefusedAddress, StoreError, WordKind,
+        batch::stream_text,
         engine::{EntryRow, digest_of, entries},
         evidence::{RefusedRow, SumRow, control, notices, refused, stream_keys, sums, times},
-        sqlite::{opened, stream_text},
+        sqlite::opened,
     },
 };
 

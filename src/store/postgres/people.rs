@@ -2,12 +2,13 @@
 
 use sqlx::{query, query_as, query_scalar};
 
-use super::{PgStore, commit::Numbers};
+use super::PgStore;
 use crate::{
     model::{Destination, Timestamp},
     privacy::Purpose,
     store::{
         AccountRecord, AddressRecord, MapCoverage, NewAccount, StoreError,
+        batch::Numbers,
         engine::{address, digest_of},
         sqlite::{AccountRow, account, again},
     },

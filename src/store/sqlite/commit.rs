@@ -1,7 +1,7 @@
 //! Appending to the journal.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::LazyLock,
 };
 
@@ -9,11 +9,12 @@ use sqlx::{SqliteConnection, query, query_as, query_scalar};
 
 use super::{SqliteStore, bulk::Bulk};
 use crate::{
-    model::{EventKind, StreamKey, Timestamp},
+    model::{StreamKey, Timestamp},
     privacy::Purpose,
     store::{
         Commit, NewControl, NewEntry, NewEvent, NewSetAside, Outcome, Recipient, StoreError, Subject, Submission,
         WordKind,
+        batch::{Numbers, control_cells, recipients_of, stream_text},
         engine::{Marks, digest_of, random_id, storable},
     },
 };
@@ -31,34 +32,6 @@ static ADDRESSES: LazyLock<Bulk> =
 static CONTROL: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new("INSERT INTO control_seen (at, hash)", "(?, ?)", "ON CONFLICT DO NOTHING RETURNING at, hash")
 });
-
-/// The numbers that a batch needs.
-#[derive(Default)]
-pub(super) struct Numbers {
-    pub(super) words: HashMap<(WordKind, String), i32>,
-    pub(super) addresses: HashMap<[u8; 16], i64>,
-    pub(super) accounts: HashMap<[u8; 16], i64>,
-}
-
-impl Numbers {
-    fn word(&self, kind: WordKind, text: &str) -> Result<i32, StoreError> {
-        self.words.get(&(kind, text.to_owned())).copied().ok_or_else(|| missing("word", kind.as_str()))
-    }
-
-    fn address(&self, hash: &[u8; 16]) -> Result<i64, StoreError> {
-        self.addresses.get(hash).copied().ok_or_else(|| missing("address", "row"))
-    }
-}
-
-fn missing(table: &'static str, what: &'static str) -> StoreError {
-    StoreError::Unknown { table, what, value: "missing after it was written".to_owned() }
-}
-
-/// The key under which the store keeps a stream's word.
-pub(in crate::store) fn stream_text(key: &StreamKey) -> String {
-    // A struct of strings, options and words always serialises.
-    serde_json::to_string(key).unwrap_or_default()
-}
 
 impl SqliteStore {
     pub(in crate::store) async fn commit(&self, batch: &[Submission]) -> Result<Commit, StoreError> {
@@ -380,12 +353,6 @@ fn next_id(highest: i64) -> i64 {
     highest.checked_add(gap).unwrap_or_else(random_id)
 }
 
-/// Everybody whom a submission speaks of.
-pub(in crate::store) fn recipients_of(submission: &Submission) -> impl Iterator<Item = &Recipient> {
-    let entries = submission.entries.iter().filter_map(|entry| entry.address.as_ref());
-    submission.events.iter().map(|event| &event.recipient).chain(entries)
-}
-
 /// What every transaction that seals looks at before it does.
 pub(super) async fn marks(connection: &mut SqliteConnection) -> Result<Marks, StoreError> {
     let rows: Vec<(String, i64)> =
@@ -440,31 +407,6 @@ async fn insert_control(
         .await?;
     }
     Ok(added)
-}
-
-/// Sums the fresh outcomes by stream and bin: sent, delivered, refused. Each key counts once.
-pub(in crate::store) fn control_cells(
-    control: &[&NewControl],
-    mut fresh: HashSet<(i64, Vec<u8>)>,
-    number: impl Fn(&str) -> Result<i32, StoreError>,
-) -> Result<BTreeMap<(i32, i64), [i64; 3]>, StoreError> {
-    let mut sums: BTreeMap<(i32, i64), [i64; 3]> = BTreeMap::new();
-    for outcome in control {
-        if !fresh.remove(&(outcome.key.at.as_millis(), outcome.key.hash.to_vec())) {
-            continue;
-        }
-        let counts = match outcome.kind {
-            EventKind::Sent => [1, 0, 0],
-            EventKind::Delivered => [0, 1, 0],
-            EventKind::Refused => [0, 0, 1],
-            _ => continue,
-        };
-        let sum = sums.entry((number(&stream_text(&outcome.stream))?, outcome.sent_at.bin().0)).or_default();
-        for (to, from) in sum.iter_mut().zip(counts) {
-            *to += from;
-        }
-    }
-    Ok(sums)
 }
 
 async fn insert_entry(

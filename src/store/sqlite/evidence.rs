@@ -8,9 +8,9 @@ use crate::{
     privacy::{Keyring, PrivacyError, Purpose},
     store::{
         AddressNotice, ControlSum, Counts, EntryKind, EntryRecord, RefusedAddress, StoreError, WordKind,
+        batch::stream_text,
         engine::{EntryRow, digest_of, entries},
         evidence::{RefusedRow, SumRow, control, notices, refused, stream_keys, sums, times},
-        sqlite::stream_text,
     },
 };
 

@@ -23,7 +23,6 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-pub(super) use commit::{control_cells, recipients_of, stream_text};
 pub(super) use evidence::opened;
 pub(super) use people::{AccountRow, account, again};
 pub(super) use read::COUNTED;

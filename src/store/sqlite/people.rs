@@ -2,12 +2,13 @@
 
 use sqlx::{query, query_as, query_scalar};
 
-use super::{SqliteStore, commit::Numbers};
+use super::SqliteStore;
 use crate::{
     model::{Destination, Timestamp},
     privacy::{Keyring, Purpose},
     store::{
         AccountRecord, AddressRecord, MapCoverage, NewAccount, StoreError,
+        batch::Numbers,
         engine::{address, digest_of},
     },
 };
