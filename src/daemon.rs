@@ -263,7 +263,9 @@ pub fn verify(config: &Config) -> Result<(), StartError> {
 
 /// The detectors' parameters, by this configuration.
 fn parameters(config: &Config) -> Parameters {
-    Parameters { threshold_fleet: f64::from(config.detect.days_per_false_page), ..Parameters::default() }
+    let detect = &config.detect;
+    let threshold_fleet = f64::from(detect.days_per_false_page);
+    Parameters { threshold_fleet, max_streams: detect.max_streams, ..Parameters::default() }
 }
 
 /// What the public listener works with, by this configuration.

@@ -105,6 +105,14 @@ metrics! {
     monitor_folded: IntCounter = "relaywatch_monitor_folded_events_total";
     /// When the monitor last stood at the end of the journal, in seconds since the epoch.
     monitor_caught_up: IntGauge = "relaywatch_monitor_caught_up_timestamp_seconds";
+    /// Outcomes that came after the deliveries of their day had been let go, and that count nowhere.
+    monitor_too_old: IntCounter = "relaywatch_monitor_too_old_events_total";
+    /// Finest streams that had mail in the last 7 days and are watched one by one.
+    streams_live: IntGauge = "relaywatch_streams_live";
+    /// Finest streams that were idle for 7 days and have gone into the streams above them.
+    streams_folded: IntCounter = "relaywatch_streams_folded_total";
+    /// Streams with more children on the newest day than are told apart: the others are counted together.
+    streams_overflowed: IntGauge = "relaywatch_streams_overflowed";
     /// Pages and forwarded notices in the outbox that have not left.
     outbox_waiting: IntGauge = "relaywatch_outbox_waiting_items";
     /// For how long the oldest of them should have left, in seconds.

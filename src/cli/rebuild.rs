@@ -11,10 +11,11 @@ use crate::control::Rebuild;
 /// Throw ledger and cells away and make them again from the journal.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The journal is not touched, and the same journal gives the same ledger and cells. It works beside a
-running daemon, which goes on taking reports in; until it is done, `address show` and the detectors see a part only.
+    after_help = "The journal is not touched, and the same journal gives the same ledger and cells. What was sent on days whose
+deliveries have been let go is held by their checkpoints and stays as it is. It works beside a running daemon, which goes on
+taking reports in; until it is done, `address show` sees a part only, and nothing is judged.
 
-Where it is stopped half-way, the daemon goes on by itself; without a daemon, run it again."
+Where it is stopped half-way, a running daemon goes on by itself, and so does the next one that starts; or run it again."
 )]
 pub struct RebuildCommand {
     /// For people, or for machines.
@@ -32,6 +33,9 @@ impl RebuildCommand {
         open::block_on(async {
             let writer = open::writer(&config).await?;
             let started = writer.call(Rebuild {}).await?;
+            if started.resumed && matches!(self.format, Format::Text) {
+                writeln!(out, "going on with a rebuild that was stopped half-way")?;
+            }
             let mut progress = Progress::new();
             let folded = loop {
                 let step = writer.call(started.mark).await?;
@@ -46,7 +50,7 @@ impl RebuildCommand {
             progress.end();
             writer.close().await;
             match self.format {
-                Format::Json => writeln!(out, "{}", json!({ "events": started.events, "folded": folded }))?,
+                Format::Json => writeln!(out, "{}", json!({ "events": started.events, "folded": folded, "resumed": started.resumed }))?,
                 Format::Text => writeln!(out, "ledger and cells are made again from {}", count(folded, "outcome"))?,
             }
             Ok(Exit::Success)

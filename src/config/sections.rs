@@ -58,8 +58,8 @@ pub struct Store {
     /// PostgreSQL: connections at most.
     #[schemars(range(min = 2, max = 1000))]
     pub connections: u32,
-    /// Days for which deliveries and sends are kept one by one; their counts stay. Keep at least 66: `rebuild` makes the
-    /// detectors' baselines again from what is kept.
+    /// Days for which deliveries and sends are kept one by one. Before they go, a checkpoint keeps what they counted; reports
+    /// that come later than that count nowhere.
     #[schemars(range(min = 2, max = 3650))]
     pub retention_deliveries_days: u32,
     /// Days for which refusals, complaints and notices are kept.
@@ -74,7 +74,7 @@ impl Default for Store {
             url_file: None,
             readers: 4,
             connections: 10,
-            retention_deliveries_days: 70,
+            retention_deliveries_days: 14,
             retention_refusals_days: 365,
         }
     }
@@ -193,7 +193,8 @@ pub struct Detect {
     /// Days for each false page that is allowed, over the whole fleet. More days, fewer pages, later pages.
     #[schemars(range(min = 1, max = 3650))]
     pub days_per_false_page: u32,
-    /// Streams that are watched one by one; what goes beyond is counted together as `other`.
+    /// Streams of one day that are counted one by one; what goes beyond is counted together as `other`. One sender's campaigns
+    /// get a hundredth of it, a provider's From domains a tenth.
     #[schemars(range(min = 100, max = 1_000_000))]
     pub max_streams: u32,
 }

@@ -10,7 +10,7 @@ use crate::{
     incident::{self, Label, RecoveryRequest},
     model::{Address, Destination, Timestamp},
     privacy::Purpose,
-    store::{EntryKind, EventKey, MapCoverage, NewAccount, NewEntry, Recipient, Subject, Submission},
+    store::{EntryKind, EventKey, MapCoverage, NewAccount, NewEntry, Recipient, StoreError, Subject, Submission},
 };
 
 /// The name under which operators' entries are committed.
@@ -23,8 +23,8 @@ const MAX_TEXT: usize = 500;
 const MAX_RESEAL: u32 = 1_000;
 /// Pages of the journal that one step of a rebuild folds without a daemon.
 const PAGES: usize = 5;
-/// Outcomes beyond those of its start after which a rebuild counts as done although new ones keep coming.
-const SLACK: u64 = 4_000;
+/// How long a rebuild waits where another process has folded a page before it.
+const MOVED_WAIT: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// One thing that an operator can ask for. Bodies can hold addresses: they are never logged.
 pub trait Call: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -212,7 +212,7 @@ impl Call for ForgetOldKeys {
     }
 }
 
-/// Throw the projections away.
+/// Throw the projections away, or go on with a rebuild that was stopped.
 #[derive(Serialize, Deserialize)]
 pub struct Rebuild {}
 
@@ -221,6 +221,8 @@ pub struct Rebuild {}
 pub struct RebuildStarted {
     /// Outcomes in the journal.
     pub events: u64,
+    /// Whether a rebuild that was stopped half-way goes on.
+    pub resumed: bool,
     /// Where to ask from, see [`RebuildStep`].
     pub mark: RebuildStep,
 }
@@ -230,8 +232,6 @@ pub struct RebuildStarted {
 pub struct RebuildStep {
     /// Outcomes that the monitor had folded before the rebuild began.
     pub folded_before: u64,
-    /// Outcomes that the journal had then.
-    pub events: u64,
 }
 
 /// How far it is.
@@ -239,7 +239,7 @@ pub struct RebuildStep {
 pub struct RebuildStepped {
     /// Outcomes folded since.
     pub folded: u64,
-    /// Whether everything is folded.
+    /// Whether everything is folded that was when the rebuild began.
     pub done: bool,
 }
 
@@ -251,7 +251,10 @@ impl Call for Rebuild {
         let counts = operator.store.row_counts().await?;
         let events = counts.iter().find(|(table, _)| *table == "event").map_or(0, |(_, rows)| *rows);
         let events = u64::try_from(events).unwrap_or(0);
-        operator.store.reset_projections().await?;
+        let resumed = under_way(operator).await?;
+        if !resumed {
+            operator.store.reset_projections().await?;
+        }
         let folded_before = match &operator.folding {
             Folding::Daemon { wake, progress } => {
                 wake.notify_one();
@@ -259,8 +262,15 @@ impl Call for Rebuild {
             }
             Folding::Own(_) => 0,
         };
-        Ok(RebuildStarted { events, mark: RebuildStep { folded_before, events } })
+        Ok(RebuildStarted { events, resumed, mark: RebuildStep { folded_before } })
     }
+}
+
+/// Whether a rebuild has not come to where the journal was folded when it began.
+async fn under_way(operator: &Operator) -> Result<bool, ControlError> {
+    let end = operator.store.horizon().await?.rebuilt_from;
+    let cursor = operator.store.cursor(crate::monitor::CURSOR).await?;
+    Ok(end.is_some_and(|end| cursor < end))
 }
 
 impl Call for RebuildStep {
@@ -268,31 +278,36 @@ impl Call for RebuildStep {
     type Answer = RebuildStepped;
 
     async fn run(self, operator: &Operator) -> Result<RebuildStepped, ControlError> {
-        match &operator.folding {
+        let (folded, mut done) = match &operator.folding {
             Folding::Daemon { progress, .. } => {
                 let mut progress = progress.clone();
                 progress.borrow_and_update();
                 // Whether it moved or the time ran out, what counts is read below.
                 drop(tokio::time::timeout(STEP_WAIT, progress.changed()).await);
                 let folded = progress.borrow().folded.saturating_sub(self.folded_before);
-                let cursor = operator.store.cursor(crate::monitor::CURSOR).await?;
-                let caught_up = operator.store.events_after(cursor, 1).await?.is_empty();
-                // Where reports keep coming there is always one more; a page of the monitor may count twice at the start.
-                Ok(RebuildStepped { folded, done: caught_up || folded >= self.events.saturating_add(SLACK) })
+                (folded, true)
             }
             Folding::Own(monitor) => {
                 let mut monitor = monitor.lock().await;
                 let mut done = false;
                 for _ in 0..PAGES {
-                    if monitor.step().await? == 0 {
-                        done = true;
-                        break;
+                    match monitor.step().await {
+                        Ok(0) => {
+                            done = true;
+                            break;
+                        }
+                        Ok(_) => {}
+                        // A daemon that this command cannot reach folds the same journal: both get there.
+                        Err(StoreError::CursorMoved) => tokio::time::sleep(MOVED_WAIT).await,
+                        Err(error) => return Err(error.into()),
                     }
                 }
                 let folded = monitor.progress().borrow().folded;
-                Ok(RebuildStepped { folded, done })
+                (folded, done)
             }
-        }
+        };
+        done &= !under_way(operator).await?;
+        Ok(RebuildStepped { folded, done })
     }
 }
 

@@ -159,7 +159,8 @@ impl Writer {
             Err(StoreError::Locked { .. }) => return Err(OpenError::Unreachable { socket }),
             Err(error) => return Err(OpenError::Start(error.into())),
         };
-        let monitor = Monitor::folding(store.clone(), clock.clone(), Arc::new(Notify::new()), Metrics::new()?);
+        let (wake, metrics) = (Arc::new(Notify::new()), Metrics::new()?);
+        let monitor = Monitor::folding(store.clone(), clock.clone(), wake, metrics, config.detect.max_streams);
         Ok(Self::Direct(Box::new(Operator {
             store,
             keyring,

@@ -59,12 +59,99 @@ impl Phase {
 }
 
 /// The totals of one finished cluster: one campaign on one UTC day, or one day of transactional mail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct ClusterTotals {
     /// Relay messages handed to the provider.
     pub sends: u64,
     /// Of them, permanently refused.
     pub refused: u64,
+}
+
+/// What a baseline needs to know of finished clusters: whole sums, the same in whatever order clusters come, from which one can
+/// be taken again. So a stream's clusters need not be kept one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Moments {
+    clusters: u64,
+    sends: u64,
+    refused: u64,
+    /// The sum of n².
+    squares: u128,
+    /// The sum of x²/n, in units of 2^-32.
+    ratios: u128,
+}
+
+impl Moments {
+    /// Of some clusters. Clusters without sends do not count.
+    #[must_use]
+    pub fn of<'a>(clusters: impl IntoIterator<Item = &'a ClusterTotals>) -> Self {
+        let mut all = Self::default();
+        for cluster in clusters {
+            all = all.plus(&Self::one(cluster));
+        }
+        all
+    }
+
+    fn one(cluster: &ClusterTotals) -> Self {
+        if cluster.sends == 0 {
+            return Self::default();
+        }
+        // No cluster has four billion messages; up to there x² fits with its 32 binary digits after the point.
+        let sends = cluster.sends.min(u32::MAX.into());
+        let refused = cluster.refused.min(sends);
+        let (n, x) = (u128::from(sends), u128::from(refused));
+        let ratios = ((x * x) << 32) / n;
+        Self { clusters: 1, sends, refused, squares: n * n, ratios }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            clusters: self.clusters.saturating_add(other.clusters),
+            sends: self.sends.saturating_add(other.sends),
+            refused: self.refused.saturating_add(other.refused),
+            squares: self.squares.saturating_add(other.squares),
+            ratios: self.ratios.saturating_add(other.ratios),
+        }
+    }
+
+    /// Puts a cluster as it is now in the place of what it was.
+    pub fn change(&mut self, before: &ClusterTotals, after: &ClusterTotals) {
+        let (before, after) = (Self::one(before), Self::one(after));
+        *self = Self {
+            clusters: (self.clusters + after.clusters).saturating_sub(before.clusters),
+            sends: (self.sends + after.sends).saturating_sub(before.sends),
+            refused: (self.refused + after.refused).saturating_sub(before.refused),
+            squares: (self.squares + after.squares).saturating_sub(before.squares),
+            ratios: (self.ratios + after.ratios).saturating_sub(before.ratios),
+        };
+    }
+
+    /// How many clusters there are.
+    #[must_use]
+    pub const fn clusters(&self) -> u64 {
+        self.clusters
+    }
+
+    /// Messages in all of them.
+    #[must_use]
+    pub const fn sends(&self) -> u64 {
+        self.sends
+    }
+
+    /// The dispersion that matches E\[S\]; `None` where the clusters cannot tell.
+    #[expect(clippy::cast_precision_loss, reason = "sums of squares of counts")]
+    fn rho(&self) -> Option<f64> {
+        let (sends, refused) = (count(self.sends), count(self.refused));
+        let rate = refused / sends;
+        let variance = rate * (1.0 - rate);
+        let degrees = count(self.clusters.saturating_sub(1));
+        let below = variance * (sends - self.squares as f64 / sends - degrees);
+        // The sum of n (x/n - m)², multiplied out.
+        let spread = (self.ratios as f64 / f64::from(1_u32 << 16).powi(2) - refused * rate).max(0.0);
+        let rho = (spread - degrees * variance) / below;
+        (below > 0.0 && rho.is_finite()).then_some(rho)
+    }
 }
 
 /// What is ordinary for a stream, after shrinkage, floor and shading.
@@ -106,17 +193,19 @@ impl Baseline {
     /// moments say little about the dispersion, so that the larger one of their estimate and the parent's dispersion holds.
     #[must_use]
     pub fn learn(clusters: &[ClusterTotals], parent: Option<&Self>, parameters: &Parameters) -> Self {
+        Self::learn_from(&Moments::of(clusters), parent, parameters)
+    }
+
+    /// The same from the clusters' sums.
+    #[must_use]
+    pub fn learn_from(clusters: &Moments, parent: Option<&Self>, parameters: &Parameters) -> Self {
         let numbers = &parameters.baseline;
         let (parent_rate, parent_rho) = parent
             .map_or((parameters.learning.rate, parameters.learning.rho), |parent| (parent.learnt_rate, parent.rho));
-        let mut clusters: Vec<(f64, f64)> =
-            clusters.iter().filter(|c| c.sends > 0).map(|c| (count(c.sends), count(c.refused.min(c.sends)))).collect();
-        // Sums of floats depend on their order; the baseline must not.
-        clusters.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.total_cmp(&other.1)));
-        let few = clusters.len() < numbers.few_clusters;
-        let sends: f64 = clusters.iter().map(|c| c.0).sum();
-        let refused: f64 = clusters.iter().map(|c| c.1).sum();
-        let own_rho = moment_rho(&clusters, sends, refused).map(|rho| rho.clamp(numbers.least_rho, numbers.most_rho));
+        let many = usize::try_from(clusters.clusters).unwrap_or(usize::MAX);
+        let few = many < numbers.few_clusters;
+        let (sends, refused) = (count(clusters.sends), count(clusters.refused));
+        let own_rho = clusters.rho().map(|rho| rho.clamp(numbers.least_rho, numbers.most_rho));
         let rho = match own_rho {
             Some(own) if few => own.max(parent_rho),
             Some(own) => own,
@@ -131,7 +220,7 @@ impl Baseline {
             rho = sd * sd / (rate * (1.0 - rate));
         }
         let method = if few { Method::SrTol } else { Method::SrBb };
-        Self::assemble(learnt, rate, rho, clusters.len(), method, parameters)
+        Self::assemble(learnt, rate, rho, many, method, parameters)
     }
 
     fn assemble(learnt: f64, rate: f64, rho: f64, clusters: usize, method: Method, parameters: &Parameters) -> Self {
@@ -201,18 +290,6 @@ fn beta_shape(rate: f64, rho: f64) -> (f64, f64) {
     (rate * strength, (1.0 - rate) * strength)
 }
 
-/// The dispersion that matches E\[S\]; `None` where the clusters cannot tell.
-fn moment_rho(clusters: &[(f64, f64)], sends: f64, refused: f64) -> Option<f64> {
-    let rate = refused / sends;
-    let variance = rate * (1.0 - rate);
-    let degrees = count(clusters.len().saturating_sub(1) as u64);
-    let squares: f64 = clusters.iter().map(|(n, _)| n * n).sum();
-    let below = variance * (sends - squares / sends - degrees);
-    let spread: f64 = clusters.iter().map(|(n, x)| n * (x / n - rate).powi(2)).sum();
-    let rho = (spread - degrees * variance) / below;
-    (below > 0.0 && rho.is_finite()).then_some(rho)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -227,8 +304,8 @@ mod tests {
     fn moments_match_a_hand_calculation() {
         // m = .02, N = 3000, S = 1000 (.01² + 0² + .01²) = .2; (C-1) m (1-m) = .0392;
         // below = .0196 (3000 - 1000 - 2) = 39.1608; rho = .1608 / 39.1608 = .0041061.
-        let clusters = [(1_000.0, 10.0), (1_000.0, 20.0), (1_000.0, 30.0)];
-        let rho = moment_rho(&clusters, 3_000.0, 60.0).expect("clusters vary");
+        let clusters = [cluster(1_000, 10), cluster(1_000, 20), cluster(1_000, 30)];
+        let rho = Moments::of(&clusters).rho().expect("clusters vary");
         assert!((rho - 0.004_106_147).abs() < 1e-8, "{rho}");
     }
 
@@ -299,6 +376,14 @@ mod tests {
             }
             let baseline = Baseline::learn(&clusters, None, &parameters);
             prop_assert_eq!(baseline, Baseline::learn(&shuffled, None, &parameters));
+            // One by one, each first with half of what it came to, in another order: the same sums.
+            let mut sums = Moments::default();
+            for now in shuffled.iter().rev() {
+                let half = cluster(now.sends / 2, now.refused / 2);
+                sums.change(&ClusterTotals::default(), &half);
+                sums.change(&half, now);
+            }
+            prop_assert_eq!(sums, Moments::of(&clusters));
             prop_assert!(baseline.rate() >= 0.001 && baseline.worst_normal() >= baseline.rate());
             prop_assert!(baseline.worst_normal() <= 1.0 && baseline.rho() > 0.0 && baseline.rho() < 1.0);
             let text = serde_json::to_string(&baseline).expect("serialises");

@@ -21,7 +21,7 @@ pub mod stats;
 mod stream;
 mod text;
 
-pub use baseline::{Baseline, ClusterTotals, Method, Phase, Urgency};
+pub use baseline::{Baseline, ClusterTotals, Method, Moments, Phase, Urgency};
 pub use budget::{Budget, StreamVolume};
 pub use count::{CountTicket, judge_hour};
 pub use params::{

@@ -22,6 +22,8 @@ pub struct Parameters {
     pub threshold_alone: f64,
     /// How many different addresses must be refused since the onset before an alarm; at most [`super::WITNESSES`].
     pub distinct_addresses: usize,
+    /// How many finest streams of one day are told apart at most; the others are counted together.
+    pub max_streams: u32,
     /// The alternatives.
     pub alternatives: Alternatives,
     /// How baselines are learnt.
@@ -43,6 +45,7 @@ impl Default for Parameters {
             threshold_fleet: 30.0,
             threshold_alone: 365.0,
             distinct_addresses: 3,
+            max_streams: 100_000,
             alternatives: Alternatives::default(),
             baseline: BaselineParameters::default(),
             learning: LearningParameters::default(),

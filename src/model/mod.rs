@@ -16,7 +16,7 @@ pub use event::{DedupeMaterial, Event, EventKind, Exposure, SendTime, SendTimeOr
 pub use notice::{Notice, NoticeKind};
 pub use provider::Provider;
 pub use reply::{EnhancedCode, FailureClass, MAX_REPLY_BYTES, Reply};
-pub use stream::{StreamKey, StreamLevel};
+pub use stream::{OTHER, StreamKey, StreamLevel};
 pub use time::{BIN_MILLIS, Bin, DAY_MILLIS, Day, HOUR_MILLIS, MINUTE_MILLIS, Timestamp};
 pub use verdict::{
     Action, AddressRole, Cause, Destination, Evidence, EvidenceKind, Fault, MxFamily, ReplyContext, Verdict,

@@ -39,7 +39,17 @@ pub struct StreamKey {
     pub campaign: Option<String>,
 }
 
+/// What stands in the place of a part whose stream is counted together with others, beyond the cap on live streams. No
+/// domain has an at sign, and campaigns with one are dropped when a report is taken in.
+pub const OTHER: &str = "@other";
+
 impl StreamKey {
+    /// Whether it counts what goes beyond the cap on live streams.
+    #[must_use]
+    pub fn is_other(&self) -> bool {
+        [&self.from_domain, &self.envelope_domain, &self.campaign].into_iter().any(|part| part.as_deref() == Some(OTHER))
+    }
+
     /// All relay mail.
     #[must_use]
     pub const fn fleet() -> Self {
@@ -93,20 +103,26 @@ impl std::fmt::Display for StreamKey {
     /// `all relay mail`, `ses`, `ses/news.example.com`, `ses/news.example.com, envelope bounce.example.com, campaign spring`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let provider = self.provider.map_or("?", Provider::as_str);
-        let domain = self.from_domain.as_deref().unwrap_or("unknown From domain");
+        let domain = match self.from_domain.as_deref() {
+            Some(OTHER) => "other From domains",
+            domain => domain.unwrap_or("unknown From domain"),
+        };
         let mut out = match self.level {
             StreamLevel::Fleet => "all relay mail".to_owned(),
             StreamLevel::Provider => provider.to_owned(),
             StreamLevel::Domain => domain.to_owned(),
             _ => format!("{provider}/{domain}"),
         };
-        if self.level >= StreamLevel::Envelope
-            && let Some(envelope) = &self.envelope_domain
-        {
-            out.push_str(", envelope ");
-            out.push_str(envelope);
+        match (self.level >= StreamLevel::Envelope, self.envelope_domain.as_deref()) {
+            (true, Some(OTHER)) => out.push_str(", other envelope domains"),
+            (true, Some(envelope)) => {
+                out.push_str(", envelope ");
+                out.push_str(envelope);
+            }
+            _ => {}
         }
-        match (self.level, &self.campaign) {
+        match (self.level, self.campaign.as_deref()) {
+            (StreamLevel::Campaign, Some(OTHER)) => out.push_str(", other campaigns"),
             (StreamLevel::Campaign, Some(campaign)) => {
                 out.push_str(", campaign ");
                 out.push_str(campaign);

@@ -120,22 +120,33 @@ pub fn ledger<'a>(events: impl IntoIterator<Item = &'a EventRecord>) -> Vec<Ledg
 /// Changes of cells, by stream key, bin and destination.
 pub type CellChanges = BTreeMap<(StreamKey, i64, Destination), Counts>;
 
-/// Adds (`sign` 1) or takes away (`sign` -1) a contribution, at its finest stream and at each parent.
-pub fn change(cells: &mut CellChanges, contribution: &Contribution, sign: i64) {
-    let bin = contribution.sent.at.bin().0;
-    let streams = std::iter::once(contribution.stream.clone()).chain(contribution.stream.parents());
-    for stream in streams {
-        cells.entry((stream, bin, contribution.destination)).or_default().add(&contribution.counts, sign);
+/// Adds (`sign` 1) or takes away (`sign` -1) counts of a finest stream, at it and at each parent.
+pub fn change(
+    cells: &mut CellChanges,
+    stream: &StreamKey,
+    bin: i64,
+    destination: Destination,
+    counts: &Counts,
+    sign: i64,
+) {
+    for stream in std::iter::once(stream.clone()).chain(stream.parents()) {
+        cells.entry((stream, bin, destination)).or_default().add(counts, sign);
     }
 }
 
 /// Changes of who was refused for good, by finest stream, bin and address.
 pub type RefusedChanges = BTreeMap<(StreamKey, i64, i64), i32>;
 
-/// Books a contribution's refusal of relay mail in or out.
-pub fn change_refused(who: &mut RefusedChanges, address: i64, contribution: &Contribution, sign: i32) {
+/// Books a contribution's refusal of relay mail in or out, at the stream that it is counted in.
+pub fn change_refused(
+    who: &mut RefusedChanges,
+    stream: &StreamKey,
+    address: i64,
+    contribution: &Contribution,
+    sign: i32,
+) {
     if contribution.counts.refused > 0 && contribution.destination == Destination::Relay {
-        *who.entry((contribution.stream.clone(), contribution.sent.at.bin().0, address)).or_default() += sign;
+        *who.entry((stream.clone(), contribution.sent.at.bin().0, address)).or_default() += sign;
     }
 }
 
@@ -290,7 +301,7 @@ mod tests {
                 for (events, sign) in [(before, -1), (after, 1)] {
                     let all: Vec<&EventRecord> = events.iter().collect();
                     if let Some(made) = contribution(&all, |id| streams.get(&id)) {
-                        change(&mut cells, &made, sign);
+                        change(&mut cells, &made.stream, made.sent.at.bin().0, made.destination, &made.counts, sign);
                     }
                 }
             }

@@ -3,12 +3,15 @@
 //! The finest streams' cells are counted into every stream above them; what is judged together under one rate is one finest
 //! stream on one UTC day. Baselines come from days that ended at least 48 hours before the day that they hold for.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use crate::{
     detect::{
-        Alarm, Baseline, Budget, Cell, ClusterTotals, Parameters, Phase, Quiet, Regime, StreamDetector, StreamVolume,
-        Update, Witnesses,
+        Alarm, Baseline, Budget, Cell, ClusterTotals, Moments, Parameters, Phase, Quiet, Regime, StreamDetector,
+        StreamVolume, Update, Witnesses,
     },
     model::{Bin, DAY_MILLIS, StreamKey, StreamLevel},
     store::Counts,
@@ -50,13 +53,16 @@ impl FinestCell {
     }
 }
 
-/// A finest stream and its days.
+/// Days without mail after which a finest stream is no longer kept one by one: its clusters stay in its parents' sums.
+pub(super) const IDLE_DAYS: i64 = 7;
+
+/// A finest stream that has mail now and then.
 #[derive(Debug)]
 struct Finest {
-    /// The streams that it is counted into.
-    streams: Vec<StreamKey>,
-    /// Sends and refusals by UTC day.
-    days: BTreeMap<i64, ClusterTotals>,
+    /// The streams that it is counted into; the finest streams of one envelope domain share them.
+    streams: Arc<[StreamKey]>,
+    /// The newest day with mail.
+    last: i64,
 }
 
 /// A stream that is judged.
@@ -74,6 +80,10 @@ struct Watched {
 pub struct Judge {
     parameters: Parameters,
     finest: HashMap<i32, Finest>,
+    /// The streams above a finest one, by the nearest of them.
+    families: BTreeMap<StreamKey, Arc<[StreamKey]>>,
+    /// The clusters of each stream by UTC day.
+    history: BTreeMap<StreamKey, BTreeMap<i64, Moments>>,
     watched: BTreeMap<StreamKey, Watched>,
     /// Days of a stream that were trouble and say nothing of what is ordinary.
     trouble: BTreeMap<StreamKey, BTreeSet<i64>>,
@@ -93,6 +103,8 @@ impl Judge {
         Self {
             parameters,
             finest: HashMap::new(),
+            families: BTreeMap::new(),
+            history: BTreeMap::new(),
             watched: BTreeMap::new(),
             trouble: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -114,10 +126,52 @@ impl Judge {
         self.phase
     }
 
-    /// Makes a finest stream known.
-    pub fn know(&mut self, finest: i32, key: &StreamKey) {
-        // Campaigns themselves are not judged: they are what clusters are made of.
-        self.finest.entry(finest).or_insert_with(|| Finest { streams: key.parents(), days: BTreeMap::new() });
+    /// Makes a finest stream known that has mail on this day, counted from the epoch.
+    pub fn know(&mut self, finest: i32, key: &StreamKey, day: i64) {
+        if let Some(known) = self.finest.get_mut(&finest) {
+            known.last = known.last.max(day);
+        } else {
+            let streams = self.family(key);
+            self.finest.insert(finest, Finest { streams, last: day });
+        }
+    }
+
+    /// The streams above a finest one. Campaigns themselves are not judged: they are what clusters are made of.
+    fn family(&mut self, key: &StreamKey) -> Arc<[StreamKey]> {
+        let Some(nearest) = key.at(StreamLevel::Envelope) else { return Arc::from([]) };
+        Arc::clone(self.families.entry(nearest).or_insert_with(|| key.parents().into()))
+    }
+
+    /// How many finest streams are kept one by one.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.finest.len()
+    }
+
+    /// Lets go of finest streams that have been idle for [`IDLE_DAYS`] on `today`, but of none that had mail on `keep` or later:
+    /// that of open incidents is still looked for by stream. Gives those that went. No judgement changes by it: their clusters
+    /// stay in the sums of the streams above.
+    pub fn fold_idle(&mut self, today: i64, keep: Option<i64>) -> Vec<i32> {
+        let from = keep.map_or(today - IDLE_DAYS, |keep| keep.min(today - IDLE_DAYS));
+        let gone: Vec<i32> =
+            self.finest.iter().filter(|(_, finest)| finest.last < from).map(|(number, _)| *number).collect();
+        for number in &gone {
+            let Some(finest) = self.finest.remove(number) else { continue };
+            for stream in finest.streams.iter() {
+                if let Some(watched) = self.watched.get_mut(stream) {
+                    watched.finest.remove(number);
+                }
+            }
+        }
+        // A stream of which nothing is left has an empty ring: it may come back as if it had never been watched.
+        self.watched.retain(|_, watched| !watched.finest.is_empty());
+        let oldest = today - i64::from(self.parameters.baseline.days) - 2 - RING_DAYS;
+        self.history.retain(|_, days| {
+            *days = days.split_off(&oldest);
+            !days.is_empty()
+        });
+        self.families.retain(|_, family| Arc::strong_count(family) > 1);
+        gone
     }
 
     /// Whether a finest stream is known.
@@ -132,14 +186,16 @@ impl Judge {
         self.watched.get(stream).map(|watched| watched.finest.iter().copied().collect()).unwrap_or_default()
     }
 
-    /// Sets a finest stream's totals of a day; the caller has summed them.
-    pub fn set_day(&mut self, finest: i32, day: i64, sends: i64, refused: i64) {
-        let Some(known) = self.finest.get_mut(&finest) else { return };
-        let number = |count: i64| u64::try_from(count).unwrap_or(0);
-        let totals = ClusterTotals { sends: number(sends), refused: number(refused.min(sends)) };
-        if known.days.insert(day, totals) != Some(totals) && self.regimes_to.is_some_and(|to| day <= to - 3) {
-            self.stale = true;
+    /// Books what a finest stream's totals of a day were and what they are now.
+    pub fn change_day(&mut self, key: &StreamKey, day: i64, before: ClusterTotals, after: ClusterTotals) {
+        if before == after {
+            return;
         }
+        for stream in self.family(key).iter() {
+            let days = self.history.entry(stream.clone()).or_default();
+            days.entry(day).or_default().change(&before, &after);
+        }
+        self.stale |= self.regimes_to.is_some_and(|to| day <= to - 3);
     }
 
     /// Marks the days of a stream's incidents, which say nothing of what is ordinary.
@@ -168,7 +224,7 @@ impl Judge {
             let Some(finest) = self.finest.get(&cell.finest) else { continue };
             let campaign = u64::try_from(cell.finest).unwrap_or(0);
             let update = Update::Cell { bin: Bin(cell.bin), campaign, cell: cell.judged() };
-            for stream in &finest.streams {
+            for stream in finest.streams.iter() {
                 updates.entry(stream).or_default().push(update);
             }
         }
@@ -207,7 +263,7 @@ impl Judge {
         let mut appeared = false;
         for cell in cells {
             let Some(finest) = self.finest.get(&cell.finest) else { continue };
-            for stream in &finest.streams {
+            for stream in finest.streams.iter() {
                 if let Some(watched) = self.watched.get_mut(stream) {
                     watched.finest.insert(cell.finest);
                     watched.first = watched.first.min(Bin(cell.bin));
@@ -248,26 +304,23 @@ impl Judge {
     fn set_regime_of(&mut self, day: i64) {
         let window = i64::from(self.parameters.baseline.days);
         let days = day - window - 2..=day - 3;
-        let clusters: BTreeMap<&StreamKey, Vec<ClusterTotals>> = self
-            .watched
-            .iter()
-            .map(|(key, watched)| {
+        let none = BTreeMap::new();
+        let keys: BTreeSet<&StreamKey> = self.watched.keys().chain(self.history.keys()).collect();
+        let clusters: BTreeMap<&StreamKey, Moments> = keys
+            .into_iter()
+            .map(|key| {
                 let trouble = self.trouble.get(key);
-                let finest = watched.finest.iter().filter_map(|number| self.finest.get(number));
-                let totals = finest.flat_map(|finest| finest.days.range(days.clone()));
-                let calm = totals.filter(|(day, _)| !trouble.is_some_and(|days| days.contains(day)));
-                (key, calm.map(|(_, totals)| *totals).filter(|totals| totals.sends > 0).collect())
+                let all = self.history.get(key).unwrap_or(&none).range(days.clone());
+                let calm = all.filter(|(day, _)| !trouble.is_some_and(|days| days.contains(day)));
+                (key, calm.fold(Moments::default(), |sum, (_, moments)| sum.plus(moments)))
             })
             .collect();
-        let fleet = clusters.get(&StreamKey::fleet()).map_or(0, Vec::len);
-        self.phase = Phase::of(fleet, false, &self.parameters);
+        let fleet = clusters.get(&StreamKey::fleet()).map_or(0, Moments::clusters);
+        self.phase = Phase::of(usize::try_from(fleet).unwrap_or(usize::MAX), false, &self.parameters);
         let volumes: Vec<StreamVolume> = clusters
             .iter()
-            .filter(|(_, clusters)| !clusters.is_empty())
-            .map(|(key, clusters)| StreamVolume {
-                stream: (*key).clone(),
-                sends: clusters.iter().map(|cluster| cluster.sends).sum(),
-            })
+            .filter(|(_, clusters)| clusters.clusters() > 0)
+            .map(|(key, clusters)| StreamVolume { stream: (*key).clone(), sends: clusters.sends() })
             .collect();
         let budget = if volumes.is_empty() {
             let fleet = StreamVolume { stream: StreamKey::fleet(), sends: 0 };
@@ -292,7 +345,7 @@ impl Judge {
                 let baseline = if self.phase == Phase::Learning {
                     Baseline::learning(&self.parameters)
                 } else {
-                    Baseline::learn(clusters, parent.as_ref(), &self.parameters)
+                    Baseline::learn_from(clusters, parent.as_ref(), &self.parameters)
                 };
                 baselines.insert((*key).clone(), baseline);
             }
@@ -354,9 +407,10 @@ mod tests {
         for (number, key) in
             [(1, finest(Provider::Ses, "a.example", None)), (2, finest(Provider::Braze, "b.example", None))]
         {
-            judge.know(number, &key);
+            judge.know(number, &key, TODAY);
             for day in TODAY - 33..TODAY {
-                judge.set_day(number, day, 1_000, 3 + day % 5);
+                let totals = ClusterTotals { sends: 1_000, refused: u64::try_from(3 + day % 5).expect("small") };
+                judge.change_day(&key, day, ClusterTotals::default(), totals);
             }
         }
         judge
@@ -423,7 +477,7 @@ mod tests {
     #[test]
     fn a_new_installation_learns_and_says_so() {
         let mut judge = Judge::new(Parameters::default());
-        judge.know(1, &finest(Provider::Ses, "a.example", None));
+        judge.know(1, &finest(Provider::Ses, "a.example", None), TODAY);
         let start = TODAY * DAY_BINS;
         judge.judge(&[cell(1, start, 200, 180)], Bin(start + 1));
         assert_eq!(judge.phase(), Phase::Learning);

@@ -4,32 +4,30 @@ pub mod facts;
 pub mod fold;
 mod incidents;
 pub mod judge;
+pub mod live;
+mod page;
 mod watcher;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::fold::{CellChanges, RefusedChanges, change, change_refused, contribution, ledger};
-use self::watcher::Watch;
+use self::{
+    live::{Limits, Live},
+    watcher::Watch,
+};
 use crate::{
     clock::Clock,
     detect::Parameters,
     metrics::Metrics,
-    model::{Destination, StreamKey, StreamLevel},
+    model::StreamKey,
     notify::Notifiers,
-    store::{CellKey, Counts, EventRecord, Fold, Position, RefusedChange, Store, StoreError},
+    store::{Position, Store, StoreError},
 };
 
 /// The cursor's name in the store.
-pub(crate) const CURSOR: &str = "monitor";
-/// Outcomes that one step reads at most.
-const STEP: u32 = 2_000;
+pub(crate) const CURSOR: &str = crate::store::MONITOR_CURSOR;
 /// How long the monitor waits at most before it looks again.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 /// Behind in the journal, the monitor judges after so many pages.
@@ -39,7 +37,7 @@ const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(500);
 /// How long it waits after the store failed.
 const RETRY: Duration = Duration::from_secs(1);
 /// Streams whose keys are kept at hand; past that the cache starts anew.
-const STREAM_CACHE: usize = 200_000;
+const STREAM_CACHE: usize = 20_000;
 
 /// Where the monitor stands; `caught_up` counts how often it has found nothing more to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,24 +52,6 @@ pub struct Progress {
     pub settled: u64,
 }
 
-/// What folding a page of the journal has changed.
-#[derive(Debug, Default)]
-struct Page {
-    /// Outcomes in the page.
-    folded: usize,
-    /// The cursor stood elsewhere than where the last page had ended.
-    jumped: bool,
-    /// Changes of the finest streams' cells of relay mail: number, key, bin, counts.
-    cells: Vec<(i32, StreamKey, i64, Counts)>,
-}
-
-/// The outcomes of one message to one recipient: those folded before, and those that this step brings.
-#[derive(Default)]
-struct Message<'a> {
-    earlier: Vec<&'a EventRecord>,
-    fresh: Vec<&'a EventRecord>,
-}
-
 /// Folds the journal into ledger and cells.
 #[derive(Debug)]
 pub struct Monitor {
@@ -79,6 +59,8 @@ pub struct Monitor {
     clock: Clock,
     wake: Arc<Notify>,
     streams: HashMap<i32, StreamKey>,
+    /// Which streams are counted one by one.
+    live: Live,
     progress: watch::Sender<Progress>,
     metrics: Metrics,
     /// What it judges by and announces through; nothing where it only folds.
@@ -99,17 +81,19 @@ impl Monitor {
         parameters: Parameters,
         notifiers: Notifiers,
     ) -> Self {
-        Self { judging: Some((parameters, notifiers)), ..Self::folding(store, clock, wake, metrics) }
+        let folding = Self::folding(store, clock, wake, metrics, parameters.max_streams);
+        Self { judging: Some((parameters, notifiers)), ..folding }
     }
 
-    /// A monitor that makes ledger and cells and judges nothing.
+    /// A monitor that makes ledger and cells, of at most so many streams of a day one by one, and judges nothing.
     #[must_use]
-    pub fn folding(store: Store, clock: Clock, wake: Arc<Notify>, metrics: Metrics) -> Self {
+    pub fn folding(store: Store, clock: Clock, wake: Arc<Notify>, metrics: Metrics, max_streams: u32) -> Self {
         Self {
             store,
             clock,
             wake,
             streams: HashMap::new(),
+            live: Live::new(Limits::new(max_streams)),
             progress: watch::Sender::new(Progress::default()),
             metrics,
             judging: None,
@@ -129,6 +113,7 @@ impl Monitor {
     /// # Errors
     /// Where the store holds what this version doesn't know.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
+        self.tell_of_rebuild().await;
         loop {
             let wait = match self.catch_up(&stop).await {
                 Ok(()) => LOOK_AT_LEAST_EVERY,
@@ -153,6 +138,16 @@ impl Monitor {
                     () = tokio::time::sleep(LOOK_AT_MOST_EVERY) => {}
                 }
             }
+        }
+    }
+
+    /// Says that a rebuild was stopped half-way, which goes on now.
+    async fn tell_of_rebuild(&self) {
+        // A store that is away shows in what follows.
+        if let (Ok(horizon), Ok(cursor)) = (self.store.horizon().await, self.store.cursor(CURSOR).await)
+            && horizon.rebuilt_from.is_some_and(|end| cursor < end)
+        {
+            tracing::info!("a rebuild was stopped half-way; it goes on, and nothing is judged until it is done");
         }
     }
 
@@ -192,7 +187,7 @@ impl Monitor {
                 pages += 1;
                 behind |= jumped;
                 if page.is_none() || (pages.is_multiple_of(LOOK_EVERY_PAGES) && !behind) {
-                    watching.look(&self.store, notifiers, self.clock.now()).await?;
+                    watching.look(&self.store, notifiers, &self.metrics, self.clock.now()).await?;
                 }
                 watch = Some(watching);
             }
@@ -215,93 +210,6 @@ impl Monitor {
     /// Where the store is away, or holds what this version doesn't know.
     pub async fn step(&mut self) -> Result<usize, StoreError> {
         Ok(self.fold_page().await?.map_or(0, |page| page.folded))
-    }
-
-    /// Folds one page of the journal; gives what it changed, or nothing where there was no more.
-    async fn fold_page(&mut self) -> Result<Option<Page>, StoreError> {
-        let from = self.store.cursor(CURSOR).await?;
-        let jumped = self.ended_at.replace(from).is_some_and(|ended_at| ended_at != from);
-        let fresh = self.store.events_after(from, STEP).await?;
-        let Some(to) = fresh.last().map(|event| event.position) else { return Ok(None) };
-
-        let mut messages: BTreeMap<(i64, i64), Message<'_>> = BTreeMap::new();
-        for event in &fresh {
-            messages.entry((event.address, event.message)).or_default().fresh.push(event);
-        }
-        let pairs: Vec<(i64, i64)> = messages.keys().copied().collect();
-        let earlier = self.store.events_of_messages(&pairs, from).await?;
-        for event in &earlier {
-            if let Some(message) = messages.get_mut(&(event.address, event.message)) {
-                message.earlier.push(event);
-            }
-        }
-        self.learn_streams(fresh.iter().chain(&earlier)).await?;
-
-        let mut changes = CellChanges::new();
-        let mut who = RefusedChanges::new();
-        for (&(address, _), message) in &messages {
-            if let Some(made) = contribution(&message.earlier, |id| self.streams.get(&id)) {
-                change(&mut changes, &made, -1);
-                change_refused(&mut who, address, &made, -1);
-            }
-            let all: Vec<&EventRecord> = message.earlier.iter().chain(&message.fresh).copied().collect();
-            if let Some(made) = contribution(&all, |id| self.streams.get(&id)) {
-                change(&mut changes, &made, 1);
-                change_refused(&mut who, address, &made, 1);
-            }
-        }
-        who.retain(|_, change| *change != 0);
-        changes.retain(|_, counts| !counts.is_zero());
-        let keys: Vec<StreamKey> = {
-            // Whoever was refused moved only where its cell did, or within one: then the cells do not name the stream.
-            let cells = changes.keys().map(|(stream, _, _)| stream);
-            let keys: BTreeSet<&StreamKey> = cells.chain(who.keys().map(|(stream, _, _)| stream)).collect();
-            keys.into_iter().cloned().collect()
-        };
-        let ids: HashMap<StreamKey, i32> = keys.iter().cloned().zip(self.store.stream_ids(&keys).await?).collect();
-        let mut cells = Vec::with_capacity(changes.len());
-        let mut page = Page { folded: fresh.len(), jumped, ..Page::default() };
-        for ((stream, bin, destination), counts) in changes {
-            let Some(&id) = ids.get(&stream) else { continue };
-            cells.push((CellKey { stream: id, bin, destination }, counts));
-            if stream.level == StreamLevel::Campaign && destination == Destination::Relay {
-                page.cells.push((id, stream, bin, counts));
-            }
-        }
-        let refused = who
-            .into_iter()
-            .filter_map(|((stream, bin, address), change)| {
-                Some(RefusedChange { stream: *ids.get(&stream)?, bin, address, change })
-            })
-            .collect();
-        let step = Fold { from, to, cells, ledger: ledger(&fresh), refused };
-        self.store.apply(CURSOR, &step).await?;
-        self.ended_at = Some(to);
-        self.progress.send_modify(|progress| {
-            progress.position = to;
-            progress.folded += fresh.len() as u64;
-        });
-        self.metrics.monitor_folded.inc_by(fresh.len() as u64);
-        Ok(Some(page))
-    }
-
-    /// Looks up the keys of streams that are not yet at hand.
-    async fn learn_streams(&mut self, events: impl Iterator<Item = &EventRecord>) -> Result<(), StoreError> {
-        let mut wanted: Vec<i32> = events.map(|event| event.stream).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        if self.streams.len() + wanted.len() > STREAM_CACHE {
-            self.streams.clear();
-        }
-        wanted.retain(|stream| !self.streams.contains_key(stream));
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        for (id, text) in self.store.words(&wanted).await? {
-            let key = stream_key(id, &text)?;
-            self.streams.insert(id, key);
-        }
-        Ok(())
     }
 }
 

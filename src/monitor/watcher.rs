@@ -3,12 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{
-    Page,
     incidents::{Announcer, Incidents, ring_start},
-    judge::{DAY_BINS, FinestCell, Judge},
+    judge::{DAY_BINS, FinestCell, IDLE_DAYS, Judge},
+    page::{Page, totals},
 };
 use crate::{
-    detect::{Parameters, Witnesses},
+    detect::{ClusterTotals, Parameters, Witnesses},
+    metrics::Metrics,
     model::{Destination, StreamKey, StreamLevel, Timestamp},
     notify::Notifiers,
     store::{CellKey, Counts, Store, StoreError},
@@ -22,43 +23,49 @@ const HISTORY_DAYS: i64 = 66;
 pub(super) struct Watch {
     judge: Judge,
     incidents: Incidents,
+    /// Finest streams that are live, by number.
     keys: HashMap<i32, StreamKey>,
-    /// Sends and refusals of each finest stream and UTC day.
-    days: HashMap<(i32, i64), (i64, i64)>,
     /// Cells that have changed since the last look.
     changed: BTreeSet<(i32, i64)>,
+    /// The day on which idle streams were last let go.
+    folded: i64,
 }
 
 impl Watch {
     /// Loads history, ring and incidents from the store.
     pub(super) async fn load(store: &Store, parameters: Parameters, now: Timestamp) -> Result<Self, StoreError> {
         let today = now.bin().0.div_euclid(DAY_BINS);
-        let daily = store.daily_since(today - HISTORY_DAYS).await?;
+        let incidents = Incidents::load(store).await?;
+        let live_from = incidents.open().values().copied().min().unwrap_or(today).min(today - IDLE_DAYS);
         let start = ring_start(now.bin());
         let ring = store.cells_since(start).await?;
         let mut watch = Self {
             judge: Judge::new(parameters),
-            incidents: Incidents::load(store).await?,
+            incidents,
             keys: HashMap::new(),
-            days: HashMap::new(),
             changed: BTreeSet::new(),
+            folded: today,
         };
-        let numbers: BTreeSet<i32> =
-            daily.iter().map(|(stream, ..)| *stream).chain(ring.iter().map(|(key, _)| key.stream)).collect();
+        let numbers: BTreeSet<i32> = ring.iter().map(|(key, _)| key.stream).collect();
         let numbers: Vec<i32> = numbers.into_iter().collect();
         for chunk in numbers.chunks(5_000) {
             for (number, text) in store.words(chunk).await? {
                 let key: StreamKey = super::stream_key(number, &text)?;
                 if key.level == StreamLevel::Campaign {
-                    watch.judge.know(number, &key);
+                    watch.judge.know(number, &key, today);
                     watch.keys.insert(number, key);
                 }
             }
         }
-        for (stream, day, counts) in daily {
-            if watch.keys.contains_key(&stream) {
-                watch.days.insert((stream, day), (counts.exposed, counts.refused));
-                watch.judge.set_day(stream, day, counts.exposed, counts.refused);
+        // Day by day: a year of many campaigns need not be in memory at once.
+        for day in today - HISTORY_DAYS..=today + 1 {
+            for (number, text, exposed, refused) in store.day_totals(day).await? {
+                let key: StreamKey = super::stream_key(number, &text)?;
+                watch.judge.change_day(&key, day, ClusterTotals::default(), totals((exposed, refused)));
+                if day >= live_from {
+                    watch.judge.know(number, &key, day);
+                    watch.keys.insert(number, key);
+                }
             }
         }
         let finest = ring.iter().map(|(key, _)| key).filter(|key| key.destination == Destination::Relay);
@@ -70,17 +77,13 @@ impl Watch {
 
     /// Takes note of what folding a page has changed.
     pub(super) fn note(&mut self, page: &Page) {
-        for (number, key, bin, counts) in &page.cells {
-            if !self.judge.knows(*number) {
-                self.judge.know(*number, key);
-                self.keys.insert(*number, key.clone());
-            }
-            let day = bin.div_euclid(DAY_BINS);
-            let sums = self.days.entry((*number, day)).or_default();
-            sums.0 += counts.exposed;
-            sums.1 += counts.refused;
-            self.judge.set_day(*number, day, sums.0, sums.1);
+        for (number, key, bin) in &page.cells {
+            self.judge.know(*number, key, bin.div_euclid(DAY_BINS));
+            self.keys.entry(*number).or_insert_with(|| key.clone());
             self.changed.insert((*number, *bin));
+        }
+        for (key, day, before, after) in &page.days {
+            self.judge.change_day(key, *day, *before, *after);
         }
     }
 
@@ -89,6 +92,7 @@ impl Watch {
         &mut self,
         store: &Store,
         notifiers: &Notifiers,
+        metrics: &Metrics,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let start = ring_start(now.bin());
@@ -98,11 +102,24 @@ impl Watch {
         for chunk in changed.chunks(5_000) {
             cells.extend(known_cells(store, chunk).await?);
         }
+        let open = self.incidents.open();
+        let kept_from = open.values().copied().min();
         self.judge.set_trouble(self.incidents.trouble(now));
-        self.judge.freeze(self.incidents.open());
+        self.judge.freeze(open);
         self.judge.judge(&cells, now.bin());
         let announcer = Announcer { notifiers, now, changed: !changed.is_empty() };
-        self.incidents.follow(store, &self.judge, &self.keys, &announcer).await
+        self.incidents.follow(store, &self.judge, &self.keys, &announcer).await?;
+        let today = now.bin().0.div_euclid(DAY_BINS);
+        if today > self.folded {
+            self.folded = today;
+            let gone = self.judge.fold_idle(today, kept_from);
+            for number in &gone {
+                self.keys.remove(number);
+            }
+            metrics.streams_folded.inc_by(gone.len() as u64);
+        }
+        metrics.streams_live.set(i64::try_from(self.judge.live()).unwrap_or(i64::MAX));
+        Ok(())
     }
 }
 

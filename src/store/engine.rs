@@ -13,8 +13,8 @@ use moka::sync::Cache;
 use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 use super::{
-    AddressRecord, CellKey, Counts, EntryKind, EntryRecord, EventKey, EventRecord, IncidentRecord, IncidentState,
-    LedgerRow, NewOutbox, OutboxItem, Position, ReplyRecord, Route, StoreError, WordKind,
+    AddressRecord, CellKey, Counts, EntryKind, EntryRecord, EventKey, EventRecord, Horizon, IncidentRecord,
+    IncidentState, LedgerRow, NewOutbox, OutboxItem, Position, RefusedChange, ReplyRecord, Route, StoreError, WordKind,
 };
 use crate::{
     model::{Cause, DAY_MILLIS, Destination, EventKind, Exposure, FailureClass, MxFamily, Timestamp},
@@ -23,6 +23,11 @@ use crate::{
 
 /// How long a row of the outbox stays after it has ended, so that a late repetition of its cause finds its key.
 pub(super) const OUTBOX_KEPT_MILLIS: i64 = 30 * DAY_MILLIS;
+/// The name of the monitor's cursor.
+pub(crate) const MONITOR_CURSOR: &str = "monitor";
+/// The name of the place up to which the last rebuild folds again.
+pub(super) const REBUILD_CURSOR: &str = "rebuild";
+
 /// The longest error that a row of the outbox keeps, in characters.
 const MAX_ERROR: usize = 200;
 
@@ -169,37 +174,6 @@ pub(super) struct CellRow {
     unexposed: i64,
 }
 
-/// One row of the daily sums.
-#[derive(FromRow)]
-pub(super) struct DailyRow {
-    stream: i32,
-    day: i64,
-    exposed: i64,
-    refused: i64,
-    delivered: i64,
-    transient: i64,
-    deferred: i64,
-    complained: i64,
-    suppressed: i64,
-    unexposed: i64,
-}
-
-impl DailyRow {
-    pub(super) fn split(self) -> (i32, i64, Counts) {
-        let counts = Counts {
-            exposed: self.exposed,
-            refused: self.refused,
-            delivered: self.delivered,
-            transient: self.transient,
-            deferred: self.deferred,
-            complained: self.complained,
-            suppressed: self.suppressed,
-            unexposed: self.unexposed,
-        };
-        (self.stream, self.day, counts)
-    }
-}
-
 pub(super) fn cells(rows: Vec<CellRow>) -> Result<Vec<(CellKey, Counts)>, StoreError> {
     rows.into_iter()
         .map(|row| {
@@ -217,6 +191,15 @@ pub(super) fn cells(rows: Vec<CellRow>) -> Result<Vec<(CellKey, Counts)>, StoreE
             Ok((CellKey { stream: row.stream, bin: row.bin, destination }, counts))
         })
         .collect()
+}
+
+pub(super) fn refused_changes(rows: Vec<(i32, i64, i64, i32)>) -> Vec<RefusedChange> {
+    rows.into_iter().map(|(stream, bin, address, change)| RefusedChange { stream, bin, address, change }).collect()
+}
+
+pub(super) fn horizon(sealed: Option<i64>, transaction: Option<i64>, row: Option<i32>) -> Horizon {
+    let rebuilt_from = transaction.zip(row).map(|(transaction, row)| Position { transaction, row });
+    Horizon { sealed, rebuilt_from }
 }
 
 impl<'r, R: Row> FromRow<'r, R> for LedgerRow
@@ -337,7 +320,7 @@ pub(super) fn storable(text: &str) -> std::borrow::Cow<'_, str> {
 }
 
 /// Whether an event is kept for long: everything but the traffic that went well or is still under way.
-pub(super) const fn kept_long(kind: EventKind) -> bool {
+pub(crate) const fn kept_long(kind: EventKind) -> bool {
     !matches!(kind, EventKind::Sent | EventKind::Delivered | EventKind::Deferred)
 }
 
@@ -349,11 +332,18 @@ pub(super) struct Caches {
     addresses: Cache<[u8; 16], i64>,
     /// The number of erasures that the address cache knows of.
     erasures: AtomicI64,
+    /// The number of sweeps of unused words that the cache of words knows of.
+    sweeps: AtomicI64,
 }
 
 impl Caches {
     pub(super) fn new() -> Self {
-        Self { words: RwLock::new(HashMap::new()), addresses: Cache::new(ADDRESS_CACHE), erasures: AtomicI64::new(-1) }
+        Self {
+            words: RwLock::new(HashMap::new()),
+            addresses: Cache::new(ADDRESS_CACHE),
+            erasures: AtomicI64::new(-1),
+            sweeps: AtomicI64::new(-1),
+        }
     }
 
     pub(super) fn word(&self, kind: WordKind, text: &str) -> Option<i32> {
@@ -380,6 +370,18 @@ impl Caches {
         }
     }
 
+    /// How many sweeps of unused words the cache knows of.
+    pub(super) fn sweeps(&self) -> i64 {
+        self.sweeps.load(Ordering::SeqCst)
+    }
+
+    /// Takes note of the store's count of sweeps; forgets all words where it has moved.
+    pub(super) fn see_sweeps(&self, count: i64) {
+        if self.sweeps.swap(count, Ordering::SeqCst) != count {
+            self.words.write().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+
     /// Takes note of the store's count of erasures; forgets all addresses where it has moved.
     pub(super) fn see_erasures(&self, count: i64) {
         if self.erasures.swap(count, Ordering::SeqCst) != count {
@@ -388,10 +390,12 @@ impl Caches {
     }
 }
 
-/// What every commit looks at first: how often addresses were forgotten, and which key seals.
+/// What every commit looks at first: how often addresses were forgotten, how often unused words were marked, and which key
+/// seals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Marks {
     pub(super) erasures: i64,
+    pub(super) sweeps: i64,
     pub(super) sealing_key: Option<u16>,
 }
 
@@ -401,6 +405,7 @@ impl Marks {
         for (key, value) in rows {
             match key.as_str() {
                 "erasures" => marks.erasures = value,
+                "sweeps" => marks.sweeps = value,
                 "sealing_key" => marks.sealing_key = u16::try_from(value).ok(),
                 _ => {}
             }
@@ -414,6 +419,7 @@ impl Marks {
         if let Some(announced) = self.sealing_key {
             keyring.keep_up(announced);
         }
+        caches.see_sweeps(self.sweeps)
     }
 }
 

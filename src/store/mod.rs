@@ -8,18 +8,20 @@ mod engine;
 mod error;
 mod evidence;
 mod postgres;
+mod retention;
 mod sqlite;
 mod types;
 
 use std::{path::PathBuf, sync::Arc};
 
 pub use error::StoreError;
+pub(crate) use engine::{MONITOR_CURSOR, kept_long as is_kept_long};
 pub use evidence::{AddressNotice, ControlSum, RefusedAddress};
 pub use postgres::PgStore;
 pub use sqlite::SqliteStore;
 pub use types::{
-    AccountRecord, AddressRecord, CellKey, Commit, Counts, EntryKind, EntryRecord, EventFilter, EventKey, EventRecord,
-    Fold, IncidentRecord, IncidentState, LedgerRow, MapCoverage, NewAccount, NewControl, NewEntry, NewEvent, NewOutbox,
+    AccountRecord, AddressRecord, CellKey, Commit, Counts, DayChange, EntryKind, EntryRecord, EventFilter, EventKey, EventRecord,
+    Fold, Horizon, IncidentRecord, IncidentState, LedgerRow, MapCoverage, NewAccount, NewControl, NewEntry, NewEvent, NewOutbox,
     NewReply, NewSetAside, NewToken, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Outcome, Position, Recipient,
     RefusedChange, ReplyRecord, Route, Subject, Submission, WordKind,
 };
@@ -326,7 +328,10 @@ impl Store {
         dispatch!(self, store => store.apply(name, fold).await)
     }
 
-    /// Throws the projections away and puts the cursors back to the start.
+    /// Throws away what the projections hold beyond the newest checkpoint, and puts the monitor's cursor back to the start, so
+    /// that it makes them again from what the journal has.
+    ///
+    /// A rebuild that has not come to its end goes on from the start, too.
     ///
     /// # Errors
     /// Where the store is away.
@@ -358,13 +363,63 @@ impl Store {
         dispatch!(self, store => store.cells_of(keys).await)
     }
 
-    /// Sums of cells of relay mail by stream and UTC day, for days from `from` (counted from the epoch) on:
-    /// (stream, day, counts).
+    /// Totals of relay mail of one UTC day, counted from the epoch: the finest stream's number and word, sends, refusals.
     ///
     /// # Errors
     /// Where the store is away.
-    pub async fn daily_since(&self, from: i64) -> Result<Vec<(i32, i64, Counts)>, StoreError> {
-        dispatch!(self, store => store.daily_since(from).await)
+    pub async fn day_totals(&self, day: i64) -> Result<Vec<(i32, String, i64, i64)>, StoreError> {
+        dispatch!(self, store => store.day_totals(day).await)
+    }
+
+    /// Totals of these finest streams and days: stream, day, sends, refusals. Those that are not known are left out.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn day_totals_of(&self, wanted: &[(i32, i64)]) -> Result<Vec<(i32, i64, i64, i64)>, StoreError> {
+        dispatch!(self, store => store.day_totals_of(wanted).await)
+    }
+
+    /// Cells of these streams in the bins from `from` to `to`, both included.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn cells_within(
+        &self,
+        streams: &[i32],
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<(CellKey, Counts)>, StoreError> {
+        dispatch!(self, store => store.cells_within(streams, from, to).await)
+    }
+
+    /// Who was refused for good in these finest streams in the bins from `from` to `to`, both included.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn refused_within(
+        &self,
+        streams: &[i32],
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<RefusedChange>, StoreError> {
+        dispatch!(self, store => store.refused_within(streams, from, to).await)
+    }
+
+    /// Up to where the projections are final, and where a rebuild ends.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn horizon(&self) -> Result<Horizon, StoreError> {
+        dispatch!(self, store => store.horizon().await)
+    }
+
+    /// Those of the (address, message) pairs that the checkpoints up to `day` hold though what is left of them in the journal
+    /// does not tell.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn sealed_messages(&self, pairs: &[(i64, i64)], day: i64) -> Result<Vec<(i64, i64)>, StoreError> {
+        dispatch!(self, store => store.sealed_messages(pairs, day).await)
     }
 
     /// Of each of these (finest stream, bin), up to three of the addresses that were refused for good, the smallest ids
@@ -544,16 +599,6 @@ impl Store {
     /// Where the store is away.
     pub async fn template_sample(&self, template: i32) -> Result<Option<(i64, Option<Vec<u8>>)>, StoreError> {
         dispatch!(self, store => store.template_sample(template).await)
-    }
-
-    /// Deletes what has outlived its retention: deliveries before `deliveries`, the rest before `refusals`, and what is
-    /// set aside or remembered only until `now`, and what left the outbox 30 days ago. All in milliseconds since the epoch. Gives how many rows went; on
-    /// PostgreSQL whole days go at once and are not counted.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn expire(&self, now: i64, deliveries: i64, refusals: i64) -> Result<u64, StoreError> {
-        dispatch!(self, store => store.expire(now, deliveries, refusals).await)
     }
 
     /// How many rows the journal and its side tables have: for `doctor`, benchmarks and tests.

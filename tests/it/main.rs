@@ -13,6 +13,8 @@ mod incidents;
 mod monitor;
 mod notify;
 mod outbox;
+mod retention;
 mod serve;
 mod store;
+mod streams;
 mod support;

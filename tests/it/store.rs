@@ -7,7 +7,7 @@ use relaywatch::{
     model::{Cause, Destination, EventKind, StreamKey, StreamLevel},
     privacy::{Keyring, Purpose},
     store::{
-        Access, CellKey, Counts, EntryKind, EventFilter, Fold, IncidentRecord, IncidentState, LedgerRow, MapCoverage,
+        Access, CellKey, Counts, DayChange, EntryKind, EventFilter, Fold, IncidentRecord, IncidentState, LedgerRow, MapCoverage,
         NewAccount, NewEntry, NewSetAside, NewToken, Outcome, Position, RefusedChange, Store, StoreError, StoreOptions,
         Submission, WordKind,
     },
@@ -309,19 +309,22 @@ on_both_engines! {
         };
         let who = |bin, address, change| RefusedChange { stream: 1, bin, address, change };
         let place = |n| Position { transaction: n, row: 0 };
-        let first = Fold { from: Position::START, to: place(10), cells: vec![(key(5), counts(10, 1)), (key(6), counts(1, 0))], ledger: vec![row(Some(100), Some(Cause::RecipientUnknown), Some(50), 20)], refused: vec![who(5, 42, 1), who(5, 41, 2), who(6, 42, 1)] };
+        let day = |stream, day, exposed, refused| DayChange { stream, day, exposed, refused };
+        let first = Fold { from: Position::START, to: place(10), cells: vec![(key(5), counts(10, 1)), (key(6), counts(1, 0))], ledger: vec![row(Some(100), Some(Cause::RecipientUnknown), Some(50), 20)], refused: vec![who(5, 42, 1), who(5, 41, 2), who(6, 42, 1)], days: vec![day(1, 0, 11, 1), day(2, 0, 5, 5), day(1, 9, 3, 0)], ..Fold::default() };
         test.store.apply("monitor", &first).await.expect("first");
         assert!(matches!(test.store.apply("monitor", &first).await, Err(StoreError::CursorMoved)), "the same step again is refused");
         assert_eq!(test.store.cursor("monitor").await.expect("cursor"), place(10));
         assert_eq!(test.store.cursor("other").await.expect("cursor"), Position::START);
 
-        let second = Fold { from: place(10), to: place(11), cells: vec![(key(5), counts(-2, 3))], ledger: vec![row(Some(90), Some(Cause::MailboxDisabled), None, 10)], refused: vec![who(5, 41, -2), who(6, 43, 1)] };
+        let second = Fold { from: place(10), to: place(11), cells: vec![(key(5), counts(-2, 3))], ledger: vec![row(Some(90), Some(Cause::MailboxDisabled), None, 10)], refused: vec![who(5, 41, -2), who(6, 43, 1)], days: vec![day(1, 0, -2, 3)], gone: vec![(2, 0)], ..Fold::default() };
         test.store.apply("monitor", &second).await.expect("second");
         assert_eq!(test.store.cells(1, 5, 5).await.expect("cells"), [(key(5), counts(8, 4))]);
         assert_eq!(test.store.cells_since(6).await.expect("cells"), [(key(6), counts(1, 0))]);
         let both = [key(5), key(6), key(7)];
         assert_eq!(test.store.cells_of(&both).await.expect("cells"), [(key(5), counts(8, 4)), (key(6), counts(1, 0))]);
-        assert_eq!(test.store.daily_since(0).await.expect("days"), [(1, 0, counts(9, 4))]);
+        let mut days = test.store.day_totals_of(&[(1, 0), (2, 0), (1, 9), (3, 3)]).await.expect("totals");
+        days.sort_unstable();
+        assert_eq!(days, [(1, 0, 9, 4), (1, 9, 3, 0)], "the total of 2 has gone elsewhere");
         let mut found = test.store.refused_witnesses(&[(1, 5), (1, 6), (1, 6), (2, 5)]).await.expect("witnesses");
         found.sort_unstable();
         assert_eq!(found, [(1, 5, 42), (1, 6, 42), (1, 6, 43)], "41 was taken away again");
@@ -333,7 +336,12 @@ on_both_engines! {
         assert_eq!(ledger, expected, "an earlier refusal doesn't change the latest cause");
         assert_eq!((ledger.last_cause, ledger.first_event_at), (Some(Cause::RecipientUnknown), at(10)));
 
+        let unknowing = Fold { from: place(11), to: place(12), sealed: Some(3), ..Fold::default() };
+        assert!(matches!(test.store.apply("monitor", &unknowing).await, Err(StoreError::CursorMoved)), "there is no such checkpoint");
+
         test.store.reset_projections().await.expect("reset");
+        assert!(test.store.day_totals_of(&[(1, 0)]).await.expect("totals").is_empty());
+        assert_eq!(test.store.horizon().await.expect("horizon").rebuilt_from, Some(place(11)));
         assert_eq!(test.store.cursor("monitor").await.expect("cursor"), Position::START);
         assert_eq!(test.store.ledger(42).await.expect("ledger"), None);
         assert!(test.store.cells_since(0).await.expect("cells").is_empty());
@@ -437,6 +445,9 @@ on_both_engines! {
         let events = vec![test.delivered(1, 0), test.refused(2, 0), test.delivered(3, 10 * day), test.refused(4, 10 * day)];
         test.store.commit(&[submission(events)]).await.expect("commit");
         test.store.expire(at(0).as_millis(), at(2 * day).as_millis(), at(0).as_millis()).await.expect("expiry");
+        assert_eq!(test.rows("event").await, 4, "what is not folded stays");
+        test.fold(4).await;
+        test.store.expire(at(0).as_millis(), at(2 * day).as_millis(), at(0).as_millis()).await.expect("expiry");
         let left: Vec<_> = test.journal(3, 10).await.into_iter().map(|event| (event.kind, event.key.at)).collect();
         assert_eq!(left.len(), 3, "only the old delivery went: {left:?}");
         test.store.expire(at(0).as_millis(), at(60 * day).as_millis(), at(60 * day).as_millis()).await.expect("expiry");
@@ -526,6 +537,7 @@ async fn postgres_shows_nothing_past_a_transaction_that_still_runs() {
 async fn postgres_makes_a_partition_again_that_another_process_dropped() {
     let Some(test) = crate::support::fresh_store(crate::support::Engine::Postgres).await else { return };
     test.store.commit(&[submission(vec![test.delivered(1, 0)])]).await.expect("commit");
+    test.fold(1).await;
     let other = test.again(Access::Write).await;
     let later = at(10 * 86_400_000).as_millis();
     other.expire(at(0).as_millis(), later, at(0).as_millis()).await.expect("expiry");

@@ -18,17 +18,25 @@ use crate::{
 
 impl PgStore {
     pub(in crate::store) async fn commit(&self, batch: &[Submission]) -> Result<Commit, StoreError> {
-        match self.commit_once(batch).await {
-            // Another process has dropped a partition that this one takes for there: retention and a late report met.
-            Err(error) if is_without_partition(&error) => {
-                self.forget_partitions();
-                self.commit_once(batch).await
+        loop {
+            match self.commit_once(batch).await {
+                // Another process has dropped a partition that this one takes for there: retention and a late report met.
+                Err(error) if is_without_partition(&error) => {
+                    self.forget_partitions();
+                    if let Some(commit) = self.commit_once(batch).await? {
+                        return Ok(commit);
+                    }
+                }
+                Err(error) => return Err(error),
+                Ok(Some(commit)) => return Ok(commit),
+                Ok(None) => {}
             }
-            done => done,
         }
     }
 
-    async fn commit_once(&self, batch: &[Submission]) -> Result<Commit, StoreError> {
+    /// `None` where the numbers of words that were at hand may be gone: unused ones have been marked meanwhile.
+    async fn commit_once(&self, batch: &[Submission]) -> Result<Option<Commit>, StoreError> {
+        let sweeps = self.caches.sweeps();
         // Words are numbered and partitions made before and apart: they may outlive a commit that fails, and so no two
         // commits wait for each other's words.
         let mut numbers = Numbers::default();
@@ -50,7 +58,11 @@ impl PgStore {
             .map(|(s, _)| s)
             .collect();
 
-        marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
+        let marks = marks(&mut transaction).await?;
+        marks.heed(&self.caches, &self.keyring);
+        if sweeps >= 0 && marks.sweeps != sweeps {
+            return Ok(None);
+        }
         let recipients = taken.iter().flat_map(|submission| recipients_of(submission));
         self.number_addresses(&mut transaction, recipients, &mut numbers).await?;
         let subjects = taken.iter().flat_map(|s| s.entries.iter()).filter_map(|entry| entry.account.as_ref());
@@ -88,7 +100,7 @@ impl PgStore {
         transaction.commit().await?;
         self.caches.keep_words(numbers.words);
         self.caches.keep_addresses(numbers.addresses);
-        Ok(commit)
+        Ok(Some(commit))
     }
 
     /// Numbers every word that the submissions use.
@@ -168,6 +180,11 @@ impl PgStore {
         .bind(&digests)
         .fetch_all(&self.pool)
         .await?;
+        let ids: Vec<i32> = found.iter().map(|(_, _, id)| *id).collect();
+        query("UPDATE word SET unused_since = NULL WHERE id = ANY ($1) AND unused_since IS NOT NULL")
+            .bind(&ids)
+            .execute(&self.pool)
+            .await?;
         for (kind, digest, id) in found {
             if let Ok(digest) = <[u8; 16]>::try_from(digest)
                 && let Some(word) = unknown.remove(&(kind, digest))
@@ -399,6 +416,7 @@ impl PgStore {
     pub(in crate::store) async fn stream_ids(&self, keys: &[StreamKey]) -> Result<Vec<i32>, StoreError> {
         let texts: Vec<String> = keys.iter().map(stream_text).collect();
         let mut numbers = Numbers::default();
+        marks(&mut *self.pool.acquire().await?).await?.heed(&self.caches, &self.keyring);
         self.number(texts.iter().map(|text| (WordKind::Stream, text.clone())).collect(), &mut numbers).await?;
         let ids = texts.iter().map(|text| numbers.word(WordKind::Stream, text)).collect();
         self.caches.keep_words(numbers.words);
@@ -471,7 +489,7 @@ impl Columns {
 /// What every transaction that seals looks at before it does.
 pub(super) async fn marks(connection: &mut PgConnection) -> Result<Marks, StoreError> {
     let rows: Vec<(String, i64)> =
-        query_as("SELECT key, value::bigint FROM meta WHERE key IN ('erasures', 'sealing_key')")
+        query_as("SELECT key, value::bigint FROM meta WHERE key IN ('erasures', 'sweeps', 'sealing_key')")
             .fetch_all(connection)
             .await?;
     Ok(Marks::of(rows))

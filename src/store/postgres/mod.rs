@@ -7,6 +7,7 @@ mod partitions;
 mod people;
 mod project;
 mod read;
+mod retention;
 
 use std::{
     collections::HashSet,

@@ -1,11 +1,11 @@
-//! Writing the projections, and letting old rows go.
+//! Writing the projections.
 
 use sqlx::{PgConnection, query, query_as, query_scalar};
 
 use super::PgStore;
 use crate::{
     model::{Cause, Timestamp},
-    store::{Fold, IncidentRecord, LedgerRow, Position, RefusedChange, StoreError, engine::OUTBOX_KEPT_MILLIS},
+    store::{Fold, IncidentRecord, LedgerRow, Position, RefusedChange, StoreError},
 };
 
 impl PgStore {
@@ -19,7 +19,9 @@ impl PgStore {
             .bind(name)
             .fetch_one(&mut *transaction)
             .await?;
-        if (Position { transaction: stands.0, row: stands.1 }) != fold.from {
+        let sealed: Option<i64> =
+            query_scalar("SELECT max(day)::bigint FROM checkpoint").fetch_one(&mut *transaction).await?;
+        if (Position { transaction: stands.0, row: stands.1 }) != fold.from || sealed != fold.sealed {
             return Err(StoreError::CursorMoved);
         }
         query("UPDATE journal_cursor SET position = $2, row = $3 WHERE name = $1")
@@ -92,6 +94,7 @@ impl PgStore {
             .await?;
         }
         apply_refused(&mut transaction, &fold.refused).await?;
+        apply_days(&mut transaction, fold).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -113,27 +116,6 @@ impl PgStore {
             .bind(incident.body.to_string());
         let statement = if incident.id == 0 { statement } else { statement.bind(incident.id) };
         Ok(statement.fetch_one(&self.pool).await?)
-    }
-
-    pub(in crate::store) async fn reset_projections(&self) -> Result<(), StoreError> {
-        query("TRUNCATE cell, ledger, refused, journal_cursor").execute(&self.pool).await?;
-        Ok(())
-    }
-
-    pub(in crate::store) async fn expire(&self, now: i64, deliveries: i64, refusals: i64) -> Result<u64, StoreError> {
-        self.drop_partitions(false, deliveries).await?;
-        self.drop_partitions(true, refusals).await?;
-        let mut gone = 0;
-        for (text, limit) in [
-            ("DELETE FROM entry WHERE at < $1", refusals),
-            ("DELETE FROM control_seen WHERE at < $1", deliveries),
-            ("DELETE FROM set_aside WHERE expires_at < $1", now),
-            ("DELETE FROM one_time_token WHERE expires_at < $1", now),
-            ("DELETE FROM outbox WHERE ended_at < $1", now - OUTBOX_KEPT_MILLIS),
-        ] {
-            gone += query(text).bind(limit).execute(&self.pool).await?.rows_affected();
-        }
-        Ok(gone)
     }
 }
 
@@ -164,6 +146,37 @@ async fn apply_refused(connection: &mut PgConnection, refused: &[RefusedChange])
         .bind(gone().map(|change| change.address).collect::<Vec<_>>())
         .execute(&mut *connection)
         .await?;
+    }
+    Ok(())
+}
+
+/// Books changes of days' totals.
+async fn apply_days(connection: &mut PgConnection, fold: &Fold) -> Result<(), StoreError> {
+    if !fold.days.is_empty() {
+        query(
+            "INSERT INTO day_total (day, stream, exposed, refused) \
+             SELECT d::integer, s, e, r FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bigint[]) \
+             AS u (d, s, e, r) ON CONFLICT (day, stream) DO UPDATE SET \
+             exposed = day_total.exposed + excluded.exposed, refused = day_total.refused + excluded.refused",
+        )
+        .bind(fold.days.iter().map(|change| change.day).collect::<Vec<_>>())
+        .bind(fold.days.iter().map(|change| change.stream).collect::<Vec<_>>())
+        .bind(fold.days.iter().map(|change| change.exposed).collect::<Vec<_>>())
+        .bind(fold.days.iter().map(|change| change.refused).collect::<Vec<_>>())
+        .execute(&mut *connection)
+        .await?;
+    }
+    if !fold.gone.is_empty() {
+        let (streams, days): (Vec<i32>, Vec<i64>) = fold.gone.iter().copied().unzip();
+        for text in [
+            "DELETE FROM day_total t USING unnest($1::integer[], $2::bigint[]) AS g (s, d) \
+             WHERE t.stream = g.s AND t.day = g.d",
+            // What was counted there has been taken away before.
+            "DELETE FROM cell c USING unnest($1::integer[], $2::bigint[]) AS g (s, d) \
+             WHERE c.stream = g.s AND c.bin BETWEEN g.d * 288 AND g.d * 288 + 287",
+        ] {
+            query(text).bind(&streams).bind(&days).execute(&mut *connection).await?;
+        }
     }
     Ok(())
 }

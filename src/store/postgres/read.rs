@@ -4,12 +4,13 @@ use sqlx::{query, query_as, query_scalar};
 
 use super::PgStore;
 use crate::{
-    model::{Destination, Timestamp},
+    model::Timestamp,
     store::{
-        CellKey, Counts, EntryRecord, EventFilter, EventKey, EventRecord, IncidentRecord, IncidentState, LedgerRow,
-        Position, StoreError, WordKind,
+        CellKey, Counts, EntryRecord, EventFilter, EventKey, EventRecord, Horizon, IncidentRecord, IncidentState, LedgerRow,
+        Position, RefusedChange, StoreError, WordKind,
         engine::{
-            CellRow, DailyRow, EntryRow, EventRow, IncidentRow, cells, entries, event_columns, events, incidents,
+            CellRow, EntryRow, EventRow, IncidentRow, REBUILD_CURSOR, cells, entries, event_columns, events, horizon,
+            incidents, refused_changes,
         },
         sqlite::COUNTED,
     },
@@ -229,19 +230,89 @@ impl PgStore {
         cells(rows)
     }
 
-    pub(in crate::store) async fn daily_since(&self, from: i64) -> Result<Vec<(i32, i64, Counts)>, StoreError> {
-        let rows: Vec<DailyRow> = query_as(
-            "SELECT stream, bin / 288 AS day, sum(exposed)::bigint AS exposed, sum(refused)::bigint AS refused, \
-             sum(delivered)::bigint AS delivered, sum(transient)::bigint AS transient, \
-             sum(deferred)::bigint AS deferred, sum(complained)::bigint AS complained, \
-             sum(suppressed)::bigint AS suppressed, sum(unexposed)::bigint AS unexposed \
-             FROM cell WHERE bin >= $1 * 288 AND destination = $2 GROUP BY stream, bin / 288 ORDER BY stream, day",
+    pub(in crate::store) async fn day_totals(&self, day: i64) -> Result<Vec<(i32, String, i64, i64)>, StoreError> {
+        Ok(query_as(
+            "SELECT d.stream, w.text, d.exposed, d.refused FROM day_total d JOIN word w ON w.id = d.stream \
+             WHERE d.day = $1 ORDER BY d.stream",
         )
+        .bind(day)
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    pub(in crate::store) async fn day_totals_of(
+        &self,
+        wanted: &[(i32, i64)],
+    ) -> Result<Vec<(i32, i64, i64, i64)>, StoreError> {
+        let (streams, days): (Vec<i32>, Vec<i64>) = wanted.iter().copied().unzip();
+        Ok(query_as(
+            "SELECT d.stream, d.day::bigint, d.exposed, d.refused FROM unnest($1::integer[], $2::bigint[]) AS w (s, d) \
+             JOIN day_total d ON d.day = w.d AND d.stream = w.s",
+        )
+        .bind(&streams)
+        .bind(&days)
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    pub(in crate::store) async fn cells_within(
+        &self,
+        streams: &[i32],
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<(CellKey, Counts)>, StoreError> {
+        let rows: Vec<CellRow> = query_as("SELECT * FROM cell WHERE stream = ANY ($1) AND bin BETWEEN $2 AND $3")
+            .bind(streams)
+            .bind(from)
+            .bind(to)
+            .fetch_all(&self.pool)
+            .await?;
+        cells(rows)
+    }
+
+    pub(in crate::store) async fn refused_within(
+        &self,
+        streams: &[i32],
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<RefusedChange>, StoreError> {
+        let rows: Vec<(i32, i64, i64, i32)> = query_as(
+            "SELECT stream, bin, address, count FROM refused WHERE stream = ANY ($1) AND bin BETWEEN $2 AND $3",
+        )
+        .bind(streams)
         .bind(from)
-        .bind(Destination::Relay.code())
+        .bind(to)
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows.into_iter().map(DailyRow::split).collect())
+        Ok(refused_changes(rows))
+    }
+
+    pub(in crate::store) async fn horizon(&self) -> Result<Horizon, StoreError> {
+        let (sealed, place, row): (Option<i64>, Option<i64>, Option<i32>) = query_as(
+            "SELECT (SELECT max(day)::bigint FROM checkpoint), c.position, c.row \
+             FROM (SELECT 1) o LEFT JOIN journal_cursor c ON c.name = $1",
+        )
+        .bind(REBUILD_CURSOR)
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(horizon(sealed, place, row))
+    }
+
+    pub(in crate::store) async fn sealed_messages(
+        &self,
+        pairs: &[(i64, i64)],
+        day: i64,
+    ) -> Result<Vec<(i64, i64)>, StoreError> {
+        let (addresses, messages): (Vec<i64>, Vec<i64>) = pairs.iter().copied().unzip();
+        Ok(query_as(
+            "SELECT s.address, s.message FROM unnest($1::bigint[], $2::bigint[]) AS w (a, m) \
+             JOIN sealed_message s ON s.address = w.a AND s.message = w.m WHERE s.day <= $3",
+        )
+        .bind(&addresses)
+        .bind(&messages)
+        .bind(day)
+        .fetch_all(&self.pool)
+        .await?)
     }
 
     pub(in crate::store) async fn refused_witnesses(
@@ -340,7 +411,10 @@ impl PgStore {
              UNION ALL SELECT count(*) FROM one_time_token UNION ALL SELECT count(*) FROM address \
              UNION ALL SELECT count(*) FROM account UNION ALL SELECT count(*) FROM word \
              UNION ALL SELECT count(*) FROM template_sample UNION ALL SELECT count(*) FROM cell \
-             UNION ALL SELECT count(*) FROM ledger UNION ALL SELECT count(*) FROM outbox",
+             UNION ALL SELECT count(*) FROM ledger UNION ALL SELECT count(*) FROM outbox \
+             UNION ALL SELECT count(*) FROM day_total UNION ALL SELECT count(*) FROM refused \
+             UNION ALL SELECT count(*) FROM control_cell UNION ALL SELECT count(*) FROM checkpoint \
+             UNION ALL SELECT count(*) FROM sealed_message",
         )
         .fetch_all(&self.pool)
         .await?;

@@ -144,13 +144,19 @@ impl SqliteStore {
             return Ok(false);
         }
         let digest = digest_of(text);
-        let known: Option<i32> = query_scalar("SELECT id FROM word WHERE kind = $1 AND digest = $2")
-            .bind(kind.code())
-            .bind(digest.as_slice())
-            .fetch_optional(&mut *connection)
-            .await?;
+        let known: Option<(i32, bool)> =
+            query_as("SELECT id, unused_since IS NOT NULL FROM word WHERE kind = $1 AND digest = $2")
+                .bind(kind.code())
+                .bind(digest.as_slice())
+                .fetch_optional(&mut *connection)
+                .await?;
         let (id, new) = match known {
-            Some(id) => (id, false),
+            Some((id, unused)) => {
+                if unused {
+                    query("UPDATE word SET unused_since = NULL WHERE id = $1").bind(id).execute(&mut *connection).await?;
+                }
+                (id, false)
+            }
             None => (
                 query_scalar("INSERT INTO word (kind, digest, text) VALUES ($1, $2, $3) RETURNING id")
                     .bind(kind.code())
@@ -356,7 +362,7 @@ fn next_id(highest: i64) -> i64 {
 /// What every transaction that seals looks at before it does.
 pub(super) async fn marks(connection: &mut SqliteConnection) -> Result<Marks, StoreError> {
     let rows: Vec<(String, i64)> =
-        query_as("SELECT key, CAST(value AS INTEGER) FROM meta WHERE key IN ('erasures', 'sealing_key')")
+        query_as("SELECT key, CAST(value AS INTEGER) FROM meta WHERE key IN ('erasures', 'sweeps', 'sealing_key')")
             .fetch_all(connection)
             .await?;
     Ok(Marks::of(rows))

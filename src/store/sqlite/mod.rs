@@ -7,6 +7,7 @@ mod outbox;
 mod people;
 mod project;
 mod read;
+mod retention;
 
 use std::{
     fs::{File, OpenOptions, TryLockError},

@@ -1,4 +1,4 @@
-//! Writing the projections, and letting old rows go.
+//! Writing the projections.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use sqlx::{query, query_as, query_scalar};
 use super::{SqliteStore, bulk::Bulk};
 use crate::{
     model::Timestamp,
-    store::{Fold, IncidentRecord, Position, StoreError, engine::OUTBOX_KEPT_MILLIS},
+    store::{Fold, IncidentRecord, Position, StoreError},
 };
 
 static LEDGER: LazyLock<Bulk> = LazyLock::new(|| {
@@ -49,8 +49,14 @@ static REFUSED: LazyLock<Bulk> = LazyLock::new(|| {
     )
 });
 
-/// Rows that one step of expiry deletes, so that no step holds the write lock for long.
-const EXPIRY_STEP: i64 = 5_000;
+static DAYS: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "INSERT INTO day_total (day, stream, exposed, refused)",
+        "(?, ?, ?, ?)",
+        "ON CONFLICT (day, stream) DO UPDATE SET exposed = exposed + excluded.exposed, \
+         refused = refused + excluded.refused",
+    )
+});
 
 impl SqliteStore {
     pub(in crate::store) async fn apply(&self, name: &str, fold: &Fold) -> Result<(), StoreError> {
@@ -60,7 +66,9 @@ impl SqliteStore {
             .fetch_optional(&mut *transaction)
             .await?;
         let stands = stands.map_or(Position::START, |(transaction, row)| Position { transaction, row });
-        if stands != fold.from {
+        let sealed: Option<i64> =
+            query_scalar("SELECT max(day) FROM checkpoint").fetch_one(&mut *transaction).await?;
+        if stands != fold.from || sealed != fold.sealed {
             return Err(StoreError::CursorMoved);
         }
         query(
@@ -125,6 +133,31 @@ impl SqliteStore {
             .execute(&mut *transaction)
             .await?;
         }
+        for (text, range) in DAYS.cut(fold.days.len()) {
+            let mut statement = query(text);
+            for change in fold.days.get(range).unwrap_or_default() {
+                statement = statement.bind(change.day).bind(change.stream).bind(change.exposed).bind(change.refused);
+            }
+            statement.execute(&mut *transaction).await?;
+        }
+        if !fold.gone.is_empty() {
+            let gone = serde_json::json!(fold.gone).to_string();
+            query(
+                "DELETE FROM day_total WHERE (stream, day) IN (SELECT value ->> 0, value ->> 1 FROM json_each($1))",
+            )
+            .bind(&gone)
+            .execute(&mut *transaction)
+            .await?;
+            // What was counted there has been taken away above.
+            query(
+                "DELETE FROM cell WHERE (stream, bin, destination) IN (SELECT c.stream, c.bin, c.destination \
+                 FROM json_each($1) g CROSS JOIN cell c ON c.stream = g.value ->> 0 \
+                 AND c.bin BETWEEN (g.value ->> 1) * 288 AND (g.value ->> 1) * 288 + 287)",
+            )
+            .bind(&gone)
+            .execute(&mut *transaction)
+            .await?;
+        }
         transaction.commit().await?;
         Ok(())
     }
@@ -145,52 +178,5 @@ impl SqliteStore {
         .bind(incident.body.to_string())
         .fetch_one(&self.writer)
         .await?)
-    }
-
-    pub(in crate::store) async fn reset_projections(&self) -> Result<(), StoreError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        query("DELETE FROM cell").execute(&mut *transaction).await?;
-        query("DELETE FROM ledger").execute(&mut *transaction).await?;
-        query("DELETE FROM refused").execute(&mut *transaction).await?;
-        query("DELETE FROM journal_cursor").execute(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(())
-    }
-
-    pub(in crate::store) async fn expire(&self, now: i64, deliveries: i64, refusals: i64) -> Result<u64, StoreError> {
-        let mut gone = 0;
-        for (text, limit) in [
-            (
-                "DELETE FROM event WHERE position IN \
-                 (SELECT position FROM event WHERE at < $1 AND kind IN (1, 2, 3) LIMIT $2)",
-                deliveries,
-            ),
-            ("DELETE FROM event WHERE position IN (SELECT position FROM event WHERE at < $1 LIMIT $2)", refusals),
-            ("DELETE FROM entry WHERE position IN (SELECT position FROM entry WHERE at < $1 LIMIT $2)", refusals),
-            (
-                "DELETE FROM control_seen WHERE (at, hash) IN \
-                 (SELECT at, hash FROM control_seen WHERE at < $1 LIMIT $2)",
-                deliveries,
-            ),
-            ("DELETE FROM set_aside WHERE id IN (SELECT id FROM set_aside WHERE expires_at < $1 LIMIT $2)", now),
-            (
-                "DELETE FROM one_time_token WHERE hash IN \
-                 (SELECT hash FROM one_time_token WHERE expires_at < $1 LIMIT $2)",
-                now,
-            ),
-            (
-                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE ended_at < $1 LIMIT $2)",
-                now - OUTBOX_KEPT_MILLIS,
-            ),
-        ] {
-            loop {
-                let step = query(text).bind(limit).bind(EXPIRY_STEP).execute(&self.writer).await?.rows_affected();
-                gone += step;
-                if step == 0 {
-                    break;
-                }
-            }
-        }
-        Ok(gone)
     }
 }

@@ -4,18 +4,19 @@ use sqlx::{query_as, query_scalar};
 
 use super::SqliteStore;
 use crate::{
-    model::{Destination, Timestamp},
+    model::Timestamp,
     store::{
-        CellKey, Counts, EntryRecord, EventFilter, EventKey, EventRecord, IncidentRecord, IncidentState, LedgerRow,
-        Position, StoreError, WordKind,
+        CellKey, Counts, EntryRecord, EventFilter, EventKey, EventRecord, Horizon, IncidentRecord, IncidentState, LedgerRow,
+        Position, RefusedChange, StoreError, WordKind,
         engine::{
-            CellRow, DailyRow, EntryRow, EventRow, IncidentRow, cells, entries, event_columns, events, incidents,
+            CellRow, EntryRow, EventRow, IncidentRow, REBUILD_CURSOR, cells, entries, event_columns, events, horizon,
+            incidents, refused_changes,
         },
     },
 };
 
 /// The tables whose rows `row_counts` counts.
-pub(in crate::store) const COUNTED: [&str; 12] = [
+pub(in crate::store) const COUNTED: [&str; 17] = [
     "event",
     "entry",
     "control_seen",
@@ -28,6 +29,11 @@ pub(in crate::store) const COUNTED: [&str; 12] = [
     "cell",
     "ledger",
     "outbox",
+    "day_total",
+    "refused",
+    "control_cell",
+    "checkpoint",
+    "sealed_message",
 ];
 
 impl SqliteStore {
@@ -227,18 +233,92 @@ impl SqliteStore {
         cells(rows)
     }
 
-    pub(in crate::store) async fn daily_since(&self, from: i64) -> Result<Vec<(i32, i64, Counts)>, StoreError> {
-        let rows: Vec<DailyRow> = query_as(
-            "SELECT stream, bin / 288 AS day, sum(exposed) AS exposed, sum(refused) AS refused, \
-             sum(delivered) AS delivered, sum(transient) AS transient, sum(deferred) AS deferred, \
-             sum(complained) AS complained, sum(suppressed) AS suppressed, sum(unexposed) AS unexposed \
-             FROM cell WHERE bin >= $1 * 288 AND destination = $2 GROUP BY stream, bin / 288 ORDER BY stream, day",
+    pub(in crate::store) async fn day_totals(&self, day: i64) -> Result<Vec<(i32, String, i64, i64)>, StoreError> {
+        Ok(query_as(
+            "SELECT d.stream, w.text, d.exposed, d.refused FROM day_total d JOIN word w ON w.id = d.stream \
+             WHERE d.day = $1 ORDER BY d.stream",
         )
+        .bind(day)
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    pub(in crate::store) async fn day_totals_of(
+        &self,
+        wanted: &[(i32, i64)],
+    ) -> Result<Vec<(i32, i64, i64, i64)>, StoreError> {
+        Ok(query_as(
+            "WITH wanted (stream, day) AS MATERIALIZED (SELECT value ->> 0, value ->> 1 FROM json_each($1)) \
+             SELECT d.stream, d.day, d.exposed, d.refused FROM wanted w \
+             CROSS JOIN day_total d ON d.day = w.day AND d.stream = w.stream",
+        )
+        .bind(serde_json::json!(wanted).to_string())
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    pub(in crate::store) async fn cells_within(
+        &self,
+        streams: &[i32],
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<(CellKey, Counts)>, StoreError> {
+        let rows: Vec<CellRow> = query_as(
+            "WITH wanted (stream) AS MATERIALIZED (SELECT value FROM json_each($1)) SELECT c.* FROM wanted w \
+             CROSS JOIN cell c ON c.stream = w.stream WHERE c.bin BETWEEN $2 AND $3",
+        )
+        .bind(serde_json::json!(streams).to_string())
         .bind(from)
-        .bind(Destination::Relay.code())
+        .bind(to)
         .fetch_all(&self.readers)
         .await?;
-        Ok(rows.into_iter().map(DailyRow::split).collect())
+        cells(rows)
+    }
+
+    pub(in crate::store) async fn refused_within(
+        &self,
+        streams: &[i32],
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<RefusedChange>, StoreError> {
+        let rows: Vec<(i32, i64, i64, i32)> = query_as(
+            "WITH wanted (stream) AS MATERIALIZED (SELECT value FROM json_each($1)) \
+             SELECT r.stream, r.bin, r.address, r.count FROM wanted w \
+             CROSS JOIN refused r ON r.stream = w.stream WHERE r.bin BETWEEN $2 AND $3",
+        )
+        .bind(serde_json::json!(streams).to_string())
+        .bind(from)
+        .bind(to)
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(refused_changes(rows))
+    }
+
+    pub(in crate::store) async fn horizon(&self) -> Result<Horizon, StoreError> {
+        let (sealed, place, row): (Option<i64>, Option<i64>, Option<i32>) = query_as(
+            "SELECT (SELECT max(day) FROM checkpoint), c.position, c.row \
+             FROM (SELECT 1) LEFT JOIN journal_cursor c ON c.name = $1",
+        )
+        .bind(REBUILD_CURSOR)
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(horizon(sealed, place, row))
+    }
+
+    pub(in crate::store) async fn sealed_messages(
+        &self,
+        pairs: &[(i64, i64)],
+        day: i64,
+    ) -> Result<Vec<(i64, i64)>, StoreError> {
+        Ok(query_as(
+            "WITH wanted (address, message) AS MATERIALIZED (SELECT value ->> 0, value ->> 1 FROM json_each($1)) \
+             SELECT s.address, s.message FROM wanted w CROSS JOIN sealed_message s \
+             ON s.address = w.address AND s.message = w.message WHERE s.day <= $2",
+        )
+        .bind(serde_json::json!(pairs).to_string())
+        .bind(day)
+        .fetch_all(&self.readers)
+        .await?)
     }
 
     pub(in crate::store) async fn refused_witnesses(
@@ -339,7 +419,10 @@ impl SqliteStore {
              UNION ALL SELECT count(*) FROM one_time_token UNION ALL SELECT count(*) FROM address \
              UNION ALL SELECT count(*) FROM account UNION ALL SELECT count(*) FROM word \
              UNION ALL SELECT count(*) FROM template_sample UNION ALL SELECT count(*) FROM cell \
-             UNION ALL SELECT count(*) FROM ledger UNION ALL SELECT count(*) FROM outbox",
+             UNION ALL SELECT count(*) FROM ledger UNION ALL SELECT count(*) FROM outbox \
+             UNION ALL SELECT count(*) FROM day_total UNION ALL SELECT count(*) FROM refused \
+             UNION ALL SELECT count(*) FROM control_cell UNION ALL SELECT count(*) FROM checkpoint \
+             UNION ALL SELECT count(*) FROM sealed_message",
         )
         .fetch_all(&self.readers)
         .await?;

@@ -215,6 +215,30 @@ impl TestStore {
         found
     }
 
+    /// Waits until the journal shows its `count` outcomes, without reading them all.
+    pub(crate) async fn journal_end(&self, count: usize) {
+        let shown = async {
+            loop {
+                let last = self.store.latest_events(None, 1).await.expect("latest");
+                let end = self.store.journal_end().await.expect("end");
+                if last.first().is_some_and(|event| event.position <= end) {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_mins(1), shown).await.expect("the journal shows all rows");
+        assert_eq!(self.rows("event").await, i64::try_from(count).expect("small"));
+    }
+
+    /// Folds the journal's `count` outcomes, judging nothing.
+    pub(crate) async fn fold(&self, count: usize) {
+        self.journal(count, 5_000).await;
+        let (wake, metrics) = (Arc::new(tokio::sync::Notify::new()), Metrics::new().expect("metrics"));
+        let mut monitor = Monitor::folding(self.store.clone(), Clock::System, wake, metrics, 100_000);
+        monitor.catch_up(&tokio_util::sync::CancellationToken::new()).await.expect("folded");
+    }
+
     pub(crate) async fn rows(&self, table: &str) -> i64 {
         let counts = self.store.row_counts().await.expect("counts");
         counts.iter().find(|(name, _)| *name == table).expect("a counted table").1
@@ -251,6 +275,6 @@ pub(crate) fn monitor(test: &TestStore, clock: Clock, config: &str) -> Monitor {
 /// the words that they make.
 pub(crate) async fn journal_rows(store: &Store) -> Vec<(&'static str, i64)> {
     let mut counts = store.row_counts().await.expect("counts");
-    counts.retain(|(table, _)| !["word", "cell", "ledger"].contains(table));
+    counts.retain(|(table, _)| !["word", "cell", "ledger", "refused", "day_total"].contains(table));
     counts
 }

@@ -1,0 +1,375 @@
+//! Letting old rows go: what is to go is looked for by the readers, and deleted in small steps.
+
+use sqlx::{query, query_as, query_scalar};
+
+use super::SqliteStore;
+use crate::store::{
+    Position, StoreError,
+    engine::{MONITOR_CURSOR, OUTBOX_KEPT_MILLIS, REBUILD_CURSOR},
+    retention::{Cutoffs, Straddlers},
+};
+
+/// Rows that one step of expiry deletes, so that no step holds the write lock for long.
+const STEP: i64 = 2_000;
+/// Rows of the journal that one look for words reads.
+const LOOK: i64 = 50_000;
+
+impl SqliteStore {
+    pub(in crate::store) async fn reset_projections(&self) -> Result<(), StoreError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        query(
+            "INSERT INTO journal_cursor (name, position, row) SELECT $2, position, row FROM journal_cursor WHERE name = $1 \
+             ON CONFLICT (name) DO UPDATE SET position = excluded.position, row = excluded.row \
+             WHERE (excluded.position, excluded.row) > (position, row)",
+        )
+        .bind(MONITOR_CURSOR)
+        .bind(REBUILD_CURSOR)
+        .execute(&mut *transaction)
+        .await?;
+        query("DELETE FROM journal_cursor WHERE name <> $1").bind(REBUILD_CURSOR).execute(&mut *transaction).await?;
+        let sealed: Option<i64> =
+            query_scalar("SELECT max(day) FROM checkpoint").fetch_one(&mut *transaction).await?;
+        let from = sealed.map_or(i64::MIN / 86_400_000, |day| day + 1);
+        for text in [
+            "DELETE FROM cell WHERE bin >= $1 * 288",
+            "DELETE FROM refused WHERE bin >= $1 * 288",
+            "DELETE FROM day_total WHERE day >= $1",
+            // What is older stays: a later value hid it at most, and comes again from the journal.
+            "DELETE FROM ledger WHERE first_event_at >= $1 * 86400000",
+            "UPDATE ledger SET last_sent_at = CASE WHEN last_sent_at < $1 * 86400000 THEN last_sent_at END, \
+             last_delivered_at = CASE WHEN last_delivered_at < $1 * 86400000 THEN last_delivered_at END, \
+             last_cause = CASE WHEN last_refused_at < $1 * 86400000 THEN last_cause END, \
+             last_refused_at = CASE WHEN last_refused_at < $1 * 86400000 THEN last_refused_at END, \
+             complained_at = CASE WHEN complained_at < $1 * 86400000 THEN complained_at END, \
+             unsubscribed_at = CASE WHEN unsubscribed_at < $1 * 86400000 THEN unsubscribed_at END, \
+             suppressed_at = CASE WHEN suppressed_at < $1 * 86400000 THEN suppressed_at END",
+        ] {
+            query(text).bind(from).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    pub(in crate::store) async fn meta_number(&self, key: &str) -> Result<Option<i64>, StoreError> {
+        Ok(query_scalar("SELECT CAST(value AS INTEGER) FROM meta WHERE key = $1")
+            .bind(key)
+            .fetch_optional(&self.readers)
+            .await?)
+    }
+
+    pub(in crate::store) async fn set_meta_number(&self, key: &str, value: i64) -> Result<(), StoreError> {
+        query("INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value")
+            .bind(key)
+            .bind(value.to_string())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    pub(in crate::store) async fn earliest_open_onset(&self) -> Result<Option<i64>, StoreError> {
+        Ok(query_scalar("SELECT min(onset) FROM incident WHERE state = 1").fetch_one(&self.readers).await?)
+    }
+
+    pub(in crate::store) async fn first_delivery_before(&self, before: i64) -> Result<Option<i64>, StoreError> {
+        Ok(query_scalar("SELECT at FROM event WHERE at < $1 AND kind IN (1, 2, 3) ORDER BY at LIMIT 1")
+            .bind(before)
+            .fetch_optional(&self.readers)
+            .await?)
+    }
+
+    /// Messages with a delivery in [from, to) and an outcome from `end` on, as far as they are folded.
+    pub(in crate::store) async fn straddlers(
+        &self,
+        from: i64,
+        to: i64,
+        end: i64,
+        folded: Position,
+    ) -> Result<Straddlers, StoreError> {
+        Ok(query_as(
+            "SELECT e.address, e.message, max(f.at) FROM event e CROSS JOIN event f \
+             ON f.address = e.address AND f.message = e.message WHERE e.at >= $1 AND e.at < $2 AND e.kind IN (1, 2, 3) \
+             AND f.at >= $3 AND f.position <= $4 GROUP BY e.address, e.message",
+        )
+        .bind(from)
+        .bind(to)
+        .bind(end)
+        .bind(folded.transaction)
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    pub(in crate::store) async fn commit_checkpoint(
+        &self,
+        day: i64,
+        now: i64,
+        first: i64,
+        scanned: Position,
+        straddlers: &Straddlers,
+    ) -> Result<bool, StoreError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let folded: Option<i64> = query_scalar("SELECT position FROM journal_cursor WHERE name = $1")
+            .bind(MONITOR_CURSOR)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        let folded = folded.unwrap_or(0);
+        let unfolded: bool = query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM event WHERE position > $1 AND +at < $2 * 86400000 AND kind IN (1, 2, 3))",
+        )
+        .bind(folded)
+        .bind(day)
+        .fetch_one(&mut *transaction)
+        .await?;
+        if unfolded || folded < scanned.transaction {
+            return Ok(false);
+        }
+        query(
+            "INSERT INTO sealed_message (address, message, until, day) \
+             SELECT value ->> 0, value ->> 1, value ->> 2, $2 FROM json_each($1) WHERE TRUE \
+             ON CONFLICT (address, message) DO UPDATE SET until = max(until, excluded.until)",
+        )
+        .bind(serde_json::json!(straddlers).to_string())
+        .bind(day)
+        .execute(&mut *transaction)
+        .await?;
+        // Those that were folded since they were looked for.
+        query(
+            "INSERT INTO sealed_message (address, message, until, day) SELECT f.address, f.message, max(f.at), $1 \
+             FROM event f WHERE f.position > $2 AND f.position <= $3 AND +f.at >= ($1 + 1) * 86400000 \
+             AND EXISTS (SELECT 1 FROM event e WHERE e.address = f.address AND e.message = f.message \
+             AND +e.at >= $4 AND +e.at < $1 * 86400000 AND e.kind IN (1, 2, 3)) GROUP BY f.address, f.message \
+             ON CONFLICT (address, message) DO UPDATE SET until = max(until, excluded.until)",
+        )
+        .bind(day)
+        .bind(scanned.transaction)
+        .bind(folded)
+        .bind(first)
+        .execute(&mut *transaction)
+        .await?;
+        query("INSERT INTO checkpoint (day, committed_at) VALUES ($1, $2) ON CONFLICT (day) DO NOTHING")
+            .bind(day)
+            .bind(now)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    pub(in crate::store) async fn drop_deliveries(&self, before: i64) -> Result<u64, StoreError> {
+        let mut gone = 0;
+        let mut from = i64::MIN;
+        loop {
+            let found: Vec<(i64, i64)> = query_as(
+                "SELECT position, at FROM event WHERE at >= $1 AND at < $2 AND kind IN (1, 2, 3) ORDER BY at LIMIT $3",
+            )
+            .bind(from)
+            .bind(before)
+            .bind(STEP)
+            .fetch_all(&self.readers)
+            .await?;
+            let Some((_, last)) = found.last() else { return Ok(gone) };
+            from = *last;
+            let positions: Vec<i64> = found.iter().map(|(position, _)| *position).collect();
+            gone += query("DELETE FROM event WHERE position IN (SELECT value FROM json_each($1))")
+                .bind(serde_json::json!(positions).to_string())
+                .execute(&self.writer)
+                .await?
+                .rows_affected();
+        }
+    }
+
+    pub(in crate::store) async fn expire_journal(&self, now: i64, refusals: i64) -> Result<u64, StoreError> {
+        let mut gone = 0;
+        for (text, limit) in [
+            ("DELETE FROM event WHERE position IN (SELECT position FROM event WHERE at < $1 LIMIT $2)", refusals),
+            ("DELETE FROM entry WHERE position IN (SELECT position FROM entry WHERE at < $1 LIMIT $2)", refusals),
+            ("DELETE FROM set_aside WHERE id IN (SELECT id FROM set_aside WHERE expires_at < $1 LIMIT $2)", now),
+            (
+                "DELETE FROM one_time_token WHERE hash IN \
+                 (SELECT hash FROM one_time_token WHERE expires_at < $1 LIMIT $2)",
+                now,
+            ),
+            (
+                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE ended_at < $1 LIMIT $2)",
+                now - OUTBOX_KEPT_MILLIS,
+            ),
+        ] {
+            gone += self.in_steps(text, limit).await?;
+        }
+        Ok(gone)
+    }
+
+    /// Deletes until a step finds no more.
+    async fn in_steps(&self, text: &'static str, limit: i64) -> Result<u64, StoreError> {
+        let mut gone = 0;
+        loop {
+            let step = query(text).bind(limit).bind(STEP).execute(&self.writer).await?.rows_affected();
+            gone += step;
+            if step == 0 {
+                return Ok(gone);
+            }
+        }
+    }
+
+    pub(in crate::store) async fn expire_control(&self, before: i64) -> Result<u64, StoreError> {
+        self.in_steps(
+            "DELETE FROM control_seen WHERE (at, hash) IN (SELECT at, hash FROM control_seen WHERE at < $1 LIMIT $2)",
+            before,
+        )
+        .await
+    }
+
+    pub(in crate::store) async fn expire_projections(&self, cutoffs: Cutoffs) -> Result<u64, StoreError> {
+        let mut gone = 0;
+        // Streams are few beside their bins; each one's old bins lie side by side.
+        for (streams, text, limit) in [
+            (
+                "SELECT DISTINCT stream FROM cell",
+                "DELETE FROM cell WHERE (stream, bin, destination) IN \
+                 (SELECT stream, bin, destination FROM cell WHERE stream = $3 AND bin < $1 LIMIT $2)",
+                cutoffs.cells,
+            ),
+            (
+                "SELECT DISTINCT stream FROM control_cell",
+                "DELETE FROM control_cell WHERE (stream, bin) IN \
+                 (SELECT stream, bin FROM control_cell WHERE stream = $3 AND bin < $1 LIMIT $2)",
+                cutoffs.cells,
+            ),
+            (
+                "SELECT DISTINCT stream FROM refused",
+                "DELETE FROM refused WHERE (stream, bin, address) IN \
+                 (SELECT stream, bin, address FROM refused WHERE stream = $3 AND bin < $1 LIMIT $2)",
+                cutoffs.refused,
+            ),
+        ] {
+            let streams: Vec<i32> = query_scalar(streams).fetch_all(&self.readers).await?;
+            for stream in streams {
+                loop {
+                    let step =
+                        query(text).bind(limit).bind(STEP).bind(stream).execute(&self.writer).await?.rows_affected();
+                    gone += step;
+                    if step == 0 {
+                        break;
+                    }
+                }
+            }
+        }
+        gone += self
+            .in_steps(
+                "DELETE FROM day_total WHERE (day, stream) IN (SELECT day, stream FROM day_total WHERE day < $1 LIMIT $2)",
+                cutoffs.days,
+            )
+            .await?;
+        gone += self
+            .in_steps(
+                "DELETE FROM sealed_message WHERE (address, message) IN (SELECT address, message FROM sealed_message \
+                 WHERE until < (SELECT max(day) * 86400000 FROM checkpoint) AND $1 = $1 LIMIT $2)",
+                0,
+            )
+            .await?;
+        gone += self
+            .in_steps(
+                "DELETE FROM checkpoint WHERE day IN (SELECT day FROM checkpoint WHERE day < $1 \
+                 AND day < (SELECT max(day) FROM checkpoint) LIMIT $2)",
+                cutoffs.days,
+            )
+            .await?;
+        Ok(gone)
+    }
+
+    /// Words that a stretch of the journal refers to, and where the next one begins.
+    pub(in crate::store) async fn words_of_events(
+        &self,
+        after: Option<i64>,
+    ) -> Result<Option<(Vec<i32>, i64)>, StoreError> {
+        let after = after.unwrap_or(0);
+        let end: i64 =
+            query_scalar("SELECT COALESCE(max(position), 0) FROM event").fetch_one(&self.readers).await?;
+        if after >= end {
+            return Ok(None);
+        }
+        let rows: Vec<(i32, Option<i32>, Option<i32>, Option<i32>)> = query_as(
+            "SELECT DISTINCT stream, label, template, rule FROM event WHERE position > $1 AND position <= $1 + $2",
+        )
+        .bind(after)
+        .bind(LOOK)
+        .fetch_all(&self.readers)
+        .await?;
+        let mut words = Vec::with_capacity(rows.len() * 2);
+        for (stream, label, template, rule) in rows {
+            words.push(stream);
+            words.extend([label, template, rule].into_iter().flatten());
+        }
+        Ok(Some((words, after + LOOK)))
+    }
+
+    pub(in crate::store) async fn words_of_projections(&self) -> Result<Vec<i32>, StoreError> {
+        Ok(query_scalar(
+            "SELECT stream FROM cell UNION SELECT stream FROM day_total UNION SELECT stream FROM refused \
+             UNION SELECT stream FROM control_cell UNION SELECT id FROM word WHERE kind = 1",
+        )
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    pub(in crate::store) async fn word_marks(&self, after: i32) -> Result<Vec<(i32, Option<i64>)>, StoreError> {
+        Ok(query_as(
+            "SELECT id, unused_since FROM word WHERE id > $1 AND id < (SELECT max(id) FROM word) ORDER BY id LIMIT $2",
+        )
+        .bind(after)
+        .bind(STEP)
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    pub(in crate::store) async fn mark_words(&self, fresh: &[i32], back: &[i32], now: i64) -> Result<(), StoreError> {
+        for (ids, since) in [(fresh, Some(now)), (back, None)] {
+            if !ids.is_empty() {
+                query("UPDATE word SET unused_since = $2 WHERE id IN (SELECT value FROM json_each($1))")
+                    .bind(serde_json::json!(ids).to_string())
+                    .bind(since)
+                    .execute(&self.writer)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(in crate::store) async fn drop_words(&self, ids: &[i32], before: i64) -> Result<u64, StoreError> {
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let ids = serde_json::json!(ids).to_string();
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        query(
+            "DELETE FROM template_sample WHERE template IN (SELECT id FROM word WHERE unused_since < $2 \
+             AND id IN (SELECT value FROM json_each($1)))",
+        )
+        .bind(&ids)
+        .bind(before)
+        .execute(&mut *transaction)
+        .await?;
+        let gone =
+            query("DELETE FROM word WHERE unused_since < $2 AND id IN (SELECT value FROM json_each($1))")
+                .bind(&ids)
+                .bind(before)
+                .execute(&mut *transaction)
+                .await?
+                .rows_affected();
+        transaction.commit().await?;
+        Ok(gone)
+    }
+
+    /// Lets every commit and look-up from here on ask for the numbers of words again.
+    pub(in crate::store) async fn announce_sweep(&self) -> Result<(), StoreError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let count: i64 = query_scalar(
+            "INSERT INTO meta (key, value) VALUES ('sweeps', '1') \
+             ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1 RETURNING CAST(value AS INTEGER)",
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        self.caches.see_sweeps(count);
+        Ok(())
+    }
+}
