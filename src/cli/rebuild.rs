@@ -50,7 +50,11 @@ impl RebuildCommand {
             progress.end();
             writer.close().await;
             match self.format {
-                Format::Json => writeln!(out, "{}", json!({ "events": started.events, "folded": folded, "resumed": started.resumed }))?,
+                Format::Json => writeln!(
+                    out,
+                    "{}",
+                    json!({ "events": started.events, "folded": folded, "resumed": started.resumed })
+                )?,
                 Format::Text => writeln!(out, "ledger and cells are made again from {}", count(folded, "outcome"))?,
             }
             Ok(Exit::Success)

@@ -47,7 +47,9 @@ impl StreamKey {
     /// Whether it counts what goes beyond the cap on live streams.
     #[must_use]
     pub fn is_other(&self) -> bool {
-        [&self.from_domain, &self.envelope_domain, &self.campaign].into_iter().any(|part| part.as_deref() == Some(OTHER))
+        [&self.from_domain, &self.envelope_domain, &self.campaign]
+            .into_iter()
+            .any(|part| part.as_deref() == Some(OTHER))
     }
 
     /// All relay mail.

@@ -114,7 +114,9 @@ impl Live {
     /// How many streams are kept on a day, and how many streams have overflowed on it.
     #[must_use]
     pub fn count(&self, day: i64) -> (usize, usize) {
-        self.days.get(&day).map_or((0, 0), |day| (day.kept, day.nodes.values().filter(|node| node.full.is_some()).count()))
+        self.days
+            .get(&day)
+            .map_or((0, 0), |day| (day.kept, day.nodes.values().filter(|node| node.full.is_some()).count()))
     }
 
     /// Streams that have overflowed on a day.

@@ -12,9 +12,7 @@ use super::{
 use crate::{
     detect::ClusterTotals,
     model::{Destination, OTHER, StreamKey, StreamLevel},
-    store::{
-        CellKey, DayChange, EventRecord, Fold, Horizon, Position, RefusedChange, StoreError, is_kept_long,
-    },
+    store::{CellKey, DayChange, EventRecord, Fold, Horizon, Position, RefusedChange, StoreError, is_kept_long},
 };
 
 /// Outcomes that one step reads at most.

@@ -14,16 +14,16 @@ mod types;
 
 use std::{path::PathBuf, sync::Arc};
 
-pub use error::StoreError;
 pub(crate) use engine::{MONITOR_CURSOR, kept_long as is_kept_long};
+pub use error::StoreError;
 pub use evidence::{AddressNotice, ControlSum, RefusedAddress};
 pub use postgres::PgStore;
 pub use sqlite::SqliteStore;
 pub use types::{
-    AccountRecord, AddressRecord, CellKey, Commit, Counts, DayChange, EntryKind, EntryRecord, EventFilter, EventKey, EventRecord,
-    Fold, Horizon, IncidentRecord, IncidentState, LedgerRow, MapCoverage, NewAccount, NewControl, NewEntry, NewEvent, NewOutbox,
-    NewReply, NewSetAside, NewToken, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Outcome, Position, Recipient,
-    RefusedChange, ReplyRecord, Route, Subject, Submission, WordKind,
+    AccountRecord, AddressRecord, CellKey, Commit, Counts, DayChange, EntryKind, EntryRecord, EventFilter, EventKey,
+    EventRecord, Fold, Horizon, IncidentRecord, IncidentState, LedgerRow, MapCoverage, NewAccount, NewControl,
+    NewEntry, NewEvent, NewOutbox, NewReply, NewSetAside, NewToken, OutboxDepth, OutboxFailure, OutboxItem,
+    OutboxState, Outcome, Position, Recipient, RefusedChange, ReplyRecord, Route, Subject, Submission, WordKind,
 };
 
 use crate::{
@@ -396,12 +396,7 @@ impl Store {
     ///
     /// # Errors
     /// Where the store is away.
-    pub async fn refused_within(
-        &self,
-        streams: &[i32],
-        from: i64,
-        to: i64,
-    ) -> Result<Vec<RefusedChange>, StoreError> {
+    pub async fn refused_within(&self, streams: &[i32], from: i64, to: i64) -> Result<Vec<RefusedChange>, StoreError> {
         dispatch!(self, store => store.refused_within(streams, from, to).await)
     }
 

@@ -18,3 +18,4 @@ mod serve;
 mod store;
 mod streams;
 mod support;
+mod verdicts;

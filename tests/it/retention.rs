@@ -21,6 +21,8 @@ use crate::{
     support::{Engine, TestStore, at, fresh_store, monitor, stream, submission},
 };
 
+/// Mails a day, each of a campaign of its own, where what is kept is counted.
+const MAILS: i64 = 8;
 /// Days that deliveries are kept in these tests.
 const KEPT: i64 = 14;
 
@@ -31,6 +33,18 @@ struct Projections {
     days: Vec<(String, i64, i64, i64)>,
     refused: Vec<(String, i64, usize)>,
     ledger: Vec<LedgerRow>,
+}
+
+impl Projections {
+    /// Without complaints, which nothing is judged from: one that comes when its mail has gone from the journal stands in the
+    /// bin of its own time.
+    fn judged_from(mut self) -> Self {
+        for (.., counts) in &mut self.cells {
+            counts.complained = 0;
+        }
+        self.cells.retain(|(.., counts)| !counts.is_zero());
+        self
+    }
 }
 
 async fn projections(test: &TestStore, people: usize, last_day: i64) -> Projections {
@@ -115,7 +129,8 @@ impl Run {
             loop {
                 self.monitor.catch_up(&CancellationToken::new()).await.expect("caught up");
                 let cursor = test.store.cursor("monitor").await.expect("cursor");
-                if test.store.latest_events(None, 1).await.expect("latest").first().is_none_or(|e| e.position <= cursor) {
+                if test.store.latest_events(None, 1).await.expect("latest").first().is_none_or(|e| e.position <= cursor)
+                {
                     break;
                 }
                 tokio::task::yield_now().await;
@@ -194,7 +209,12 @@ fn history(test: &TestStore, mails: &[Mail], days: i64) -> BTreeMap<i64, Vec<New
         let number = usize::try_from(n).expect("small");
         let millis = (days - 2) * DAY_MILLIS + 6 * HOUR_MILLIS + n * MINUTE_MILLIS;
         let event = test.refused(number % PEOPLE, millis);
-        events.push(NewEvent { key: test.key(900_000 + number, millis), message: 900_000 + n, sent_at: Some(at(millis)), ..event });
+        events.push(NewEvent {
+            key: test.key(900_000 + number, millis),
+            message: 900_000 + n,
+            sent_at: Some(at(millis)),
+            ..event
+        });
     }
     let mut by_day: BTreeMap<i64, Vec<NewEvent>> = BTreeMap::new();
     for event in events {
@@ -208,9 +228,10 @@ fn history(test: &TestStore, mails: &[Mail], days: i64) -> BTreeMap<i64, Vec<New
 /// judgement and nothing that is judged from.
 async fn expiry_and_rebuild_change_nothing(engine: Engine) {
     const DAYS: i64 = 34;
-    let mut runner = TestRunner::new_with_rng(Config::default(), proptest::test_runner::TestRng::deterministic_rng(
-        proptest::test_runner::RngAlgorithm::ChaCha,
-    ));
+    let mut runner = TestRunner::new_with_rng(
+        Config::default(),
+        proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
+    );
     for case in 0..4 {
         let mails = prop::collection::vec(mail(DAYS), 700).new_tree(&mut runner).expect("mails").current();
         let expiry = prop::collection::btree_set(16..DAYS, 1..6).new_tree(&mut runner).expect("days").current();
@@ -232,7 +253,8 @@ async fn expiry_and_rebuild_change_nothing(engine: Engine) {
         assert!(!incidents.is_empty(), "there is something to judge");
         assert_eq!(judged(&test).await, incidents, "case {case}");
         let whole = projections(&test, PEOPLE, DAYS).await;
-        assert_eq!(whole, projections(&reference, PEOPLE, DAYS).await, "case {case}");
+        let expected = projections(&reference, PEOPLE, DAYS).await.judged_from();
+        assert_eq!(projections(&test, PEOPLE, DAYS).await.judged_from(), expected, "case {case}");
 
         // Crashed between a checkpoint and letting go: nothing is doubled.
         let now = at(DAYS * DAY_MILLIS).as_millis();
@@ -247,7 +269,8 @@ async fn expiry_and_rebuild_change_nothing(engine: Engine) {
             expiring.catch_up(&test).await;
             assert_eq!(projections(&test, PEOPLE, DAYS).await, whole, "case {case}, rebuilt {round}");
             assert_eq!(judged(&test).await, incidents, "case {case}, rebuilt {round}");
-            let mut fresh = Run { monitor: monitor(&test, Clock::Manual(expiring.clock.clone()), ""), ..Run::new(&test) };
+            let mut fresh =
+                Run { monitor: monitor(&test, Clock::Manual(expiring.clock.clone()), ""), ..Run::new(&test) };
             fresh.clock = expiring.clock.clone();
             fresh.catch_up(&test).await;
             assert_eq!(judged(&test).await, incidents, "case {case}: a fresh process judges alike");
@@ -292,30 +315,28 @@ on_both_engines! {
     }
 
     async fn after_two_hundred_days_every_table_is_bounded(test: TestStore) {
-        let mut run = Run::new(&test);
         let mut sizes: Vec<BTreeMap<&'static str, i64>> = Vec::new();
         for day in 0..200_i64 {
-            let events: Vec<NewEvent> = (0..20_i64)
+            let events: Vec<NewEvent> = (0..MAILS)
                 .map(|n| {
-                    let number = usize::try_from(day * 20 + n).expect("small");
+                    let number = usize::try_from(day * MAILS + n).expect("small");
                     let millis = day * DAY_MILLIS + n * HOUR_MILLIS;
                     let mut event = test.delivered(number % 50, millis);
-                    if n == 7 {
+                    if n == 5 {
                         event = test.refused(number % 50, millis);
                         let reply = event.reply.as_mut().expect("a reply");
                         reply.template = format!("550 5.1.1 <{{recipient}}>: gone since day {day}");
                         reply.cause = Cause::RecipientUnknown;
                     }
                     // Every mail has a campaign of its own.
-                    NewEvent { key: test.key(number, millis), message: day * 20 + n + 1, stream: stream("news.example.com", Some(&format!("c{number}"))), ..event }
+                    NewEvent { key: test.key(number, millis), message: day * MAILS + n + 1, stream: stream("news.example.com", Some(&format!("c{number}"))), ..event }
                 })
                 .collect();
             let control = (0..5).map(|n| test.control(usize::try_from(day * 5 + n).expect("small"), day * DAY_MILLIS, EventKind::Delivered)).collect();
             let notice = NewEntry { key: test.key(usize::try_from(5_000_000 + day).expect("small"), day * DAY_MILLIS), kind: EntryKind::Note, account: None, address: None, app: None, body: serde_json::json!({}) };
-            test.store.commit(&[Submission { control, entries: vec![notice], ..submission(Vec::new()) }]).await.expect("commit");
-            let now = (day + 1) * DAY_MILLIS;
-            run.take(&test, now, &events).await;
-            let millis = at(now).as_millis();
+            test.store.commit(&[Submission { control, entries: vec![notice], ..submission(events) }]).await.expect("commit");
+            test.fold_all().await;
+            let millis = at((day + 1) * DAY_MILLIS).as_millis();
             test.store.expire(millis, millis - KEPT * DAY_MILLIS, millis - 60 * DAY_MILLIS).await.expect("expired");
             if day == 120 || day == 199 {
                 sizes.push(test.store.row_counts().await.expect("counts").into_iter().collect());
@@ -326,12 +347,12 @@ on_both_engines! {
             assert!(*rows <= then[table] + 30, "{table} grows: {} rows on day 120, {rows} on day 199", then[table]);
         }
         let most = |table: &str| now[table];
-        // 20 mails a day: 15 days of deliveries and 62 of refusals; 40 days of cells at six levels; 70 days of totals.
-        assert!(most("event") <= 16 * 20 + 62, "{now:?}");
-        assert!(most("cell") <= 42 * 20 * 6, "{now:?}");
-        assert!(most("day_total") <= 72 * 20 && most("day_total") >= 60 * 20, "{now:?}");
+        // 15 days of deliveries and 62 of refusals; 40 days of cells at six levels; 70 days of totals.
+        assert!(most("event") <= 16 * MAILS + 62, "{now:?}");
+        assert!(most("cell") <= 42 * MAILS * 6, "{now:?}");
+        assert!(most("day_total") <= 72 * MAILS && most("day_total") >= 60 * MAILS, "{now:?}");
         assert!(most("refused") <= 62 && most("template_sample") <= 65, "{now:?}");
-        assert!(most("word") <= 73 * 20 + 65 + 30, "{now:?}");
+        assert!(most("word") <= 73 * MAILS + 65 + 30, "{now:?}");
         assert!(most("checkpoint") <= 72 && most("control_cell") <= 42, "{now:?}");
     }
 

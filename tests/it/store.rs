@@ -7,9 +7,9 @@ use relaywatch::{
     model::{Cause, Destination, EventKind, StreamKey, StreamLevel},
     privacy::{Keyring, Purpose},
     store::{
-        Access, CellKey, Counts, DayChange, EntryKind, EventFilter, Fold, IncidentRecord, IncidentState, LedgerRow, MapCoverage,
-        NewAccount, NewEntry, NewSetAside, NewToken, Outcome, Position, RefusedChange, Store, StoreError, StoreOptions,
-        Submission, WordKind,
+        Access, CellKey, Counts, DayChange, EntryKind, EventFilter, Fold, IncidentRecord, IncidentState, LedgerRow,
+        MapCoverage, NewAccount, NewEntry, NewSetAside, NewToken, Outcome, Position, RefusedChange, Store, StoreError,
+        StoreOptions, Submission, WordKind,
     },
 };
 

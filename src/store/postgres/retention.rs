@@ -225,10 +225,7 @@ impl PgStore {
     pub(in crate::store) async fn expire_projections(&self, cutoffs: Cutoffs) -> Result<u64, StoreError> {
         let mut gone = 0;
         for (text, limit) in [
-            (
-                "DELETE FROM cell WHERE ctid = ANY (ARRAY(SELECT ctid FROM cell WHERE bin < $1 LIMIT $2))",
-                cutoffs.cells,
-            ),
+            ("DELETE FROM cell WHERE ctid = ANY (ARRAY(SELECT ctid FROM cell WHERE bin < $1 LIMIT $2))", cutoffs.cells),
             (
                 "DELETE FROM control_cell WHERE ctid = ANY (ARRAY(SELECT ctid FROM control_cell WHERE bin < $1 LIMIT $2))",
                 cutoffs.cells,

@@ -153,7 +153,10 @@ impl SqliteStore {
         let (id, new) = match known {
             Some((id, unused)) => {
                 if unused {
-                    query("UPDATE word SET unused_since = NULL WHERE id = $1").bind(id).execute(&mut *connection).await?;
+                    query("UPDATE word SET unused_since = NULL WHERE id = $1")
+                        .bind(id)
+                        .execute(&mut *connection)
+                        .await?;
                 }
                 (id, false)
             }

@@ -66,8 +66,7 @@ impl SqliteStore {
             .fetch_optional(&mut *transaction)
             .await?;
         let stands = stands.map_or(Position::START, |(transaction, row)| Position { transaction, row });
-        let sealed: Option<i64> =
-            query_scalar("SELECT max(day) FROM checkpoint").fetch_one(&mut *transaction).await?;
+        let sealed: Option<i64> = query_scalar("SELECT max(day) FROM checkpoint").fetch_one(&mut *transaction).await?;
         if stands != fold.from || sealed != fold.sealed {
             return Err(StoreError::CursorMoved);
         }
@@ -142,12 +141,10 @@ impl SqliteStore {
         }
         if !fold.gone.is_empty() {
             let gone = serde_json::json!(fold.gone).to_string();
-            query(
-                "DELETE FROM day_total WHERE (stream, day) IN (SELECT value ->> 0, value ->> 1 FROM json_each($1))",
-            )
-            .bind(&gone)
-            .execute(&mut *transaction)
-            .await?;
+            query("DELETE FROM day_total WHERE (stream, day) IN (SELECT value ->> 0, value ->> 1 FROM json_each($1))")
+                .bind(&gone)
+                .execute(&mut *transaction)
+                .await?;
             // What was counted there has been taken away above.
             query(
                 "DELETE FROM cell WHERE (stream, bin, destination) IN (SELECT c.stream, c.bin, c.destination \

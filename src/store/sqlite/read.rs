@@ -6,8 +6,8 @@ use super::SqliteStore;
 use crate::{
     model::Timestamp,
     store::{
-        CellKey, Counts, EntryRecord, EventFilter, EventKey, EventRecord, Horizon, IncidentRecord, IncidentState, LedgerRow,
-        Position, RefusedChange, StoreError, WordKind,
+        CellKey, Counts, EntryRecord, EventFilter, EventKey, EventRecord, Horizon, IncidentRecord, IncidentState,
+        LedgerRow, Position, RefusedChange, StoreError, WordKind,
         engine::{
             CellRow, EntryRow, EventRow, IncidentRow, REBUILD_CURSOR, cells, entries, event_columns, events, horizon,
             incidents, refused_changes,

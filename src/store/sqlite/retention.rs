@@ -27,8 +27,7 @@ impl SqliteStore {
         .execute(&mut *transaction)
         .await?;
         query("DELETE FROM journal_cursor WHERE name <> $1").bind(REBUILD_CURSOR).execute(&mut *transaction).await?;
-        let sealed: Option<i64> =
-            query_scalar("SELECT max(day) FROM checkpoint").fetch_one(&mut *transaction).await?;
+        let sealed: Option<i64> = query_scalar("SELECT max(day) FROM checkpoint").fetch_one(&mut *transaction).await?;
         let from = sealed.map_or(i64::MIN / 86_400_000, |day| day + 1);
         for text in [
             "DELETE FROM cell WHERE bin >= $1 * 288",
@@ -282,8 +281,7 @@ impl SqliteStore {
         after: Option<i64>,
     ) -> Result<Option<(Vec<i32>, i64)>, StoreError> {
         let after = after.unwrap_or(0);
-        let end: i64 =
-            query_scalar("SELECT COALESCE(max(position), 0) FROM event").fetch_one(&self.readers).await?;
+        let end: i64 = query_scalar("SELECT COALESCE(max(position), 0) FROM event").fetch_one(&self.readers).await?;
         if after >= end {
             return Ok(None);
         }
@@ -348,13 +346,12 @@ impl SqliteStore {
         .bind(before)
         .execute(&mut *transaction)
         .await?;
-        let gone =
-            query("DELETE FROM word WHERE unused_since < $2 AND id IN (SELECT value FROM json_each($1))")
-                .bind(&ids)
-                .bind(before)
-                .execute(&mut *transaction)
-                .await?
-                .rows_affected();
+        let gone = query("DELETE FROM word WHERE unused_since < $2 AND id IN (SELECT value FROM json_each($1))")
+            .bind(&ids)
+            .bind(before)
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected();
         transaction.commit().await?;
         Ok(gone)
     }
