@@ -83,6 +83,12 @@ impl Monitor {
         let horizon = self.store.horizon().await?;
         let mut fresh = self.store.events_after(from, STEP).await?;
         let again = horizon.rebuilt_from.filter(|end| from < *end);
+        if let (true, Some(end)) = (fresh.is_empty(), again) {
+            // What a rebuild would have ended with has been let go: it is done.
+            let step = Fold { from, to: end, sealed: horizon.sealed, ..Fold::default() };
+            self.store.apply(CURSOR, &step).await?;
+            self.ended_at = Some(end);
+        }
         let known_before = fresh.partition_point(|event| again.is_some_and(|end| event.position <= end));
         let again = again.is_some() && known_before > 0;
         if again {

@@ -419,7 +419,7 @@ impl Marks {
         if let Some(announced) = self.sealing_key {
             keyring.keep_up(announced);
         }
-        caches.see_sweeps(self.sweeps)
+        caches.see_sweeps(self.sweeps);
     }
 }
 

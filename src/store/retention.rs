@@ -5,6 +5,8 @@
 //! count it, and a rebuild makes again only what was sent later. A message is held by the checkpoint if it was sent by then; where
 //! the rows that stay do not tell, it is noted in `sealed_message`.
 
+use std::collections::BTreeMap;
+
 use super::{Store, StoreError, dispatch};
 use crate::model::{BIN_MILLIS, DAY_MILLIS, HOUR_MILLIS};
 
@@ -19,6 +21,14 @@ const UNUSED_MILLIS: i64 = DAY_MILLIS / 2;
 
 /// Messages noted with a checkpoint: address, message, until when the note is needed.
 pub(super) type Straddlers = Vec<(i64, i64, i64)>;
+
+/// The words of an outcome: stream, label, template, rule.
+pub(super) type WordsRow = (i32, Option<i32>, Option<i32>, Option<i32>);
+
+pub(super) fn words(rows: &[WordsRow]) -> Vec<i32> {
+    let of_row = |(stream, label, template, rule): &WordsRow| [Some(*stream), *label, *template, *rule];
+    rows.iter().flat_map(of_row).flatten().collect()
+}
 
 /// Up to where projections go.
 #[derive(Debug, Clone, Copy)]
@@ -86,12 +96,16 @@ impl Store {
         // By the hour, so that no read is long.
         let end = start.saturating_add(DAY_MILLIS);
         let mut from = horizon.dropped_before().map_or(first, |dropped| first.max(dropped.as_millis()));
-        let mut straddlers = Straddlers::new();
+        let mut straddlers = BTreeMap::new();
         while from < start {
             let to = from.saturating_add(HOUR_MILLIS).min(start);
-            straddlers.extend(dispatch!(self, store => store.straddlers(from, to, end, scanned).await)?);
+            let found = dispatch!(self, store => store.straddlers(from, to, end, scanned).await)?;
+            // One with deliveries in two hours is found twice, with the same latest outcome.
+            straddlers.extend(found.into_iter().map(|(address, message, until)| ((address, message), until)));
             from = to;
         }
+        let straddlers: Straddlers =
+            straddlers.into_iter().map(|((address, message), until)| (address, message, until)).collect();
         dispatch!(self, store => store.commit_checkpoint(day, now, first, scanned, &straddlers).await)
     }
 

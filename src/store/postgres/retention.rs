@@ -8,7 +8,7 @@ use crate::{
     store::{
         Position, StoreError,
         engine::{MONITOR_CURSOR, OUTBOX_KEPT_MILLIS, REBUILD_CURSOR},
-        retention::{Cutoffs, Straddlers},
+        retention::{Cutoffs, Straddlers, WordsRow, words},
     },
 };
 
@@ -266,18 +266,13 @@ impl PgStore {
             .await?;
         let Some(from) = from else { return Ok(None) };
         let to = from.saturating_add(LOOK_MILLIS);
-        let rows: Vec<(i32, Option<i32>, Option<i32>, Option<i32>)> =
+        let rows: Vec<WordsRow> =
             query_as("SELECT DISTINCT stream, label, template, rule FROM event WHERE at >= $1 AND at < $2")
                 .bind(from)
                 .bind(to)
                 .fetch_all(&self.pool)
                 .await?;
-        let mut words = Vec::with_capacity(rows.len() * 2);
-        for (stream, label, template, rule) in rows {
-            words.push(stream);
-            words.extend([label, template, rule].into_iter().flatten());
-        }
-        Ok(Some((words, to)))
+        Ok(Some((words(&rows), to)))
     }
 
     pub(in crate::store) async fn words_of_projections(&self) -> Result<Vec<i32>, StoreError> {

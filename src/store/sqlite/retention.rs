@@ -6,7 +6,7 @@ use super::SqliteStore;
 use crate::store::{
     Position, StoreError,
     engine::{MONITOR_CURSOR, OUTBOX_KEPT_MILLIS, REBUILD_CURSOR},
-    retention::{Cutoffs, Straddlers},
+    retention::{Cutoffs, Straddlers, WordsRow, words},
 };
 
 /// Rows that one step of expiry deletes, so that no step holds the write lock for long.
@@ -285,19 +285,14 @@ impl SqliteStore {
         if after >= end {
             return Ok(None);
         }
-        let rows: Vec<(i32, Option<i32>, Option<i32>, Option<i32>)> = query_as(
+        let rows: Vec<WordsRow> = query_as(
             "SELECT DISTINCT stream, label, template, rule FROM event WHERE position > $1 AND position <= $1 + $2",
         )
         .bind(after)
         .bind(LOOK)
         .fetch_all(&self.readers)
         .await?;
-        let mut words = Vec::with_capacity(rows.len() * 2);
-        for (stream, label, template, rule) in rows {
-            words.push(stream);
-            words.extend([label, template, rule].into_iter().flatten());
-        }
-        Ok(Some((words, after + LOOK)))
+        Ok(Some((words(&rows), after + LOOK)))
     }
 
     pub(in crate::store) async fn words_of_projections(&self) -> Result<Vec<i32>, StoreError> {
