@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     detect::{Counts, stats::count},
     explain::{Concentration, Control},
-    model::{Provider, StreamKey},
+    model::{OTHER, Provider, StreamKey},
 };
 
 /// The smallest element that holds this share of the excess is the one to name; source: detection.md 5.5, EP >= .8.
@@ -65,13 +65,19 @@ pub(super) fn concentration(cells: &[(&StreamKey, Counts)], rate: f64) -> Found 
             let sum = elements.entry(element).or_default();
             *sum = sum.plus(*counts);
         };
-        add(&mut senders, name(&key.from_domain, "unknown From domain"));
-        if let Some(envelope) = &key.envelope_domain {
+        // What goes beyond the cap on streams is in the whole, and no domain or campaign by itself.
+        let told = |part: &Option<String>| part.as_deref() != Some(OTHER);
+        if told(&key.from_domain) {
+            add(&mut senders, name(&key.from_domain, "unknown From domain"));
+        }
+        if let Some(envelope) = key.envelope_domain.as_ref().filter(|_| told(&key.envelope_domain)) {
             add(&mut senders, Element::Envelope(envelope.clone()));
         }
         let provider = key.provider.map_or("unknown provider", Provider::as_str);
         add(&mut providers, Element::Named(provider.to_owned()));
-        add(&mut campaigns, name(&key.campaign, "mail without a campaign"));
+        if told(&key.campaign) {
+            add(&mut campaigns, name(&key.campaign, "mail without a campaign"));
+        }
     }
     let worst = |elements: &BTreeMap<Element, Counts>| worst(elements, total, rate);
     Found { senders: worst(&senders), providers: worst(&providers), campaigns: worst(&campaigns) }
@@ -126,6 +132,16 @@ mod tests {
         assert_eq!((senders.inside, senders.outside), (counts(1_000, 900), counts(5_000, 30)));
         assert_eq!(found.providers.expect("providers").top, "ses");
         assert_eq!(found.campaigns.expect("campaigns").top, "mail without a campaign");
+    }
+
+    #[test]
+    fn what_is_counted_together_beyond_the_cap_is_no_campaign() {
+        let other = key(Provider::Ses, "a.example", "bounce.a.example", Some(OTHER));
+        let one = key(Provider::Ses, "a.example", "bounce.a.example", Some("spring"));
+        let found = concentration(&[(&other, counts(1_000, 900)), (&one, counts(100, 5))], 0.005);
+        let campaigns = found.campaigns.expect("a campaign");
+        assert_eq!((campaigns.top.as_str(), campaigns.outside), ("spring", counts(1_000, 900)));
+        assert_eq!(found.senders.expect("senders").top, "a.example");
     }
 
     #[test]
