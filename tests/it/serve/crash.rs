@@ -98,7 +98,7 @@ async fn survive(engine: Engine) {
         next: AtomicU64::new(0),
         unanswered: Mutex::default(),
         acknowledged: Mutex::default(),
-        base: now().plus_millis(-20 * 86_400_000).as_seconds() * 1_000,
+        base: now().plus_millis(-13 * 86_400_000).as_seconds() * 1_000,
     };
     for _ in 0..ROUNDS {
         let mut daemon = home.start();
