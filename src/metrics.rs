@@ -67,8 +67,8 @@ macro_rules! make {
 }
 
 metrics! {
-    /// Always 1; the labels tell version and engine of the store.
-    build_info: IntGaugeVec["version", "engine"] = "relaywatch_build_info";
+    /// Always 1; the labels tell version, engine of the store and role of the process.
+    build_info: IntGaugeVec["version", "engine", "role"] = "relaywatch_build_info";
     /// Deliveries by feed and what was answered: accepted, rejected or unavailable.
     feed_deliveries: IntCounterVec["feed", "answer"] = "relaywatch_feed_deliveries_total";
     /// Refused deliveries by feed and reason.
@@ -101,6 +101,10 @@ metrics! {
     commit_failures: IntCounter = "relaywatch_commit_failures_total";
     /// Deliveries that wait for a commit.
     commit_waiting: IntGauge = "relaywatch_commit_waiting_deliveries";
+    /// 1 while this process leads the monitors, else 0; over all processes of one store the sum is 1.
+    leader: IntGauge = "relaywatch_leader";
+    /// The number of this process's last reign, which rises with every change of the leader.
+    leader_epoch: IntGauge = "relaywatch_leader_epoch";
     /// Outcomes that the monitor has folded into ledger and cells.
     monitor_folded: IntCounter = "relaywatch_monitor_folded_events_total";
     /// When the monitor last stood at the end of the journal, in seconds since the epoch.

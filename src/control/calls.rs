@@ -1,6 +1,6 @@
 //! The calls: what each takes, gives and does.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -8,7 +8,9 @@ use super::{ControlError, Folding, Operator, STEP_WAIT};
 use crate::{
     classify::destination,
     incident::{self, Label, RecoveryRequest},
+    metrics::Metrics,
     model::{Address, Destination, Timestamp},
+    monitor::Monitor,
     privacy::Purpose,
     store::{EntryKind, EventKey, MapCoverage, NewAccount, NewEntry, Recipient, Subject, Submission},
 };
@@ -23,6 +25,8 @@ const MAX_TEXT: usize = 500;
 const MAX_RESEAL: u32 = 1_000;
 /// Pages of the journal that one step of a rebuild folds without a daemon.
 const PAGES: usize = 5;
+/// How long a command that folds by itself leads from one step to the next: it may be stopped in between.
+const OWN_TERM: Duration = Duration::from_secs(30);
 /// Outcomes beyond those of its start after which a rebuild counts as done although new ones keep coming.
 const SLACK: u64 = 4_000;
 
@@ -253,13 +257,35 @@ impl Call for Rebuild {
         let events = u64::try_from(events).unwrap_or(0);
         operator.store.reset_projections().await?;
         let folded_before = match &operator.folding {
-            Folding::Daemon { wake, progress } => {
+            Folding::Daemon { wake, progress, .. } => {
                 wake.notify_one();
                 progress.borrow().folded
             }
-            Folding::Own(_) => 0,
+            Folding::Own(monitor) => {
+                *monitor.lock().await = None;
+                0
+            }
         };
         Ok(RebuildStarted { events, mark: RebuildStep { folded_before, events } })
+    }
+}
+
+/// A monitor of this process, where no other one leads.
+async fn own_monitor(operator: &Operator) -> Result<Option<Monitor>, ControlError> {
+    let leader = operator.store.lead("a command", OWN_TERM).await?;
+    let metrics = Metrics::new()?;
+    let wake = std::sync::Arc::new(tokio::sync::Notify::new());
+    Ok(leader.map(|leader| Monitor::folding(leader, operator.clock.clone(), wake, metrics)))
+}
+
+impl RebuildStep {
+    /// How far the leader is: by what its monitor tells where it is in this process, else by the store alone.
+    async fn watched(self, operator: &Operator, folded: Option<u64>) -> Result<RebuildStepped, ControlError> {
+        let cursor = operator.store.cursor(crate::monitor::CURSOR).await?;
+        let caught_up = !operator.store.has_events_after(cursor).await?;
+        let folded = folded.unwrap_or(if caught_up { self.events } else { 0 });
+        // Where reports keep coming there is always one more; a page of the monitor may count twice at the start.
+        Ok(RebuildStepped { folded, done: caught_up || folded >= self.events.saturating_add(SLACK) })
     }
 }
 
@@ -269,19 +295,26 @@ impl Call for RebuildStep {
 
     async fn run(self, operator: &Operator) -> Result<RebuildStepped, ControlError> {
         match &operator.folding {
-            Folding::Daemon { progress, .. } => {
+            Folding::Daemon { progress, leading, .. } => {
                 let mut progress = progress.clone();
                 progress.borrow_and_update();
                 // Whether it moved or the time ran out, what counts is read below.
                 drop(tokio::time::timeout(STEP_WAIT, progress.changed()).await);
                 let folded = progress.borrow().folded.saturating_sub(self.folded_before);
-                let cursor = operator.store.cursor(crate::monitor::CURSOR).await?;
-                let caught_up = operator.store.events_after(cursor, 1).await?.is_empty();
-                // Where reports keep coming there is always one more; a page of the monitor may count twice at the start.
-                Ok(RebuildStepped { folded, done: caught_up || folded >= self.events.saturating_add(SLACK) })
+                let leads = *leading.borrow();
+                self.watched(operator, leads.then_some(folded)).await
             }
             Folding::Own(monitor) => {
-                let mut monitor = monitor.lock().await;
+                let mut own = monitor.lock().await;
+                if own.is_none() {
+                    *own = own_monitor(operator).await?;
+                }
+                let Some(monitor) = own.as_mut() else {
+                    // A process elsewhere leads and folds.
+                    tokio::time::sleep(STEP_WAIT).await;
+                    return self.watched(operator, None).await;
+                };
+                monitor.renew(OWN_TERM).await?;
                 let mut done = false;
                 for _ in 0..PAGES {
                     if monitor.step().await? == 0 {
@@ -290,6 +323,10 @@ impl Call for RebuildStep {
                     }
                 }
                 let folded = monitor.progress().borrow().folded;
+                if done {
+                    monitor.release().await?;
+                    *own = None;
+                }
                 Ok(RebuildStepped { folded, done })
             }
         }

@@ -28,7 +28,6 @@ use crate::{
     config::Config,
     daemon::{make_directories, store_options},
     incident::IncidentError,
-    metrics::Metrics,
     model::RelayDomains,
     monitor::{Monitor, Progress},
     privacy::{Keyring, PrivacyError},
@@ -50,6 +49,9 @@ pub enum ControlError {
     /// An incident could not be changed.
     #[error(transparent)]
     Incident(#[from] IncidentError),
+    /// The metrics of a command's own monitor can't be made: a fault of this program.
+    #[error("the metrics can't be registered")]
+    Metrics(#[from] prometheus::Error),
     /// What was asked makes no sense.
     #[error("{0}")]
     Invalid(&'static str),
@@ -64,9 +66,11 @@ pub enum Folding {
         wake: Arc<Notify>,
         /// Where it stands.
         progress: watch::Receiver<Progress>,
+        /// Whether this process leads: where another one does, only the store tells how far it is.
+        leading: watch::Receiver<bool>,
     },
-    /// A monitor of the command's own.
-    Own(Box<Mutex<Monitor>>),
+    /// A monitor of the command's own, where nobody leads; made when there is something to fold.
+    Own(Box<Mutex<Option<Monitor>>>),
 }
 
 /// What calls work with.
@@ -107,9 +111,6 @@ pub enum OpenError {
     /// The directories of a first start can't be made, or the keys or the store can't be had.
     #[error(transparent)]
     Start(#[from] crate::daemon::StartError),
-    /// The metrics of a command's own monitor can't be made.
-    #[error("the metrics can't be registered")]
-    Metrics(#[from] prometheus::Error),
 }
 
 /// Why a call failed, wherever it ran.
@@ -159,13 +160,12 @@ impl Writer {
             Err(StoreError::Locked { .. }) => return Err(OpenError::Unreachable { socket }),
             Err(error) => return Err(OpenError::Start(error.into())),
         };
-        let monitor = Monitor::folding(store.clone(), clock.clone(), Arc::new(Notify::new()), Metrics::new()?);
         Ok(Self::Direct(Box::new(Operator {
             store,
             keyring,
             clock,
             relay: config.relay.to_domains(),
-            folding: Folding::Own(Box::new(Mutex::new(monitor))),
+            folding: Folding::Own(Box::default()),
         })))
     }
 

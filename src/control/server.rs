@@ -149,9 +149,10 @@ async fn answer<C: Call>(State(operator): State<Arc<Operator>>, body: Bytes) -> 
             let status = match error {
                 ControlError::Incident(IncidentError::Unknown(_)) => StatusCode::NOT_FOUND,
                 ControlError::Invalid(_) | ControlError::Incident(IncidentError::Request(_)) => StatusCode::BAD_REQUEST,
-                ControlError::Store(_) | ControlError::Keys(_) | ControlError::Incident(_) => {
-                    StatusCode::INTERNAL_SERVER_ERROR
-                }
+                ControlError::Store(_)
+                | ControlError::Keys(_)
+                | ControlError::Metrics(_)
+                | ControlError::Incident(_) => StatusCode::INTERNAL_SERVER_ERROR,
             };
             (status, with_causes(&error)).into_response()
         }

@@ -13,13 +13,19 @@ use crate::{
 /// Reads the configuration again and puts it in force.
 pub(super) struct Reloader {
     current: std::sync::Arc<Mutex<Config>>,
-    endpoint: Endpoint,
+    /// Nothing where this process takes no reports in.
+    endpoint: Option<Endpoint>,
     notifiers: Notifiers,
     filter: Option<FilterHandle>,
 }
 
 impl Reloader {
-    pub(super) fn new(config: Config, endpoint: Endpoint, notifiers: Notifiers, filter: Option<FilterHandle>) -> Self {
+    pub(super) fn new(
+        config: Config,
+        endpoint: Option<Endpoint>,
+        notifiers: Notifiers,
+        filter: Option<FilterHandle>,
+    ) -> Self {
         Self { current: std::sync::Arc::new(Mutex::new(config)), endpoint, notifiers, filter }
     }
 
@@ -31,13 +37,16 @@ impl Reloader {
         for section in sections {
             tracing::warn!("[{section}] has changed and needs a restart; until then the old settings stay in force");
         }
-        let setup = super::setup(&new)?;
+        let endpoint = self.endpoint.clone();
+        let setup = endpoint.as_ref().map(|_| super::setup(&new)).transpose()?;
         let notify = notify::Setup::new(&new)?;
         let filter = self.filter.as_ref().map(|filter| filter.prepare(&new.log.level)).transpose()?;
-        let (current, endpoint) = (std::sync::Arc::clone(&self.current), self.endpoint.clone());
+        let current = std::sync::Arc::clone(&self.current);
         let notifiers = self.notifiers.clone();
         Ok(Box::new(move || {
-            endpoint.exchange(setup);
+            if let Some((endpoint, setup)) = endpoint.zip(setup) {
+                endpoint.exchange(setup);
+            }
             notifiers.exchange(notify);
             if let Some(filter) = filter {
                 filter();

@@ -65,10 +65,9 @@ pub async fn set_label(
     label: Label,
     now: Timestamp,
 ) -> Result<(), IncidentError> {
-    let (record, mut body) = find(store, id).await?;
+    find(store, id).await?;
     journal(store, keyring, now, serde_json::json!({ "action": "label", "incident": id, "label": label })).await?;
-    body.label = Some(label);
-    save(store, record, &body, now).await
+    amend(store, id, now, |body| body.label = Some(label)).await
 }
 
 /// Takes the refusals of an incident as the new ordinary, so that the baseline that it froze learns on.
@@ -76,16 +75,22 @@ pub async fn set_label(
 /// # Errors
 /// As [`find`].
 pub async fn accept_normal(store: &Store, keyring: &Keyring, id: i64, now: Timestamp) -> Result<(), IncidentError> {
-    let (record, mut body) = find(store, id).await?;
+    find(store, id).await?;
     journal(store, keyring, now, serde_json::json!({ "action": "accept-normal", "incident": id })).await?;
-    body.accepted_normal = true;
-    save(store, record, &body, now).await
+    amend(store, id, now, |body| body.accepted_normal = true).await
 }
 
-async fn save(store: &Store, record: IncidentRecord, body: &Body, now: Timestamp) -> Result<(), IncidentError> {
-    let updated_at = record.updated_at.max(now);
-    store.save_incident(&IncidentRecord { updated_at, body: body.to_value(), ..record }).await?;
-    Ok(())
+/// Changes an incident's body; what the monitor writes at the same time is not written over.
+async fn amend(store: &Store, id: i64, now: Timestamp, change: impl Fn(&mut Body)) -> Result<(), IncidentError> {
+    loop {
+        let (before, mut body) = find(store, id).await?;
+        change(&mut body);
+        let updated_at = now.max(before.updated_at.plus_millis(1));
+        let after = IncidentRecord { updated_at, body: body.to_value(), ..before.clone() };
+        if store.amend_incident(&before, &after).await? {
+            return Ok(());
+        }
+    }
 }
 
 /// Appends what an operator does to the journal.

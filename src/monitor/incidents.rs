@@ -12,7 +12,7 @@ use crate::{
     incident::Body,
     model::{Bin, DAY_MILLIS, HOUR_MILLIS, MINUTE_MILLIS, StreamKey, Timestamp},
     notify::{Notifiers, Page, PageKind, Severity},
-    store::{IncidentRecord, IncidentState, Store, StoreError},
+    store::{IncidentRecord, IncidentState, Leader, Store, StoreError},
 };
 
 /// Of a coarser stream's refusals, the share that a finer one must hold for the trouble to be its.
@@ -130,7 +130,7 @@ impl Incidents {
     /// Brings the incidents in step with what the judge says now, and puts what is to be announced into the outbox.
     pub(super) async fn follow(
         &mut self,
-        store: &Store,
+        store: &Leader,
         judge: &Judge,
         keys: &std::collections::HashMap<i32, StreamKey>,
         announcer: &Announcer<'_>,
@@ -245,7 +245,7 @@ fn stored(kept: &Kept) -> IncidentRecord {
 async fn update(
     kept: &mut Kept,
     alarms: &[(StreamKey, Alarm)],
-    store: &Store,
+    store: &Leader,
     judge: &Judge,
     keys: &std::collections::HashMap<i32, StreamKey>,
     announcer: &Announcer<'_>,
@@ -389,7 +389,7 @@ async fn closing_state(kept: &Kept, store: &Store, judge: &Judge) -> Result<Inci
 async fn finish(
     kept: &mut Kept,
     before: &IncidentRecord,
-    store: &Store,
+    store: &Leader,
     announcer: &Announcer<'_>,
     kind: Option<PageKind>,
 ) -> Result<(), StoreError> {

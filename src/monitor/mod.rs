@@ -23,7 +23,7 @@ use crate::{
     metrics::Metrics,
     model::{Destination, StreamKey, StreamLevel},
     notify::Notifiers,
-    store::{CellKey, Counts, EventRecord, Fold, Position, RefusedChange, Store, StoreError},
+    store::{CellKey, Counts, EventRecord, Fold, Leader, Position, RefusedChange, StoreError},
 };
 
 /// The cursor's name in the store.
@@ -32,6 +32,8 @@ pub(crate) const CURSOR: &str = "monitor";
 const STEP: u32 = 2_000;
 /// How long the monitor waits at most before it looks again.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+/// With several processes nobody wakes it for what the others commit: it asks so often whether something has come.
+const POLL: Duration = Duration::from_secs(1);
 /// Behind in the journal, the monitor judges after so many pages.
 const LOOK_EVERY_PAGES: u32 = 25;
 /// After it has judged, it waits so long before it does again: commits come many times a second.
@@ -75,7 +77,7 @@ struct Message<'a> {
 /// Folds the journal into ledger and cells.
 #[derive(Debug)]
 pub struct Monitor {
-    store: Store,
+    store: Leader,
     clock: Clock,
     wake: Arc<Notify>,
     streams: HashMap<i32, StreamKey>,
@@ -89,10 +91,10 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// A monitor of this store. Whoever commits wakes it by `wake`; pages leave through `notifiers`' outbox.
+    /// The monitor of this reign. Whoever commits wakes it by `wake`; pages leave through `notifiers`' outbox.
     #[must_use]
     pub fn new(
-        store: Store,
+        store: Leader,
         clock: Clock,
         wake: Arc<Notify>,
         metrics: Metrics,
@@ -104,7 +106,7 @@ impl Monitor {
 
     /// A monitor that makes ledger and cells and judges nothing.
     #[must_use]
-    pub fn folding(store: Store, clock: Clock, wake: Arc<Notify>, metrics: Metrics) -> Self {
+    pub fn folding(store: Leader, clock: Clock, wake: Arc<Notify>, metrics: Metrics) -> Self {
         Self {
             store,
             clock,
@@ -118,6 +120,28 @@ impl Monitor {
         }
     }
 
+    /// The same monitor, telling through `progress` where it stands: one channel for all reigns of a process.
+    #[must_use]
+    pub fn telling(self, progress: watch::Sender<Progress>) -> Self {
+        Self { progress, ..self }
+    }
+
+    /// Prolongs the reign that it works under.
+    ///
+    /// # Errors
+    /// Where it is over, or the store is away.
+    pub async fn renew(&self, term: Duration) -> Result<(), StoreError> {
+        self.store.renew(term).await
+    }
+
+    /// Gives the lead up.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn release(&self) -> Result<(), StoreError> {
+        self.store.release().await
+    }
+
     /// Where it stands, to be watched.
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<Progress> {
@@ -127,7 +151,7 @@ impl Monitor {
     /// Runs until it's told to stop. A store that is away is waited for.
     ///
     /// # Errors
-    /// Where the store holds what this version doesn't know.
+    /// Where the reign is over, or the store holds what this version doesn't know.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
         loop {
             let wait = match self.catch_up(&stop).await {
@@ -145,6 +169,7 @@ impl Monitor {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.wake.notified(), if wait == LOOK_AT_LEAST_EVERY => {}
+                () = self.something_new(), if wait == LOOK_AT_LEAST_EVERY => {}
                 () = self.clock.sleep(wait) => {}
             }
             if matches!(self.clock, Clock::System) {
@@ -152,6 +177,20 @@ impl Monitor {
                     () = stop.cancelled() => return Ok(()),
                     () = tokio::time::sleep(LOOK_AT_MOST_EVERY) => {}
                 }
+            }
+        }
+    }
+
+    /// Returns when the journal holds more; never on SQLite, where whoever commits wakes the monitor.
+    async fn something_new(&self) {
+        if self.store.file().is_some() {
+            return std::future::pending().await;
+        }
+        loop {
+            self.clock.sleep(POLL).await;
+            // A store that is away is noticed at the next look.
+            if matches!(self.store.has_events_after(self.ended_at.unwrap_or_default()).await, Ok(true)) {
+                return;
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     detect::{Parameters, Witnesses},
     model::{Destination, StreamKey, StreamLevel, Timestamp},
     notify::Notifiers,
-    store::{CellKey, Counts, Store, StoreError},
+    store::{CellKey, Counts, Leader, Store, StoreError},
 };
 
 /// Days of history that are loaded: the baselines' window and what lies before it.
@@ -87,7 +87,7 @@ impl Watch {
     /// Judges what has changed, and brings the incidents in step.
     pub(super) async fn look(
         &mut self,
-        store: &Store,
+        store: &Leader,
         notifiers: &Notifiers,
         now: Timestamp,
     ) -> Result<(), StoreError> {

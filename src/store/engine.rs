@@ -2,10 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Mutex, PoisonError, RwLock},
 };
 
 use aws_lc_rs::digest;
@@ -348,12 +345,12 @@ pub(super) struct Caches {
     words: RwLock<HashMap<(WordKind, String), i32>>,
     addresses: Cache<[u8; 16], i64>,
     /// The number of erasures that the address cache knows of.
-    erasures: AtomicI64,
+    erasures: Mutex<i64>,
 }
 
 impl Caches {
     pub(super) fn new() -> Self {
-        Self { words: RwLock::new(HashMap::new()), addresses: Cache::new(ADDRESS_CACHE), erasures: AtomicI64::new(-1) }
+        Self { words: RwLock::new(HashMap::new()), addresses: Cache::new(ADDRESS_CACHE), erasures: Mutex::new(-1) }
     }
 
     pub(super) fn word(&self, kind: WordKind, text: &str) -> Option<i32> {
@@ -374,15 +371,22 @@ impl Caches {
         self.addresses.get(hash)
     }
 
-    pub(super) fn keep_addresses(&self, found: impl IntoIterator<Item = ([u8; 16], i64)>) {
-        for (hash, id) in found {
-            self.addresses.insert(hash, id);
+    /// Keeps ids that a transaction has found, unless somebody was forgotten since it looked at the marks: one of them may
+    /// be his.
+    pub(super) fn keep_addresses(&self, found: impl IntoIterator<Item = ([u8; 16], i64)>, seen: Marks) {
+        let erasures = self.erasures.lock().unwrap_or_else(PoisonError::into_inner);
+        if *erasures == seen.erasures {
+            for (hash, id) in found {
+                self.addresses.insert(hash, id);
+            }
         }
     }
 
     /// Takes note of the store's count of erasures; forgets all addresses where it has moved.
     pub(super) fn see_erasures(&self, count: i64) {
-        if self.erasures.swap(count, Ordering::SeqCst) != count {
+        let mut erasures = self.erasures.lock().unwrap_or_else(PoisonError::into_inner);
+        if *erasures != count {
+            *erasures = count;
             self.addresses.invalidate_all();
         }
     }
@@ -408,12 +412,13 @@ impl Marks {
         marks
     }
 
-    /// Brings caches and keys up to date with them.
-    pub(super) fn heed(self, caches: &Caches, keyring: &Keyring) {
+    /// Brings caches and keys up to date with them; gives them back for [`Caches::keep_addresses`].
+    pub(super) fn heed(self, caches: &Caches, keyring: &Keyring) -> Self {
         caches.see_erasures(self.erasures);
         if let Some(announced) = self.sealing_key {
             keyring.keep_up(announced);
         }
+        self
     }
 }
 

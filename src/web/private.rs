@@ -11,7 +11,11 @@ use axum::{
     routing::get,
 };
 
-use crate::{clock::Clock, config::Secret, ingest::http::endpoint::Endpoint, metrics::Metrics, store::Store};
+use tokio::sync::watch;
+
+use crate::{
+    clock::Clock, config::Secret, daemon::Role, ingest::http::endpoint::Endpoint, metrics::Metrics, store::Store,
+};
 
 /// What the private listener shows.
 #[derive(Debug, Clone)]
@@ -22,14 +26,29 @@ pub struct State {
     pub metrics: Metrics,
     /// The clock.
     pub clock: Clock,
-    /// The feeds in force.
-    pub endpoint: Endpoint,
-    /// Where the feeds are.
-    pub public: SocketAddr,
+    /// What the process does.
+    pub role: Role,
+    /// Whether it leads the monitors.
+    pub leading: watch::Receiver<bool>,
+    /// The feeds in force, where it takes reports in.
+    pub endpoint: Option<Endpoint>,
+    /// Where the feeds are, where it takes reports in.
+    pub public: Option<SocketAddr>,
     /// The bearer token that is asked for; none on loopback.
     pub token: Option<Secret>,
     /// The token before the last rotation.
     pub previous_token: Option<Secret>,
+}
+
+impl State {
+    /// Where this process stands among the monitors.
+    fn standing(&self) -> &'static str {
+        match (self.role.monitors(), *self.leading.borrow()) {
+            (false, _) => "none",
+            (true, true) => "leading",
+            (true, false) => "standby",
+        }
+    }
 }
 
 /// The routes. Health is open, so that probes need no secret; everything else asks for the token where there is one.
@@ -71,10 +90,10 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// The store takes writes, so that a delivery would be acknowledged.
+/// The store takes writes, so that a delivery would be acknowledged. A process that stands by is ready as well.
 async fn readyz(Extract(state): Extract<State>) -> Response {
     match state.store.ping().await {
-        Ok(()) => "ready\n".into_response(),
+        Ok(()) => format!("ready\nrole: {}\nmonitors: {}\n", state.role, state.standing()).into_response(),
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "not ready");
             (StatusCode::SERVICE_UNAVAILABLE, "the store does not take writes\n").into_response()
@@ -93,16 +112,18 @@ async fn metrics(Extract(state): Extract<State>) -> Response {
 }
 
 async fn index(Extract(state): Extract<State>) -> Response {
-    let setup = state.endpoint.setup();
-    let paths = setup.feeds.paths();
-    let feeds = if paths.is_empty() {
+    let setup = state.endpoint.as_ref().map(Endpoint::setup);
+    let paths: Vec<&str> = setup.iter().flat_map(|setup| setup.feeds.paths()).collect();
+    let feeds = if let Some(public) = state.public.filter(|_| !paths.is_empty()) {
+        let items: Vec<String> =
+            paths.iter().map(|path| format!("<li><code>http://{public}/in/{path}</code></li>")).collect();
+        format!("<p>Feeds, by the address behind your TLS proxy:</p><ul>{}</ul>", items.concat())
+    } else if state.public.is_none() {
+        "<p>This process takes no reports in.</p>".to_owned()
+    } else {
         "<p>No feed is connected yet. Put a table such as <code>[feeds.ses]</code> into the configuration \
          (<code>relaywatch config default</code> shows all of them), reload with SIGHUP, and point your provider here:</p>"
             .to_owned()
-    } else {
-        let items: Vec<String> =
-            paths.iter().map(|path| format!("<li><code>http://{}/in/{path}</code></li>", state.public)).collect();
-        format!("<p>Feeds, by the address behind your TLS proxy:</p><ul>{}</ul>", items.concat())
     };
     let rows = match state.store.row_counts().await {
         Ok(counts) => counts.into_iter().find(|(table, _)| *table == "event").map_or(0, |(_, rows)| rows),
@@ -114,10 +135,12 @@ async fn index(Extract(state): Extract<State>) -> Response {
     let page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width\"><title>relaywatch</title><h1>relaywatch {}</h1>\
-         <p>{rows} outcomes in the journal, at {}.</p>{feeds}\
+         <p>{rows} outcomes in the journal, at {}. Role: {}; monitors: {}.</p>{feeds}\
          <p><a href=\"/metrics\">metrics</a> · <a href=\"/readyz\">ready</a></p></html>",
         env!("CARGO_PKG_VERSION"),
         state.clock.now(),
+        state.role,
+        state.standing(),
     );
     let policy = [(header::CONTENT_SECURITY_POLICY, "default-src 'none'")];
     (policy, Html(page)).into_response()

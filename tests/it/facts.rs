@@ -35,7 +35,7 @@ const ONSET: i64 = 3 * DAY_MILLIS;
 pub(crate) async fn fold(test: &TestStore, count: usize) {
     test.journal(count, 1_000).await;
     let metrics = Metrics::new().expect("metrics");
-    let mut monitor = Monitor::folding(test.store.clone(), Clock::System, Arc::new(Notify::new()), metrics);
+    let mut monitor = Monitor::folding(test.leader(), Clock::System, Arc::new(Notify::new()), metrics);
     monitor.catch_up(&CancellationToken::new()).await.expect("folded");
 }
 

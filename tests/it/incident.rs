@@ -8,7 +8,7 @@ use relaywatch::{
     detect::Urgency,
     incident::{self, Body, IncidentError, Label, LeftOut, RecoveryRequest},
     model::{DAY_MILLIS, EventKind, HOUR_MILLIS, NoticeKind, StreamLevel},
-    store::{EntryKind, IncidentRecord, IncidentState, NewEntry, NewEvent, Store, StoreOptions},
+    store::{EntryKind, IncidentRecord, IncidentState, Leader, NewEntry, NewEvent, Store, StoreOptions},
 };
 
 use crate::{
@@ -40,7 +40,7 @@ fn body() -> Body {
     }
 }
 
-async fn opened(store: &Store) -> i64 {
+async fn opened(store: &Leader) -> i64 {
     let record = IncidentRecord {
         id: 0,
         state: IncidentState::Open,
@@ -121,7 +121,7 @@ async fn command(place: &(StoreOptions, PathBuf), arguments: &[&str]) -> Result<
 
 on_both_engines! {
     async fn labels_and_accepting_are_kept_and_journalled(test: TestStore) {
-        let id = opened(&test.store).await;
+        let id = opened(&test.leader()).await;
         incident::set_label(&test.store, &test.keyring, id, Label::False, at(DAY_MILLIS)).await.expect("labelled");
         incident::accept_normal(&test.store, &test.keyring, id, at(DAY_MILLIS)).await.expect("accepted");
         let (record, changed) = incident::find(&test.store, id).await.expect("there");
@@ -137,7 +137,7 @@ on_both_engines! {
 
     async fn only_addresses_that_nothing_speaks_against_are_listed(test: TestStore) {
         stories(&test).await;
-        let id = opened(&test.store).await;
+        let id = opened(&test.leader()).await;
         let made = incident::recovery(&test.store, &test.keyring, id, &request(false), at(DAY_MILLIS)).await.expect("made");
         let mut listed: Vec<_> = made.rows.iter().map(|row| row.address.clone()).collect();
         listed.sort();
@@ -167,8 +167,9 @@ on_both_engines! {
         let options = StoreOptions { sealed: false, ..options };
         let store = Store::open(&options, Arc::clone(&keyring)).await.expect("opens");
         let test = TestStore { store, keyring, options, folder };
+        test.lead_again().await;
         stories(&test).await;
-        let id = opened(&test.store).await;
+        let id = opened(&test.leader()).await;
         let refused = incident::recovery(&test.store, &test.keyring, id, &request(true), at(DAY_MILLIS)).await;
         assert!(matches!(refused, Err(IncidentError::Hashed)), "{refused:?}");
         assert_eq!(test.store.entries_of_kind(EntryKind::Action, at(2 * DAY_MILLIS), 10).await.expect("read"), []);
@@ -176,7 +177,7 @@ on_both_engines! {
 
     async fn the_command_reads_writes_and_overwrites_nothing(test: TestStore) {
         stories(&test).await;
-        let id = opened(&test.store).await.to_string();
+        let id = opened(&test.leader()).await.to_string();
         let TestStore { store, keyring, options, folder } = test;
         let key_file = folder.path().join("relaywatch.key");
         keyring.write(&key_file, true).expect("the key file");

@@ -102,13 +102,13 @@ async fn pages(test: &TestStore) -> Vec<Page> {
     let mut found = Vec::new();
     loop {
         let now = at(100 * DAY_MILLIS);
-        let items = test.store.claim_outbox(&[Route::Slack], now, MINUTE_MILLIS, 10).await.expect("claimed");
+        let items = test.leader().claim_outbox(&[Route::Slack], now, MINUTE_MILLIS, 10).await.expect("claimed");
         if items.is_empty() {
             return found;
         }
         for item in items {
             found.push(serde_json::from_slice(item.body.as_ref().expect("it opens")).expect("a page"));
-            test.store.outbox_sent(&item, now, None).await.expect("recorded");
+            test.leader().outbox_sent(&item, now, None).await.expect("recorded");
         }
     }
 }

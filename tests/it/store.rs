@@ -7,9 +7,9 @@ use relaywatch::{
     model::{Cause, Destination, EventKind, StreamKey, StreamLevel},
     privacy::{Keyring, Purpose},
     store::{
-        Access, CellKey, Counts, EntryKind, EventFilter, Fold, IncidentRecord, IncidentState, LedgerRow, MapCoverage,
-        NewAccount, NewEntry, NewSetAside, NewToken, Outcome, Position, RefusedChange, Store, StoreError, StoreOptions,
-        Submission, WordKind,
+        Access, CellKey, Counts, EntryKind, EventFilter, Fold, IncidentRecord, IncidentState, Leader, LedgerRow,
+        MapCoverage, NewAccount, NewEntry, NewSetAside, NewToken, Outcome, Position, RefusedChange, Store, StoreError,
+        StoreOptions, Submission, WordKind,
     },
 };
 
@@ -175,7 +175,7 @@ on_both_engines! {
             complained_at: None, unsubscribed_at: None, suppressed_at: None, destination: Destination::Relay,
         };
         let fold = Fold { to: Position { transaction: 1, row: 0 }, ledger: ids.iter().map(|id| row(*id)).collect(), ..Fold::default() };
-        test.store.apply("monitor", &fold).await.expect("folded");
+        test.leader().apply("monitor", &fold).await.expect("folded");
         // 0 and 1 are mapped; nobody ever wrote to 9; 1 is mapped twice.
         let mut accounts = vec![account(0), account(1), account(9)];
         accounts.push(NewAccount { address: Some(test.relay(1)), ..account(30) });
@@ -197,7 +197,7 @@ on_both_engines! {
         assert_eq!(forged.outcomes, [Outcome::TokenReused, Outcome::Committed]);
         assert_eq!(forged.added, 1, "the forged body adds nothing, its neighbour in the batch is taken");
         assert_eq!(test.rows("event").await, 2);
-        test.store.expire(at(60_001).as_millis(), 0, 0).await.expect("expiry");
+        test.leader().expire(at(60_001).as_millis(), 0, 0).await.expect("expiry");
         assert_eq!(test.rows("one_time_token").await, 0);
     }
 
@@ -282,9 +282,9 @@ on_both_engines! {
         let batch = Submission { feed: "ses".to_owned(), set_aside: vec![part(1), part(2), part(1)], ..Submission::default() };
         test.store.commit(&[batch.clone(), batch]).await.expect("commit");
         assert_eq!(test.rows("set_aside").await, 2);
-        test.store.expire(at(29_999).as_millis(), 0, 0).await.expect("expiry");
+        test.leader().expire(at(29_999).as_millis(), 0, 0).await.expect("expiry");
         assert_eq!(test.rows("set_aside").await, 2);
-        test.store.expire(at(30_001).as_millis(), 0, 0).await.expect("expiry");
+        test.leader().expire(at(30_001).as_millis(), 0, 0).await.expect("expiry");
         assert_eq!(test.rows("set_aside").await, 0);
     }
 
@@ -310,13 +310,13 @@ on_both_engines! {
         let who = |bin, address, change| RefusedChange { stream: 1, bin, address, change };
         let place = |n| Position { transaction: n, row: 0 };
         let first = Fold { from: Position::START, to: place(10), cells: vec![(key(5), counts(10, 1)), (key(6), counts(1, 0))], ledger: vec![row(Some(100), Some(Cause::RecipientUnknown), Some(50), 20)], refused: vec![who(5, 42, 1), who(5, 41, 2), who(6, 42, 1)] };
-        test.store.apply("monitor", &first).await.expect("first");
-        assert!(matches!(test.store.apply("monitor", &first).await, Err(StoreError::CursorMoved)), "the same step again is refused");
+        test.leader().apply("monitor", &first).await.expect("first");
+        assert!(matches!(test.leader().apply("monitor", &first).await, Err(StoreError::CursorMoved)), "the same step again is refused");
         assert_eq!(test.store.cursor("monitor").await.expect("cursor"), place(10));
         assert_eq!(test.store.cursor("other").await.expect("cursor"), Position::START);
 
         let second = Fold { from: place(10), to: place(11), cells: vec![(key(5), counts(-2, 3))], ledger: vec![row(Some(90), Some(Cause::MailboxDisabled), None, 10)], refused: vec![who(5, 41, -2), who(6, 43, 1)] };
-        test.store.apply("monitor", &second).await.expect("second");
+        test.leader().apply("monitor", &second).await.expect("second");
         assert_eq!(test.store.cells(1, 5, 5).await.expect("cells"), [(key(5), counts(8, 4))]);
         assert_eq!(test.store.cells_since(6).await.expect("cells"), [(key(6), counts(1, 0))]);
         let both = [key(5), key(6), key(7)];
@@ -344,11 +344,11 @@ on_both_engines! {
             id: 0, state: IncidentState::Open, onset: at(0), opened_at: at(300_000), updated_at: at(300_000), closed_at: None,
             body: serde_json::json!({"scope": "ses"}),
         };
-        let id = test.store.save_incident(&new).await.expect("saved");
-        let other = test.store.save_incident(&IncidentRecord { onset: at(9), ..new.clone() }).await.expect("saved");
+        let id = test.leader().save_incident(&new).await.expect("saved");
+        let other = test.leader().save_incident(&IncidentRecord { onset: at(9), ..new.clone() }).await.expect("saved");
         assert_ne!(id, other);
         let closed = IncidentRecord { id, state: IncidentState::Closed, closed_at: Some(at(900_000)), ..new.clone() };
-        assert_eq!(test.store.save_incident(&closed).await.expect("changed"), id);
+        assert_eq!(test.leader().save_incident(&closed).await.expect("changed"), id);
         assert_eq!(test.store.incident(id).await.expect("incident"), Some(closed));
         assert_eq!(test.store.incident(other + 1).await.expect("incident"), None);
         let open = test.store.incidents(&[IncidentState::Open], 10).await.expect("incidents");
@@ -436,10 +436,10 @@ on_both_engines! {
         let day = 86_400_000;
         let events = vec![test.delivered(1, 0), test.refused(2, 0), test.delivered(3, 10 * day), test.refused(4, 10 * day)];
         test.store.commit(&[submission(events)]).await.expect("commit");
-        test.store.expire(at(0).as_millis(), at(2 * day).as_millis(), at(0).as_millis()).await.expect("expiry");
+        test.leader().expire(at(0).as_millis(), at(2 * day).as_millis(), at(0).as_millis()).await.expect("expiry");
         let left: Vec<_> = test.journal(3, 10).await.into_iter().map(|event| (event.kind, event.key.at)).collect();
         assert_eq!(left.len(), 3, "only the old delivery went: {left:?}");
-        test.store.expire(at(0).as_millis(), at(60 * day).as_millis(), at(60 * day).as_millis()).await.expect("expiry");
+        test.leader().expire(at(0).as_millis(), at(60 * day).as_millis(), at(60 * day).as_millis()).await.expect("expiry");
         assert_eq!(test.rows("event").await, 0);
         // A day that went can come back (a late import), and be read.
         test.store.commit(&[submission(vec![test.delivered(5, 0)])]).await.expect("commit");
@@ -528,7 +528,10 @@ async fn postgres_makes_a_partition_again_that_another_process_dropped() {
     test.store.commit(&[submission(vec![test.delivered(1, 0)])]).await.expect("commit");
     let other = test.again(Access::Write).await;
     let later = at(10 * 86_400_000).as_millis();
-    other.expire(at(0).as_millis(), later, at(0).as_millis()).await.expect("expiry");
+    Leader::new(other, test.leader().epoch())
+        .expire(at(0).as_millis(), later, at(0).as_millis())
+        .await
+        .expect("expiry");
     test.store.commit(&[submission(vec![test.delivered(2, 0)])]).await.expect("a late report is taken");
     assert_eq!(test.rows("event").await, 1);
 }

@@ -50,7 +50,7 @@ impl PgStore {
             .map(|(s, _)| s)
             .collect();
 
-        marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
+        let seen = marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
         let recipients = taken.iter().flat_map(|submission| recipients_of(submission));
         self.number_addresses(&mut transaction, recipients, &mut numbers).await?;
         let subjects = taken.iter().flat_map(|s| s.entries.iter()).filter_map(|entry| entry.account.as_ref());
@@ -87,7 +87,7 @@ impl PgStore {
         self.enqueue_in(&mut transaction, &outbox).await?;
         transaction.commit().await?;
         self.caches.keep_words(numbers.words);
-        self.caches.keep_addresses(numbers.addresses);
+        self.caches.keep_addresses(numbers.addresses, seen);
         Ok(commit)
     }
 

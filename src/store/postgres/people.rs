@@ -1,8 +1,10 @@
 //! Addresses and accounts: looking up, importing, forgetting, sealing anew.
 
-use sqlx::{query, query_as, query_scalar};
+use std::time::Duration;
 
-use super::PgStore;
+use sqlx::{Postgres, Transaction, query, query_as, query_scalar};
+
+use super::{PgStore, is_lock_timeout};
 use crate::{
     model::{Destination, Timestamp},
     privacy::Purpose,
@@ -13,6 +15,11 @@ use crate::{
         sqlite::{AccountRow, account, again},
     },
 };
+
+/// How often the lock that keeps all commits out is asked for, a second each time …
+const LOCK_ATTEMPTS: u32 = 8;
+/// … and how long commits run in between.
+const LOCK_PAUSE: Duration = Duration::from_millis(500);
 
 impl PgStore {
     pub(in crate::store) async fn address_by_hash(&self, hash: &[u8; 16]) -> Result<Option<AddressRecord>, StoreError> {
@@ -64,7 +71,7 @@ impl PgStore {
 
     pub(in crate::store) async fn import_accounts(&self, accounts: &[NewAccount]) -> Result<u64, StoreError> {
         let mut transaction = self.pool.begin().await?;
-        super::commit::marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
+        let seen = super::commit::marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
         let hashes: Vec<Vec<u8>> = accounts.iter().map(|account| account.subject.hash.to_vec()).collect();
         let known: i64 = query_scalar("SELECT count(*) FROM account WHERE hash = ANY ($1)")
             .bind(&hashes)
@@ -88,12 +95,12 @@ impl PgStore {
             .await?;
         }
         transaction.commit().await?;
-        self.caches.keep_addresses(numbers.addresses);
+        self.caches.keep_addresses(numbers.addresses, seen);
         Ok((numbers.accounts.len() as u64).saturating_sub(u64::try_from(known).unwrap_or(0)))
     }
 
     pub(in crate::store) async fn forget_address(&self, hash: &[u8; 16]) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.alone().await?;
         let id: Option<i64> = query_scalar("DELETE FROM address WHERE hash = $1 RETURNING id")
             .bind(hash.as_slice())
             .fetch_optional(&mut *transaction)
@@ -111,10 +118,29 @@ impl PgStore {
         Ok(id.is_some())
     }
 
+    /// Begins a transaction beside which none that seals or numbers addresses is under way, in any process: each of them
+    /// has read `meta` before, and this one locks it. So nobody goes on under an address that this transaction forgets.
+    ///
+    /// Commits queue behind a lock that is waited for, and a backup holds it off for as long as it runs: it is asked for
+    /// briefly, again and again, and then given up.
+    async fn alone(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        for attempt in 0..LOCK_ATTEMPTS {
+            if attempt > 0 {
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
+            let mut transaction = self.pool.begin().await?;
+            query("SET LOCAL lock_timeout = '1s'").execute(&mut *transaction).await?;
+            match query("LOCK TABLE meta IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await {
+                Ok(_) => return Ok(transaction),
+                Err(error) if is_lock_timeout(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Busy)
+    }
+
     pub(in crate::store) async fn announce_key(&self) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await?;
-        // Every transaction that seals has read this table before: the lock waits for those that are under way.
-        query("LOCK TABLE meta IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await?;
+        let mut transaction = self.alone().await?;
         query(
             "INSERT INTO meta (key, value) VALUES ('sealing_key', $1) \
              ON CONFLICT (key) DO UPDATE SET value = excluded.value",

@@ -5,12 +5,12 @@ use sqlx::{PgConnection, query, query_as, query_scalar};
 use super::PgStore;
 use crate::{
     model::{Cause, Timestamp},
-    store::{Fold, IncidentRecord, LedgerRow, Position, RefusedChange, StoreError, engine::OUTBOX_KEPT_MILLIS},
+    store::{Epoch, Fold, IncidentRecord, LedgerRow, Position, RefusedChange, StoreError, engine::OUTBOX_KEPT_MILLIS},
 };
 
 impl PgStore {
-    pub(in crate::store) async fn apply(&self, name: &str, fold: &Fold) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await?;
+    pub(in crate::store) async fn apply(&self, epoch: Epoch, name: &str, fold: &Fold) -> Result<(), StoreError> {
+        let mut transaction = self.led(epoch).await?;
         query("INSERT INTO journal_cursor (name, position, row) VALUES ($1, 0, 0) ON CONFLICT (name) DO NOTHING")
             .bind(name)
             .execute(&mut *transaction)
@@ -96,7 +96,11 @@ impl PgStore {
         Ok(())
     }
 
-    pub(in crate::store) async fn save_incident(&self, incident: &IncidentRecord) -> Result<i64, StoreError> {
+    pub(in crate::store) async fn save_incident(
+        &self,
+        epoch: Epoch,
+        incident: &IncidentRecord,
+    ) -> Result<i64, StoreError> {
         let text = if incident.id == 0 {
             "INSERT INTO incident (state, onset, opened_at, updated_at, closed_at, body) \
              VALUES ($1, $2, $3, $4, $5, $6) RETURNING id"
@@ -112,7 +116,25 @@ impl PgStore {
             .bind(incident.closed_at.map(Timestamp::as_millis))
             .bind(incident.body.to_string());
         let statement = if incident.id == 0 { statement } else { statement.bind(incident.id) };
-        Ok(statement.fetch_one(&self.pool).await?)
+        let mut transaction = self.led(epoch).await?;
+        let id = statement.fetch_one(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(id)
+    }
+
+    pub(in crate::store) async fn amend_incident(
+        &self,
+        before: &IncidentRecord,
+        after: &IncidentRecord,
+    ) -> Result<bool, StoreError> {
+        let done = query("UPDATE incident SET updated_at = $2, body = $3 WHERE id = $1 AND updated_at = $4")
+            .bind(before.id)
+            .bind(after.updated_at.as_millis())
+            .bind(after.body.to_string())
+            .bind(before.updated_at.as_millis())
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected() == 1)
     }
 
     pub(in crate::store) async fn reset_projections(&self) -> Result<(), StoreError> {
@@ -120,9 +142,15 @@ impl PgStore {
         Ok(())
     }
 
-    pub(in crate::store) async fn expire(&self, now: i64, deliveries: i64, refusals: i64) -> Result<u64, StoreError> {
-        self.drop_partitions(false, deliveries).await?;
-        self.drop_partitions(true, refusals).await?;
+    pub(in crate::store) async fn expire(
+        &self,
+        epoch: Epoch,
+        now: i64,
+        deliveries: i64,
+        refusals: i64,
+    ) -> Result<u64, StoreError> {
+        self.drop_partitions(epoch, false, deliveries).await?;
+        self.drop_partitions(epoch, true, refusals).await?;
         let mut gone = 0;
         for (text, limit) in [
             ("DELETE FROM entry WHERE at < $1", refusals),
@@ -131,7 +159,9 @@ impl PgStore {
             ("DELETE FROM one_time_token WHERE expires_at < $1", now),
             ("DELETE FROM outbox WHERE ended_at < $1", now - OUTBOX_KEPT_MILLIS),
         ] {
-            gone += query(text).bind(limit).execute(&self.pool).await?.rows_affected();
+            let mut transaction = self.led(epoch).await?;
+            gone += query(text).bind(limit).execute(&mut *transaction).await?.rows_affected();
+            transaction.commit().await?;
         }
         Ok(gone)
     }

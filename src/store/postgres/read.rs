@@ -44,6 +44,20 @@ impl PgStore {
         events(rows)
     }
 
+    pub(in crate::store) async fn has_events_after(&self, after: Position) -> Result<bool, StoreError> {
+        Ok(query_scalar(concat!(
+            "SELECT EXISTS (SELECT 1 FROM event e WHERE e.position >= $1 AND (e.position, e.row) > ($1, $2) \
+             AND e.position < ",
+            settled!("$3"),
+            ")"
+        ))
+        .bind(after.transaction)
+        .bind(after.row)
+        .bind(self.base)
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
     pub(in crate::store) async fn events_of_messages(
         &self,
         messages: &[(i64, i64)],

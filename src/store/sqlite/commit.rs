@@ -47,7 +47,7 @@ impl SqliteStore {
             .map(|(s, _)| s)
             .collect();
 
-        marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
+        let seen = marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
         let mut numbers = Numbers::default();
         self.number_words(&mut transaction, &taken, &mut numbers).await?;
         let recipients = taken.iter().flat_map(|submission| recipients_of(submission));
@@ -84,7 +84,7 @@ impl SqliteStore {
         }
         transaction.commit().await?;
         self.caches.keep_words(numbers.words);
-        self.caches.keep_addresses(numbers.addresses);
+        self.caches.keep_addresses(numbers.addresses, seen);
         Ok(commit)
     }
 

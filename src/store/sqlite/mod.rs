@@ -3,6 +3,7 @@
 mod bulk;
 mod commit;
 mod evidence;
+mod lease;
 mod outbox;
 mod people;
 mod project;
@@ -13,7 +14,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     str::FromStr,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -52,6 +53,8 @@ pub struct SqliteStore {
     keyring: Arc<Keyring>,
     caches: Caches,
     sealed: bool,
+    /// The reign in force, see [`crate::store::Leader`].
+    reign: AtomicI64,
     path: PathBuf,
     /// Held for as long as the store is open for writing; the kernel releases it when the process ends, however it ends.
     _lock: Option<File>,
@@ -104,6 +107,7 @@ impl SqliteStore {
             keyring,
             caches: Caches::new(),
             sealed: options.sealed,
+            reign: AtomicI64::new(0),
             path,
             _lock: lock,
         };

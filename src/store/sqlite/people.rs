@@ -70,7 +70,7 @@ impl SqliteStore {
 
     pub(in crate::store) async fn import_accounts(&self, accounts: &[NewAccount]) -> Result<u64, StoreError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        super::commit::marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
+        let seen = super::commit::marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
         let before: i64 = query_scalar("SELECT count(*) FROM account").fetch_one(&mut *transaction).await?;
         let mut numbers = Numbers::default();
         let recipients = accounts.iter().filter_map(|account| account.address.as_ref());
@@ -91,7 +91,7 @@ impl SqliteStore {
         }
         let after: i64 = query_scalar("SELECT count(*) FROM account").fetch_one(&mut *transaction).await?;
         transaction.commit().await?;
-        self.caches.keep_addresses(numbers.addresses);
+        self.caches.keep_addresses(numbers.addresses, seen);
         Ok(u64::try_from(after - before).unwrap_or(0))
     }
 

@@ -48,6 +48,13 @@ impl SqliteStore {
         events(rows)
     }
 
+    pub(in crate::store) async fn has_events_after(&self, after: Position) -> Result<bool, StoreError> {
+        Ok(query_scalar("SELECT EXISTS (SELECT 1 FROM event WHERE position > $1)")
+            .bind(after.transaction)
+            .fetch_one(&self.readers)
+            .await?)
+    }
+
     pub(in crate::store) async fn events_of_messages(
         &self,
         messages: &[(i64, i64)],

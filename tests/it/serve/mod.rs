@@ -4,4 +4,5 @@ mod bad_input;
 mod crash;
 mod deliveries;
 mod life;
+mod roles;
 mod slow;
