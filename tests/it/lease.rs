@@ -46,7 +46,7 @@ fn incident() -> IncidentRecord {
     }
 }
 
-fn not_leading<T: std::fmt::Debug>(what: &str, done: Result<T, StoreError>) {
+fn not_leading<T: std::fmt::Debug>(what: &str, done: &Result<T, StoreError>) {
     assert!(matches!(done, Err(StoreError::NotLeading)), "{what}: {done:?}");
 }
 
@@ -56,17 +56,17 @@ async fn refused_everything(old: &Leader, new: &Leader) {
     let item = new.claim_outbox(&[Route::Slack], at(0), 60_000, 10).await.expect("claimed").remove(0);
     let failure = OutboxFailure { error: "x".to_owned(), retry_at: None, may_have_arrived: false, lets_pass: true };
     let fold = Fold { to: Position { transaction: 1, row: 0 }, ..Fold::default() };
-    not_leading("fold", old.apply("monitor", &fold).await);
-    not_leading("incident", old.save_incident(&incident()).await);
-    not_leading("announcement", old.enqueue(&[page("other")]).await);
-    not_leading("claim", old.claim_outbox(&[Route::Slack], at(120_000), 60_000, 10).await);
-    not_leading("claim at hand", old.claim_holds(&item, at(1)).await);
-    not_leading("sent", old.outbox_sent(&item, at(1), None).await);
-    not_leading("failed", old.outbox_failed(&item, at(1), &failure).await);
-    not_leading("held", old.outbox_held(&item, at(1), at(2)).await);
-    not_leading("hurry", old.outbox_hurry(at(1)).await);
-    not_leading("retention", old.expire(i64::MAX, i64::MAX, i64::MAX).await);
-    not_leading("renewal", old.renew(TERM).await);
+    not_leading("fold", &old.apply("monitor", &fold).await);
+    not_leading("incident", &old.save_incident(&incident()).await);
+    not_leading("announcement", &old.enqueue(&[page("other")]).await);
+    not_leading("claim", &old.claim_outbox(&[Route::Slack], at(120_000), 60_000, 10).await);
+    not_leading("claim at hand", &old.claim_holds(&item, at(1)).await);
+    not_leading("sent", &old.outbox_sent(&item, at(1), None).await);
+    not_leading("failed", &old.outbox_failed(&item, at(1), &failure).await);
+    not_leading("held", &old.outbox_held(&item, at(1), at(2)).await);
+    not_leading("hurry", &old.outbox_hurry(at(1)).await);
+    not_leading("retention", &old.expire(i64::MAX, i64::MAX, i64::MAX).await);
+    not_leading("renewal", &old.renew(TERM).await);
     old.release().await.expect("there is nothing to end");
 
     // Nothing of it has happened, and the new reign goes on.
@@ -156,8 +156,8 @@ async fn one_leads_at_a_time_by_the_clock_of_the_database() {
     one.renew(TERM).await.expect("renewed");
     // As when it went silent for a term: by the database's clock it is over, whatever clock the process has.
     sqlx::query("UPDATE lease SET expires_at = expires_at - 60001").execute(pool(&test)).await.expect("time passes");
-    not_leading("a renewal that comes late", one.renew(TERM).await);
-    not_leading("a write after the term", one.save_incident(&incident()).await);
+    not_leading("a renewal that comes late", &one.renew(TERM).await);
+    not_leading("a write after the term", &one.save_incident(&incident()).await);
     let two = test.store.lead("two", TERM).await.expect("asked").expect("the term is over");
     refused_everything(&one, &two).await;
 }
