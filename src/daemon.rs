@@ -50,6 +50,10 @@ const FOLLOW_UPS: usize = 64;
 /// How often what has outlived its retention is let go.
 const EXPIRY: Duration = Duration::from_hours(1);
 
+/// What is said where nobody is told of trouble.
+const NO_NOTIFIER: &str = "no notifier is configured: incidents are recorded and nobody is told of them; set [notify.slack] or \
+                           [notify.webhook]";
+
 /// Why the program can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -169,6 +173,10 @@ pub async fn start(
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), store.engine()]).set(1);
     let feeds: Vec<String> = setup.feeds.paths().into_iter().map(ToOwned::to_owned).collect();
 
+    if !feeds.is_empty() && !notifiers.reach_somebody() {
+        tracing::warn!("{NO_NOTIFIER}");
+    }
+
     let tasks = lifecycle.tasks();
     let wake = Arc::new(Notify::new());
     let (committer, writers) = committer(&store, &metrics, &wake, POSTGRES_WRITERS);
@@ -215,11 +223,12 @@ pub async fn start(
     let life =
         heartbeat::run(notifiers.clone(), store.clone(), steps, client, clock.clone(), metrics.clone(), tasks.soft());
     tasks.spawn_critical("heartbeat", life);
+    let (relay, relay_in_force) = watch::channel(config.relay.to_domains());
     let operator = Operator {
         store: store.clone(),
         keyring: Arc::clone(&keyring),
         clock: clock.clone(),
-        relay: config.relay.to_domains(),
+        relay: relay_in_force,
         folding: Folding::Daemon { wake, progress: progress.clone() },
     };
     match Socket::bind(&socket_path(&config)).await {
@@ -243,7 +252,8 @@ pub async fn start(
         previous_token: config.listen.previous_private_token.clone(),
     };
     tasks.spawn_critical("private listener", server::serve(private, private::router(state), limits, tasks.soft()));
-    lifecycle.on_reload(Arc::new(reload::Reloader::new(config.clone(), endpoint.clone(), notifiers.clone(), filter)));
+    let reloader = reload::Reloader::new(config.clone(), endpoint.clone(), notifiers.clone(), relay, filter);
+    lifecycle.on_reload(Arc::new(reloader));
     tasks.spawn_critical("public listener", server::serve(public, endpoint.router(), limits, tasks.soft()));
     tasks.spawn_critical("monitor", monitor.run(tasks.soft()));
     tasks.spawn_critical("retention", expire(store.clone(), clock, config.store.clone(), tasks.soft()));
@@ -253,12 +263,15 @@ pub async fn start(
 /// Sets up what the configuration names (feeds with their files, notifiers) and lets it go again: what `config check` adds to
 /// reading the file. Connects to nothing.
 ///
-/// # Errors
-/// What `serve` would refuse to start with.
-pub fn verify(config: &Config) -> Result<(), StartError> {
-    setup(config)?;
-    notify::Setup::new(config)?;
-    Ok(())
+/// Gives everything that `serve` would refuse to start with, with the setting that it's about.
+#[must_use]
+pub fn verify(config: &Config) -> Vec<(String, StartError)> {
+    let (_, wrong) = Feeds::build(config);
+    let mut wrong: Vec<_> = wrong.into_iter().map(|error| (error.setting().to_owned(), error.into())).collect();
+    if let Err(error) = notify::Setup::new(config) {
+        wrong.push((error.setting().to_owned(), error.into()));
+    }
+    wrong
 }
 
 /// The detectors' parameters, by this configuration.

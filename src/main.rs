@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, BufWriter, IsTerminal, Write},
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -106,12 +106,11 @@ fn run_classify(
     let relay = Config::load(file, Config::process_environment())?.relay.to_domains();
     let rules = Rules::built_in()?;
     let named = args.file.as_deref().filter(|name| *name != Path::new("-"));
-    let flush = named.is_none() || io::stdout().is_terminal();
-    let options = classify::Options { rules: &rules, relay: &relay, flush };
+    let options = classify::Options { rules: &rules, relay: &relay };
     let done = match named {
         Some(name) => {
             let input = File::open(name).with_context(|| format!("cannot read {}", name.display()))?;
-            classify::run(BufReader::new(input), out, diagnostics, args.format, &options)
+            classify::run(input, out, diagnostics, args.format, &options)
         }
         None => classify::run(io::stdin().lock(), out, diagnostics, args.format, &options),
     };

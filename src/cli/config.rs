@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Exit, Format};
-use crate::config::{Config, ConfigErrors, DEFAULT_FILE, Mistake, Named, Place, Routes, Severity, json_schema};
+use crate::config::{Config, ConfigErrors, DEFAULT_FILE, Mistake, Place, Severity, json_schema};
 
 /// Print, check and explain the configuration.
 #[derive(Debug, Args)]
@@ -89,18 +89,15 @@ impl ConfigCommand {
 /// Also sets up what the configuration names, so that nothing is called valid that `serve` would not start with.
 fn verified(result: Result<Config, ConfigErrors>) -> Result<Config, ConfigErrors> {
     let config = result?;
-    let Err(error) = crate::daemon::verify(&config) else { return Ok(config) };
-    let file = config.provenance.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
-    let mistake = Mistake {
-        severity: Severity::Error,
-        path: String::new(),
-        message: format!("{:#}", anyhow::Error::from(error)),
-        help: None,
-        place: Place::Nowhere,
-        file,
+    let wrong = crate::daemon::verify(&config);
+    if wrong.is_empty() {
+        return Ok(config);
+    }
+    let told = |(setting, error): (String, _)| {
+        config.provenance.mistake(&setting, format!("{:#}", anyhow::Error::from(error)))
     };
-    let mut mistakes = config.provenance.warnings;
-    mistakes.push(mistake);
+    let mut mistakes: Vec<Mistake> = wrong.into_iter().map(told).collect();
+    mistakes.extend(config.provenance.warnings);
     Err(ConfigErrors { mistakes })
 }
 
@@ -171,19 +168,7 @@ fn as_json(mistake: &Mistake) -> serde_json::Value {
 
 /// What the configuration amounts to.
 fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
-    fn paths<T: Named>(kind: &str, routes: &Routes<T>, all: &mut Vec<String>) {
-        all.extend(routes.iter().map(|feed| match feed.name() {
-            Some(name) => format!("/in/{kind}/{name}"),
-            None => format!("/in/{kind}"),
-        }));
-    }
-    let feeds = &config.feeds;
-    let mut all = Vec::new();
-    paths("apple", &feeds.apple, &mut all);
-    paths("ses", &feeds.ses, &mut all);
-    paths("sparkpost", &feeds.sparkpost, &mut all);
-    paths("braze", &feeds.braze, &mut all);
-    paths("mailgun", &feeds.mailgun, &mut all);
+    let all: Vec<String> = config.feeds.paths().iter().map(|path| format!("/in/{path}")).collect();
     let notify = &config.notify;
     let told = [
         (notify.slack.is_some(), "Slack"),

@@ -7,6 +7,7 @@ mod batch;
 mod engine;
 mod error;
 mod evidence;
+mod listing;
 mod postgres;
 mod sqlite;
 mod types;
@@ -15,6 +16,7 @@ use std::{path::PathBuf, sync::Arc};
 
 pub use error::StoreError;
 pub use evidence::{AddressNotice, ControlSum, RefusedAddress};
+pub use listing::{SetAsideRecord, Span};
 pub use postgres::PgStore;
 pub use sqlite::SqliteStore;
 pub use types::{

@@ -2,6 +2,7 @@
 
 mod commit;
 mod evidence;
+mod listing;
 mod outbox;
 mod partitions;
 mod people;

@@ -3,6 +3,7 @@
 mod bulk;
 mod commit;
 mod evidence;
+mod listing;
 mod outbox;
 mod people;
 mod project;
