@@ -24,23 +24,28 @@ Each line of the input is one reply, either its text
 
 or a JSON object with the text and what is known beside it:
 
-    {\"text\":\"550 5.1.1 <…>: user not found\",\"recipient\":\"…\",\"sender\":\"…\",\"provider\":\"ses\",\"mx\":\"smtp1.privaterelay.appleid.com\"}
+    {\"text\":\"550 5.1.1 <…>: user not found\",\"recipient\":\"…\",\"sender\":\"…\",
+     \"provider\":\"ses\",\"mx\":\"smtp1.privaterelay.appleid.com\",\"id\":4711}
 
-`recipient` is the address of RCPT TO, `sender` that of MAIL FROM, `mx` the host that answered; `code` and `enhanced` may
-hold codes that the text lacks. What is no address, or no provider that relaywatch knows, counts as not given. Whose address
-a reply names decides what 5.1.1 means, so give both where you have them. An `id` of yours, of whatever kind, comes out again.
+on one line. `recipient` is the address of RCPT TO, `sender` that of MAIL FROM, `mx` the host that
+answered; `code` and `enhanced` may hold codes that the text lacks. What is no address, or no
+provider that relaywatch knows, counts as not given. Whose address a reply names decides what
+5.1.1 means, so give both where you have them. An `id` of yours, of any kind, comes out again.
 
-Each reply gives one line: cause, fault, action, confidence, rule and the reply with roles in the place of addresses;
-`!` after the cause marks that the address itself is permanently dead by the text. Blank lines give none. With --format json
-each has `line`, the number of its line in the input, and `id` where one was given, so that it can be joined with what
-it came from; the verdict's fields are those of `relaywatch events list --format json`.
+Each reply gives one line: cause, fault, action, confidence, rule and the reply with roles in the
+place of addresses; `!` after the cause marks that the address itself is permanently dead by the
+text. Blank lines give none. With --format json each has `line`, the number of its line in the
+input, and `id` where one was given; the verdict's fields are those of `relaywatch events list
+--format json`.
 
 Examples:
-    grep -h ' status=bounced ' /var/log/mail.log | sed 's/.*(host .* said: //' | relaywatch classify
-    jq -c '{text: .raw_reason, recipient: .rcpt_to, sender: .msg_from, provider: \"sparkpost\"}' bounces.jsonl \\
-        | relaywatch classify --format json | jq -r .cause | sort | uniq -c
+    grep -h ' status=bounced ' /var/log/mail.log | sed 's/.*(host .* said: //' \\
+        | relaywatch classify
+    jq -c '{id: .event_id, text: .raw_reason, recipient: .rcpt_to, sender: .msg_from}' \\
+        bounces.jsonl | relaywatch classify --format json | jq -r .cause | sort | uniq -c
 
-Exit code: 0, or 1 when a line that begins with `{` is no JSON object of this form (the other lines are still judged).
+Exit code: 0, or 1 when a line that begins with `{` is no JSON object of this form: it is named on
+stderr, and the others are still judged.
 ";
 
 /// Say what SMTP replies mean: cause, fault, and what to do about the address.

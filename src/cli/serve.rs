@@ -22,7 +22,14 @@ const NO_FEED: &str = "no feed is connected yet: `relaywatch config default` sho
 #[command(after_help = "Without any configuration it keeps its data in the state directory ($STATE_DIRECTORY, else
 /var/lib/relaywatch, else ~/.local/state/relaywatch) and listens on loopback only.
 
-Signals: SIGTERM or SIGINT drains (a second one ends at once), SIGHUP reloads configuration and rules.")]
+Signals: SIGTERM or SIGINT drains (a second one ends at once), SIGHUP reloads configuration
+and rules, and says what needs a restart.
+
+Examples:
+  relaywatch serve
+  relaywatch --config /etc/relaywatch/relaywatch.toml serve
+
+Exit code: 0 after it was told to stop; 1 where it can't start, or something in it has died.")]
 pub struct ServeCommand {}
 
 impl ServeCommand {

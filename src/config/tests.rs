@@ -172,6 +172,46 @@ fn all_mistakes_are_told_at_once_each_with_its_line() {
 }
 
 #[test]
+fn what_makes_no_sense_is_told_beside_what_has_the_wrong_shape() {
+    let text = "[[team]]\nid = \"A1\"\nkind = \"company\"\n[[team.app]]\nclient_id = 5\n[[team]]\nid = \"B1B2C3D4E5\"\n[[team.source]]\ndomain = \"https://b.example\"\n[feeds.ses]\ntopics = [\"arn:aws:sqs:eu-west-1:123456789012:q\"]\nexposure = \"send\"\n[feeds.braze]\ntokn = \"0123456789abcdef\"\n[feeds.mailgun]\n[relay]\ndomains = [\"a.example\", 5]\nshared_domains = [\"who@b.example\"]\n[log]\nlevel = \"loud\"\nformat = \"xml\"\n";
+    let found = mistakes(text, &[]);
+    let seen: Vec<_> = found.iter().map(|mistake| (line_of(mistake), mistake.path.as_str())).collect();
+    assert_eq!(
+        seen,
+        [
+            (2, "team.0.id"),
+            (3, "team.0.kind"),
+            (5, "team.0.app.0.client_id"),
+            (9, "team.1.source.0.domain"),
+            (11, "feeds.ses.0.topics.0"),
+            (12, "feeds.ses.exposure"),
+            // That the token is missing is only the echo of its misspelt name.
+            (14, "feeds.braze.tokn"),
+            (15, "feeds.mailgun.0"),
+            (17, "relay.domains.1"),
+            (18, "relay.shared_domains.0"),
+            (20, "log.level"),
+            (21, "log.format"),
+        ]
+    );
+    let advises = |mistake: &Mistake| mistake.help.is_some() || mistake.message.contains("must be one of");
+    assert!(found.iter().all(advises), "{found:#?}");
+}
+
+#[test]
+fn a_variable_with_a_single_underscore_is_pointed_out() {
+    let config = loaded("", &[("RELAYWATCH_LISTEN_PUBLIC", "127.0.0.1:1"), ("RELAYWATCH_LOG", "info")]);
+    assert_eq!(config.listen, Listen::default(), "it sets nothing");
+    let [warning] = config.provenance.warnings.as_slice() else { panic!("{:?}", config.provenance.warnings) };
+    assert_eq!(warning.place, Place::Variable("RELAYWATCH_LISTEN_PUBLIC".to_owned()));
+    assert!(warning.to_string().contains("did you mean RELAYWATCH__LISTEN__PUBLIC?"), "{warning}");
+    let config = loaded("", &[("RELAYWATCH_FEEDS_SES_SIGNING_CERTIFICATES", "x"), ("RELAYWATCH_TEST_POSTGRES", "x")]);
+    let warnings = format!("{:?}", config.provenance.warnings);
+    assert!(warnings.contains("RELAYWATCH__FEEDS__SES__SIGNING_CERTIFICATES?"), "{warnings}");
+    assert_eq!(config.provenance.warnings.len(), 1, "what names no section is somebody else's");
+}
+
+#[test]
 fn what_makes_no_sense_is_found_at_its_line() {
     let cases: &[(&str, usize, &str)] = &[
         ("[listen]\npublic = \"127.0.0.1:1\"\nprivate = \"127.0.0.1:1\"", 3, "same address"),

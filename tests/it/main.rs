@@ -10,6 +10,7 @@ mod demo;
 mod facts;
 mod incident;
 mod incidents;
+mod listing;
 mod monitor;
 mod notify;
 mod outbox;

@@ -35,9 +35,10 @@ use crate::{
   relaywatch events list --since 7d --limit 0 --format json > events.jsonl
   relaywatch events tail --feed ses --stream news.example.com
 
-Beside outcomes there are `notice` (one of Apple's) and `set-aside` (a part of a delivery that is of an unknown type or makes
-no sense: kept sealed for 30 days, listed by its arrival). Addresses and accounts are shown by their random ids, which tell
-two of them apart and no more; `relaywatch address show` tells the story of one.
+Beside outcomes there are `notice` (one of Apple's) and `set-aside` (a part of a delivery that is of
+an unknown type or makes no sense: kept sealed for 30 days, listed by its arrival). Addresses and
+accounts are shown by their random ids, which tell two of them apart and no more; `relaywatch
+address show` tells the story of one.
 
 Exit code: 0, also where nothing fits; 1 where there is no such feed or the store can't be read.")]
 pub struct EventsCommand {
@@ -48,9 +49,7 @@ pub struct EventsCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List what was taken in, latest first.
-    #[command(
-        after_help = "Example: relaywatch events list --feed ses/eu --kind refused,deferred --since 2026-08-09T06:00:00Z"
-    )]
+    #[command(after_help = "Example: relaywatch events list --feed ses/eu --kind refused,deferred --since 2026-08-09")]
     List(list::List),
     /// Show the latest of what was taken in, then what comes in, until it is stopped.
     #[command(after_help = "Example: relaywatch events tail --kind refused --format json | jq -r .cause")]

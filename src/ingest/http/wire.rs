@@ -341,8 +341,7 @@ mod tests {
 
     #[test]
     fn seconds_are_seconds_to_the_end_of_the_calendar() {
-        let at = scalar("253402300799").time().expect("a time");
-        assert_eq!(at.to_string(), "9999-12-31T23:59:59Z");
+        assert_eq!(scalar("253402300799").time(), Some(Timestamp::from_seconds(253_402_300_799)));
         assert_eq!(scalar("100000000001").time(), Some(Timestamp::from_seconds(100_000_000_001)));
     }
 

@@ -4,4 +4,7 @@ mod bad_input;
 mod crash;
 mod deliveries;
 mod life;
+mod lists;
+mod moved;
+mod reload;
 mod slow;
