@@ -15,6 +15,9 @@ use std::{
     time::Duration,
 };
 
+use self::lead::Lead;
+pub use self::role::Role;
+
 use tokio::{
     net::TcpListener,
     sync::{Notify, mpsc, watch},
@@ -48,9 +51,9 @@ use crate::{
 const POSTGRES_WRITERS: usize = 3;
 /// Follow-ups that may wait.
 const FOLLOW_UPS: usize = 64;
-
-use self::lead::Lead;
-pub use self::role::Role;
+/// What is said where nobody is told of trouble.
+const NO_NOTIFIER: &str = "no notifier is configured: incidents are recorded and nobody is told of them; set [notify.slack] or \
+                            [notify.webhook]";
 
 /// Why the program can't start.
 #[derive(Debug, thiserror::Error)]
@@ -190,6 +193,10 @@ pub async fn start(
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), store.engine(), role.as_str()]).set(1);
     let feeds: Vec<String> = setup.iter().flat_map(|setup| setup.feeds.paths()).map(ToOwned::to_owned).collect();
 
+    if (role == Role::Monitor || !feeds.is_empty()) && !notifiers.reach_somebody() {
+        tracing::warn!("{NO_NOTIFIER}");
+    }
+
     let tasks = lifecycle.tasks();
     let wake = Arc::new(Notify::new());
     let client = crate::http_client::build(Duration::from_secs(10))?;
@@ -230,11 +237,12 @@ pub async fn start(
         progress,
         leading,
     };
+    let (relay, relay_in_force) = watch::channel(config.relay.to_domains());
     let operator = Operator {
         store: store.clone(),
         keyring: Arc::clone(&keyring),
         clock: clock.clone(),
-        relay: config.relay.to_domains(),
+        relay: relay_in_force,
         folding: Folding::Daemon { wake, progress: told.clone(), leading: leads.clone() },
     };
     serve_commands(&config, operator, &tasks).await;
@@ -250,7 +258,7 @@ pub async fn start(
         previous_token: config.listen.previous_private_token.clone(),
     };
     tasks.spawn_critical("private listener", server::serve(private, private::router(state), limits, tasks.soft()));
-    lifecycle.on_reload(Arc::new(reload::Reloader::new(config, endpoint.clone(), notifiers.clone(), filter)));
+    lifecycle.on_reload(Arc::new(reload::Reloader::new(config, endpoint.clone(), notifiers.clone(), relay, filter)));
     if let (Some(public), Some(endpoint)) = (public, endpoint) {
         tasks.spawn_critical("public listener", server::serve(public, endpoint.router(), limits, tasks.soft()));
     }
@@ -313,12 +321,15 @@ fn forget_made_keys(config: &Config) -> StartError {
 /// Sets up what the configuration names (feeds with their files, notifiers) and lets it go again: what `config check` adds to
 /// reading the file. Connects to nothing.
 ///
-/// # Errors
-/// What `serve` would refuse to start with.
-pub fn verify(config: &Config) -> Result<(), StartError> {
-    setup(config)?;
-    notify::Setup::new(config)?;
-    Ok(())
+/// Gives everything that `serve` would refuse to start with, with the setting that it's about.
+#[must_use]
+pub fn verify(config: &Config) -> Vec<(String, StartError)> {
+    let (_, wrong) = Feeds::build(config);
+    let mut wrong: Vec<_> = wrong.into_iter().map(|error| (error.setting().to_owned(), error.into())).collect();
+    if let Err(error) = notify::Setup::new(config) {
+        wrong.push((error.setting().to_owned(), error.into()));
+    }
+    wrong
 }
 
 /// The detectors' parameters, by this configuration.

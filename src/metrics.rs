@@ -73,9 +73,9 @@ metrics! {
     feed_deliveries: IntCounterVec["feed", "answer"] = "relaywatch_feed_deliveries_total";
     /// Refused deliveries by feed and reason.
     feed_rejections: IntCounterVec["feed", "reason"] = "relaywatch_feed_rejections_total";
-    /// Outcomes decoded by feed and kind, repeated ones included.
+    /// Outcomes taken in by feed and kind, counted when committed, repeated ones included.
     feed_events: IntCounterVec["feed", "kind"] = "relaywatch_feed_events_total";
-    /// Apple's notices decoded by feed and kind, repeated ones included.
+    /// Apple's notices taken in by feed and kind, counted when committed, repeated ones included.
     feed_notices: IntCounterVec["feed", "kind"] = "relaywatch_feed_notices_total";
     /// Parts of deliveries that were kept without being understood, by feed and reason.
     feed_set_aside: IntCounterVec["feed", "reason"] = "relaywatch_feed_set_aside_total";
@@ -115,6 +115,8 @@ metrics! {
     outbox_oldest_due: IntGauge = "relaywatch_outbox_oldest_due_seconds";
     /// Attempts to send a page or a notice by route (slack, webhook, forward) and result: sent, failed, given-up or held.
     notifications: IntCounterVec["route", "result"] = "relaywatch_notifications_total";
+    /// Incidents that were to be announced to people and reached nobody, since neither Slack nor a webhook is configured.
+    unheard: IntCounter = "relaywatch_incidents_unheard_total";
     /// Signs of life by result: sent, failed or withheld.
     heartbeats: IntCounterVec["result"] = "relaywatch_heartbeats_total";
 }

@@ -26,7 +26,7 @@ const MAX_LINE: u64 = 4_096;
 /// Show the story of one address, or forget it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  relaywatch address show -                       reads the address from standard input: it stays out of the shell's history
+  relaywatch address show - < address.txt         it stays out of the shell's history
   relaywatch address show --sub A1B2C3D4E5:001234.abcd.0123
   relaywatch address forget - --yes --reason \"erasure request 4711\" < address.txt")]
 pub struct AddressCommand {
@@ -39,11 +39,15 @@ enum Action {
     /// What is known of an address: its accounts, notices, ledger and latest events.
     ///
     /// The address is shown as it was given; with --sub, as it is stored. Exit code 1 where it is not known.
+    #[command(after_help = "Example: relaywatch address show - --format json < address.txt")]
     Show(Show),
     /// Forget an address: its hash, its sealed form, and its accounts.
     ///
     /// Counts, dedupe keys and incidents stay, and nothing leads from them to the address any more. The journal keeps who
     /// did it, when and why. Mail that is sent to it later makes it known again, as somebody new.
+    #[command(
+        after_help = "Example: relaywatch address forget - --yes --reason \"erasure request 4711\" < address.txt"
+    )]
     Forget(Forget),
 }
 

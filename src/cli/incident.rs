@@ -31,9 +31,10 @@ const MOST_LISTED: u32 = 1_000;
 #[derive(Debug, Args)]
 #[command(after_help = "Reading commands work beside a running daemon.
 
+Examples:
   relaywatch incident list --state open
   relaywatch incident report 7 > incident-7.md
-  relaywatch incident recovery 7 --operator \"Jo Example\" --reason \"win back after the purge\" --out win-back.csv")]
+  relaywatch incident label 7 real")]
 pub struct IncidentCommand {
     #[command(subcommand)]
     action: Action,
@@ -42,6 +43,7 @@ pub struct IncidentCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List incidents, the newest first.
+    #[command(after_help = "Example: relaywatch incident list --state open --state masked")]
     List {
         /// Only those in this state; can be given several times.
         #[arg(long, value_enum)]
@@ -51,6 +53,9 @@ enum Action {
         format: Format,
     },
     /// Show one incident as it was announced.
+    #[command(after_help = "Example: relaywatch incident show 7
+
+Exit code 1 where there is no such incident.")]
     Show {
         /// Its number.
         id: i64,
@@ -59,6 +64,7 @@ enum Action {
         format: Format,
     },
     /// Write the report of an incident. It holds no address and can be passed on.
+    #[command(after_help = "Example: relaywatch incident report 7 > incident-7.md")]
     Report {
         /// Its number.
         id: i64,
@@ -67,6 +73,7 @@ enum Action {
         format: ReportFormat,
     },
     /// Say what an incident was. The rate of false alarms is counted from these labels.
+    #[command(after_help = "Example: relaywatch incident label 7 false")]
     Label {
         /// Its number.
         id: i64,
@@ -75,6 +82,7 @@ enum Action {
         label: LabelName,
     },
     /// Take the refusals of an incident as the new ordinary: its frozen baseline learns on.
+    #[command(after_help = "Example: relaywatch incident accept-normal 7")]
     AcceptNormal {
         /// Its number.
         id: i64,
@@ -83,6 +91,9 @@ enum Action {
     ///
     /// Addresses whose user revoked consent, disabled forwarding (and did not enable it again), deleted the account, complained or
     /// unsubscribed are never on it, nor erased ones. Who asked, and why, goes into the journal.
+    #[command(after_help = "Example:
+  relaywatch incident recovery 7 --operator \"Jo Example\" --reason \"win back after the purge\" \\
+      --out win-back.csv --unknown-out ask-first.csv")]
     Recovery {
         /// The incident's number.
         id: i64,

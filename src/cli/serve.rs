@@ -26,7 +26,15 @@ With PostgreSQL it can run in several processes on one database: `--role ingest`
 more, of which one leads and the others stand by. Each needs the same configuration and the same key file, and a state
 directory of its own ($STATE_DIRECTORY).
 
-Signals: SIGTERM or SIGINT drains (a second one ends at once), SIGHUP reloads configuration and rules.")]
+Signals: SIGTERM or SIGINT drains (a second one ends at once), SIGHUP reloads configuration
+and rules, and says what needs a restart.
+
+Examples:
+  relaywatch serve
+  relaywatch --config /etc/relaywatch/relaywatch.toml serve
+  relaywatch --config /etc/relaywatch/relaywatch.toml serve --role monitor
+
+Exit code: 0 after it was told to stop; 1 where it can't start, or something in it has died.")]
 pub struct ServeCommand {
     /// What this process does; anything but `all` needs PostgreSQL.
     #[arg(long, value_enum, default_value_t, env = "RELAYWATCH_ROLE")]

@@ -357,7 +357,7 @@ impl Operator {
             .map(|email| Address::parse(&email).map_err(|_| ControlError::Invalid("an email is no mail address")))
             .transpose()?
             // Mailboxes that can't be relay addresses are none of our business.
-            .filter(|address| destination(Some(address), &self.relay) != Destination::Other);
+            .filter(|address| destination(Some(address), &self.relay.borrow()) != Destination::Other);
         let hash = self.keyring.hash(Purpose::Subject, &[account.team.as_bytes(), account.sub.as_bytes()]);
         Ok(NewAccount {
             subject: Subject { hash, team: account.team, subject: account.sub },

@@ -82,8 +82,8 @@ pub struct Operator {
     pub keyring: Arc<Keyring>,
     /// The clock.
     pub clock: Clock,
-    /// Which domains hold relay addresses.
-    pub relay: RelayDomains,
+    /// Which domains hold relay addresses, by the settings in force.
+    pub relay: watch::Receiver<RelayDomains>,
     /// Who folds the journal.
     pub folding: Folding,
 }
@@ -164,7 +164,7 @@ impl Writer {
             store,
             keyring,
             clock,
-            relay: config.relay.to_domains(),
+            relay: watch::channel(config.relay.to_domains()).1,
             folding: Folding::Own(Box::default()),
         })))
     }

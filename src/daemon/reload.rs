@@ -2,10 +2,13 @@
 
 use std::{path::PathBuf, sync::Mutex, sync::PoisonError};
 
+use tokio::sync::watch;
+
 use crate::{
     config::Config,
     ingest::http::endpoint::Endpoint,
     lifecycle::{BoxError, Commit, Preparing, Reload},
+    model::RelayDomains,
     notify::{self, Notifiers},
     telemetry::FilterHandle,
 };
@@ -16,6 +19,8 @@ pub(super) struct Reloader {
     /// Nothing where this process takes no reports in.
     endpoint: Option<Endpoint>,
     notifiers: Notifiers,
+    /// The relay domains as the operators' calls see them.
+    relay: watch::Sender<RelayDomains>,
     filter: Option<FilterHandle>,
 }
 
@@ -24,26 +29,33 @@ impl Reloader {
         config: Config,
         endpoint: Option<Endpoint>,
         notifiers: Notifiers,
+        relay: watch::Sender<RelayDomains>,
         filter: Option<FilterHandle>,
     ) -> Self {
-        Self { current: std::sync::Arc::new(Mutex::new(config)), endpoint, notifiers, filter }
+        Self { current: std::sync::Arc::new(Mutex::new(config)), endpoint, notifiers, relay, filter }
     }
 
     fn prepare_now(&self) -> Result<Commit, BoxError> {
         let old = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let file: Option<PathBuf> = old.provenance.file.clone();
         let new = Config::load(file.as_deref(), Config::process_environment())?;
-        let (new, sections) = new.taken_up_by(&old);
-        for section in sections {
-            tracing::warn!("[{section}] has changed and needs a restart; until then the old settings stay in force");
-        }
-        let endpoint = self.endpoint.clone();
-        let setup = endpoint.as_ref().map(|_| super::setup(&new)).transpose()?;
+        let (new, left) = new.taken_up_by(&old);
+        let setup = self.endpoint.as_ref().map(|_| super::setup(&new)).transpose()?;
         let notify = notify::Setup::new(&new)?;
         let filter = self.filter.as_ref().map(|filter| filter.prepare(&new.log.level)).transpose()?;
-        let current = std::sync::Arc::clone(&self.current);
-        let notifiers = self.notifiers.clone();
+        let (current, endpoint) = (std::sync::Arc::clone(&self.current), self.endpoint.clone());
+        let (notifiers, relay) = (self.notifiers.clone(), self.relay.clone());
         Ok(Box::new(move || {
+            for warning in &new.provenance.warnings {
+                tracing::warn!(setting = warning.path, "{}", warning.message);
+            }
+            for name in left {
+                tracing::warn!("{name} has changed and needs a restart; until then the old settings stay in force");
+            }
+            if !new.feeds.paths().is_empty() && new.notify.slack.is_none() && new.notify.webhook.is_none() {
+                tracing::warn!("{}", super::NO_NOTIFIER);
+            }
+            relay.send_replace(new.relay.to_domains());
             if let Some((endpoint, setup)) = endpoint.zip(setup) {
                 endpoint.exchange(setup);
             }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The name under which the store counts what operators do.
-const OPERATOR_FEED: &str = "operator";
+pub const OPERATOR_FEED: &str = "operator";
 
 /// Why an incident can't be shown or changed.
 #[derive(Debug, thiserror::Error)]

@@ -106,7 +106,13 @@ fn rows(record: &IncidentRecord, body: &Body) -> Vec<(&'static str, String)> {
     ];
     rows.extend(record.closed_at.map(|at| ("Over at", at.to_string())));
     rows.push(("As of", record.updated_at.to_string()));
-    rows.push(("Announced as", format!("{}, {} sent", body.severity, body.pages)));
+    rows.push((
+        "Announced as",
+        match body.pages {
+            0 => format!("{}, to nobody", body.severity),
+            pages => format!("{}, {pages} sent", body.severity),
+        },
+    ));
     rows.push((
         "Messages",
         format!("{} of {} refused ({share:.1} %); {:.1} expected", body.refused, body.sends, body.expected),

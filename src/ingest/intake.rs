@@ -11,7 +11,7 @@ use crate::{
         committer::{CommitError, Committer},
     },
     metrics::Metrics,
-    model::{DAY_MILLIS, Destination, Event, EventKind, Exposure, Notice, RelayDomains, StreamKey, Timestamp},
+    model::{Cause, DAY_MILLIS, Destination, Event, EventKind, Exposure, Notice, RelayDomains, StreamKey, Timestamp},
     notify::forward,
     privacy::{Keyring, Purpose},
     store::{
@@ -78,12 +78,17 @@ impl Intake {
         now: Timestamp,
     ) -> Result<Outcome, CommitError> {
         let submission = self.prepare(feed, report, knowledge, now);
-        self.count(feed, report, &submission);
         if submission.weight() == 1 && submission.token.is_none() {
+            self.count(feed, report, &[]);
             return Ok(Outcome::Committed);
         }
         let rings = !submission.outbox.is_empty();
+        let causes: Vec<Cause> =
+            submission.events.iter().filter_map(|event| event.reply.as_ref()).map(|reply| reply.cause).collect();
         let outcome = self.committer.commit(submission).await;
+        if matches!(outcome, Ok(Outcome::Committed)) {
+            self.count(feed, report, &causes);
+        }
         if rings && let Some(outbox) = &self.outbox {
             outbox.notify_one();
         }
@@ -102,7 +107,7 @@ impl Intake {
                 submission.events.push(self.event(feed, event, knowledge));
             }
         }
-        submission.entries = report.notices.iter().map(|notice| self.notice(notice)).collect();
+        submission.entries = report.notices.iter().map(|notice| self.notice(feed, notice)).collect();
         submission.set_aside = report
             .set_aside
             .iter()
@@ -150,7 +155,6 @@ impl Intake {
         let reply = event.reply.as_ref().filter(|_| failed).map(|reply| {
             let template = template_of(reply, &Parties::of(event, &knowledge.relay));
             let verdict = knowledge.rules.classify(&template, &context);
-            self.metrics.replies.with_label_values(&[verdict.cause.as_str()]).inc();
             NewReply {
                 template: template.into_string(),
                 sample: reply.text.clone(),
@@ -189,7 +193,7 @@ impl Intake {
         }
     }
 
-    fn notice(&self, notice: &Notice) -> NewEntry {
+    fn notice(&self, feed: &FeedName, notice: &Notice) -> NewEntry {
         let subject = Subject {
             hash: self.keyring.hash(Purpose::Subject, &[notice.team.as_bytes(), notice.subject.as_bytes()]),
             team: notice.team.clone(),
@@ -202,6 +206,7 @@ impl Intake {
             address: notice.email.as_ref().map(|email| self.recipient(email)),
             app: Some(notice.audience.clone()),
             body: serde_json::json!({
+                "feed": feed.name,
                 "kind": notice.kind,
                 "app": notice.audience,
                 "team": notice.team,
@@ -211,7 +216,8 @@ impl Intake {
         }
     }
 
-    fn count(&self, feed: &FeedName, report: &Report, submission: &Submission) {
+    /// Counts what is committed: what is sent again, since the store was away, counts once.
+    fn count(&self, feed: &FeedName, report: &Report, causes: &[Cause]) {
         let name = feed.name.as_str();
         for event in &report.events {
             self.metrics.feed_events.with_label_values(&[name, event.kind.as_str()]).inc();
@@ -219,7 +225,10 @@ impl Intake {
         for notice in &report.notices {
             self.metrics.feed_notices.with_label_values(&[name, notice.kind.as_str()]).inc();
         }
-        for part in &submission.set_aside {
+        for cause in causes {
+            self.metrics.replies.with_label_values(&[cause.as_str()]).inc();
+        }
+        for part in &report.set_aside {
             self.metrics.feed_set_aside.with_label_values(&[name, part.reason.as_str()]).inc();
         }
         self.metrics.feed_ignored.with_label_values(&[name]).inc_by(report.ignored.len() as u64);

@@ -10,6 +10,7 @@ use crate::{
     detect::{self, Alarm, Urgency, describe, stats::count},
     explain::{Hypothesis, explain, render},
     incident::Body,
+    metrics::Metrics,
     model::{Bin, DAY_MILLIS, HOUR_MILLIS, MINUTE_MILLIS, StreamKey, Timestamp},
     notify::{Notifiers, Page, PageKind, Severity},
     store::{IncidentRecord, IncidentState, Leader, Store, StoreError},
@@ -44,6 +45,8 @@ struct Kept {
     /// When it was last explained, and how many were refused then.
     explained: Option<(Timestamp, u64)>,
     measured: bool,
+    /// Whether it was to be announced and no notifier was there.
+    unheard: bool,
 }
 
 impl Kept {
@@ -83,6 +86,8 @@ pub(super) struct Incidents {
 pub(super) struct Announcer<'a> {
     pub(super) notifiers: &'a Notifiers,
     pub(super) now: Timestamp,
+    /// Counts what reaches nobody.
+    pub(super) metrics: &'a Metrics,
     /// Whether any cell has changed since the last look.
     pub(super) changed: bool,
 }
@@ -95,7 +100,9 @@ impl Incidents {
             .incidents(&states, LOOKED_AT)
             .await?
             .into_iter()
-            .map(|record| Ok(Kept { body: body_of(&record)?, record, explained: None, measured: false }))
+            .map(|record| {
+                Ok(Kept { body: body_of(&record)?, record, explained: None, measured: false, unheard: false })
+            })
             .collect::<Result<Vec<_>, StoreError>>()?;
         Ok(Self { kept })
     }
@@ -234,7 +241,7 @@ fn opened(scope: &StreamKey, alarms: &[(StreamKey, Alarm)], judge: &Judge, now: 
     };
     let closed_at = is_past.then_some(last);
     let record = IncidentRecord { id: 0, state, onset, opened_at, updated_at: now, closed_at, body: body.to_value() };
-    Kept { record, body, explained: None, measured: false }
+    Kept { record, body, explained: None, measured: false, unheard: false }
 }
 
 fn stored(kept: &Kept) -> IncidentRecord {
@@ -285,7 +292,7 @@ async fn update(
     if worse_severity {
         kept.body.severity = Urgency::Page;
     }
-    let quiet = judge.quiet(&kept.body.scope).filter(|_| kept.is_open() && kept.body.pages > 0);
+    let quiet = judge.quiet(&kept.body.scope).filter(|_| kept.is_open() && (kept.body.pages > 0 || kept.unheard));
     let kind = if let Some(quiet) = quiet {
         kept.record.state = closing_state(kept, store, judge).await?;
         kept.record.closed_at = Some(quiet.since.start().min(now));
@@ -393,7 +400,22 @@ async fn finish(
     announcer: &Announcer<'_>,
     kind: Option<PageKind>,
 ) -> Result<(), StoreError> {
-    if let Some(kind) = kind {
+    // Who was not told of the beginning is not told of the end.
+    let kind = kind.filter(|kind| *kind == PageKind::Opened || kept.body.pages > 0);
+    if kind.is_some() && !announcer.notifiers.reach_somebody() {
+        if !kept.unheard {
+            announcer.metrics.unheard.inc();
+            tracing::warn!(
+                incident = kept.record.id,
+                stream = %kept.body.scope,
+                refused = kept.body.refused,
+                "no notifier: an incident is recorded and nobody is told; set [notify.slack] or [notify.webhook] and reload, \
+                 and it is announced while it is open"
+            );
+        }
+        kept.unheard = true;
+    } else if let Some(kind) = kind {
+        kept.unheard = false;
         // The key names the announcement: whoever announces it again, after a crash or as another leader, says the same.
         let key = format!("incident/{}/{}/{}", kept.record.id, kind, kept.body.pages + 1);
         let page = page(kept, kind, key, announcer.now);

@@ -231,7 +231,7 @@ impl Monitor {
                 pages += 1;
                 behind |= jumped;
                 if page.is_none() || (pages.is_multiple_of(LOOK_EVERY_PAGES) && !behind) {
-                    watching.look(&self.store, notifiers, self.clock.now()).await?;
+                    watching.look(&self.store, notifiers, &self.metrics, self.clock.now()).await?;
                 }
                 watch = Some(watching);
             }

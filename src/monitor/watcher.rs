@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     detect::{Parameters, Witnesses},
+    metrics::Metrics,
     model::{Destination, StreamKey, StreamLevel, Timestamp},
     notify::Notifiers,
     store::{CellKey, Counts, Leader, Store, StoreError},
@@ -89,6 +90,7 @@ impl Watch {
         &mut self,
         store: &Leader,
         notifiers: &Notifiers,
+        metrics: &Metrics,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let start = ring_start(now.bin());
@@ -101,7 +103,7 @@ impl Watch {
         self.judge.set_trouble(self.incidents.trouble(now));
         self.judge.freeze(self.incidents.open());
         self.judge.judge(&cells, now.bin());
-        let announcer = Announcer { notifiers, now, changed: !changed.is_empty() };
+        let announcer = Announcer { notifiers, metrics, now, changed: !changed.is_empty() };
         self.incidents.follow(store, &self.judge, &self.keys, &announcer).await
     }
 }

@@ -63,7 +63,12 @@ pub(super) struct EventRow {
     confidence: Option<i16>,
 }
 
-fn word<T>(table: &'static str, what: &'static str, code: i16, read: fn(i16) -> Option<T>) -> Result<T, StoreError> {
+pub(super) fn word<T>(
+    table: &'static str,
+    what: &'static str,
+    code: i16,
+    read: fn(i16) -> Option<T>,
+) -> Result<T, StoreError> {
     read(code).ok_or_else(|| StoreError::Unknown { table, what, value: code.to_string() })
 }
 

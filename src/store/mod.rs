@@ -8,6 +8,7 @@ mod engine;
 mod error;
 mod evidence;
 mod lease;
+mod listing;
 mod postgres;
 mod sqlite;
 mod types;
@@ -17,6 +18,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 pub use error::StoreError;
 pub use evidence::{AddressNotice, ControlSum, RefusedAddress};
 pub use lease::{Epoch, Leader};
+pub use listing::{SetAsideRecord, Span};
 pub use postgres::PgStore;
 pub use sqlite::SqliteStore;
 pub use types::{

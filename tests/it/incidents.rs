@@ -1,14 +1,17 @@
 //! From the journal to the page: incidents are opened, explained, announced once, and undone.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use relaywatch::{
     clock::{Clock, ManualClock},
+    config::Config,
+    detect::Parameters,
     explain::Hypothesis,
     incident::Body,
+    metrics::Metrics,
     model::{Cause, DAY_MILLIS, Exposure, HOUR_MILLIS, MINUTE_MILLIS, StreamLevel},
     monitor::Monitor,
-    notify::Page,
+    notify::{self, Notifiers, Page},
     store::{IncidentRecord, IncidentState, NewEvent, NewReply, Route},
 };
 use tokio_util::sync::CancellationToken;
@@ -66,6 +69,12 @@ fn deliveries(test: &TestStore, count: i64, from: i64, step: i64) -> Vec<NewEven
         NewEvent { key, message: 2_000_000 + n, sent_at: Some(at(millis)), ..test.delivered(number % 600, millis) }
     };
     (0..count).map(delivered).collect()
+}
+
+/// Who is told, by a configuration's text.
+fn setup(text: &str) -> notify::Setup {
+    let config = Config::from_text(None, text.to_owned(), std::collections::HashMap::new()).expect("a configuration");
+    notify::Setup::new(&config).expect("notifiers")
 }
 
 struct Run {
@@ -144,6 +153,63 @@ on_both_engines! {
         run.take(&test, Vec::new()).await;
         assert_eq!(incidents(&test).await.len(), 1);
         assert_eq!(pages(&test).await.len(), 0);
+    }
+
+    async fn without_a_notifier_nobody_is_told_until_one_is_configured(test: TestStore) {
+        let notifiers = Notifiers::new(setup(""));
+        let metrics = Metrics::new().expect("metrics");
+        let clock = ManualClock::new(at(TROUBLE));
+        let monitor = Monitor::new(
+            test.store.clone(),
+            Clock::Manual(clock.clone()),
+            Arc::new(tokio::sync::Notify::new()),
+            metrics.clone(),
+            Parameters::default(),
+            notifiers.clone(),
+        );
+        let mut run = Run { clock, monitor, rows: 0 };
+        run.take(&test, history(&test)).await;
+        run.clock.advance(Duration::from_mins(30));
+        run.take(&test, gone(&test, 400)).await;
+        run.take(&test, Vec::new()).await;
+        let (_, body) = incidents(&test).await.pop().expect("it is recorded all the same");
+        assert_eq!((body.pages, body.last_paged_at), (0, None), "what reached nobody counts as no page");
+        assert_eq!(metrics.unheard.get(), 1, "said once, not at every look");
+        assert!(pages(&test).await.is_empty());
+
+        // What is still open is announced to whoever is configured later, from its beginning.
+        notifiers.exchange(setup(SLACK));
+        run.take(&test, Vec::new()).await;
+        assert_eq!(kinds(&test).await, ["opened"]);
+        let (_, body) = incidents(&test).await.pop().expect("the incident");
+        assert_eq!(body.pages, 1);
+        assert_eq!(metrics.unheard.get(), 1);
+    }
+
+    async fn trouble_that_nobody_was_told_of_ends_unannounced(test: TestStore) {
+        let notifiers = Notifiers::new(setup(""));
+        let clock = ManualClock::new(at(TROUBLE));
+        let monitor = Monitor::new(
+            test.store.clone(),
+            Clock::Manual(clock.clone()),
+            Arc::new(tokio::sync::Notify::new()),
+            Metrics::new().expect("metrics"),
+            Parameters::default(),
+            notifiers.clone(),
+        );
+        let mut run = Run { clock, monitor, rows: 0 };
+        run.take(&test, history(&test)).await;
+        run.clock.advance(Duration::from_mins(30));
+        run.take(&test, gone(&test, 400)).await;
+        // Ordinary traffic again for days.
+        run.clock.advance(Duration::from_hours(72));
+        run.take(&test, deliveries(&test, 900, TROUBLE + HOUR_MILLIS, 4 * MINUTE_MILLIS)).await;
+        run.take(&test, Vec::new()).await;
+        let (record, _) = incidents(&test).await.pop().expect("the incident");
+        assert_ne!(record.state, IncidentState::Open, "it ends without a page as it does with one");
+        notifiers.exchange(setup(SLACK));
+        run.take(&test, Vec::new()).await;
+        assert!(kinds(&test).await.is_empty());
     }
 
     async fn a_sender_that_apple_refuses_is_named(test: TestStore) {

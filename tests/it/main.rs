@@ -11,6 +11,7 @@ mod facts;
 mod incident;
 mod incidents;
 mod lease;
+mod listing;
 mod monitor;
 mod notify;
 mod outbox;

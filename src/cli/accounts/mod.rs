@@ -23,7 +23,7 @@ use crate::{
     clock::Clock,
     config::Config,
     control::{Account, ImportAccounts, Writer},
-    model::{Address, Destination, RelayDomains},
+    model::{Address, Destination, RelayDomains, Timestamp},
     store::MapCoverage,
 };
 
@@ -31,6 +31,19 @@ use crate::{
 const BATCH: usize = crate::control::MAX_ACCOUNTS;
 /// Broken rows and unknown teams that are told one by one.
 const TOLD: u64 = 50;
+
+/// Reads a file of accounts without importing it: how many rows are good, and how many are not.
+///
+/// # Errors
+/// Where the file as a whole is none.
+pub fn examine(file: &[u8], csv: bool, now: Timestamp) -> anyhow::Result<(u64, u64)> {
+    let mut rows = if csv { Rows::csv(Box::new(file))? } else { Rows::lines(Box::new(file)) };
+    let (mut good, mut broken) = (0, 0);
+    while let Some((_, row)) = rows.next(now)? {
+        *if row.is_ok() { &mut good } else { &mut broken } += 1;
+    }
+    Ok((good, broken))
+}
 
 /// Import the map from Sign in with Apple accounts to their addresses.
 #[derive(Debug, Args)]
@@ -57,6 +70,7 @@ enum Action {
     /// Import accounts from a file; known ones get the newer values.
     ///
     /// Broken rows are told with their line, the rest is taken, and the exit code is 1.
+    #[command(after_help = "Example: relaywatch accounts import accounts.csv --dry-run")]
     Import(Import),
 }
 

@@ -3,6 +3,7 @@
 mod commit;
 mod evidence;
 mod lease;
+mod listing;
 mod outbox;
 mod partitions;
 mod people;

@@ -4,6 +4,7 @@ mod bulk;
 mod commit;
 mod evidence;
 mod lease;
+mod listing;
 mod outbox;
 mod people;
 mod project;
