@@ -1,6 +1,7 @@
 //! The running program: what `serve` starts, and what tests and the demo start in themselves.
 
 mod follow_up;
+mod forget;
 mod reload;
 
 use std::{
@@ -17,6 +18,8 @@ use tokio::{
     net::TcpListener,
     sync::{Notify, mpsc, watch},
 };
+
+pub use forget::{FORGET_AFTER_MILLIS, forget_due};
 
 use crate::{
     classify::{Rules, RulesError},
@@ -246,6 +249,8 @@ pub async fn start(
     lifecycle.on_reload(Arc::new(reload::Reloader::new(config.clone(), endpoint.clone(), notifiers.clone(), filter)));
     tasks.spawn_critical("public listener", server::serve(public, endpoint.router(), limits, tasks.soft()));
     tasks.spawn_critical("monitor", monitor.run(tasks.soft()));
+    let forgetting = forget::run(store.clone(), Arc::clone(&keyring), clock.clone(), tasks.soft());
+    tasks.spawn_critical("forgetting", forgetting);
     tasks.spawn_critical("retention", expire(store.clone(), clock, config.store.clone(), tasks.soft()));
     Ok(Daemon { public: public_address, private: private_address, store, keyring, notifiers, progress, feeds })
 }

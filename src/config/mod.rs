@@ -27,6 +27,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::{shape::nearest_word, validate::is_team_id};
 pub use self::{
     feeds::{AppleFeed, AppleMode, BrazeFeed, Feeds, MailgunFeed, Named, Routes, SesFeed, SparkpostFeed},
     notify::{Heartbeat, Notify, Slack, Webhook},

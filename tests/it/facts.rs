@@ -62,6 +62,7 @@ pub(crate) async fn map(test: &TestStore, numbers: impl Iterator<Item = usize>) 
         address: Some(test.relay(number)),
         app: None,
         signed_up_at: None,
+        mark: None,
     };
     let accounts: Vec<NewAccount> = numbers.map(account).collect();
     test.store.import_accounts(&accounts).await.expect("imported");

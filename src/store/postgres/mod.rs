@@ -1,7 +1,9 @@
 //! PostgreSQL: any number of processes on one database; batches through `unnest`, day partitions for the journal.
 
 mod commit;
+mod erase;
 mod evidence;
+mod marks;
 mod outbox;
 mod partitions;
 mod people;

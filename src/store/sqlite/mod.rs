@@ -2,7 +2,9 @@
 
 mod bulk;
 mod commit;
+mod erase;
 mod evidence;
+mod marks;
 mod outbox;
 mod people;
 mod project;
@@ -24,7 +26,7 @@ use sqlx::{
 };
 
 pub(super) use evidence::opened;
-pub(super) use people::{AccountRow, account, again};
+pub(super) use people::{AccountRow, account, account_columns, again};
 pub(super) use read::COUNTED;
 
 use super::{Access, StoreError, StoreOptions, engine::Caches};
