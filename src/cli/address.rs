@@ -251,7 +251,9 @@ impl Story {
         if let Some(ledger) = &self.ledger {
             let group = match ledger.destination {
                 Destination::Relay => "relay mail",
-                Destination::Shared => "the control group: its domain has ordinary mailboxes, and nothing calls it private",
+                Destination::Shared => {
+                    "the control group: its domain has ordinary mailboxes, and nothing calls it private"
+                }
                 Destination::Other | Destination::Unknown => "the control group",
             };
             writeln!(out, "its mail counts as {group}")?;

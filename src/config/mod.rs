@@ -27,7 +27,6 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::{shape::nearest_word, validate::is_team_id};
 pub use self::{
     feeds::{AppleFeed, AppleMode, BrazeFeed, Feeds, MailgunFeed, Named, Routes, SesFeed, SparkpostFeed},
     notify::{Heartbeat, Notify, Slack, Webhook},
@@ -43,6 +42,7 @@ use self::{
     shape::{SCHEMA, Shape},
     tree::{Node, Origin, Value},
 };
+pub(crate) use self::{shape::nearest_word, validate::is_team_id};
 
 /// The commented default: every key with its default, and examples commented out.
 pub const DEFAULT_FILE: &str = include_str!("../../config.default.toml");

@@ -107,7 +107,8 @@ pub enum OpenError {
     /// There is nothing to change.
     #[error(
         "there is no store yet: {} is not there. `relaywatch serve` makes it, and so does `accounts import --create`; if \
-         there is one elsewhere, give this command the daemon's configuration and STATE_DIRECTORY", missing
+         there is one elsewhere, give this command the daemon's configuration and STATE_DIRECTORY",
+        missing
     )]
     NoStore {
         /// What is missing.

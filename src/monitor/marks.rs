@@ -36,8 +36,11 @@ impl Monitor {
                 .iter()
                 .map(|event| {
                     let relay = private.get(&event.address) == Some(&after);
-                    let destination =
-                        if relay && event.destination == Destination::Shared { Destination::Relay } else { event.destination };
+                    let destination = if relay && event.destination == Destination::Shared {
+                        Destination::Relay
+                    } else {
+                        event.destination
+                    };
                     EventRecord { destination, ..event.clone() }
                 })
                 .collect();

@@ -36,7 +36,8 @@ pub(super) type PersonRow = (Vec<u8>, Option<Vec<u8>>);
 #[derive(Debug, Default)]
 pub(super) struct Person {
     pub(super) address: Option<PersonRow>,
-    pub(super) accounts: Vec<PersonRow>,
+    /// With their teams.
+    pub(super) accounts: Vec<(Vec<u8>, Option<Vec<u8>>, String)>,
 }
 
 impl Store {
@@ -118,7 +119,7 @@ impl Store {
 
 /// Adds to `traces` how a person shows.
 fn trace(traces: &mut Traces<'_>, keyring: &Keyring, whom: &Whom, person: &Person) {
-    let opened = |purpose, (owner, sealed): &PersonRow| {
+    let opened = |purpose, owner: &[u8], sealed: &Option<Vec<u8>>| {
         let text = keyring.open(purpose, owner, sealed.as_deref()?).ok()?;
         String::from_utf8(text).ok()
     };
@@ -131,12 +132,15 @@ fn trace(traces: &mut Traces<'_>, keyring: &Keyring, whom: &Whom, person: &Perso
         if let Ok(hash) = <[u8; 16]>::try_from(row.0.as_slice()) {
             traces.add_hash(hash);
         }
-        known = known.or_else(|| Address::parse(&opened(Purpose::Address, row)?).ok());
+        known = known.or_else(|| Address::parse(&opened(Purpose::Address, &row.0, &row.1)?).ok());
     }
     if let Some(address) = known {
         traces.add_address(&address);
     }
-    for subject in person.accounts.iter().filter_map(|row| opened(Purpose::Subject, row)) {
-        traces.add_subject(&subject);
+    for (hash, sealed, team) in &person.accounts {
+        match opened(Purpose::Subject, hash, sealed) {
+            Some(subject) => traces.add_subject(&subject),
+            None => traces.add_subject_hash(team, hash),
+        }
     }
 }

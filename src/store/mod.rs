@@ -20,10 +20,11 @@ pub use evidence::{AddressNotice, ControlSum, RefusedAddress};
 pub use postgres::PgStore;
 pub use sqlite::SqliteStore;
 pub use types::{
-    AccountRecord, AddressRecord, CellKey, Commit, Counts, DueAccount, EntryKind, EntryRecord, EventFilter, EventKey, EventRecord,
-    Erased, Fold, IncidentRecord, IncidentState, LedgerRow, MapCoverage, Mark, NewAccount, NewControl, NewEntry, NewEvent, NewOutbox,
-    NewReply, NewSetAside, NewToken, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Outcome, Position, Recipient,
-    RefusedChange, ReplyRecord, Route, Subject, Submission, Turn, Whom, WordKind,
+    AccountRecord, AddressRecord, CellKey, Commit, Counts, DueAccount, EntryKind, EntryRecord, Erased, EventFilter,
+    EventKey, EventRecord, Fold, IncidentRecord, IncidentState, LedgerRow, MapCoverage, Mark, NewAccount, NewControl,
+    NewEntry, NewEvent, NewOutbox, NewReply, NewSetAside, NewToken, OutboxDepth, OutboxFailure, OutboxItem,
+    OutboxState, Outcome, Position, Recipient, RefusedChange, ReplyRecord, Route, Subject, Submission, Turn, Whom,
+    WordKind,
 };
 
 use crate::{
@@ -332,11 +333,7 @@ impl Store {
     ///
     /// # Errors
     /// Where the store is away.
-    pub async fn events_by_domain(
-        &self,
-        addresses: &[i64],
-        up_to: Position,
-    ) -> Result<Vec<EventRecord>, StoreError> {
+    pub async fn events_by_domain(&self, addresses: &[i64], up_to: Position) -> Result<Vec<EventRecord>, StoreError> {
         dispatch!(self, store => store.events_by_domain(addresses, up_to).await)
     }
 

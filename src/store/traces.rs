@@ -1,6 +1,6 @@
 //! Where a person shows in a text that somebody else wrote: what is looked for when an address is forgotten.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use regex::bytes::{Regex, RegexBuilder};
@@ -12,6 +12,9 @@ use crate::{
 
 /// The shortest local part that is looked for by itself: shorter ones are words of every text, and no relay address has one.
 const MIN_LOCAL: usize = 6;
+/// The lengths of names of accounts that are looked for by hash: Apple's have 44 characters.
+const MIN_SUBJECT: usize = 8;
+const MAX_SUBJECT: usize = 255;
 /// The shortest run of letters and digits that is looked into as base64: an address in it is longer.
 const MIN_ENCODED: usize = 24;
 
@@ -20,6 +23,8 @@ const MIN_ENCODED: usize = 24;
 pub(super) struct Traces<'a> {
     keyring: &'a Keyring,
     hashes: HashSet<[u8; 16]>,
+    /// Accounts of which only the hash is known, by team.
+    subjects: HashMap<String, HashSet<Vec<u8>>>,
     plain: Vec<String>,
     encoded: Vec<String>,
     patterns: Option<Vec<Regex>>,
@@ -27,7 +32,14 @@ pub(super) struct Traces<'a> {
 
 impl<'a> Traces<'a> {
     pub(super) fn new(keyring: &'a Keyring) -> Self {
-        Self { keyring, hashes: HashSet::new(), plain: Vec::new(), encoded: Vec::new(), patterns: None }
+        Self {
+            keyring,
+            hashes: HashSet::new(),
+            subjects: HashMap::new(),
+            plain: Vec::new(),
+            encoded: Vec::new(),
+            patterns: None,
+        }
     }
 
     /// Looks for the address with this keyed hash, too.
@@ -52,6 +64,11 @@ impl<'a> Traces<'a> {
     pub(super) fn add_subject(&mut self, subject: &str) {
         self.plain.push(regex::escape(subject));
         self.add_encoded(subject.as_bytes());
+    }
+
+    /// Looks for the account of a team with this keyed hash, too.
+    pub(super) fn add_subject_hash(&mut self, team: &str, hash: &[u8]) {
+        self.subjects.entry(team.to_owned()).or_default().insert(hash.to_vec());
     }
 
     /// The base64 of what stands somewhere in a longer text: one form for each of the three ways to fall on its groups.
@@ -88,15 +105,24 @@ impl<'a> Traces<'a> {
         patterns.iter().any(|pattern| pattern.is_match(text)) || self.hash_shows_in(text, true)
     }
 
-    /// Whether the text has an address with one of the hashes.
+    /// Whether the text has an address or an account with one of the hashes.
     fn hash_shows_in(&self, text: &[u8], into_encoded: bool) -> bool {
-        if self.hashes.is_empty() {
+        if self.hashes.is_empty() && self.subjects.is_empty() {
             return false;
         }
         let lossy = String::from_utf8_lossy(text);
-        let at_signs = ["%40", "&#64;", "\\u0040"].iter().fold(lossy.into_owned(), |text, form| text.replace(form, "@"));
+        let at_signs =
+            ["%40", "&#64;", "\\u0040"].iter().fold(lossy.into_owned(), |text, form| text.replace(form, "@"));
         let word = |c: char| !(c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.@".contains(c));
         if at_signs.split(word).filter(|token| token.contains('@')).any(|token| self.names(token)) {
+            return true;
+        }
+        if !self.subjects.is_empty()
+            && text
+                .split(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')))
+                .filter(|token| (MIN_SUBJECT..=MAX_SUBJECT).contains(&token.len()))
+                .any(|token| self.is_subject(token))
+        {
             return true;
         }
         into_encoded
@@ -114,10 +140,18 @@ impl<'a> Traces<'a> {
             return true;
         }
         let Some((front, domain)) = address.local().rsplit_once('=') else { return false };
-        let starts = front.char_indices().filter(|(_, c)| matches!(c, '+' | '-' | '.' | '=')).map(|(at, c)| at + c.len_utf8());
+        let starts =
+            front.char_indices().filter(|(_, c)| matches!(c, '+' | '-' | '.' | '=')).map(|(at, c)| at + c.len_utf8());
         std::iter::once(0).chain(starts).any(|start| {
             let local = front.get(start..).unwrap_or_default();
             self.hashes.contains(&self.hash(&format!("{local}@{domain}").to_lowercase()))
+        })
+    }
+
+    fn is_subject(&self, token: &[u8]) -> bool {
+        self.subjects.iter().any(|(team, hashes)| {
+            let hash = self.keyring.hash(Purpose::Subject, &[team.as_bytes(), token]);
+            hashes.contains(hash.as_slice())
         })
     }
 
@@ -160,6 +194,7 @@ mod tests {
         let mut traces = Traces::new(keyring);
         let key = Address::parse(ADDRESS).expect("an address").key();
         traces.add_hash(keyring.hash(Purpose::Address, &[key.as_bytes()]));
+        traces.add_subject_hash("T", &keyring.hash(Purpose::Subject, &[b"T", b"001234.abcd0123.0456"]));
         traces.ready();
         traces
     }
@@ -172,7 +207,8 @@ mod tests {
         for text in [
             format!("550 5.1.1 <{ADDRESS}>: user not found"),
             "to zhzkndneko@PrivateRelay.AppleID.com, please".to_owned(),
-            "<bounce+b53c9e.27949-zhzkndneko=privaterelay.appleid.com@mail.example.com>: unauthorized sender".to_owned(),
+            "<bounce+b53c9e.27949-zhzkndneko=privaterelay.appleid.com@mail.example.com>: unauthorized sender"
+                .to_owned(),
             "https://example.com/?u=zhzkndneko%40privaterelay.appleid.com&x=1".to_owned(),
             r#"{"to":"zhzkndneko\u0040privaterelay.appleid.com"}"#.to_owned(),
             base64(""),
@@ -184,7 +220,8 @@ mod tests {
             assert!(hash.shows_in(text.as_bytes()), "by hash: {text}");
         }
         assert!(name.shows_in(b"user zhzkndneko unknown"), "the local part alone");
-        assert!(name.shows_in(br#"{"sub":"001234.abcd0123.0456"}"#));
+        let account = br#"{"sub":"001234.abcd0123.0456"}"#;
+        assert!(name.shows_in(account) && hash.shows_in(account) && hash.shows_in(STANDARD.encode(account).as_bytes()));
         for text in ["550 user not found", "other@privaterelay.appleid.com", "xzhzkndnekox", "user@example.com", ""] {
             assert!(!name.shows_in(text.as_bytes()), "by name: {text}");
             assert!(!hash.shows_in(text.as_bytes()), "by hash: {text}");

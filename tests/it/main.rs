@@ -13,6 +13,7 @@ mod incidents;
 mod monitor;
 mod notify;
 mod outbox;
+mod people;
 mod serve;
 mod store;
 mod support;

@@ -193,7 +193,8 @@ impl Import {
             Form::Jsonl => Rows::lines(Box::new(input), self.ignore_unknown),
         };
         open::block_on(async {
-            let writer = if self.dry_run { None } else { Some(open::writer_or_new(config, self.create, diagnostics).await?) };
+            let writer =
+                if self.dry_run { None } else { Some(open::writer_or_new(config, self.create, diagnostics).await?) };
             let summary = self.import(rows, writer.as_ref(), config, diagnostics).await;
             if let Some(writer) = writer {
                 writer.close().await;

@@ -227,9 +227,11 @@ fn account(raw: Raw, now: Timestamp) -> Row {
     }
     let team = text(raw.team, "team", MAX_NAME)?.ok_or("team is missing")?;
     if !is_team_id(&team) {
-        return Err("team is no team id: that has ten capital letters and digits, and stands on the membership page of \
+        return Err(
+            "team is no team id: that has ten capital letters and digits, and stands on the membership page of \
                     the developer account"
-            .to_owned());
+                .to_owned(),
+        );
     }
     Ok(Account {
         team,

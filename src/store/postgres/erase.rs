@@ -48,7 +48,7 @@ impl PgStore {
                 .fetch_optional(&mut *connection)
                 .await?;
         }
-        person.accounts = query_as("SELECT hash, sealed FROM account WHERE id = ANY ($1)")
+        person.accounts = query_as("SELECT hash, sealed, team FROM account WHERE id = ANY ($1)")
             .bind(&accounts)
             .fetch_all(&mut *connection)
             .await?;

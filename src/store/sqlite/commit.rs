@@ -410,11 +410,7 @@ async fn insert_control(
 }
 
 /// Takes note of a word on whether an address is private; the latest stands.
-pub(super) async fn insert_mark(
-    connection: &mut SqliteConnection,
-    address: i64,
-    mark: Mark,
-) -> Result<(), StoreError> {
+pub(super) async fn insert_mark(connection: &mut SqliteConnection, address: i64, mark: Mark) -> Result<(), StoreError> {
     query(
         "INSERT INTO relay_mark (address, private, at) VALUES ($1, $2, $3) ON CONFLICT (address) DO UPDATE \
          SET private = excluded.private, at = excluded.at WHERE (excluded.at, excluded.private) > (at, private)",

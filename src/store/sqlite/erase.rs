@@ -48,10 +48,11 @@ impl SqliteStore {
                 .fetch_optional(&mut *connection)
                 .await?;
         }
-        person.accounts = query_as("SELECT hash, sealed FROM account WHERE id IN (SELECT value FROM json_each($1))")
-            .bind(serde_json::json!(accounts).to_string())
-            .fetch_all(&mut *connection)
-            .await?;
+        person.accounts =
+            query_as("SELECT hash, sealed, team FROM account WHERE id IN (SELECT value FROM json_each($1))")
+                .bind(serde_json::json!(accounts).to_string())
+                .fetch_all(&mut *connection)
+                .await?;
         Ok(person)
     }
 

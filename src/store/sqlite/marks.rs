@@ -13,12 +13,11 @@ use crate::{
 
 impl SqliteStore {
     pub(in crate::store) async fn pending_turns(&self, limit: u32) -> Result<Vec<Turn>, StoreError> {
-        let rows: Vec<(i64, bool)> = query_as(
-            "SELECT address, private FROM relay_mark WHERE private <> folded ORDER BY address LIMIT $1",
-        )
-        .bind(limit)
-        .fetch_all(&self.readers)
-        .await?;
+        let rows: Vec<(i64, bool)> =
+            query_as("SELECT address, private FROM relay_mark WHERE private <> folded ORDER BY address LIMIT $1")
+                .bind(limit)
+                .fetch_all(&self.readers)
+                .await?;
         Ok(rows.into_iter().map(|(address, private)| Turn { address, private }).collect())
     }
 
