@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::{
-    model::Address,
+    model::{Address, normalise_domain},
     privacy::{Keyring, Purpose},
 };
 
@@ -132,19 +132,23 @@ impl<'a> Traces<'a> {
                 .any(|run| decoded(run).is_some_and(|inner| self.hash_shows_in(&inner, false)))
     }
 
-    /// Whether a token is one of the addresses, or a return path that holds one.
+    /// Whether a token holds one of the addresses, or a return path that holds one.
     fn names(&self, token: &str) -> bool {
-        let token = token.trim_matches(|c: char| !c.is_alphanumeric());
-        let Ok(address) = Address::parse(token) else { return false };
-        if self.hashes.contains(&self.hash(&address.key())) {
-            return true;
-        }
-        let Some((front, domain)) = address.local().rsplit_once('=') else { return false };
-        let starts =
-            front.char_indices().filter(|(_, c)| matches!(c, '+' | '-' | '.' | '=')).map(|(at, c)| at + c.len_utf8());
-        std::iter::once(0).chain(starts).any(|start| {
-            let local = front.get(start..).unwrap_or_default();
-            self.hashes.contains(&self.hash(&format!("{local}@{domain}").to_lowercase()))
+        token.match_indices('@').any(|(at, _)| {
+            let (local, rest) = (token.get(..at).unwrap_or_default(), token.get(at + 1..).unwrap_or_default());
+            let end = rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | '-'))).unwrap_or(rest.len());
+            let inner = local.rsplit_once('=').is_some_and(|(local, domain)| self.ends_in(local, domain));
+            inner || self.ends_in(local, rest.get(..end).unwrap_or_default())
+        })
+    }
+
+    /// Whether `local`, or a part of it from a separator on, is with this domain one of the addresses.
+    fn ends_in(&self, local: &str, domain: &str) -> bool {
+        let domain = normalise_domain(domain);
+        let separators = local.char_indices().filter(|(_, c)| !c.is_alphanumeric()).map(|(at, c)| at + c.len_utf8());
+        std::iter::once(0).chain(separators).any(|start| {
+            let local = local.get(start..).unwrap_or_default();
+            !local.is_empty() && self.hashes.contains(&self.hash(&format!("{}@{domain}", local.to_lowercase())))
         })
     }
 
