@@ -1,6 +1,7 @@
 //! The running program: what `serve` starts, and what tests and the demo start in themselves.
 
 mod follow_up;
+mod forget;
 mod lead;
 mod reload;
 mod role;
@@ -22,6 +23,8 @@ use tokio::{
     net::TcpListener,
     sync::{Notify, mpsc, watch},
 };
+
+pub use forget::{FORGET_AFTER_MILLIS, forget_due};
 
 use crate::{
     classify::{Rules, RulesError},
@@ -227,6 +230,7 @@ pub async fn start(
     let (told, leads) = (progress.subscribe(), leading.subscribe());
     let lead = Lead {
         store: store.clone(),
+        keyring: Arc::clone(&keyring),
         clock: clock.clone(),
         wake: Arc::clone(&wake),
         metrics: metrics.clone(),

@@ -43,6 +43,7 @@ use self::{
     shape::{SCHEMA, Shape},
     tree::{Node, Origin, Value},
 };
+pub(crate) use self::{shape::nearest_word, validate::is_team_id};
 
 /// The commented default: every key with its default, and examples commented out.
 pub const DEFAULT_FILE: &str = include_str!("../../config.default.toml");

@@ -125,7 +125,7 @@ fn list(words: &[&str]) -> String {
 }
 
 /// The candidate that somebody most likely meant.
-pub(super) fn nearest_word<'w>(word: &str, candidates: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+pub(crate) fn nearest_word<'w>(word: &str, candidates: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let word = word.to_lowercase();
     candidates
         .into_iter()

@@ -37,6 +37,11 @@ struct Checks<'a> {
     report: &'a mut Report,
 }
 
+/// Whether a text has the form of a team's id: ten capital letters and digits.
+pub(crate) fn is_team_id(text: &str) -> bool {
+    text.len() == 10 && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+}
+
 impl Checks<'_> {
     fn origin(&self, path: &str) -> Origin {
         self.tree.nearest(path).origin.clone()
@@ -162,8 +167,7 @@ impl Checks<'_> {
         let mut clients = HashMap::new();
         for (index, team) in self.config.team.iter().enumerate() {
             let path = format!("team.{index}");
-            let shaped = team.id.len() == 10 && team.id.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
-            if !shaped {
+            if !is_team_id(&team.id) {
                 self.wrong(
                     &format!("{path}.id"),
                     "this is no team id",

@@ -8,11 +8,12 @@ use super::{ControlError, Folding, Operator, STEP_WAIT};
 use crate::{
     classify::destination,
     incident::{self, Label, RecoveryRequest},
+    ingest::intake::names,
     metrics::Metrics,
     model::{Address, Destination, Timestamp},
     monitor::Monitor,
     privacy::Purpose,
-    store::{EntryKind, EventKey, MapCoverage, NewAccount, NewEntry, Recipient, Subject, Submission},
+    store::{EntryKind, EventKey, MapCoverage, Mark, NewAccount, NewEntry, Recipient, Subject, Submission, Whom},
 };
 
 /// The name under which operators' entries are committed.
@@ -59,6 +60,9 @@ pub struct Forgotten {
     pub known: bool,
     /// How many accounts went with it.
     pub accounts: u64,
+    /// How many copies went: samples of replies, and parts of deliveries that had been set aside.
+    #[serde(default)]
+    pub copies: u64,
 }
 
 impl Call for ForgetAddress {
@@ -68,16 +72,22 @@ impl Call for ForgetAddress {
     async fn run(self, operator: &Operator) -> Result<Forgotten, ControlError> {
         let address = Address::parse(&self.address).map_err(|_| ControlError::Invalid("that is no mail address"))?;
         let (by, reason) = (journal_text(&self.by)?, journal_text(&self.reason)?);
+        if [&by, &reason].iter().any(|text| names(text, &address)) {
+            return Err(ControlError::Invalid("the journal keeps name and reason: leave the address out of them"));
+        }
         let hash = operator.hash_of(&address);
-        let Some(known) = operator.store.address_by_hash(&hash).await? else {
-            return Ok(Forgotten { known: false, accounts: 0 });
-        };
-        let accounts = operator.store.accounts_of_address(known.id).await?.len() as u64;
-        // Journalled first: a crash in between leaves the note, and the same command again ends the work.
-        operator
-            .note(serde_json::json!({ "action": "address-forget", "by": by, "reason": reason, "accounts": accounts }))
-            .await?;
-        Ok(Forgotten { known: operator.store.forget_address(&hash).await?, accounts })
+        if let Some(known) = operator.store.address_by_hash(&hash).await? {
+            let accounts = operator.store.accounts_of_address(known.id).await?.len() as u64;
+            // Journalled first: a crash in between leaves the note, and the same command again ends the work.
+            let action = serde_json::json!({
+                "action": "address-forget", "by": by, "reason": reason, "accounts": accounts,
+            });
+            operator.note(action).await?;
+        }
+        // Also where no row knows it: a part that was set aside can name it.
+        let whom = Whom::Address { hash, address: Some(address) };
+        let erased = operator.store.forget(&[whom]).await?;
+        Ok(Forgotten { known: erased.addresses > 0, accounts: erased.accounts, copies: erased.copies })
     }
 }
 
@@ -107,6 +117,9 @@ pub struct Account {
     pub email: Option<String>,
     /// When the user signed up, in milliseconds since the epoch.
     pub signed_up_at: Option<Timestamp>,
+    /// Whether the address is a private one, where the map says so.
+    #[serde(default)]
+    pub private: Option<bool>,
 }
 
 /// Put accounts into the map.
@@ -364,6 +377,7 @@ impl Operator {
             address: address.map(|address| Recipient { hash: self.hash_of(&address), address }),
             app: account.app,
             signed_up_at: account.signed_up_at,
+            mark: account.private.map(|private| Mark { private, at: self.clock.now() }),
         })
     }
 }

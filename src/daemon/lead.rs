@@ -13,6 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::forget;
 use crate::{
     clock::Clock,
     config,
@@ -21,6 +22,7 @@ use crate::{
     model::DAY_MILLIS,
     monitor::{Monitor, Progress},
     notify::{Notifiers, Worker, WorkerError, heartbeat},
+    privacy::Keyring,
     store::{Leader, Store, StoreError},
 };
 
@@ -58,6 +60,7 @@ impl LeadError {
 /// What a reign works with.
 pub(super) struct Lead {
     pub(super) store: Store,
+    pub(super) keyring: Arc<Keyring>,
     pub(super) clock: Clock,
     pub(super) wake: Arc<Notify>,
     pub(super) metrics: Metrics,
@@ -194,6 +197,10 @@ impl Lead {
             stop.clone(),
         );
         tasks.spawn(async { life.await.map_err(|never| match never {}) });
+
+        let forgetting =
+            forget::run(leader.store().clone(), Arc::clone(&self.keyring), self.clock.clone(), stop.clone());
+        tasks.spawn(async { forgetting.await.map_err(|never| match never {}) });
 
         let expiring = expire(leader.clone(), self.clock.clone(), self.settings.clone(), stop.clone());
         tasks.spawn(async { Ok(expiring.await?) });

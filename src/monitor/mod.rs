@@ -4,6 +4,7 @@ pub mod facts;
 pub mod fold;
 mod incidents;
 pub mod judge;
+mod marks;
 mod watcher;
 
 use std::{
@@ -253,13 +254,23 @@ impl Monitor {
     /// # Errors
     /// Where the store is away, or holds what this version doesn't know.
     pub async fn step(&mut self) -> Result<usize, StoreError> {
-        Ok(self.fold_page().await?.map_or(0, |page| page.folded))
+        loop {
+            match self.fold_page().await? {
+                None => return Ok(0),
+                Some(page) if page.folded > 0 => return Ok(page.folded),
+                // Marked addresses were turned: there may be more to read.
+                Some(_) => {}
+            }
+        }
     }
 
     /// Folds one page of the journal; gives what it changed, or nothing where there was no more.
     async fn fold_page(&mut self) -> Result<Option<Page>, StoreError> {
         let from = self.store.cursor(CURSOR).await?;
         let jumped = self.ended_at.replace(from).is_some_and(|ended_at| ended_at != from);
+        if let Some(page) = self.turn_marked(from, jumped).await? {
+            return Ok(Some(page));
+        }
         let fresh = self.store.events_after(from, STEP).await?;
         let Some(to) = fresh.last().map(|event| event.position) else { return Ok(None) };
 
@@ -289,6 +300,19 @@ impl Monitor {
                 change_refused(&mut who, address, &made, 1);
             }
         }
+        let page = Page { folded: fresh.len(), jumped, ..Page::default() };
+        let step = Fold { from, to, ledger: ledger(&fresh), ..Fold::default() };
+        self.book(changes, who, step, page).await.map(Some)
+    }
+
+    /// Writes a step with its changes of cells and of who was refused; gives the page with what concerns the judge.
+    async fn book(
+        &mut self,
+        mut changes: CellChanges,
+        mut who: RefusedChanges,
+        mut step: Fold,
+        mut page: Page,
+    ) -> Result<Page, StoreError> {
         who.retain(|_, change| *change != 0);
         changes.retain(|_, counts| !counts.is_zero());
         let keys: Vec<StreamKey> = {
@@ -298,30 +322,27 @@ impl Monitor {
             keys.into_iter().cloned().collect()
         };
         let ids: HashMap<StreamKey, i32> = keys.iter().cloned().zip(self.store.stream_ids(&keys).await?).collect();
-        let mut cells = Vec::with_capacity(changes.len());
-        let mut page = Page { folded: fresh.len(), jumped, ..Page::default() };
         for ((stream, bin, destination), counts) in changes {
             let Some(&id) = ids.get(&stream) else { continue };
-            cells.push((CellKey { stream: id, bin, destination }, counts));
+            step.cells.push((CellKey { stream: id, bin, destination }, counts));
             if stream.level == StreamLevel::Campaign && destination == Destination::Relay {
                 page.cells.push((id, stream, bin, counts));
             }
         }
-        let refused = who
+        step.refused = who
             .into_iter()
             .filter_map(|((stream, bin, address), change)| {
                 Some(RefusedChange { stream: *ids.get(&stream)?, bin, address, change })
             })
             .collect();
-        let step = Fold { from, to, cells, ledger: ledger(&fresh), refused };
         self.store.apply(CURSOR, &step).await?;
-        self.ended_at = Some(to);
+        self.ended_at = Some(step.to);
         self.progress.send_modify(|progress| {
-            progress.position = to;
-            progress.folded += fresh.len() as u64;
+            progress.position = step.to;
+            progress.folded += page.folded as u64;
         });
-        self.metrics.monitor_folded.inc_by(fresh.len() as u64);
-        Ok(Some(page))
+        self.metrics.monitor_folded.inc_by(page.folded as u64);
+        Ok(page)
     }
 
     /// Looks up the keys of streams that are not yet at hand.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError, RwLock},
+    sync::{PoisonError, RwLock},
 };
 
 use aws_lc_rs::digest;
@@ -28,11 +28,23 @@ const ADDRESS_CACHE: u64 = 100_000;
 /// Words whose numbers are kept at hand; past that the cache starts anew, so that a flood of templates can't fill memory.
 const WORD_CACHE: usize = 100_000;
 
-/// The columns of [`EventRow`], in the order of its fields.
+/// The columns of [`EventRow`], in the order of its fields. Mail on a shared domain (2) to an address that is counted as a
+/// relay address is relay mail (1); `by_domain` gives what the domain alone tells.
 macro_rules! event_columns {
     () => {
-        "e.at, e.hash, e.kind, e.feed, e.exposure, e.class, e.destination, e.stream, e.address, e.message, e.sent_at, \
-         e.label, e.template, e.code, e.enhanced, e.mx, e.cause, e.rule, e.confidence"
+        event_columns!(of "CASE WHEN e.destination = 2 AND EXISTS (SELECT 1 FROM relay_mark r WHERE r.address = e.address \
+                       AND r.folded) THEN CAST(1 AS SMALLINT) ELSE e.destination END AS destination")
+    };
+    (by_domain) => {
+        event_columns!(of "e.destination")
+    };
+    (of $destination:literal) => {
+        concat!(
+            "e.at, e.hash, e.kind, e.feed, e.exposure, e.class, ",
+            $destination,
+            ", e.stream, e.address, e.message, e.sent_at, \
+             e.label, e.template, e.code, e.enhanced, e.mx, e.cause, e.rule, e.confidence"
+        )
     };
 }
 pub(super) use event_columns;
@@ -348,14 +360,14 @@ pub(super) const fn kept_long(kind: EventKind) -> bool {
 #[derive(Debug)]
 pub(super) struct Caches {
     words: RwLock<HashMap<(WordKind, String), i32>>,
-    addresses: Cache<[u8; 16], i64>,
-    /// The number of erasures that the address cache knows of.
-    erasures: Mutex<i64>,
+    /// Each id with the count of erasures under which it was found: after the next erasure it's worth nothing, whenever it
+    /// was put here.
+    addresses: Cache<[u8; 16], (i64, i64)>,
 }
 
 impl Caches {
     pub(super) fn new() -> Self {
-        Self { words: RwLock::new(HashMap::new()), addresses: Cache::new(ADDRESS_CACHE), erasures: Mutex::new(-1) }
+        Self { words: RwLock::new(HashMap::new()), addresses: Cache::new(ADDRESS_CACHE) }
     }
 
     pub(super) fn word(&self, kind: WordKind, text: &str) -> Option<i32> {
@@ -372,27 +384,15 @@ impl Caches {
         words.extend(found);
     }
 
-    pub(super) fn address(&self, hash: &[u8; 16]) -> Option<i64> {
-        self.addresses.get(hash)
+    /// The id of an address, as long as nobody was forgotten since it was found.
+    pub(super) fn address(&self, hash: &[u8; 16], erasures: i64) -> Option<i64> {
+        self.addresses.get(hash).filter(|(_, under)| *under == erasures).map(|(id, _)| id)
     }
 
-    /// Keeps ids that a transaction has found, unless somebody was forgotten since it looked at the marks: one of them may
-    /// be his.
-    pub(super) fn keep_addresses(&self, found: impl IntoIterator<Item = ([u8; 16], i64)>, seen: Marks) {
-        let erasures = self.erasures.lock().unwrap_or_else(PoisonError::into_inner);
-        if *erasures == seen.erasures {
-            for (hash, id) in found {
-                self.addresses.insert(hash, id);
-            }
-        }
-    }
-
-    /// Takes note of the store's count of erasures; forgets all addresses where it has moved.
-    pub(super) fn see_erasures(&self, count: i64) {
-        let mut erasures = self.erasures.lock().unwrap_or_else(PoisonError::into_inner);
-        if *erasures != count {
-            *erasures = count;
-            self.addresses.invalidate_all();
+    /// Keeps ids that a transaction has found under this count of erasures.
+    pub(super) fn keep_addresses(&self, found: impl IntoIterator<Item = ([u8; 16], i64)>, erasures: i64) {
+        for (hash, id) in found {
+            self.addresses.insert(hash, (id, erasures));
         }
     }
 }
@@ -417,13 +417,12 @@ impl Marks {
         marks
     }
 
-    /// Brings caches and keys up to date with them; gives them back for [`Caches::keep_addresses`].
-    pub(super) fn heed(self, caches: &Caches, keyring: &Keyring) -> Self {
-        caches.see_erasures(self.erasures);
+    /// Brings the keys up to date with them; gives the count of erasures.
+    pub(super) fn heed(self, keyring: &Keyring) -> i64 {
         if let Some(announced) = self.sealing_key {
             keyring.keep_up(announced);
         }
-        self
+        self.erasures
     }
 }
 

@@ -91,6 +91,13 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
 }
 
 impl StoreError {
+    /// Whether the database answers and holds nothing of relaywatch (PostgreSQL's "undefined table").
+    #[must_use]
+    pub fn is_without_tables(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else { return false };
+        error.code().as_deref() == Some("42P01")
+    }
+
     /// Whether the same call may go through later without anybody's doing.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -5,12 +5,14 @@
 
 mod batch;
 mod engine;
+mod erase;
 mod error;
 mod evidence;
 mod lease;
 mod listing;
 mod postgres;
 mod sqlite;
+mod traces;
 mod types;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -22,10 +24,11 @@ pub use listing::{SetAsideRecord, Span};
 pub use postgres::PgStore;
 pub use sqlite::SqliteStore;
 pub use types::{
-    AccountRecord, AddressRecord, CellKey, Commit, Counts, EntryKind, EntryRecord, EventFilter, EventKey, EventRecord,
-    Fold, IncidentRecord, IncidentState, LedgerRow, MapCoverage, NewAccount, NewControl, NewEntry, NewEvent, NewOutbox,
-    NewReply, NewSetAside, NewToken, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Outcome, Position, Recipient,
-    RefusedChange, ReplyRecord, Route, Subject, Submission, WordKind,
+    AccountRecord, AddressRecord, CellKey, Commit, Counts, DueAccount, EntryKind, EntryRecord, Erased, EventFilter,
+    EventKey, EventRecord, Fold, IncidentRecord, IncidentState, LedgerRow, MapCoverage, Mark, NewAccount, NewControl,
+    NewEntry, NewEvent, NewOutbox, NewReply, NewSetAside, NewToken, OutboxDepth, OutboxFailure, OutboxItem,
+    OutboxState, Outcome, Position, Recipient, RefusedChange, ReplyRecord, Route, Subject, Submission, Turn, Whom,
+    WordKind,
 };
 
 use crate::{
@@ -265,6 +268,30 @@ impl Store {
         dispatch!(self, store => store.entries_after(after, limit).await)
     }
 
+    /// Addresses whose mail is not yet counted as the latest word on them has it, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn pending_turns(&self, limit: u32) -> Result<Vec<Turn>, StoreError> {
+        dispatch!(self, store => store.pending_turns(limit).await)
+    }
+
+    /// What the map or a notice says of an address: private or not.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn mark_of(&self, address: i64) -> Result<Option<Mark>, StoreError> {
+        dispatch!(self, store => store.mark_of(address).await)
+    }
+
+    /// All outcomes of these addresses up to a place in the journal, with the destination that the domain alone tells.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn events_by_domain(&self, addresses: &[i64], up_to: Position) -> Result<Vec<EventRecord>, StoreError> {
+        dispatch!(self, store => store.events_by_domain(addresses, up_to).await)
+    }
+
     /// Where a reader of the journal stands.
     ///
     /// # Errors
@@ -433,15 +460,6 @@ impl Store {
     /// Where the store is away.
     pub async fn import_accounts(&self, accounts: &[NewAccount]) -> Result<u64, StoreError> {
         dispatch!(self, store => store.import_accounts(accounts).await)
-    }
-
-    /// Forgets an address: deletes its row and its accounts. Counts, dedupe keys and incidents stay. Gives whether it was
-    /// known.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn forget_address(&self, hash: &[u8; 16]) -> Result<bool, StoreError> {
-        dispatch!(self, store => store.forget_address(hash).await)
     }
 
     /// Tells every process of this store which key seals now. When this returns, no transaction that seals with an older

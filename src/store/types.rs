@@ -1,8 +1,10 @@
 //! What goes into the store and what comes out, the same for both engines.
 
 mod outbox;
+mod people;
 
 pub use outbox::{NewOutbox, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Route};
+pub use people::{AccountRecord, AddressRecord, DueAccount, Erased, MapCoverage, Mark, NewAccount, Turn, Whom};
 
 use crate::{
     ingest::SetAsideReason,
@@ -431,6 +433,9 @@ pub struct Fold {
     pub ledger: Vec<LedgerRow>,
     /// Changes of who was refused.
     pub refused: Vec<RefusedChange>,
+    /// Addresses whose mail is counted as relay mail from here on, or no longer; the changes above move what is counted
+    /// already. The store refuses the step where one of them was turned meanwhile.
+    pub turns: Vec<Turn>,
 }
 
 /// One address more or less among the permanently refused of a finest stream and bin.
@@ -481,34 +486,6 @@ pub struct IncidentRecord {
     pub body: serde_json::Value,
 }
 
-/// One account, as `accounts import` brings it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewAccount {
-    /// Team and `sub`.
-    pub subject: Subject,
-    /// The relay address, where there is one.
-    pub address: Option<Recipient>,
-    /// The client id.
-    pub app: Option<String>,
-    /// When the user signed up.
-    pub signed_up_at: Option<Timestamp>,
-}
-
-/// One account as the store holds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccountRecord {
-    /// Its random id.
-    pub id: i64,
-    /// The team.
-    pub team: String,
-    /// The client id.
-    pub app: Option<String>,
-    /// The address's random id.
-    pub address: Option<i64>,
-    /// When the user signed up.
-    pub signed_up_at: Option<Timestamp>,
-}
-
 /// Which outcomes to read; what is not set lets everything through.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EventFilter {
@@ -537,24 +514,4 @@ impl EventFilter {
             && self.feeds.as_ref().is_none_or(|feeds| feeds.contains(&event.feed))
             && self.streams.as_ref().is_none_or(|streams| streams.contains(&event.stream))
     }
-}
-
-/// How much of the relay mail's addresses the account map covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub struct MapCoverage {
-    /// Relay addresses that mail went to and that are not forgotten.
-    pub addresses: i64,
-    /// Those among them whose account is known.
-    pub mapped: i64,
-}
-
-/// An address as the store holds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AddressRecord {
-    /// Its random id.
-    pub id: i64,
-    /// The keyed hash of its comparison form.
-    pub hash: [u8; 16],
-    /// Its sealed form; `None` in `hashed` mode.
-    pub sealed: Option<Vec<u8>>,
 }

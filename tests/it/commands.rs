@@ -238,7 +238,7 @@ const CSV: &str = "team,app,sub,email,signed_up_at\n\
     A1B2C3D4E5,com.example.app,001234.qx7sub.0001,qx7user1@privaterelay.appleid.com,2025-03-01\n\
     A1B2C3D4E5,com.example.app,001234.qx7sub.0002,qx7user2@privaterelay.appleid.com,1740000000\n\
     A1B2C3D4E5,com.example.other,001234.qx7sub.0003,,\n\
-    ZZZZZZZZZZ,,001234.qx7sub.0004,qx7someone@mail.example.net,\n";
+    A1B2C3D4E5,,001234.qx7sub.0004,qx7someone@mail.example.net,\n";
 
 /// Everything that the commands do, once. `beside`: a daemon runs.
 async fn everything(place: &Place, daemon: Option<&Daemon>) {
@@ -302,6 +302,16 @@ async fn everything(place: &Place, daemon: Option<&Daemon>) {
         "{}",
         broken.err
     );
+    let strangers = "team,sub\nA1B2C3D4E6,s\nZZZZZZZZZZ,s\na1,s\n";
+    let broken = place.run_with(&["accounts", "import", "-"], strangers);
+    assert!(broken.code == Some(1) && broken.out.starts_with("3 rows read: 0 new"), "{}", broken.out);
+    for told in [
+        "line 2: team A1B2C3D4E6 is not in the configuration; did you mean A1B2C3D4E5?",
+        "line 3: team ZZZ",
+        "line 4: ",
+    ] {
+        assert!(broken.err.contains(told), "{}", broken.err);
+    }
     let strict = place.run_with(&["accounts", "import", "-", "--strict"], "team,sub\nA1B2C3D4E5,\nA1B2C3D4E5,ok\n");
     assert!(strict.code == Some(1) && strict.err.contains("line 2: sub is missing; stopped"), "{}", strict.err);
 
@@ -310,6 +320,11 @@ async fn everything(place: &Place, daemon: Option<&Daemon>) {
     insta::assert_snapshot!("address_show", place.redacted(&story.out));
     let sub = format!("{TEAM}:001234.qx7sub.0002");
     let known = place.run(&["address", "show", "--sub", &sub, "--format", "json"]).ok().json();
+    let id = known["id"].as_str().expect("an id").to_owned();
+    let by_id = place.run(&["address", "show", "--id", &id, "--format", "json"]).ok().json();
+    assert_eq!(by_id, known, "the id leads to the same story");
+    assert_eq!(place.run(&["address", "show", "--id", "00000000000000ff"]).code, Some(1));
+    assert!(place.run(&["address", "show", "--id", "zz"]).err.contains("16 hexadecimal digits"));
     assert_eq!(
         (&known["address"], &known["events"][0]["cause"]),
         (&json!(address(2)), &json!("recipient_unknown")),
@@ -342,8 +357,10 @@ async fn everything(place: &Place, daemon: Option<&Daemon>) {
     let leak = place.run_with(&["address", "forget", "-", "--yes", "--reason", &address(2)], &address(2));
     assert!(leak.code == Some(1) && leak.err.contains("the journal takes no address"), "{}", leak.err);
     let forgotten = place.run_with(&["address", "forget", "-", "--yes", "--reason", "request 4711"], &address(2)).ok();
-    assert_eq!(forgotten.out, "forgotten, with 1 account\n");
+    assert_eq!(forgotten.out, "forgotten, with 1 account and 1 copy\n", "the sample of a reply went too");
     assert_eq!(place.run(&["address", "show", "--sub", &sub]).code, Some(1));
+    let gone = place.run(&["address", "show", "--id", &id]).ok().out;
+    assert!(gone.contains("belongs to nobody") && gone.contains("last refused"), "{gone}");
     assert_eq!(place.run_with(&["address", "forget", "-", "--yes", "--reason", "again"], &address(2)).code, Some(1));
     assert_eq!(place.run(&["events", "list"]).ok().out.matches("refused").count(), 1, "counts stay");
 
@@ -378,8 +395,21 @@ async fn commands_work_beside_a_daemon_on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_work_without_a_daemon_and_after_a_crash() {
     let place = Place::new(Engine::Sqlite).await.expect("SQLite");
-    let before = place.run(&["events", "list"]);
-    assert!(before.code == Some(1) && before.err.contains("`relaywatch serve` makes it"), "{}", before.err);
+    for arguments in [
+        &["events", "list"][..],
+        &["accounts", "import", "-"],
+        &["address", "forget", "nobody@privaterelay.appleid.com", "--yes", "--reason", "x"],
+        &["keys", "rotate"],
+        &["rebuild"],
+    ] {
+        let before = place.run_with(arguments, "team,sub\nA1B2C3D4E5,early\n");
+        assert!(before.code == Some(1) && before.err.contains("`relaywatch serve` makes it"), "{}", before.err);
+    }
+    assert!(!place.path("relaywatch.key").exists(), "nothing was made");
+    let made = place.run_with(&["accounts", "import", "-", "--create"], "team,sub\nA1B2C3D4E5,early\n").ok();
+    assert!(made.err.contains("made a new store, since"), "{}", made.err);
+    let again = place.run_with(&["accounts", "import", "-", "--create"], "team,sub\nA1B2C3D4E5,early\n").ok();
+    assert!(!again.err.contains("made a new store"), "{}", again.err);
     let daemon = Daemon::start(&place);
     let mode = std::fs::metadata(place.path("relaywatch.sock")).expect("the socket").permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "for its owner only");

@@ -62,6 +62,7 @@ pub(crate) async fn map(test: &TestStore, numbers: impl Iterator<Item = usize>) 
         address: Some(test.relay(number)),
         app: None,
         signed_up_at: None,
+        mark: None,
     };
     let accounts: Vec<NewAccount> = numbers.map(account).collect();
     test.store.import_accounts(&accounts).await.expect("imported");
@@ -206,7 +207,7 @@ on_both_engines! {
         // One that is known by import only, and one whose notice named it.
         assert!(test.store.forget_address(&test.relay(2).hash).await.expect("forgotten"));
         assert!(test.store.forget_address(&test.relay(3).hash).await.expect("forgotten"));
-        let mut mapped = vec![ids[0], ids[2]];
+        let mut mapped = vec![ids[0], ids[1], ids[2]];
         mapped.sort_unstable();
         assert_eq!(test.store.mapped_addresses(&ids).await.expect("read"), mapped);
         let told = test.store.notices_of(&ids, at(0), at(10_000)).await.expect("read");

@@ -12,7 +12,7 @@ use relaywatch::{
     model::{Cause, DAY_MILLIS, Exposure, HOUR_MILLIS, MINUTE_MILLIS, StreamLevel},
     monitor::Monitor,
     notify::{self, Notifiers, Page},
-    store::{IncidentRecord, IncidentState, NewEvent, NewReply, Route},
+    store::{IncidentRecord, IncidentState, NewEvent, NewReply, Route, Whom},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -160,7 +160,7 @@ on_both_engines! {
         let metrics = Metrics::new().expect("metrics");
         let clock = ManualClock::new(at(TROUBLE));
         let monitor = Monitor::new(
-            test.store.clone(),
+            test.leader(),
             Clock::Manual(clock.clone()),
             Arc::new(tokio::sync::Notify::new()),
             metrics.clone(),
@@ -190,7 +190,7 @@ on_both_engines! {
         let notifiers = Notifiers::new(setup(""));
         let clock = ManualClock::new(at(TROUBLE));
         let monitor = Monitor::new(
-            test.store.clone(),
+            test.leader(),
             Clock::Manual(clock.clone()),
             Arc::new(tokio::sync::Notify::new()),
             Metrics::new().expect("metrics"),
@@ -314,5 +314,23 @@ on_both_engines! {
         assert_eq!(standing.len(), 1, "{found:?}");
         let (record, body) = standing[0];
         assert_eq!((record.onset, body.refused, body.addresses), (at(TROUBLE), 200, 200));
+    }
+
+    async fn forgetting_people_and_making_everything_again_changes_no_incident(test: TestStore) {
+        let mut run = Run::begin(&test, history(&test), TROUBLE).await;
+        run.clock.advance(Duration::from_mins(30));
+        run.take(&test, gone(&test, 400)).await;
+        let before = incidents(&test).await;
+        assert_eq!((before.len(), before[0].1.addresses), (1, 400));
+        let forgotten: Vec<Whom> =
+            (0..300).map(|n| Whom::Address { hash: test.relay(n).hash, address: None }).collect();
+        for people in forgotten.chunks(100) {
+            assert_eq!(test.store.forget(people).await.expect("forgotten").addresses, 100);
+        }
+        test.store.reset_projections().await.expect("reset");
+        run.monitor = monitor(&test, Clock::Manual(run.clock.clone()), SLACK);
+        run.take(&test, Vec::new()).await;
+        assert_eq!(incidents(&test).await, before, "counts and dedupe keys stay");
+        assert_eq!(kinds(&test).await, ["opened"], "and nothing is said again");
     }
 }

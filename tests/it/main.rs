@@ -15,6 +15,7 @@ mod listing;
 mod monitor;
 mod notify;
 mod outbox;
+mod people;
 mod serve;
 mod store;
 mod support;

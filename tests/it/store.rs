@@ -167,7 +167,7 @@ on_both_engines! {
     }
 
     async fn the_map_covers_addresses_that_mail_went_to(test: TestStore) {
-        let account = |number: usize| NewAccount { subject: test.subject("T", &format!("s{number}")), address: Some(test.relay(number)), app: None, signed_up_at: None };
+        let account = |number: usize| NewAccount { subject: test.subject("T", &format!("s{number}")), address: Some(test.relay(number)), app: None, signed_up_at: None, mark: None };
         test.store.commit(&[submission((0..4).map(|n| test.delivered(n, 0)).collect())]).await.expect("commit");
         let ids = ids_of(&test, 4).await;
         let row = |address| LedgerRow {
@@ -247,6 +247,7 @@ on_both_engines! {
             address: address.map(|number| test.relay(number)),
             app: app.map(ToOwned::to_owned),
             signed_up_at: Some(at(0)),
+            mark: None,
         };
         let many: Vec<_> = (0..500).map(|n| account(n, Some(n), None)).collect();
         assert_eq!(test.store.import_accounts(&many).await.expect("import"), 500);
@@ -258,7 +259,7 @@ on_both_engines! {
     }
 
     async fn a_forgotten_address_is_nobody_and_everything_else_stays(test: TestStore) {
-        test.store.import_accounts(&[NewAccount { subject: test.subject("T", "s"), address: Some(test.relay(1)), app: None, signed_up_at: None }]).await.expect("import");
+        test.store.import_accounts(&[NewAccount { subject: test.subject("T", "s"), address: Some(test.relay(1)), app: None, signed_up_at: None, mark: None }]).await.expect("import");
         test.store.commit(&[submission(vec![test.delivered(1, 0), test.delivered(2, 0)])]).await.expect("commit");
         let old = test.store.address_by_hash(&test.relay(1).hash).await.expect("address").expect("known").id;
         assert!(test.store.forget_address(&test.relay(1).hash).await.expect("forget"));
@@ -309,13 +310,13 @@ on_both_engines! {
         };
         let who = |bin, address, change| RefusedChange { stream: 1, bin, address, change };
         let place = |n| Position { transaction: n, row: 0 };
-        let first = Fold { from: Position::START, to: place(10), cells: vec![(key(5), counts(10, 1)), (key(6), counts(1, 0))], ledger: vec![row(Some(100), Some(Cause::RecipientUnknown), Some(50), 20)], refused: vec![who(5, 42, 1), who(5, 41, 2), who(6, 42, 1)] };
+        let first = Fold { from: Position::START, to: place(10), cells: vec![(key(5), counts(10, 1)), (key(6), counts(1, 0))], ledger: vec![row(Some(100), Some(Cause::RecipientUnknown), Some(50), 20)], refused: vec![who(5, 42, 1), who(5, 41, 2), who(6, 42, 1)], ..Fold::default() };
         test.leader().apply("monitor", &first).await.expect("first");
         assert!(matches!(test.leader().apply("monitor", &first).await, Err(StoreError::CursorMoved)), "the same step again is refused");
         assert_eq!(test.store.cursor("monitor").await.expect("cursor"), place(10));
         assert_eq!(test.store.cursor("other").await.expect("cursor"), Position::START);
 
-        let second = Fold { from: place(10), to: place(11), cells: vec![(key(5), counts(-2, 3))], ledger: vec![row(Some(90), Some(Cause::MailboxDisabled), None, 10)], refused: vec![who(5, 41, -2), who(6, 43, 1)] };
+        let second = Fold { from: place(10), to: place(11), cells: vec![(key(5), counts(-2, 3))], ledger: vec![row(Some(90), Some(Cause::MailboxDisabled), None, 10)], refused: vec![who(5, 41, -2), who(6, 43, 1)], ..Fold::default() };
         test.leader().apply("monitor", &second).await.expect("second");
         assert_eq!(test.store.cells(1, 5, 5).await.expect("cells"), [(key(5), counts(8, 4))]);
         assert_eq!(test.store.cells_since(6).await.expect("cells"), [(key(6), counts(1, 0))]);

@@ -243,6 +243,7 @@ fn account(daemon: &Daemon, row: &Account) -> anyhow::Result<NewAccount> {
         address: Some(Recipient { hash: hash(Purpose::Address, &[address.key().as_bytes()]), address }),
         app: Some(APP.to_owned()),
         signed_up_at: Some(row.signed_up_at),
+        mark: None,
     })
 }
 

@@ -197,8 +197,15 @@ impl Teller {
         let sent = send_time(message);
         let reply = event.reply.map(|reply| {
             let template = word(reply.template);
-            let context = ReplyContext { provider: stream.provider, destination: event.destination, mx: reply.mx };
-            let verdict = self.rules.classify(template.as_str(), &context);
+            let by = |destination| {
+                let context = ReplyContext { provider: stream.provider, destination, mx: reply.mx };
+                self.rules.classify(template.as_str(), &context)
+            };
+            let mut verdict = by(event.destination);
+            // An address that was found to be a private one later has the verdicts of its domain.
+            if verdict.cause != reply.cause && event.destination == Destination::Relay {
+                verdict = by(Destination::Shared);
+            }
             let rule = word(reply.rule);
             let (rule, version) = match rule.rsplit_once('@') {
                 Some((name, version)) => (name.to_owned(), version.parse().ok()),

@@ -9,9 +9,9 @@ use crate::{
     model::{StreamKey, Timestamp},
     privacy::Purpose,
     store::{
-        Commit, NewControl, NewEntry, NewEvent, NewOutbox, NewReply, NewSetAside, Outcome, Recipient, StoreError,
+        Commit, Mark, NewControl, NewEntry, NewEvent, NewOutbox, NewReply, NewSetAside, Outcome, Recipient, StoreError,
         Subject, Submission, WordKind,
-        batch::{Numbers, control_cells, recipients_of, stream_text},
+        batch::{Numbers, Teaching, control_cells, recipients_of, stream_text},
         engine::{Marks, digest_of, kept_long, random_id, storable},
     },
 };
@@ -50,7 +50,7 @@ impl PgStore {
             .map(|(s, _)| s)
             .collect();
 
-        let seen = marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
+        numbers.erasures = marks(&mut transaction).await?.heed(&self.keyring);
         let recipients = taken.iter().flat_map(|submission| recipients_of(submission));
         self.number_addresses(&mut transaction, recipients, &mut numbers).await?;
         let subjects = taken.iter().flat_map(|s| s.entries.iter()).filter_map(|entry| entry.account.as_ref());
@@ -87,7 +87,7 @@ impl PgStore {
         self.enqueue_in(&mut transaction, &outbox).await?;
         transaction.commit().await?;
         self.caches.keep_words(numbers.words);
-        self.caches.keep_addresses(numbers.addresses, seen);
+        self.caches.keep_addresses(numbers.addresses, numbers.erasures);
         Ok(commit)
     }
 
@@ -117,7 +117,7 @@ impl PgStore {
         for (reply, at) in samples {
             // One transaction each, so that no two processes wait for each other's samples in a ring.
             let mut transaction = self.pool.begin().await?;
-            marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
+            marks(&mut transaction).await?.heed(&self.keyring);
             let owner = digest_of(&reply.template);
             let sample = self.keyring.seal(Purpose::Sample, &owner, reply.sample.as_bytes())?;
             query(
@@ -190,7 +190,7 @@ impl PgStore {
             if numbers.addresses.contains_key(&recipient.hash) {
                 continue;
             }
-            if let Some(id) = self.caches.address(&recipient.hash) {
+            if let Some(id) = self.caches.address(&recipient.hash, numbers.erasures) {
                 numbers.addresses.insert(recipient.hash, id);
             } else {
                 wanted.insert(recipient.hash, recipient);
@@ -339,6 +339,7 @@ impl PgStore {
         entry: &NewEntry,
         numbers: &Numbers,
     ) -> Result<u64, StoreError> {
+        let teaching = Teaching::of(entry);
         let account = entry.account.as_ref().and_then(|subject| numbers.accounts.get(&subject.hash)).copied();
         let address = entry.address.as_ref().map(|recipient| numbers.address(&recipient.hash)).transpose()?;
         let added = query(
@@ -358,16 +359,21 @@ impl PgStore {
         .await?
         .rows_affected();
         if let Some(account) = account {
-            // A notice teaches the map: which address and app the account has.
+            // A notice teaches the map: which address and app the account has, and whether its user is still there.
             query(
-                "UPDATE account SET address = COALESCE($2, address), app = COALESCE(app, $3) WHERE id = $1 \
-                 AND (address IS DISTINCT FROM COALESCE($2, address) OR app IS DISTINCT FROM COALESCE(app, $3))",
+                "UPDATE account SET address = COALESCE($2, address), app = COALESCE(app, $3), \
+                 deleted_at = greatest(deleted_at, $4), returned_at = greatest(returned_at, $5) WHERE id = $1",
             )
             .bind(account)
             .bind(address)
             .bind(&entry.app)
+            .bind(teaching.deleted_at.map(Timestamp::as_millis))
+            .bind(teaching.returned_at.map(Timestamp::as_millis))
             .execute(&mut *connection)
             .await?;
+        }
+        if let (Some(address), Some(mark)) = (address, teaching.mark) {
+            insert_mark(connection, address, mark).await?;
         }
         Ok(added)
     }
@@ -490,6 +496,21 @@ async fn bind_token(connection: &mut PgConnection, submission: &Submission) -> R
     .fetch_one(connection)
     .await?;
     Ok(if digest == token.digest { Outcome::Committed } else { Outcome::TokenReused })
+}
+
+/// Takes note of a word on whether an address is private; the latest stands.
+pub(super) async fn insert_mark(connection: &mut PgConnection, address: i64, mark: Mark) -> Result<(), StoreError> {
+    query(
+        "INSERT INTO relay_mark (address, private, at) VALUES ($1, $2, $3) ON CONFLICT (address) DO UPDATE \
+         SET private = excluded.private, at = excluded.at \
+         WHERE (excluded.at, excluded.private) > (relay_mark.at, relay_mark.private)",
+    )
+    .bind(address)
+    .bind(mark.private)
+    .bind(mark.at.as_millis())
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Counts the outcomes of the control group that are new; gives how many.

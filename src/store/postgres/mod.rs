@@ -1,9 +1,11 @@
 //! PostgreSQL: any number of processes on one database; batches through `unnest`, day partitions for the journal.
 
 mod commit;
+mod erase;
 mod evidence;
 mod lease;
 mod listing;
+mod marks;
 mod outbox;
 mod partitions;
 mod people;

@@ -92,6 +92,7 @@ impl PgStore {
             .await?;
         }
         apply_refused(&mut transaction, &fold.refused).await?;
+        super::marks::turn(&mut transaction, &fold.turns).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -138,7 +139,10 @@ impl PgStore {
     }
 
     pub(in crate::store) async fn reset_projections(&self) -> Result<(), StoreError> {
-        query("TRUNCATE cell, ledger, refused, journal_cursor").execute(&self.pool).await?;
+        let mut transaction = self.pool.begin().await?;
+        query("TRUNCATE cell, ledger, refused, journal_cursor").execute(&mut *transaction).await?;
+        query("UPDATE relay_mark SET folded = FALSE WHERE folded").execute(&mut *transaction).await?;
+        transaction.commit().await?;
         Ok(())
     }
 

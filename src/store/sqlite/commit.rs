@@ -12,9 +12,9 @@ use crate::{
     model::{StreamKey, Timestamp},
     privacy::Purpose,
     store::{
-        Commit, NewControl, NewEntry, NewEvent, NewSetAside, Outcome, Recipient, StoreError, Subject, Submission,
+        Commit, Mark, NewControl, NewEntry, NewEvent, NewSetAside, Outcome, Recipient, StoreError, Subject, Submission,
         WordKind,
-        batch::{Numbers, control_cells, recipients_of, stream_text},
+        batch::{Numbers, Teaching, control_cells, recipients_of, stream_text},
         engine::{Marks, digest_of, random_id, storable},
     },
 };
@@ -47,8 +47,8 @@ impl SqliteStore {
             .map(|(s, _)| s)
             .collect();
 
-        let seen = marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
-        let mut numbers = Numbers::default();
+        let erasures = marks(&mut transaction).await?.heed(&self.keyring);
+        let mut numbers = Numbers { erasures, ..Numbers::default() };
         self.number_words(&mut transaction, &taken, &mut numbers).await?;
         let recipients = taken.iter().flat_map(|submission| recipients_of(submission));
         self.number_addresses(&mut transaction, recipients, &mut numbers).await?;
@@ -84,7 +84,7 @@ impl SqliteStore {
         }
         transaction.commit().await?;
         self.caches.keep_words(numbers.words);
-        self.caches.keep_addresses(numbers.addresses, seen);
+        self.caches.keep_addresses(numbers.addresses, numbers.erasures);
         Ok(commit)
     }
 
@@ -177,7 +177,7 @@ impl SqliteStore {
             if numbers.addresses.contains_key(&recipient.hash) {
                 continue;
             }
-            match self.caches.address(&recipient.hash) {
+            match self.caches.address(&recipient.hash, numbers.erasures) {
                 Some(id) => {
                     numbers.addresses.insert(recipient.hash, id);
                 }
@@ -409,11 +409,26 @@ async fn insert_control(
     Ok(added)
 }
 
+/// Takes note of a word on whether an address is private; the latest stands.
+pub(super) async fn insert_mark(connection: &mut SqliteConnection, address: i64, mark: Mark) -> Result<(), StoreError> {
+    query(
+        "INSERT INTO relay_mark (address, private, at) VALUES ($1, $2, $3) ON CONFLICT (address) DO UPDATE \
+         SET private = excluded.private, at = excluded.at WHERE (excluded.at, excluded.private) > (at, private)",
+    )
+    .bind(address)
+    .bind(mark.private)
+    .bind(mark.at.as_millis())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 async fn insert_entry(
     connection: &mut SqliteConnection,
     entry: &NewEntry,
     numbers: &Numbers,
 ) -> Result<u64, StoreError> {
+    let teaching = Teaching::of(entry);
     let account = entry.account.as_ref().and_then(|subject| numbers.accounts.get(&subject.hash)).copied();
     let address = entry.address.as_ref().map(|recipient| numbers.address(&recipient.hash)).transpose()?;
     let added = query(
@@ -430,16 +445,22 @@ async fn insert_entry(
     .await?
     .rows_affected();
     if let Some(account) = account {
-        // A notice teaches the map: which address and app the account has.
+        // A notice teaches the map: which address and app the account has, and whether its user is still there.
         query(
-            "UPDATE account SET address = COALESCE($2, address), app = COALESCE(app, $3) \
-             WHERE id = $1 AND (address IS NOT COALESCE($2, address) OR app IS NOT COALESCE(app, $3))",
+            "UPDATE account SET address = COALESCE($2, address), app = COALESCE(app, $3), \
+             deleted_at = max(ifnull(deleted_at, $4), ifnull($4, deleted_at)), \
+             returned_at = max(ifnull(returned_at, $5), ifnull($5, returned_at)) WHERE id = $1",
         )
         .bind(account)
         .bind(address)
         .bind(&entry.app)
+        .bind(teaching.deleted_at.map(Timestamp::as_millis))
+        .bind(teaching.returned_at.map(Timestamp::as_millis))
         .execute(&mut *connection)
         .await?;
+    }
+    if let (Some(address), Some(mark)) = (address, teaching.mark) {
+        insert_mark(connection, address, mark).await?;
     }
     Ok(added)
 }

@@ -2,9 +2,11 @@
 
 mod bulk;
 mod commit;
+mod erase;
 mod evidence;
 mod lease;
 mod listing;
+mod marks;
 mod outbox;
 mod people;
 mod project;
@@ -26,7 +28,7 @@ use sqlx::{
 };
 
 pub(super) use evidence::opened;
-pub(super) use people::{AccountRow, account, again};
+pub(super) use people::{AccountRow, account, account_columns, again};
 pub(super) use read::COUNTED;
 
 use super::{Access, StoreError, StoreOptions, engine::Caches};

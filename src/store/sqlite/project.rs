@@ -125,6 +125,7 @@ impl SqliteStore {
             .execute(&mut *transaction)
             .await?;
         }
+        super::marks::turn(&mut transaction, &fold.turns).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -174,6 +175,7 @@ impl SqliteStore {
         query("DELETE FROM cell").execute(&mut *transaction).await?;
         query("DELETE FROM ledger").execute(&mut *transaction).await?;
         query("DELETE FROM refused").execute(&mut *transaction).await?;
+        query("UPDATE relay_mark SET folded = 0 WHERE folded").execute(&mut *transaction).await?;
         query("DELETE FROM journal_cursor").execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(())
