@@ -25,6 +25,7 @@ use crate::{
     control::{self, Folding, Operator, Socket, socket_path},
     detect::Parameters,
     ingest::{
+        alive,
         committer::committer,
         http::{
             endpoint::{Endpoint, Setup},
@@ -35,7 +36,10 @@ use crate::{
     lifecycle::Lifecycle,
     metrics::Metrics,
     model::DAY_MILLIS,
-    monitor::{Monitor, Progress},
+    monitor::{
+        Monitor, Progress,
+        settings::{self, Settings},
+    },
     notify::{self, Notifiers, heartbeat},
     privacy::{Keyring, PrivacyError},
     store::{Access, Store, StoreError, StoreOptions},
@@ -49,6 +53,9 @@ const POSTGRES_WRITERS: usize = 3;
 const FOLLOW_UPS: usize = 64;
 /// How often what has outlived its retention is let go.
 const EXPIRY: Duration = Duration::from_hours(1);
+
+/// How long it waits before it tries again to journal changed settings.
+const SETTINGS_RETRY: Duration = Duration::from_secs(5);
 
 /// Why the program can't start.
 #[derive(Debug, thiserror::Error)]
@@ -167,6 +174,10 @@ pub async fn start(
     let notifiers = Notifiers::new(notify::Setup::new(&config)?);
     let store = Store::open(&store_options(&config, Access::Write), Arc::clone(&keyring)).await?;
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), store.engine()]).set(1);
+    // Before anything is judged: an incident names the settings that it was judged under.
+    let settings = settings_of(&config, &setup);
+    settings::journal(&store, &settings, clock.now()).await?;
+    let (settings_sender, settings_receiver) = watch::channel(settings);
     let feeds: Vec<String> = setup.feeds.paths().into_iter().map(ToOwned::to_owned).collect();
 
     let tasks = lifecycle.tasks();
@@ -233,6 +244,7 @@ pub async fn start(
             "no control socket: commands that change something will not work beside this process"
         ),
     }
+    let state_metrics = metrics.clone();
     let state = private::State {
         store: store.clone(),
         metrics,
@@ -243,7 +255,17 @@ pub async fn start(
         previous_token: config.listen.previous_private_token.clone(),
     };
     tasks.spawn_critical("private listener", server::serve(private, private::router(state), limits, tasks.soft()));
-    lifecycle.on_reload(Arc::new(reload::Reloader::new(config.clone(), endpoint.clone(), notifiers.clone(), filter)));
+    lifecycle.on_reload(Arc::new(reload::Reloader::new(
+        config.clone(),
+        endpoint.clone(),
+        notifiers.clone(),
+        filter,
+        settings_sender,
+    )));
+    let journalling = journal_settings(settings_receiver, store.clone(), clock.clone(), tasks.soft());
+    tasks.spawn_critical("settings", journalling);
+    let life = alive::run(store.clone(), clock.clone(), endpoint.deliveries(), state_metrics, tasks.soft());
+    tasks.spawn_critical("signs of life", life);
     tasks.spawn_critical("public listener", server::serve(public, endpoint.router(), limits, tasks.soft()));
     tasks.spawn_critical("monitor", monitor.run(tasks.soft()));
     tasks.spawn_critical("retention", expire(store.clone(), clock, config.store.clone(), tasks.soft()));
@@ -264,6 +286,39 @@ pub fn verify(config: &Config) -> Result<(), StartError> {
 /// The detectors' parameters, by this configuration.
 fn parameters(config: &Config) -> Parameters {
     Parameters { threshold_fleet: f64::from(config.detect.days_per_false_page), ..Parameters::default() }
+}
+
+/// The settings that judgements depend on, by this configuration.
+fn settings_of(config: &Config, setup: &Setup) -> Settings {
+    Settings::of(config, setup.feeds.exposures(), setup.knowledge.rules.version(), parameters(config))
+}
+
+/// Journals the settings whenever a reload has changed them.
+async fn journal_settings(
+    mut settings: watch::Receiver<Settings>,
+    store: Store,
+    clock: Clock,
+    stop: tokio_util::sync::CancellationToken,
+) -> Result<(), Infallible> {
+    loop {
+        let changed = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            changed = settings.changed() => changed,
+        };
+        if changed.is_err() {
+            // Nobody can change them any more.
+            stop.cancelled().await;
+            return Ok(());
+        }
+        let new = settings.borrow_and_update().clone();
+        while let Err(error) = settings::journal(&store, &new, clock.now()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the changed settings can't be journalled yet");
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = clock.sleep(SETTINGS_RETRY) => {}
+            }
+        }
+    }
 }
 
 /// What the public listener works with, by this configuration.

@@ -9,7 +9,9 @@ use std::{
 use clap::{Args, Subcommand, builder::TypedValueParser};
 
 use super::{
-    Exit, Format, open,
+    Exit, Format,
+    entries::Entries,
+    open,
     told::{Teller, Told},
 };
 use crate::{
@@ -32,6 +34,7 @@ const AWAY: Duration = Duration::from_secs(2);
   relaywatch events list --cause relay_sender_unregistered  what Apple refuses because of the sender
   relaywatch events list --since 7d --limit 0 --format json > events.jsonl
   relaywatch events tail --feed ses --stream news.example.com
+  relaywatch events entries --kind blind-window             when feeds, or relaywatch itself, saw nothing
 
 Addresses are shown by their random id, which tells two of them apart and no more. Apple's notices are no events: see
 `relaywatch address show`.")]
@@ -46,6 +49,8 @@ enum Action {
     List(List),
     /// Show the latest outcomes, then those that come in, until it is stopped.
     Tail(Tail),
+    /// List what else the journal holds: blind windows, settings, what operators did; latest first.
+    Entries(Entries),
 }
 
 #[derive(Debug, Args)]
@@ -116,6 +121,12 @@ impl EventsCommand {
                     let (since, until) = list.times(clock.now())?;
                     let (store, _) = open::reader(&config).await?;
                     list.run(&store, since, until, out).await?;
+                    store.close().await;
+                }
+                Action::Entries(entries) => {
+                    let since = entries.since(clock.now())?;
+                    let (store, _) = open::reader(&config).await?;
+                    entries.run(&store, since, &clock, out).await?;
                     store.close().await;
                 }
                 Action::Tail(tail) => {

@@ -2,10 +2,13 @@
 
 use std::{path::PathBuf, sync::Mutex, sync::PoisonError};
 
+use tokio::sync::watch;
+
 use crate::{
     config::Config,
     ingest::http::endpoint::Endpoint,
     lifecycle::{BoxError, Commit, Preparing, Reload},
+    monitor::settings::Settings,
     notify::{self, Notifiers},
     telemetry::FilterHandle,
 };
@@ -16,11 +19,18 @@ pub(super) struct Reloader {
     endpoint: Endpoint,
     notifiers: Notifiers,
     filter: Option<FilterHandle>,
+    settings: watch::Sender<Settings>,
 }
 
 impl Reloader {
-    pub(super) fn new(config: Config, endpoint: Endpoint, notifiers: Notifiers, filter: Option<FilterHandle>) -> Self {
-        Self { current: std::sync::Arc::new(Mutex::new(config)), endpoint, notifiers, filter }
+    pub(super) fn new(
+        config: Config,
+        endpoint: Endpoint,
+        notifiers: Notifiers,
+        filter: Option<FilterHandle>,
+        settings: watch::Sender<Settings>,
+    ) -> Self {
+        Self { current: std::sync::Arc::new(Mutex::new(config)), endpoint, notifiers, filter, settings }
     }
 
     fn prepare_now(&self) -> Result<Commit, BoxError> {
@@ -35,9 +45,11 @@ impl Reloader {
         let notify = notify::Setup::new(&new)?;
         let filter = self.filter.as_ref().map(|filter| filter.prepare(&new.log.level)).transpose()?;
         let (current, endpoint) = (std::sync::Arc::clone(&self.current), self.endpoint.clone());
-        let notifiers = self.notifiers.clone();
+        let (notifiers, settings) = (self.notifiers.clone(), self.settings.clone());
+        let judged_by = super::settings_of(&new, &setup);
         Ok(Box::new(move || {
             endpoint.exchange(setup);
+            settings.send_replace(judged_by);
             notifiers.exchange(notify);
             if let Some(filter) = filter {
                 filter();

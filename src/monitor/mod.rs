@@ -1,9 +1,13 @@
 //! The monitor: reads the journal and keeps its projections.
 
+pub mod blind;
+mod context;
+pub mod exposure;
 pub mod facts;
 pub mod fold;
 mod incidents;
 pub mod judge;
+pub mod settings;
 mod watcher;
 
 use std::{
@@ -15,7 +19,10 @@ use std::{
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::fold::{CellChanges, RefusedChanges, change, change_refused, contribution, ledger};
+use self::blind::Silence;
+use self::fold::{
+    CellChanges, FeedChanges, RefusedChanges, change, change_feed, change_refused, change_unsent, contribution, ledger,
+};
 use self::watcher::Watch;
 use crate::{
     clock::Clock,
@@ -23,7 +30,7 @@ use crate::{
     metrics::Metrics,
     model::{Destination, StreamKey, StreamLevel},
     notify::Notifiers,
-    store::{CellKey, Counts, EventRecord, Fold, Position, RefusedChange, Store, StoreError},
+    store::{CellKey, Counts, EventRecord, FeedCounts, Fold, Position, RefusedChange, Store, StoreError},
 };
 
 /// The cursor's name in the store.
@@ -84,6 +91,9 @@ pub struct Monitor {
     /// What it judges by and announces through; nothing where it only folds.
     judging: Option<(Parameters, Notifiers)>,
     watch: Option<Watch>,
+    silence: Silence,
+    /// Outcomes that one page of the journal holds at most.
+    page: u32,
     /// Where the last page ended: a cursor that stands elsewhere was moved by a rebuild or by another monitor.
     ended_at: Option<Position>,
 }
@@ -114,8 +124,17 @@ impl Monitor {
             metrics,
             judging: None,
             watch: None,
+            silence: Silence::default(),
+            page: STEP,
             ended_at: None,
         }
+    }
+
+    /// Reads pages of so many outcomes instead of 2,000: a small store with small pages behaves as a large one does.
+    #[must_use]
+    pub fn paging_by(mut self, outcomes: u32) -> Self {
+        self.page = outcomes.max(1);
+        self
     }
 
     /// Where it stands, to be watched.
@@ -192,7 +211,10 @@ impl Monitor {
                 pages += 1;
                 behind |= jumped;
                 if page.is_none() || (pages.is_multiple_of(LOOK_EVERY_PAGES) && !behind) {
-                    watching.look(&self.store, notifiers, self.clock.now()).await?;
+                    watching.look(&self.store, notifiers, &self.metrics, self.clock.now()).await?;
+                }
+                if page.is_none() {
+                    self.silence.look(&self.store, &self.metrics, self.clock.now()).await?;
                 }
                 watch = Some(watching);
             }
@@ -221,7 +243,7 @@ impl Monitor {
     async fn fold_page(&mut self) -> Result<Option<Page>, StoreError> {
         let from = self.store.cursor(CURSOR).await?;
         let jumped = self.ended_at.replace(from).is_some_and(|ended_at| ended_at != from);
-        let fresh = self.store.events_after(from, STEP).await?;
+        let fresh = self.store.events_after(from, self.page).await?;
         let Some(to) = fresh.last().map(|event| event.position) else { return Ok(None) };
 
         let mut messages: BTreeMap<(i64, i64), Message<'_>> = BTreeMap::new();
@@ -239,17 +261,24 @@ impl Monitor {
 
         let mut changes = CellChanges::new();
         let mut who = RefusedChanges::new();
+        let mut feeds = FeedChanges::new();
+        for event in &fresh {
+            change_feed(&mut feeds, event);
+        }
         for (&(address, _), message) in &messages {
             if let Some(made) = contribution(&message.earlier, |id| self.streams.get(&id)) {
+                change_unsent(&mut feeds, &message.earlier, &made, -1);
                 change(&mut changes, &made, -1);
                 change_refused(&mut who, address, &made, -1);
             }
             let all: Vec<&EventRecord> = message.earlier.iter().chain(&message.fresh).copied().collect();
             if let Some(made) = contribution(&all, |id| self.streams.get(&id)) {
+                change_unsent(&mut feeds, &all, &made, 1);
                 change(&mut changes, &made, 1);
                 change_refused(&mut who, address, &made, 1);
             }
         }
+        feeds.retain(|_, counts| *counts != FeedCounts::default());
         who.retain(|_, change| *change != 0);
         changes.retain(|_, counts| !counts.is_zero());
         let keys: Vec<StreamKey> = {
@@ -274,7 +303,7 @@ impl Monitor {
                 Some(RefusedChange { stream: *ids.get(&stream)?, bin, address, change })
             })
             .collect();
-        let step = Fold { from, to, cells, ledger: ledger(&fresh), refused };
+        let step = Fold { from, to, cells, ledger: ledger(&fresh), refused, feeds: feeds.into_iter().collect() };
         self.store.apply(CURSOR, &step).await?;
         self.ended_at = Some(to);
         self.progress.send_modify(|progress| {

@@ -7,6 +7,8 @@ mod batch;
 mod engine;
 mod error;
 mod evidence;
+mod feeds;
+mod incidents;
 mod postgres;
 mod sqlite;
 mod types;
@@ -19,9 +21,10 @@ pub use postgres::PgStore;
 pub use sqlite::SqliteStore;
 pub use types::{
     AccountRecord, AddressRecord, CellKey, Commit, Counts, EntryKind, EntryRecord, EventFilter, EventKey, EventRecord,
-    Fold, IncidentRecord, IncidentState, LedgerRow, MapCoverage, NewAccount, NewControl, NewEntry, NewEvent, NewOutbox,
-    NewReply, NewSetAside, NewToken, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Outcome, Position, Recipient,
-    RefusedChange, ReplyRecord, Route, Subject, Submission, WordKind,
+    FeedCounts, FeedHour, Fold, IncidentRecord, IncidentState, Label, LedgerRow, MapCoverage, NewAccount, NewControl,
+    NewEntry, NewEvent, NewOutbox, NewReply, NewSetAside, NewToken, OperatorWord, OutboxDepth, OutboxFailure,
+    OutboxItem, OutboxState, Outcome, Position, Recipient, RefusedChange, ReplyRecord, Route, Subject, Submission,
+    WordKind,
 };
 
 use crate::{
@@ -389,30 +392,6 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<i64>, StoreError> {
         dispatch!(self, store => store.refused_addresses(streams, from, to, limit).await)
-    }
-
-    /// Writes an incident; a new one (id zero) gets its number, which is given back.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn save_incident(&self, incident: &IncidentRecord) -> Result<i64, StoreError> {
-        dispatch!(self, store => store.save_incident(incident).await)
-    }
-
-    /// Incidents in any of these states, newest onset first, at most `limit`.
-    ///
-    /// # Errors
-    /// Where the store is away, or one is none that this version knows.
-    pub async fn incidents(&self, states: &[IncidentState], limit: u32) -> Result<Vec<IncidentRecord>, StoreError> {
-        dispatch!(self, store => store.incidents(states, limit).await)
-    }
-
-    /// One incident.
-    ///
-    /// # Errors
-    /// Where the store is away, or it is none that this version knows.
-    pub async fn incident(&self, id: i64) -> Result<Option<IncidentRecord>, StoreError> {
-        dispatch!(self, store => store.incident(id).await)
     }
 
     /// What the ledger knows of an address.

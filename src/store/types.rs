@@ -1,7 +1,11 @@
 //! What goes into the store and what comes out, the same for both engines.
 
+mod feeds;
+mod incident;
 mod outbox;
 
+pub use feeds::{FeedCounts, FeedHour};
+pub use incident::{IncidentRecord, IncidentState, Label, OperatorWord};
 pub use outbox::{NewOutbox, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Route};
 
 use crate::{
@@ -431,6 +435,8 @@ pub struct Fold {
     pub ledger: Vec<LedgerRow>,
     /// Changes of who was refused.
     pub refused: Vec<RefusedChange>,
+    /// Changes of what each feed reported.
+    pub feeds: Vec<(FeedHour, FeedCounts)>,
 }
 
 /// One address more or less among the permanently refused of a finest stream and bin.
@@ -444,41 +450,6 @@ pub struct RefusedChange {
     pub address: i64,
     /// By how many messages.
     pub change: i32,
-}
-
-crate::model::words! {
-    /// Where an incident stands.
-    pub enum IncidentState {
-        /// It goes on.
-        Open = 1, "open";
-        /// It has become quiet.
-        Closed = 2, "closed";
-        /// Late reports undid the judgement.
-        Withdrawn = 3, "withdrawn";
-        /// Its refused addresses have vanished from the traffic: silence about them proves nothing.
-        Masked = 4, "masked";
-        /// It was over before it was known: from imported history, for example. It never paged.
-        Past = 5, "past";
-    }
-}
-
-/// An incident as the store holds it; `body` belongs to the room `incident`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct IncidentRecord {
-    /// Its number; zero for one that is new.
-    pub id: i64,
-    /// Where it stands.
-    pub state: IncidentState,
-    /// The estimated onset.
-    pub onset: Timestamp,
-    /// When it was judged to be one, by send time.
-    pub opened_at: Timestamp,
-    /// When it last changed, by the monitor's clock.
-    pub updated_at: Timestamp,
-    /// When it was over.
-    pub closed_at: Option<Timestamp>,
-    /// The rest, without personal data.
-    pub body: serde_json::Value,
 }
 
 /// One account, as `accounts import` brings it.

@@ -24,6 +24,7 @@ use crate::{
     clock::Clock,
     ingest::{
         FollowUp,
+        alive::Deliveries,
         committer::CommitError,
         intake::{Intake, Knowledge},
     },
@@ -57,6 +58,7 @@ pub struct Endpoint {
     places: Arc<Semaphore>,
     budget: Budget,
     follow_ups: mpsc::Sender<FollowUp>,
+    deliveries: Deliveries,
 }
 
 impl Endpoint {
@@ -80,7 +82,14 @@ impl Endpoint {
             places: Arc::new(Semaphore::new(concurrent.max(1))),
             budget,
             follow_ups,
+            deliveries: Deliveries::default(),
         }
+    }
+
+    /// What became of the latest deliveries, to be watched.
+    #[must_use]
+    pub fn deliveries(&self) -> Deliveries {
+        self.deliveries.clone()
     }
 
     /// The setup in force.
@@ -119,9 +128,11 @@ impl Endpoint {
             Ok(()) => {
                 self.metrics.feed_deliveries.with_label_values(&[name, "accepted"]).inc();
                 self.metrics.feed_last_accepted.with_label_values(&[name]).set(self.clock.now().as_seconds());
+                self.deliveries.accepted(name, self.clock.now());
                 StatusCode::OK.into_response()
             }
             Err(rejection) => {
+                self.deliveries.refused(name, rejection.reason, self.clock.now());
                 let answer = match rejection.reason {
                     RejectionReason::StoreUnavailable
                     | RejectionReason::Overloaded

@@ -2,6 +2,8 @@
 
 mod commit;
 mod evidence;
+mod feeds;
+mod incidents;
 mod outbox;
 mod partitions;
 mod people;

@@ -2,7 +2,7 @@
 
 use sqlx::{PgConnection, query, query_as, query_scalar};
 
-use super::PgStore;
+use super::{PgStore, feeds::apply_feeds};
 use crate::{
     model::{Cause, Timestamp},
     store::{Fold, IncidentRecord, LedgerRow, Position, RefusedChange, StoreError, engine::OUTBOX_KEPT_MILLIS},
@@ -92,6 +92,7 @@ impl PgStore {
             .await?;
         }
         apply_refused(&mut transaction, &fold.refused).await?;
+        apply_feeds(&mut transaction, &fold.feeds).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -101,8 +102,9 @@ impl PgStore {
             "INSERT INTO incident (state, onset, opened_at, updated_at, closed_at, body) \
              VALUES ($1, $2, $3, $4, $5, $6) RETURNING id"
         } else {
-            "UPDATE incident SET state = $1, onset = $2, opened_at = $3, updated_at = $4, closed_at = $5, body = $6 \
-             WHERE id = $7 RETURNING id"
+            "UPDATE incident SET onset = $2, opened_at = $3, updated_at = $4, body = $6, \
+             state = CASE WHEN operator_closed_at IS NULL THEN $1 ELSE state END, \
+             closed_at = CASE WHEN operator_closed_at IS NULL THEN $5 ELSE closed_at END WHERE id = $7 RETURNING id"
         };
         let statement = query_scalar(text)
             .bind(incident.state.code())
@@ -116,7 +118,7 @@ impl PgStore {
     }
 
     pub(in crate::store) async fn reset_projections(&self) -> Result<(), StoreError> {
-        query("TRUNCATE cell, ledger, refused, journal_cursor").execute(&self.pool).await?;
+        query("TRUNCATE cell, ledger, refused, feed_hour, journal_cursor").execute(&self.pool).await?;
         Ok(())
     }
 

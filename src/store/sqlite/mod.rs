@@ -3,6 +3,8 @@
 mod bulk;
 mod commit;
 mod evidence;
+mod feeds;
+mod incidents;
 mod outbox;
 mod people;
 mod project;

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use sqlx::{query, query_as, query_scalar};
 
-use super::{SqliteStore, bulk::Bulk};
+use super::{SqliteStore, bulk::Bulk, feeds::apply_feeds};
 use crate::{
     model::Timestamp,
     store::{Fold, IncidentRecord, Position, StoreError, engine::OUTBOX_KEPT_MILLIS},
@@ -125,6 +125,7 @@ impl SqliteStore {
             .execute(&mut *transaction)
             .await?;
         }
+        apply_feeds(&mut transaction, &fold.feeds).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -132,9 +133,11 @@ impl SqliteStore {
     pub(in crate::store) async fn save_incident(&self, incident: &IncidentRecord) -> Result<i64, StoreError> {
         Ok(query_scalar(
             "INSERT INTO incident (id, state, onset, opened_at, updated_at, closed_at, body) \
-             VALUES (nullif($1, 0), $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET state = excluded.state, \
+             VALUES (nullif($1, 0), $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET \
+             state = CASE WHEN operator_closed_at IS NULL THEN excluded.state ELSE state END, \
              onset = excluded.onset, opened_at = excluded.opened_at, updated_at = excluded.updated_at, \
-             closed_at = excluded.closed_at, body = excluded.body RETURNING id",
+             closed_at = CASE WHEN operator_closed_at IS NULL THEN excluded.closed_at ELSE closed_at END, \
+             body = excluded.body RETURNING id",
         )
         .bind(incident.id)
         .bind(incident.state.code())
@@ -152,6 +155,7 @@ impl SqliteStore {
         query("DELETE FROM cell").execute(&mut *transaction).await?;
         query("DELETE FROM ledger").execute(&mut *transaction).await?;
         query("DELETE FROM refused").execute(&mut *transaction).await?;
+        query("DELETE FROM feed_hour").execute(&mut *transaction).await?;
         query("DELETE FROM journal_cursor").execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(())
