@@ -33,6 +33,7 @@ use crate::{
     control::{self, Folding, Operator, Socket, socket_path},
     detect::Parameters,
     ingest::{
+        alive,
         committer::committer,
         http::{
             endpoint::{Endpoint, Setup},
@@ -42,7 +43,10 @@ use crate::{
     },
     lifecycle::{Lifecycle, Tasks},
     metrics::Metrics,
-    monitor::Progress,
+    monitor::{
+        Progress,
+        settings::{self, Settings},
+    },
     notify::{self, Notifiers},
     privacy::{Keyring, PrivacyError},
     store::{Access, Store, StoreError, StoreOptions},
@@ -57,6 +61,9 @@ const FOLLOW_UPS: usize = 64;
 /// What is said where nobody is told of trouble.
 const NO_NOTIFIER: &str = "no notifier is configured: incidents are recorded and nobody is told of them; set [notify.slack] or \
                             [notify.webhook]";
+
+/// How long it waits before it tries again to journal changed settings.
+const SETTINGS_RETRY: Duration = Duration::from_secs(5);
 
 /// Why the program can't start.
 #[derive(Debug, thiserror::Error)]
@@ -201,6 +208,18 @@ pub async fn start(
     }
 
     let tasks = lifecycle.tasks();
+    let settings = match &setup {
+        Some(setup) => {
+            // Before anything is judged: an incident names the settings that it was judged under.
+            let settings = settings_of(&config, setup);
+            settings::journal(&store, &settings, clock.now()).await?;
+            let (sender, receiver) = watch::channel(settings);
+            let journalling = journal_settings(receiver, store.clone(), clock.clone(), tasks.soft());
+            tasks.spawn_critical("settings", journalling);
+            Some(sender)
+        }
+        None => None,
+    };
     let wake = Arc::new(Notify::new());
     let client = crate::http_client::build(Duration::from_secs(10))?;
     let limits = server::Limits {
@@ -252,8 +271,8 @@ pub async fn start(
     serve_commands(&config, operator, &tasks).await;
     let state = private::State {
         store: store.clone(),
-        metrics,
-        clock,
+        metrics: metrics.clone(),
+        clock: clock.clone(),
         role,
         leading: leads.clone(),
         endpoint: endpoint.clone(),
@@ -262,8 +281,17 @@ pub async fn start(
         previous_token: config.listen.previous_private_token.clone(),
     };
     tasks.spawn_critical("private listener", server::serve(private, private::router(state), limits, tasks.soft()));
-    lifecycle.on_reload(Arc::new(reload::Reloader::new(config, endpoint.clone(), notifiers.clone(), relay, filter)));
+    lifecycle.on_reload(Arc::new(reload::Reloader::new(
+        config,
+        endpoint.clone(),
+        notifiers.clone(),
+        relay,
+        filter,
+        settings,
+    )));
     if let (Some(public), Some(endpoint)) = (public, endpoint) {
+        let life = alive::run(store.clone(), clock.clone(), endpoint.deliveries(), metrics.clone(), tasks.soft());
+        tasks.spawn_critical("signs of life", life);
         tasks.spawn_critical("public listener", server::serve(public, endpoint.router(), limits, tasks.soft()));
     }
     if role.monitors() {
@@ -339,6 +367,39 @@ pub fn verify(config: &Config) -> Vec<(String, StartError)> {
 /// The detectors' parameters, by this configuration.
 fn parameters(config: &Config) -> Parameters {
     Parameters { threshold_fleet: f64::from(config.detect.days_per_false_page), ..Parameters::default() }
+}
+
+/// The settings that judgements depend on, by this configuration.
+fn settings_of(config: &Config, setup: &Setup) -> Settings {
+    Settings::of(config, setup.feeds.exposures(), setup.knowledge.rules.version(), parameters(config))
+}
+
+/// Journals the settings whenever a reload has changed them.
+async fn journal_settings(
+    mut settings: watch::Receiver<Settings>,
+    store: Store,
+    clock: Clock,
+    stop: tokio_util::sync::CancellationToken,
+) -> Result<(), Infallible> {
+    loop {
+        let changed = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            changed = settings.changed() => changed,
+        };
+        if changed.is_err() {
+            // Nobody can change them any more.
+            stop.cancelled().await;
+            return Ok(());
+        }
+        let new = settings.borrow_and_update().clone();
+        while let Err(error) = settings::journal(&store, &new, clock.now()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the changed settings can't be journalled yet");
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = clock.sleep(SETTINGS_RETRY) => {}
+            }
+        }
+    }
 }
 
 /// What the public listener works with, by this configuration.

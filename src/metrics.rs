@@ -109,6 +109,10 @@ metrics! {
     monitor_folded: IntCounter = "relaywatch_monitor_folded_events_total";
     /// When the monitor last stood at the end of the journal, in seconds since the epoch.
     monitor_caught_up: IntGauge = "relaywatch_monitor_caught_up_timestamp_seconds";
+    /// Blind windows that last, by what is not watched: a feed, notices, or all.
+    blind_windows: IntGaugeVec["watched"] = "relaywatch_blind_windows_open";
+    /// 1 while a feed reports otherwise than its declared exposure says, by feed and what is wrong.
+    feed_mismatches: IntGaugeVec["feed", "mismatch"] = "relaywatch_feed_exposure_mismatch";
     /// Pages and forwarded notices in the outbox that have not left.
     outbox_waiting: IntGauge = "relaywatch_outbox_waiting_items";
     /// For how long the oldest of them should have left, in seconds.

@@ -417,6 +417,28 @@ impl Call for AcceptNormal {
     }
 }
 
+/// Close an incident.
+#[derive(Serialize, Deserialize)]
+pub struct CloseIncident {
+    /// The incident.
+    pub id: i64,
+    /// Who answers for it.
+    pub operator: String,
+    /// Why it is over.
+    pub reason: String,
+}
+
+impl Call for CloseIncident {
+    const PATH: &'static str = "/incident/close";
+    type Answer = ();
+
+    async fn run(self, operator: &Operator) -> Result<(), ControlError> {
+        let said = (journal_text(&self.operator)?, journal_text(&self.reason)?);
+        let now = operator.clock.now();
+        Ok(incident::close(&operator.store, &operator.keyring, self.id, (&said.0, &said.1), now).await?)
+    }
+}
+
 /// Journal who has an incident's list to win back; the list itself does not travel.
 #[derive(Serialize, Deserialize)]
 pub struct JournalRecovery {

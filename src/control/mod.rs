@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, Notify, watch};
 
 pub use self::{
     calls::{
-        AcceptNormal, Account, Call, ForgetAddress, ForgetOldKeys, Forgotten, ImportAccounts, Imported,
+        AcceptNormal, Account, Call, CloseIncident, ForgetAddress, ForgetOldKeys, Forgotten, ImportAccounts, Imported,
         JournalRecovery, LabelIncident, OldKeys, Rebuild, RebuildStarted, RebuildStep, RebuildStepped, Reseal,
         Resealed, RotateKeys, Rotated,
     },

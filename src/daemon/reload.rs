@@ -9,6 +9,7 @@ use crate::{
     ingest::http::endpoint::Endpoint,
     lifecycle::{BoxError, Commit, Preparing, Reload},
     model::RelayDomains,
+    monitor::settings::Settings,
     notify::{self, Notifiers},
     telemetry::FilterHandle,
 };
@@ -22,6 +23,8 @@ pub(super) struct Reloader {
     /// The relay domains as the operators' calls see them.
     relay: watch::Sender<RelayDomains>,
     filter: Option<FilterHandle>,
+    /// Where the journal's settings come from; nothing where this process takes no reports in.
+    settings: Option<watch::Sender<Settings>>,
 }
 
 impl Reloader {
@@ -31,8 +34,9 @@ impl Reloader {
         notifiers: Notifiers,
         relay: watch::Sender<RelayDomains>,
         filter: Option<FilterHandle>,
+        settings: Option<watch::Sender<Settings>>,
     ) -> Self {
-        Self { current: std::sync::Arc::new(Mutex::new(config)), endpoint, notifiers, relay, filter }
+        Self { current: std::sync::Arc::new(Mutex::new(config)), endpoint, notifiers, relay, filter, settings }
     }
 
     fn prepare_now(&self) -> Result<Commit, BoxError> {
@@ -44,7 +48,8 @@ impl Reloader {
         let notify = notify::Setup::new(&new)?;
         let filter = self.filter.as_ref().map(|filter| filter.prepare(&new.log.level)).transpose()?;
         let (current, endpoint) = (std::sync::Arc::clone(&self.current), self.endpoint.clone());
-        let (notifiers, relay) = (self.notifiers.clone(), self.relay.clone());
+        let (notifiers, relay, settings) = (self.notifiers.clone(), self.relay.clone(), self.settings.clone());
+        let judged_by = setup.as_ref().map(|setup| super::settings_of(&new, setup));
         Ok(Box::new(move || {
             for warning in &new.provenance.warnings {
                 tracing::warn!(setting = warning.path, "{}", warning.message);
@@ -58,6 +63,9 @@ impl Reloader {
             relay.send_replace(new.relay.to_domains());
             if let Some((endpoint, setup)) = endpoint.zip(setup) {
                 endpoint.exchange(setup);
+            }
+            if let Some((settings, judged_by)) = settings.zip(judged_by) {
+                settings.send_replace(judged_by);
             }
             notifiers.exchange(notify);
             if let Some(filter) = filter {

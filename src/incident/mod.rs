@@ -8,14 +8,15 @@ mod report;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use body::{Body, BodyError, Label};
+pub use crate::store::Label;
+pub use body::{Basis, Body, BodyError};
 pub use recovery::{LeftOut, Recovery, RecoveryRequest, RecoveryRow, journal_recovery, list, recovery, write_csv};
 pub use report::{markdown, summary, to_json};
 
 use crate::{
     model::Timestamp,
     privacy::{Keyring, Purpose},
-    store::{EntryKind, EventKey, IncidentRecord, NewEntry, Store, StoreError, Submission},
+    store::{EntryKind, EventKey, IncidentRecord, IncidentState, NewEntry, Store, StoreError, Submission},
 };
 
 /// The name under which the store counts what operators do.
@@ -39,6 +40,14 @@ pub enum IncidentError {
          nobody can tell the address; compare your own list with the refusals that your provider reports"
     )]
     Hashed,
+    /// It can't be closed twice.
+    #[error("incident {id} is {state}: only an incident that is open or masked can be closed")]
+    Over {
+        /// Its number.
+        id: i64,
+        /// Where it stands.
+        state: IncidentState,
+    },
     /// The operator's name or the reason can't be kept.
     #[error("{0}")]
     Request(&'static str),
@@ -67,7 +76,7 @@ pub async fn set_label(
 ) -> Result<(), IncidentError> {
     find(store, id).await?;
     journal(store, keyring, now, serde_json::json!({ "action": "label", "incident": id, "label": label })).await?;
-    amend(store, id, now, |body| body.label = Some(label)).await
+    Ok(store.label_incident(id, label, now).await?)
 }
 
 /// Takes the refusals of an incident as the new ordinary, so that the baseline that it froze learns on.
@@ -77,20 +86,28 @@ pub async fn set_label(
 pub async fn accept_normal(store: &Store, keyring: &Keyring, id: i64, now: Timestamp) -> Result<(), IncidentError> {
     find(store, id).await?;
     journal(store, keyring, now, serde_json::json!({ "action": "accept-normal", "incident": id })).await?;
-    amend(store, id, now, |body| body.accepted_normal = true).await
+    Ok(store.accept_incident(id, now).await?)
 }
 
-/// Changes an incident's body; what the monitor writes at the same time is not written over.
-async fn amend(store: &Store, id: i64, now: Timestamp, change: impl Fn(&mut Body)) -> Result<(), IncidentError> {
-    loop {
-        let (before, mut body) = find(store, id).await?;
-        change(&mut body);
-        let updated_at = now.max(before.updated_at.plus_millis(1));
-        let after = IncidentRecord { updated_at, body: body.to_value(), ..before.clone() };
-        if store.amend_incident(&before, &after).await? {
-            return Ok(());
-        }
+/// Closes an incident that is open or masked. Refusals from now on are another incident; the hold stays.
+///
+/// # Errors
+/// As [`find`]; where it is over already; where name or reason can't be kept.
+pub async fn close(
+    store: &Store,
+    keyring: &Keyring,
+    id: i64,
+    (operator, reason): (&str, &str),
+    now: Timestamp,
+) -> Result<(), IncidentError> {
+    let (record, _) = find(store, id).await?;
+    let over = |state: IncidentState| IncidentError::Over { id, state };
+    if !matches!(record.state, IncidentState::Open | IncidentState::Masked) {
+        return Err(over(record.state));
     }
+    let action = serde_json::json!({ "action": "close", "incident": id, "operator": operator, "reason": reason });
+    journal(store, keyring, now, action).await?;
+    if store.close_incident(id, now).await? { Ok(()) } else { Err(over(IncidentState::Closed)) }
 }
 
 /// Appends what an operator does to the journal.

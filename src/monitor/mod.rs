@@ -1,10 +1,14 @@
 //! The monitor: reads the journal and keeps its projections.
 
+pub mod blind;
+mod context;
+pub mod exposure;
 pub mod facts;
 pub mod fold;
 mod incidents;
 pub mod judge;
 mod marks;
+pub mod settings;
 mod watcher;
 
 use std::{
@@ -16,7 +20,10 @@ use std::{
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::fold::{CellChanges, RefusedChanges, change, change_refused, contribution, ledger};
+use self::blind::Silence;
+use self::fold::{
+    CellChanges, FeedChanges, RefusedChanges, change, change_feed, change_refused, change_unsent, contribution, ledger,
+};
 use self::watcher::Watch;
 use crate::{
     clock::Clock,
@@ -24,7 +31,7 @@ use crate::{
     metrics::Metrics,
     model::{Destination, StreamKey, StreamLevel},
     notify::Notifiers,
-    store::{CellKey, Counts, EventRecord, Fold, Leader, Position, RefusedChange, StoreError},
+    store::{CellKey, Counts, EventRecord, FeedCounts, Fold, Leader, Position, RefusedChange, StoreError},
 };
 
 /// The cursor's name in the store.
@@ -87,6 +94,9 @@ pub struct Monitor {
     /// What it judges by and announces through; nothing where it only folds.
     judging: Option<(Parameters, Notifiers)>,
     watch: Option<Watch>,
+    silence: Silence,
+    /// Outcomes that one page of the journal holds at most.
+    page: u32,
     /// Where the last page ended: a cursor that stands elsewhere was moved by a rebuild or by another monitor.
     ended_at: Option<Position>,
 }
@@ -117,6 +127,8 @@ impl Monitor {
             metrics,
             judging: None,
             watch: None,
+            silence: Silence::default(),
+            page: STEP,
             ended_at: None,
         }
     }
@@ -141,6 +153,13 @@ impl Monitor {
     /// Where the store is away.
     pub async fn release(&self) -> Result<(), StoreError> {
         self.store.release().await
+    }
+
+    /// Reads pages of so many outcomes instead of 2,000: a small store with small pages behaves as a large one does.
+    #[must_use]
+    pub fn paging_by(mut self, outcomes: u32) -> Self {
+        self.page = outcomes.max(1);
+        self
     }
 
     /// Where it stands, to be watched.
@@ -234,6 +253,9 @@ impl Monitor {
                 if page.is_none() || (pages.is_multiple_of(LOOK_EVERY_PAGES) && !behind) {
                     watching.look(&self.store, notifiers, &self.metrics, self.clock.now()).await?;
                 }
+                if page.is_none() {
+                    self.silence.look(&self.store, &self.metrics, self.clock.now()).await?;
+                }
                 watch = Some(watching);
             }
             if page.is_none() {
@@ -271,7 +293,7 @@ impl Monitor {
         if let Some(page) = self.turn_marked(from, jumped).await? {
             return Ok(Some(page));
         }
-        let fresh = self.store.events_after(from, STEP).await?;
+        let fresh = self.store.events_after(from, self.page).await?;
         let Some(to) = fresh.last().map(|event| event.position) else { return Ok(None) };
 
         let mut messages: BTreeMap<(i64, i64), Message<'_>> = BTreeMap::new();
@@ -289,19 +311,27 @@ impl Monitor {
 
         let mut changes = CellChanges::new();
         let mut who = RefusedChanges::new();
+        let mut feeds = FeedChanges::new();
+        for event in &fresh {
+            change_feed(&mut feeds, event);
+        }
         for (&(address, _), message) in &messages {
             if let Some(made) = contribution(&message.earlier, |id| self.streams.get(&id)) {
+                change_unsent(&mut feeds, &message.earlier, &made, -1);
                 change(&mut changes, &made, -1);
                 change_refused(&mut who, address, &made, -1);
             }
             let all: Vec<&EventRecord> = message.earlier.iter().chain(&message.fresh).copied().collect();
             if let Some(made) = contribution(&all, |id| self.streams.get(&id)) {
+                change_unsent(&mut feeds, &all, &made, 1);
                 change(&mut changes, &made, 1);
                 change_refused(&mut who, address, &made, 1);
             }
         }
+        feeds.retain(|_, counts| *counts != FeedCounts::default());
         let page = Page { folded: fresh.len(), jumped, ..Page::default() };
-        let step = Fold { from, to, ledger: ledger(&fresh), ..Fold::default() };
+        let feeds = feeds.into_iter().collect();
+        let step = Fold { from, to, ledger: ledger(&fresh), feeds, ..Fold::default() };
         self.book(changes, who, step, page).await.map(Some)
     }
 

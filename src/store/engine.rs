@@ -11,7 +11,7 @@ use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 use super::{
     AddressRecord, CellKey, Counts, EntryKind, EntryRecord, EventKey, EventRecord, IncidentRecord, IncidentState,
-    LedgerRow, NewOutbox, OutboxItem, Position, ReplyRecord, Route, StoreError, WordKind,
+    Label, LedgerRow, NewOutbox, OperatorWord, OutboxItem, Position, ReplyRecord, Route, StoreError, WordKind,
 };
 use crate::{
     model::{Cause, DAY_MILLIS, Destination, EventKind, Exposure, FailureClass, MxFamily, Timestamp},
@@ -267,6 +267,9 @@ pub(super) struct IncidentRow {
     opened_at: i64,
     updated_at: i64,
     closed_at: Option<i64>,
+    label: Option<i16>,
+    accepted_normal: bool,
+    operator_closed_at: Option<i64>,
     body: String,
 }
 
@@ -280,6 +283,11 @@ pub(super) fn incidents(rows: Vec<IncidentRow>) -> Result<Vec<IncidentRecord>, S
                 opened_at: Timestamp::from_millis(row.opened_at),
                 updated_at: Timestamp::from_millis(row.updated_at),
                 closed_at: row.closed_at.map(Timestamp::from_millis),
+                operator: OperatorWord {
+                    label: row.label.map(|label| word("incident", "label", label, Label::from_code)).transpose()?,
+                    accepted_normal: row.accepted_normal,
+                    closed_at: row.operator_closed_at.map(Timestamp::from_millis),
+                },
                 body: serde_json::from_str(&row.body).map_err(|error| StoreError::Unknown {
                     table: "incident",
                     what: "body",

@@ -90,7 +90,8 @@ impl Leader {
         fenced!(self, store, epoch => store.apply(epoch, name, fold).await)
     }
 
-    /// Writes an incident; a new one (id zero) gets its number, which is given back.
+    /// Writes an incident; a new one (id zero) gets its number, which is given back. What operators say of it is left alone,
+    /// and one that an operator has closed stays closed.
     ///
     /// # Errors
     /// [`StoreError::NotLeading`], or where the store is away.

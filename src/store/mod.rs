@@ -8,6 +8,8 @@ mod engine;
 mod erase;
 mod error;
 mod evidence;
+mod feeds;
+mod incidents;
 mod lease;
 mod listing;
 mod postgres;
@@ -25,10 +27,10 @@ pub use postgres::PgStore;
 pub use sqlite::SqliteStore;
 pub use types::{
     AccountRecord, AddressRecord, CellKey, Commit, Counts, DueAccount, EntryKind, EntryRecord, Erased, EventFilter,
-    EventKey, EventRecord, Fold, IncidentRecord, IncidentState, LedgerRow, MapCoverage, Mark, NewAccount, NewControl,
-    NewEntry, NewEvent, NewOutbox, NewReply, NewSetAside, NewToken, OutboxDepth, OutboxFailure, OutboxItem,
-    OutboxState, Outcome, Position, Recipient, RefusedChange, ReplyRecord, Route, Subject, Submission, Turn, Whom,
-    WordKind,
+    EventKey, EventRecord, FeedCounts, FeedHour, Fold, IncidentRecord, IncidentState, Label, LedgerRow, MapCoverage,
+    Mark, NewAccount, NewControl, NewEntry, NewEvent, NewOutbox, NewReply, NewSetAside, NewToken, OperatorWord,
+    OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Outcome, Position, Recipient, RefusedChange, ReplyRecord,
+    Route, Subject, Submission, Turn, Whom, WordKind,
 };
 
 use crate::{
@@ -363,31 +365,6 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<i64>, StoreError> {
         dispatch!(self, store => store.refused_addresses(streams, from, to, limit).await)
-    }
-
-    /// Writes what an operator says of an incident, where nobody has written it since `before` was read; gives whether that
-    /// is so. `after` must be younger.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn amend_incident(&self, before: &IncidentRecord, after: &IncidentRecord) -> Result<bool, StoreError> {
-        dispatch!(self, store => store.amend_incident(before, after).await)
-    }
-
-    /// Incidents in any of these states, newest onset first, at most `limit`.
-    ///
-    /// # Errors
-    /// Where the store is away, or one is none that this version knows.
-    pub async fn incidents(&self, states: &[IncidentState], limit: u32) -> Result<Vec<IncidentRecord>, StoreError> {
-        dispatch!(self, store => store.incidents(states, limit).await)
-    }
-
-    /// One incident.
-    ///
-    /// # Errors
-    /// Where the store is away, or it is none that this version knows.
-    pub async fn incident(&self, id: i64) -> Result<Option<IncidentRecord>, StoreError> {
-        dispatch!(self, store => store.incident(id).await)
     }
 
     /// What the ledger knows of an address.

@@ -14,7 +14,13 @@ use axum::{
 use tokio::sync::watch;
 
 use crate::{
-    clock::Clock, config::Secret, daemon::Role, ingest::http::endpoint::Endpoint, metrics::Metrics, store::Store,
+    clock::Clock,
+    config::Secret,
+    daemon::Role,
+    ingest::http::endpoint::Endpoint,
+    metrics::Metrics,
+    monitor::{blind, exposure},
+    store::{Store, StoreError},
 };
 
 /// What the private listener shows.
@@ -132,10 +138,17 @@ async fn index(Extract(state): Extract<State>) -> Response {
             return (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n").into_response();
         }
     };
+    let findings = match findings(&state).await {
+        Ok(findings) => findings,
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the store does not tell what it found of feeds");
+            return (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n").into_response();
+        }
+    };
     let page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width\"><title>relaywatch</title><h1>relaywatch {}</h1>\
-         <p>{rows} outcomes in the journal, at {}. Role: {}; monitors: {}.</p>{feeds}\
+         <p>{rows} outcomes in the journal, at {}. Role: {}; monitors: {}.</p>{feeds}{findings}\
          <p><a href=\"/metrics\">metrics</a> · <a href=\"/readyz\">ready</a></p></html>",
         env!("CARGO_PKG_VERSION"),
         state.clock.now(),
@@ -144,4 +157,24 @@ async fn index(Extract(state): Extract<State>) -> Response {
     );
     let policy = [(header::CONTENT_SECURITY_POLICY, "default-src 'none'")];
     (policy, Html(page)).into_response()
+}
+
+/// What is wrong with feeds: those that report otherwise than they declare, and blind windows that last.
+async fn findings(state: &State) -> Result<String, StoreError> {
+    let now = state.clock.now();
+    let mut items: Vec<String> = exposure::check(&state.store, now).await?.iter().map(|found| found.advice()).collect();
+    let windows = blind::known(&state.store, now).await?;
+    items.extend(windows.iter().filter(|window| window.until.is_none()).map(|window| {
+        let why = window.reason.map_or("", crate::explain::BlindReason::says);
+        format!("Blind since {}: {}; {why}. Absence proves nothing.", window.from, window.watched)
+    }));
+    if items.is_empty() {
+        return Ok(String::new());
+    }
+    let items: Vec<String> = items.iter().map(|item| format!("<li>{}</li>", escape(item))).collect();
+    Ok(format!("<p>To be looked at:</p><ul>{}</ul>", items.concat()))
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

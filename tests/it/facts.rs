@@ -321,7 +321,7 @@ on_both_engines! {
         };
         tell(&test, vec![notice(&test, 900, -9 * DAY_MILLIS, NoticeKind::AccountDeleted), window]).await;
         let blind = gather(&test.store, &scope).await.expect("facts");
-        assert_eq!(blind.blind_windows, [BlindWindow { watched: Watched::Notices, from, until: None }]);
+        assert_eq!(blind.blind_windows, [BlindWindow { watched: Watched::Notices, from, until: None, reason: None }]);
         assert!((blind.notices.expect("a map").blind_share - 0.2).abs() < 0.01);
         let explanation = explain(&blind);
         assert_eq!(explanation.share_explained.as_ref().expect("notices").status, Revocation::Blind);

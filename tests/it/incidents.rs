@@ -21,14 +21,14 @@ use crate::{
     support::{TestStore, at, monitor, stream, submission},
 };
 
-const SLACK: &str = "[notify.slack]\nwebhook_url = \"https://hooks.example/secret\"\n";
+pub(crate) const SLACK: &str = "[notify.slack]\nwebhook_url = \"https://hooks.example/secret\"\n";
 /// Days of ordinary traffic before the trouble.
-const DAYS: i64 = 30;
+pub(crate) const DAYS: i64 = 30;
 /// When the trouble begins.
-const TROUBLE: i64 = DAYS * DAY_MILLIS + 6 * HOUR_MILLIS;
+pub(crate) const TROUBLE: i64 = DAYS * DAY_MILLIS + 6 * HOUR_MILLIS;
 
 /// Ordinary traffic: 60 mails a day to 600 addresses, one in 200 refused.
-fn history(test: &TestStore) -> Vec<NewEvent> {
+pub(crate) fn history(test: &TestStore) -> Vec<NewEvent> {
     let ordinary = |n: i64| {
         let number = usize::try_from(n).expect("small");
         let millis = n * DAY_MILLIS / 60;
@@ -40,7 +40,7 @@ fn history(test: &TestStore) -> Vec<NewEvent> {
 }
 
 /// `count` refusals, one every three seconds from the trouble on, with this reply.
-fn trouble(test: &TestStore, count: i64, cause: Cause, template: &str) -> Vec<NewEvent> {
+pub(crate) fn trouble(test: &TestStore, count: i64, cause: Cause, template: &str) -> Vec<NewEvent> {
     let refused = |n: i64| {
         let number = usize::try_from(n).expect("small");
         let millis = TROUBLE + n * 3_000;
@@ -52,16 +52,16 @@ fn trouble(test: &TestStore, count: i64, cause: Cause, template: &str) -> Vec<Ne
     (0..count).map(refused).collect()
 }
 
-fn gone(test: &TestStore, count: i64) -> Vec<NewEvent> {
+pub(crate) fn gone(test: &TestStore, count: i64) -> Vec<NewEvent> {
     trouble(test, count, Cause::RecipientUnknown, "550 5.1.1 <{recipient}>: user not found")
 }
 
-fn unauthorized(test: &TestStore, count: i64) -> Vec<NewEvent> {
+pub(crate) fn unauthorized(test: &TestStore, count: i64) -> Vec<NewEvent> {
     trouble(test, count, Cause::RelaySenderUnregistered, "550 5.1.1 <{sender}>: unauthorized sender")
 }
 
 /// `count` deliveries from `from` on, one every `step` milliseconds.
-fn deliveries(test: &TestStore, count: i64, from: i64, step: i64) -> Vec<NewEvent> {
+pub(crate) fn deliveries(test: &TestStore, count: i64, from: i64, step: i64) -> Vec<NewEvent> {
     let delivered = |n: i64| {
         let number = usize::try_from(n).expect("small");
         let millis = from + n * step;
@@ -77,21 +77,21 @@ fn setup(text: &str) -> notify::Setup {
     notify::Setup::new(&config).expect("notifiers")
 }
 
-struct Run {
-    clock: ManualClock,
-    monitor: Monitor,
-    rows: usize,
+pub(crate) struct Run {
+    pub(crate) clock: ManualClock,
+    pub(crate) monitor: Monitor,
+    pub(crate) rows: usize,
 }
 
 impl Run {
-    async fn begin(test: &TestStore, events: Vec<NewEvent>, now: i64) -> Self {
+    pub(crate) async fn begin(test: &TestStore, events: Vec<NewEvent>, now: i64) -> Self {
         let clock = ManualClock::new(at(now));
         let mut run = Self { monitor: monitor(test, Clock::Manual(clock.clone()), SLACK), clock, rows: 0 };
         run.take(test, events).await;
         run
     }
 
-    async fn take(&mut self, test: &TestStore, events: Vec<NewEvent>) {
+    pub(crate) async fn take(&mut self, test: &TestStore, events: Vec<NewEvent>) {
         self.rows += events.len();
         for chunk in events.chunks(500) {
             test.store.commit(&[submission(chunk.to_vec())]).await.expect("commit");
@@ -101,13 +101,13 @@ impl Run {
     }
 }
 
-async fn incidents(test: &TestStore) -> Vec<(IncidentRecord, Body)> {
+pub(crate) async fn incidents(test: &TestStore) -> Vec<(IncidentRecord, Body)> {
     let found = test.store.incidents(IncidentState::ALL, 100).await.expect("incidents");
     found.into_iter().map(|record| (record.clone(), Body::from_record(&record).expect("a body"))).collect()
 }
 
 /// Takes every page out of the outbox, as its worker would.
-async fn pages(test: &TestStore) -> Vec<Page> {
+pub(crate) async fn pages(test: &TestStore) -> Vec<Page> {
     let mut found = Vec::new();
     loop {
         let now = at(100 * DAY_MILLIS);
@@ -122,7 +122,7 @@ async fn pages(test: &TestStore) -> Vec<Page> {
     }
 }
 
-async fn kinds(test: &TestStore) -> Vec<String> {
+pub(crate) async fn kinds(test: &TestStore) -> Vec<String> {
     pages(test).await.iter().map(|page| page.kind.to_string()).collect()
 }
 

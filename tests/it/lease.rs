@@ -8,8 +8,8 @@ use relaywatch::{
     model::DAY_MILLIS,
     privacy::Keyring,
     store::{
-        Access, Fold, IncidentRecord, IncidentState, Leader, NewOutbox, OutboxFailure, OutboxState, Position, Route,
-        Store, StoreError, StoreOptions,
+        Access, Fold, IncidentRecord, IncidentState, Leader, NewOutbox, OperatorWord, OutboxFailure, OutboxState,
+        Position, Route, Store, StoreError, StoreOptions,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,7 @@ fn incident() -> IncidentRecord {
         opened_at: at(1),
         updated_at: at(1),
         closed_at: None,
+        operator: OperatorWord::default(),
         body: serde_json::json!({}),
     }
 }
@@ -89,20 +90,6 @@ on_both_engines! {
         let new = test.store.lead("another", TERM).await.expect("asked").expect("nobody leads");
         assert!(new.epoch().number() > old.epoch().number(), "reigns ascend");
         refused_everything(&old, &new).await;
-    }
-
-    async fn what_an_operator_says_is_not_written_over(test: TestStore) {
-        let leader = test.leader();
-        let id = leader.save_incident(&incident()).await.expect("saved");
-        let read = test.store.incident(id).await.expect("read").expect("there");
-        // The monitor writes between an operator's reading and writing.
-        let grown = IncidentRecord { updated_at: at(5), body: serde_json::json!({"refused": 9}), ..read.clone() };
-        leader.save_incident(&grown).await.expect("saved");
-        let labelled = IncidentRecord { updated_at: at(6), body: serde_json::json!({"label": "real"}), ..read.clone() };
-        assert!(!test.store.amend_incident(&read, &labelled).await.expect("asked"), "it has changed meanwhile");
-        assert_eq!(test.store.incident(id).await.expect("read").expect("there"), grown);
-        assert!(test.store.amend_incident(&grown, &labelled).await.expect("asked"));
-        assert_eq!(test.store.incident(id).await.expect("read").expect("there").body, labelled.body);
     }
 
     async fn the_journal_tells_cheaply_whether_it_goes_on(test: TestStore) {

@@ -10,6 +10,7 @@ mod demo;
 mod facts;
 mod incident;
 mod incidents;
+mod judgement;
 mod lease;
 mod listing;
 mod monitor;

@@ -4,12 +4,12 @@ use std::{collections::HashSet, os::unix::fs::PermissionsExt, sync::Arc};
 
 use relaywatch::{
     ingest::SetAsideReason,
-    model::{Cause, Destination, EventKind, StreamKey, StreamLevel},
+    model::{Bin, Cause, Destination, EventKind, Exposure, StreamKey, StreamLevel},
     privacy::{Keyring, Purpose},
     store::{
-        Access, CellKey, Counts, EntryKind, EventFilter, Fold, IncidentRecord, IncidentState, Leader, LedgerRow,
-        MapCoverage, NewAccount, NewEntry, NewSetAside, NewToken, Outcome, Position, RefusedChange, Store, StoreError,
-        StoreOptions, Submission, WordKind,
+        Access, CellKey, Counts, EntryKind, EventFilter, FeedCounts, FeedHour, Fold, IncidentRecord, IncidentState,
+        Leader, LedgerRow, MapCoverage, NewAccount, NewEntry, NewSetAside, NewToken, OperatorWord, Outcome, Position,
+        RefusedChange, Store, StoreError, StoreOptions, Submission, WordKind,
     },
 };
 
@@ -310,13 +310,15 @@ on_both_engines! {
         };
         let who = |bin, address, change| RefusedChange { stream: 1, bin, address, change };
         let place = |n| Position { transaction: n, row: 0 };
-        let first = Fold { from: Position::START, to: place(10), cells: vec![(key(5), counts(10, 1)), (key(6), counts(1, 0))], ledger: vec![row(Some(100), Some(Cause::RecipientUnknown), Some(50), 20)], refused: vec![who(5, 42, 1), who(5, 41, 2), who(6, 42, 1)], ..Fold::default() };
+        let of = FeedHour { feed: 3, exposure: Exposure::Sends, hour: 7 };
+        let feed_hour = (of, FeedCounts { events: 2, sent: 1, delivered: 1, refused: 0, unsent: -1 });
+        let first = Fold { from: Position::START, to: place(10), cells: vec![(key(5), counts(10, 1)), (key(6), counts(1, 0))], ledger: vec![row(Some(100), Some(Cause::RecipientUnknown), Some(50), 20)], refused: vec![who(5, 42, 1), who(5, 41, 2), who(6, 42, 1)], feeds: vec![feed_hour], ..Fold::default() };
         test.leader().apply("monitor", &first).await.expect("first");
         assert!(matches!(test.leader().apply("monitor", &first).await, Err(StoreError::CursorMoved)), "the same step again is refused");
         assert_eq!(test.store.cursor("monitor").await.expect("cursor"), place(10));
         assert_eq!(test.store.cursor("other").await.expect("cursor"), Position::START);
 
-        let second = Fold { from: place(10), to: place(11), cells: vec![(key(5), counts(-2, 3))], ledger: vec![row(Some(90), Some(Cause::MailboxDisabled), None, 10)], refused: vec![who(5, 41, -2), who(6, 43, 1)], ..Fold::default() };
+        let second = Fold { from: place(10), to: place(11), cells: vec![(key(5), counts(-2, 3))], ledger: vec![row(Some(90), Some(Cause::MailboxDisabled), None, 10)], refused: vec![who(5, 41, -2), who(6, 43, 1)], feeds: vec![feed_hour], ..Fold::default() };
         test.leader().apply("monitor", &second).await.expect("second");
         assert_eq!(test.store.cells(1, 5, 5).await.expect("cells"), [(key(5), counts(8, 4))]);
         assert_eq!(test.store.cells_since(6).await.expect("cells"), [(key(6), counts(1, 0))]);
@@ -328,13 +330,21 @@ on_both_engines! {
         assert_eq!(found, [(1, 5, 42), (1, 6, 42), (1, 6, 43)], "41 was taken away again");
         assert_eq!(test.store.refused_addresses(&[1, 2], 5, 6, 10).await.expect("addresses"), [42, 43]);
         assert_eq!(test.store.refused_addresses(&[1], 6, 6, 1).await.expect("addresses"), [42]);
+        let by_hour = async |bare| test.store.refused_by_hour(&[1, 2], Bin(5), Bin(6), bare).await.expect("hours");
+        assert_eq!(by_hour(false).await, [(0, 2)], "an address counts once in an hour");
+        assert_eq!(by_hour(true).await, [], "both cells are exposed");
         let ledger = test.store.ledger(42).await.expect("ledger").expect("row");
         let mut expected = row(Some(100), Some(Cause::RecipientUnknown), Some(50), 20);
         expected.merge(&row(Some(90), Some(Cause::MailboxDisabled), None, 10));
         assert_eq!(ledger, expected, "an earlier refusal doesn't change the latest cause");
         assert_eq!((ledger.last_cause, ledger.first_event_at), (Some(Cause::RecipientUnknown), at(10)));
 
+        let twice = FeedCounts { events: 4, sent: 2, delivered: 2, refused: 0, unsent: -2 };
+        assert_eq!(test.store.feed_hours(7).await.expect("hours"), [(of, twice)]);
+        assert!(test.store.feed_hours(8).await.expect("hours").is_empty());
+
         test.store.reset_projections().await.expect("reset");
+        assert!(test.store.feed_hours(0).await.expect("hours").is_empty());
         assert_eq!(test.store.cursor("monitor").await.expect("cursor"), Position::START);
         assert_eq!(test.store.ledger(42).await.expect("ledger"), None);
         assert!(test.store.cells_since(0).await.expect("cells").is_empty());
@@ -343,7 +353,7 @@ on_both_engines! {
     async fn an_incident_is_kept_and_changed(test: TestStore) {
         let new = IncidentRecord {
             id: 0, state: IncidentState::Open, onset: at(0), opened_at: at(300_000), updated_at: at(300_000), closed_at: None,
-            body: serde_json::json!({"scope": "ses"}),
+            operator: OperatorWord::default(), body: serde_json::json!({"scope": "ses"}),
         };
         let id = test.leader().save_incident(&new).await.expect("saved");
         let other = test.leader().save_incident(&IncidentRecord { onset: at(9), ..new.clone() }).await.expect("saved");
@@ -358,6 +368,18 @@ on_both_engines! {
         assert_eq!(all.iter().map(|incident| incident.id).collect::<Vec<_>>(), [other, id], "newest onset first");
         test.store.reset_projections().await.expect("reset");
         assert_eq!(test.store.incidents(&[IncidentState::Open], 10).await.expect("incidents").len(), 1, "they outlive a rebuild");
+    }
+
+    async fn a_sign_of_life_never_goes_back_and_own_facts_are_there_once(test: TestStore) {
+        assert_eq!(test.store.sign_of_life("ingest").await.expect("read"), None);
+        for millis in [5_000, 9_000, 7_000] {
+            test.store.give_sign_of_life("ingest", at(millis)).await.expect("given");
+        }
+        assert_eq!(test.store.sign_of_life("ingest").await.expect("read"), Some(at(9_000)));
+        let fact = || test.store.append(EntryKind::BlindWindow, at(0), serde_json::json!({ "watched": "all" }));
+        assert!(fact().await.expect("appended"));
+        assert!(!fact().await.expect("appended"), "the same fact is there once");
+        assert_eq!(test.rows("entry").await, 1);
     }
 
     async fn rotation_reseals_everything(test: TestStore) {

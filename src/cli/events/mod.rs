@@ -14,7 +14,9 @@ use clap::{
 };
 
 use super::{
-    Exit, Format, open,
+    Exit, Format,
+    entries::Entries,
+    open,
     told::{ToldAside, ToldNotice},
 };
 use crate::{
@@ -34,6 +36,7 @@ use crate::{
   relaywatch events list --kind set-aside                   what was kept without being understood
   relaywatch events list --since 7d --limit 0 --format json > events.jsonl
   relaywatch events tail --feed ses --stream news.example.com
+  relaywatch events entries --kind blind-window             when feeds, or relaywatch itself, saw nothing
 
 Beside outcomes there are `notice` (one of Apple's) and `set-aside` (a part of a delivery that is of
 an unknown type or makes no sense: kept sealed for 30 days, listed by its arrival). Addresses and
@@ -54,6 +57,9 @@ enum Action {
     /// Show the latest of what was taken in, then what comes in, until it is stopped.
     #[command(after_help = "Example: relaywatch events tail --kind refused --format json | jq -r .cause")]
     Tail(tail::Tail),
+    /// List what else the journal holds: blind windows, settings, what operators did; latest first.
+    #[command(after_help = "Example: relaywatch events entries --kind blind-window,action --since 7d")]
+    Entries(Entries),
 }
 
 #[derive(Debug, Args)]
@@ -115,6 +121,12 @@ impl EventsCommand {
                     let (store, _) = open::reader(&config).await?;
                     list.filters.check_feed(&store, &config, diagnostics).await?;
                     list.run(&store, span, out).await?;
+                    store.close().await;
+                }
+                Action::Entries(entries) => {
+                    let since = entries.since(clock.now())?;
+                    let (store, _) = open::reader(&config).await?;
+                    entries.run(&store, since, &clock, out).await?;
                     store.close().await;
                 }
                 Action::Tail(tail) => {

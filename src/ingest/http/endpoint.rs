@@ -24,6 +24,7 @@ use crate::{
     clock::Clock,
     ingest::{
         FollowUp,
+        alive::Deliveries,
         committer::CommitError,
         intake::{Intake, Knowledge},
     },
@@ -71,6 +72,7 @@ pub struct Endpoint {
     metrics: Metrics,
     places: Arc<Semaphore>,
     follow_ups: mpsc::Sender<FollowUp>,
+    deliveries: Deliveries,
 }
 
 impl Endpoint {
@@ -91,7 +93,14 @@ impl Endpoint {
             metrics,
             places: Arc::new(Semaphore::new(concurrent.max(1))),
             follow_ups,
+            deliveries: Deliveries::default(),
         }
+    }
+
+    /// What became of the latest deliveries, to be watched.
+    #[must_use]
+    pub fn deliveries(&self) -> Deliveries {
+        self.deliveries.clone()
     }
 
     /// The setup in force.
@@ -140,9 +149,11 @@ impl Endpoint {
             Ok(()) => {
                 self.metrics.feed_deliveries.with_label_values(&[name, "accepted"]).inc();
                 self.metrics.feed_last_accepted.with_label_values(&[name]).set(self.clock.now().as_seconds());
+                self.deliveries.accepted(name, self.clock.now());
                 StatusCode::OK.into_response()
             }
             Err(rejection) => {
+                self.deliveries.refused(name, rejection.reason, self.clock.now());
                 let answer = match rejection.reason {
                     RejectionReason::StoreUnavailable
                     | RejectionReason::Overloaded

@@ -1,6 +1,11 @@
 //! The list of feeds that arrive over HTTP. Adding a provider touches its file, this list, the configuration and the docs.
 
-use std::{collections::HashMap, fs, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use secrecy::SecretString;
@@ -170,6 +175,13 @@ impl Feeds {
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&Arc<Feed>> {
         self.0.get(path)
+    }
+
+    /// What each feed declares of mail that did not bounce, by name; nothing for those that bring notices.
+    #[must_use]
+    pub fn exposures(&self) -> BTreeMap<String, Option<Exposure>> {
+        let declared = |feed: &Feed| (feed.provider != Provider::Apple).then_some(feed.name.exposure);
+        self.0.iter().map(|(path, feed)| (path.clone(), declared(feed))).collect()
     }
 
     /// The paths of all feeds, sorted.

@@ -5,7 +5,6 @@ use sqlx::{PgConnection, query, query_as, query_scalar};
 use super::PgStore;
 use crate::{
     model::Timestamp,
-    privacy::Keyring,
     store::{
         DueAccount, StoreError, Whom,
         erase::{Copies, Person},
@@ -13,10 +12,6 @@ use crate::{
 };
 
 impl PgStore {
-    pub(in crate::store) fn keyring(&self) -> &Keyring {
-        &self.keyring
-    }
-
     pub(in crate::store) async fn due_accounts(
         &self,
         until: Timestamp,

@@ -3,6 +3,8 @@
 mod commit;
 mod erase;
 mod evidence;
+mod feeds;
+mod incidents;
 mod lease;
 mod listing;
 mod marks;

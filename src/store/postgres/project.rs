@@ -2,7 +2,7 @@
 
 use sqlx::{PgConnection, query, query_as, query_scalar};
 
-use super::PgStore;
+use super::{PgStore, feeds::apply_feeds};
 use crate::{
     model::{Cause, Timestamp},
     store::{Epoch, Fold, IncidentRecord, LedgerRow, Position, RefusedChange, StoreError, engine::OUTBOX_KEPT_MILLIS},
@@ -93,6 +93,7 @@ impl PgStore {
         }
         apply_refused(&mut transaction, &fold.refused).await?;
         super::marks::turn(&mut transaction, &fold.turns).await?;
+        apply_feeds(&mut transaction, &fold.feeds).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -106,8 +107,9 @@ impl PgStore {
             "INSERT INTO incident (state, onset, opened_at, updated_at, closed_at, body) \
              VALUES ($1, $2, $3, $4, $5, $6) RETURNING id"
         } else {
-            "UPDATE incident SET state = $1, onset = $2, opened_at = $3, updated_at = $4, closed_at = $5, body = $6 \
-             WHERE id = $7 RETURNING id"
+            "UPDATE incident SET onset = $2, opened_at = $3, updated_at = $4, body = $6, \
+             state = CASE WHEN operator_closed_at IS NULL THEN $1 ELSE state END, \
+             closed_at = CASE WHEN operator_closed_at IS NULL THEN $5 ELSE closed_at END WHERE id = $7 RETURNING id"
         };
         let statement = query_scalar(text)
             .bind(incident.state.code())
@@ -123,24 +125,9 @@ impl PgStore {
         Ok(id)
     }
 
-    pub(in crate::store) async fn amend_incident(
-        &self,
-        before: &IncidentRecord,
-        after: &IncidentRecord,
-    ) -> Result<bool, StoreError> {
-        let done = query("UPDATE incident SET updated_at = $2, body = $3 WHERE id = $1 AND updated_at = $4")
-            .bind(before.id)
-            .bind(after.updated_at.as_millis())
-            .bind(after.body.to_string())
-            .bind(before.updated_at.as_millis())
-            .execute(&self.pool)
-            .await?;
-        Ok(done.rows_affected() == 1)
-    }
-
     pub(in crate::store) async fn reset_projections(&self) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
-        query("TRUNCATE cell, ledger, refused, journal_cursor").execute(&mut *transaction).await?;
+        query("TRUNCATE cell, ledger, refused, feed_hour, journal_cursor").execute(&mut *transaction).await?;
         query("UPDATE relay_mark SET folded = FALSE WHERE folded").execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(())

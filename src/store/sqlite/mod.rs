@@ -4,6 +4,8 @@ mod bulk;
 mod commit;
 mod erase;
 mod evidence;
+mod feeds;
+mod incidents;
 mod lease;
 mod listing;
 mod marks;

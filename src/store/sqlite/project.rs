@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use sqlx::{query, query_as, query_scalar};
 
-use super::{SqliteStore, bulk::Bulk};
+use super::{SqliteStore, bulk::Bulk, feeds::apply_feeds};
 use crate::{
     model::Timestamp,
     store::{Epoch, Fold, IncidentRecord, Position, StoreError, engine::OUTBOX_KEPT_MILLIS},
@@ -126,6 +126,7 @@ impl SqliteStore {
             .await?;
         }
         super::marks::turn(&mut transaction, &fold.turns).await?;
+        apply_feeds(&mut transaction, &fold.feeds).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -138,9 +139,11 @@ impl SqliteStore {
         let mut transaction = self.led(epoch).await?;
         let id = query_scalar(
             "INSERT INTO incident (id, state, onset, opened_at, updated_at, closed_at, body) \
-             VALUES (nullif($1, 0), $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET state = excluded.state, \
+             VALUES (nullif($1, 0), $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET \
+             state = CASE WHEN operator_closed_at IS NULL THEN excluded.state ELSE state END, \
              onset = excluded.onset, opened_at = excluded.opened_at, updated_at = excluded.updated_at, \
-             closed_at = excluded.closed_at, body = excluded.body RETURNING id",
+             closed_at = CASE WHEN operator_closed_at IS NULL THEN excluded.closed_at ELSE closed_at END, \
+             body = excluded.body RETURNING id",
         )
         .bind(incident.id)
         .bind(incident.state.code())
@@ -155,27 +158,13 @@ impl SqliteStore {
         Ok(id)
     }
 
-    pub(in crate::store) async fn amend_incident(
-        &self,
-        before: &IncidentRecord,
-        after: &IncidentRecord,
-    ) -> Result<bool, StoreError> {
-        let done = query("UPDATE incident SET updated_at = $2, body = $3 WHERE id = $1 AND updated_at = $4")
-            .bind(before.id)
-            .bind(after.updated_at.as_millis())
-            .bind(after.body.to_string())
-            .bind(before.updated_at.as_millis())
-            .execute(&self.writer)
-            .await?;
-        Ok(done.rows_affected() == 1)
-    }
-
     pub(in crate::store) async fn reset_projections(&self) -> Result<(), StoreError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         query("DELETE FROM cell").execute(&mut *transaction).await?;
         query("DELETE FROM ledger").execute(&mut *transaction).await?;
         query("DELETE FROM refused").execute(&mut *transaction).await?;
         query("UPDATE relay_mark SET folded = 0 WHERE folded").execute(&mut *transaction).await?;
+        query("DELETE FROM feed_hour").execute(&mut *transaction).await?;
         query("DELETE FROM journal_cursor").execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(())
