@@ -85,7 +85,7 @@ async fn amend(store: &Store, id: i64, now: Timestamp, change: impl Fn(&mut Body
     loop {
         let (before, mut body) = find(store, id).await?;
         change(&mut body);
-        let updated_at = now.max(before.updated_at.plus_millis(1));
+        let updated_at = before.updated_at.max(now);
         let after = IncidentRecord { updated_at, body: body.to_value(), ..before.clone() };
         if store.amend_incident(&before, &after).await? {
             return Ok(());

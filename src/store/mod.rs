@@ -336,8 +336,8 @@ impl Store {
         dispatch!(self, store => store.refused_addresses(streams, from, to, limit).await)
     }
 
-    /// Writes what an operator says of an incident, where nobody has written it since `before` was read; gives whether that
-    /// is so. `after` must be younger.
+    /// Writes what an operator says of an incident, where nobody has written it since `before` was read, by the time
+    /// of its last change; gives whether that is so.
     ///
     /// # Errors
     /// Where the store is away.
