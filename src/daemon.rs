@@ -139,8 +139,6 @@ pub struct Daemon {
     pub keyring: Arc<Keyring>,
     /// Who is told; its bell is rung after something was put into the outbox.
     pub notifiers: Notifiers,
-    /// Whether this process leads the monitors.
-    pub leading: watch::Receiver<bool>,
     /// Where its monitor stands.
     pub progress: watch::Receiver<Progress>,
     /// The paths of the feeds.
@@ -274,7 +272,7 @@ pub async fn start(
         metrics: metrics.clone(),
         clock: clock.clone(),
         role,
-        leading: leads.clone(),
+        leading: leads,
         endpoint: endpoint.clone(),
         public: public_address,
         token: config.listen.private_token.clone(),
@@ -305,7 +303,6 @@ pub async fn start(
         store,
         keyring,
         notifiers,
-        leading: leads,
         progress: told,
         feeds,
     })

@@ -129,7 +129,7 @@ async fn waits_for_a_lock(test: &TestStore, statement: &str) {
             if waits {
                 return;
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("it waits");
