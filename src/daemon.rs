@@ -247,6 +247,7 @@ pub async fn start(
         metrics,
         clock: clock.clone(),
         endpoint: endpoint.clone(),
+        notifiers: notifiers.clone(),
         public: public_address,
         token: config.listen.private_token.clone(),
         previous_token: config.listen.previous_private_token.clone(),

@@ -28,10 +28,10 @@ use crate::{
 /// List or follow what was taken in, as relaywatch understood it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  relaywatch events list --kind refused --since 2h          refusals of the last two hours
-  relaywatch events list --cause relay_sender_unregistered  what Apple refuses because of the sender
-  relaywatch events list --kind notice --since 7d           Apple's notices
-  relaywatch events list --kind set-aside                   what was kept without being understood
+  relaywatch events list --kind refused --since 2h            refusals of the last two hours
+  relaywatch events list --cause relay_sender_unregistered    refused because of the sender
+  relaywatch events list --kind notice --since 7d             Apple's notices
+  relaywatch events list --kind set-aside                     kept without being understood
   relaywatch events list --since 7d --limit 0 --format json > events.jsonl
   relaywatch events tail --feed ses --stream news.example.com
 
