@@ -21,7 +21,7 @@ use tokio::{
 use crate::{
     classify::{Rules, RulesError},
     clock::Clock,
-    config::{AddressKeeping, Config},
+    config::{AddressKeeping, Config, Place},
     control::{self, Folding, Operator, Socket, socket_path},
     detect::Parameters,
     ingest::{
@@ -49,10 +49,6 @@ const POSTGRES_WRITERS: usize = 3;
 const FOLLOW_UPS: usize = 64;
 /// How often what has outlived its retention is let go.
 const EXPIRY: Duration = Duration::from_hours(1);
-
-/// What is said where nobody is told of trouble.
-const NO_NOTIFIER: &str = "no notifier is configured: incidents are recorded and nobody is told of them; set [notify.slack] or \
-                           [notify.webhook]";
 
 /// Why the program can't start.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +141,28 @@ pub fn make_directories(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Says that nobody is told of trouble where reports come in.
+fn warn_where_nobody_is_told(feeds: bool, notifiers: bool) {
+    if feeds && !notifiers {
+        tracing::warn!(
+            "no notifier is configured: incidents are recorded and nobody is told of them; set [notify.slack] or \
+             [notify.webhook]"
+        );
+    }
+}
+
+/// Logs what may not work as meant in a configuration, each with its place and what to do.
+pub fn log_warnings(config: &Config) {
+    for warning in &config.provenance.warnings {
+        let place = match &warning.place {
+            Place::Line { line, .. } => format!("{}:{line}", warning.file),
+            Place::Variable(name) => name.clone(),
+            Place::Nowhere => warning.file.clone(),
+        };
+        tracing::warn!(setting = warning.path, place, help = warning.help, "{}", warning.message);
+    }
+}
+
 /// Starts everything as critical tasks of `lifecycle`.
 ///
 /// # Errors
@@ -173,9 +191,7 @@ pub async fn start(
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), store.engine()]).set(1);
     let feeds: Vec<String> = setup.feeds.paths().into_iter().map(ToOwned::to_owned).collect();
 
-    if !feeds.is_empty() && !notifiers.reach_somebody() {
-        tracing::warn!("{NO_NOTIFIER}");
-    }
+    warn_where_nobody_is_told(!feeds.is_empty(), notifiers.reach_somebody());
 
     let tasks = lifecycle.tasks();
     let wake = Arc::new(Notify::new());

@@ -23,7 +23,7 @@ use crate::{
 const SHOWN: u32 = 20;
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
                      table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem 1rem .3rem 0;\
-                     border-bottom:1px solid #8884;vertical-align:top}td.n{text-align:right}code{font-size:.95em}\
+                     border-bottom:1px solid #8884;vertical-align:top}code{font-size:.95em}\
                      .alarm{border-left:.3rem solid #c00;padding:.5rem 1rem;background:#c001}:root{color-scheme:light dark}";
 
 /// Nothing is loaded, and of styles only the page's own, by its hash.

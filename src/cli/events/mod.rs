@@ -35,10 +35,10 @@ use crate::{
   relaywatch events list --since 7d --limit 0 --format json > events.jsonl
   relaywatch events tail --feed ses --stream news.example.com
 
-Beside outcomes there are `notice` (one of Apple's) and `set-aside` (a part of a delivery that is of
-an unknown type or makes no sense: kept sealed for 30 days, listed by its arrival). Addresses and
-accounts are shown by their random ids, which tell two of them apart and no more; `relaywatch
-address show` tells the story of one.
+Beside outcomes there are `notice` (one of Apple's) and `set-aside` (a part of a delivery that is
+of an unknown type or makes no sense: kept sealed for 30 days, listed by its arrival). Addresses
+and accounts are shown by their random ids, which tell two of them apart and no more;
+`relaywatch address show` tells the story of one.
 
 Exit code: 0, also where nothing fits; 1 where there is no such feed or the store can't be read.")]
 pub struct EventsCommand {
