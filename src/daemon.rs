@@ -29,7 +29,7 @@ pub use forget::{FORGET_AFTER_MILLIS, forget_due};
 use crate::{
     classify::{Rules, RulesError},
     clock::Clock,
-    config::{AddressKeeping, Config},
+    config::{AddressKeeping, Config, Place},
     control::{self, Folding, Operator, Socket, socket_path},
     detect::Parameters,
     ingest::{
@@ -58,10 +58,6 @@ use crate::{
 const POSTGRES_WRITERS: usize = 3;
 /// Follow-ups that may wait.
 const FOLLOW_UPS: usize = 64;
-/// What is said where nobody is told of trouble.
-const NO_NOTIFIER: &str = "no notifier is configured: incidents are recorded and nobody is told of them; set [notify.slack] or \
-                            [notify.webhook]";
-
 /// How long it waits before it tries again to journal changed settings.
 const SETTINGS_RETRY: Duration = Duration::from_secs(5);
 
@@ -173,6 +169,28 @@ pub fn make_directories(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Says that nobody is told of trouble where reports come in.
+fn warn_where_nobody_is_told(feeds: bool, notifiers: bool) {
+    if feeds && !notifiers {
+        tracing::warn!(
+            "no notifier is configured: incidents are recorded and nobody is told of them; set [notify.slack] or \
+             [notify.webhook]"
+        );
+    }
+}
+
+/// Logs what may not work as meant in a configuration, each with its place and what to do.
+pub fn log_warnings(config: &Config) {
+    for warning in &config.provenance.warnings {
+        let place = match &warning.place {
+            Place::Line { line, .. } => format!("{}:{line}", warning.file),
+            Place::Variable(name) => name.clone(),
+            Place::Nowhere => warning.file.clone(),
+        };
+        tracing::warn!(setting = warning.path, place, help = warning.help, "{}", warning.message);
+    }
+}
+
 /// Starts everything as critical tasks of `lifecycle`.
 ///
 /// # Errors
@@ -201,9 +219,7 @@ pub async fn start(
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), store.engine(), role.as_str()]).set(1);
     let feeds: Vec<String> = setup.iter().flat_map(|setup| setup.feeds.paths()).map(ToOwned::to_owned).collect();
 
-    if (role == Role::Monitor || !feeds.is_empty()) && !notifiers.reach_somebody() {
-        tracing::warn!("{NO_NOTIFIER}");
-    }
+    warn_where_nobody_is_told(role == Role::Monitor || !feeds.is_empty(), notifiers.reach_somebody());
 
     let tasks = lifecycle.tasks();
     let settings = match &setup {
@@ -274,6 +290,7 @@ pub async fn start(
         role,
         leading: leads,
         endpoint: endpoint.clone(),
+        notifiers: notifiers.clone(),
         public: public_address,
         token: config.listen.private_token.clone(),
         previous_token: config.listen.previous_private_token.clone(),

@@ -140,7 +140,7 @@ enum Code {
 
 /// One line of `--format json`.
 #[derive(Serialize)]
-struct Line<'a> {
+struct Row<'a> {
     /// The number of the input's line, from 1.
     line: u64,
     /// What the input calls it, as it came.
@@ -296,8 +296,8 @@ fn write_line(out: &mut impl Write, format: Format, number: u64, judged: &Judged
                 evidence: Some(evidence),
                 template: Some(&judged.template),
             };
-            let line = Line { line: number, id: judged.id, verdict };
-            serde_json::to_writer(&mut *out, &line)?;
+            let row = Row { line: number, id: judged.id, verdict };
+            serde_json::to_writer(&mut *out, &row)?;
             out.write_all(b"\n")
         }
         Format::Text => {

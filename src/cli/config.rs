@@ -17,8 +17,8 @@ use crate::config::{Config, ConfigErrors, DEFAULT_FILE, Mistake, Place, Severity
   relaywatch config default > relaywatch.toml   every key, its default, and examples
   relaywatch config check relaywatch.toml       explains every mistake with its line
 
-The file is --config, else $RELAYWATCH_CONFIG, else /etc/relaywatch/relaywatch.toml if it is there.
-The environment goes before the file: RELAYWATCH__LISTEN__PUBLIC sets `public` in [listen].")]
+The file is --config, else $RELAYWATCH_CONFIG, else /etc/relaywatch/relaywatch.toml if it is
+there. The environment goes before the file: RELAYWATCH__LISTEN__PUBLIC sets `public` in [listen].")]
 pub struct ConfigCommand {
     #[command(subcommand)]
     action: Action,

@@ -49,9 +49,7 @@ impl ServeCommand {
     pub fn run(&self, file: Option<&Path>, log: Option<&str>) -> anyhow::Result<Exit> {
         let config = Config::load(file, Config::process_environment())?;
         let filter = telemetry::init(log.unwrap_or(&config.log.level), config.log.format)?;
-        for warning in &config.provenance.warnings {
-            tracing::warn!(setting = warning.path, "{}", warning.message);
-        }
+        daemon::log_warnings(&config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

@@ -51,15 +51,12 @@ impl Reloader {
         let (notifiers, relay, settings) = (self.notifiers.clone(), self.relay.clone(), self.settings.clone());
         let judged_by = setup.as_ref().map(|setup| super::settings_of(&new, setup));
         Ok(Box::new(move || {
-            for warning in &new.provenance.warnings {
-                tracing::warn!(setting = warning.path, "{}", warning.message);
-            }
+            super::log_warnings(&new);
             for name in left {
                 tracing::warn!("{name} has changed and needs a restart; until then the old settings stay in force");
             }
-            if !new.feeds.paths().is_empty() && new.notify.slack.is_none() && new.notify.webhook.is_none() {
-                tracing::warn!("{}", super::NO_NOTIFIER);
-            }
+            let told = new.notify.slack.is_some() || new.notify.webhook.is_some();
+            super::warn_where_nobody_is_told(!new.feeds.paths().is_empty(), told);
             relay.send_replace(new.relay.to_domains());
             if let Some((endpoint, setup)) = endpoint.zip(setup) {
                 endpoint.exchange(setup);

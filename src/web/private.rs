@@ -1,4 +1,4 @@
-//! The private listener: health, metrics, and a page that says what to connect next.
+//! The private listener: health, metrics, and a first page.
 
 use std::net::SocketAddr;
 
@@ -7,20 +7,16 @@ use axum::{
     extract::{Request, State as Extract},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{self, Next},
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
     routing::get,
 };
 
 use tokio::sync::watch;
 
+use super::page;
 use crate::{
-    clock::Clock,
-    config::Secret,
-    daemon::Role,
-    ingest::http::endpoint::Endpoint,
-    metrics::Metrics,
-    monitor::{blind, exposure},
-    store::{Store, StoreError},
+    clock::Clock, config::Secret, daemon::Role, ingest::http::endpoint::Endpoint, metrics::Metrics, notify::Notifiers,
+    store::Store,
 };
 
 /// What the private listener shows.
@@ -38,6 +34,8 @@ pub struct State {
     pub leading: watch::Receiver<bool>,
     /// The feeds in force, where it takes reports in.
     pub endpoint: Option<Endpoint>,
+    /// Who is told, by the setup in force.
+    pub notifiers: Notifiers,
     /// Where the feeds are, where it takes reports in.
     pub public: Option<SocketAddr>,
     /// The bearer token that is asked for; none on loopback.
@@ -48,7 +46,7 @@ pub struct State {
 
 impl State {
     /// Where this process stands among the monitors.
-    fn standing(&self) -> &'static str {
+    pub(super) fn standing(&self) -> &'static str {
         match (self.role.monitors(), *self.leading.borrow()) {
             (false, _) => "none",
             (true, true) => "leading",
@@ -60,7 +58,7 @@ impl State {
 /// The routes. Health is open, so that probes need no secret; everything else asks for the token where there is one.
 pub fn router(state: State) -> Router {
     let guarded = Router::new()
-        .route("/", get(index))
+        .route("/", get(page::index))
         .route("/metrics", get(metrics))
         .layer(middleware::from_fn_with_state(state.clone(), guard));
     Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).merge(guarded).with_state(state)
@@ -115,66 +113,4 @@ async fn metrics(Extract(state): Extract<State>) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
-}
-
-async fn index(Extract(state): Extract<State>) -> Response {
-    let setup = state.endpoint.as_ref().map(Endpoint::setup);
-    let paths: Vec<&str> = setup.iter().flat_map(|setup| setup.feeds.paths()).collect();
-    let feeds = if let Some(public) = state.public.filter(|_| !paths.is_empty()) {
-        let items: Vec<String> =
-            paths.iter().map(|path| format!("<li><code>http://{public}/in/{path}</code></li>")).collect();
-        format!("<p>Feeds, by the address behind your TLS proxy:</p><ul>{}</ul>", items.concat())
-    } else if state.public.is_none() {
-        "<p>This process takes no reports in.</p>".to_owned()
-    } else {
-        "<p>No feed is connected yet. Put a table such as <code>[feeds.ses]</code> into the configuration \
-         (<code>relaywatch config default</code> shows all of them), reload with SIGHUP, and point your provider here:</p>"
-            .to_owned()
-    };
-    let rows = match state.store.row_counts().await {
-        Ok(counts) => counts.into_iter().find(|(table, _)| *table == "event").map_or(0, |(_, rows)| rows),
-        Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the store does not tell its size");
-            return (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n").into_response();
-        }
-    };
-    let findings = match findings(&state).await {
-        Ok(findings) => findings,
-        Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the store does not tell what it found of feeds");
-            return (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n").into_response();
-        }
-    };
-    let page = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width\"><title>relaywatch</title><h1>relaywatch {}</h1>\
-         <p>{rows} outcomes in the journal, at {}. Role: {}; monitors: {}.</p>{feeds}{findings}\
-         <p><a href=\"/metrics\">metrics</a> · <a href=\"/readyz\">ready</a></p></html>",
-        env!("CARGO_PKG_VERSION"),
-        state.clock.now(),
-        state.role,
-        state.standing(),
-    );
-    let policy = [(header::CONTENT_SECURITY_POLICY, "default-src 'none'")];
-    (policy, Html(page)).into_response()
-}
-
-/// What is wrong with feeds: those that report otherwise than they declare, and blind windows that last.
-async fn findings(state: &State) -> Result<String, StoreError> {
-    let now = state.clock.now();
-    let mut items: Vec<String> = exposure::check(&state.store, now).await?.iter().map(|found| found.advice()).collect();
-    let windows = blind::known(&state.store, now).await?;
-    items.extend(windows.iter().filter(|window| window.until.is_none()).map(|window| {
-        let why = window.reason.map_or("", crate::explain::BlindReason::says);
-        format!("Blind since {}: {}; {why}. Absence proves nothing.", window.from, window.watched)
-    }));
-    if items.is_empty() {
-        return Ok(String::new());
-    }
-    let items: Vec<String> = items.iter().map(|item| format!("<li>{}</li>", escape(item))).collect();
-    Ok(format!("<p>To be looked at:</p><ul>{}</ul>", items.concat()))
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

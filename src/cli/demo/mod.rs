@@ -38,9 +38,9 @@ process, on loopback. Weeks of ordinary mail come first, so that relaywatch know
 ordinary; then something happens.
 
 Examples:
-  relaywatch demo                                    all cases
-  relaywatch demo --case revocations --seed 7        one case, with other mail
-  relaywatch demo --keep demo-state                  keep what it leaves, and say how to look at it
+  relaywatch demo                                 all cases
+  relaywatch demo --case revocations --seed 7     one case, with other mail
+  relaywatch demo --keep demo-state               keep what it leaves, and say how to look at it
 
 Exit code: 1 where a trouble was missed, its cause named wrongly, a decoy paged, or an event lost
 or counted twice; else 0."

@@ -30,18 +30,18 @@ use crate::{
 /// List or follow what was taken in, as relaywatch understood it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  relaywatch events list --kind refused --since 2h          refusals of the last two hours
-  relaywatch events list --cause relay_sender_unregistered  what Apple refuses because of the sender
-  relaywatch events list --kind notice --since 7d           Apple's notices
-  relaywatch events list --kind set-aside                   what was kept without being understood
+  relaywatch events list --kind refused --since 2h            refusals of the last two hours
+  relaywatch events list --cause relay_sender_unregistered    refused because of the sender
+  relaywatch events list --kind notice --since 7d             Apple's notices
+  relaywatch events list --kind set-aside                     kept without being understood
   relaywatch events list --since 7d --limit 0 --format json > events.jsonl
   relaywatch events tail --feed ses --stream news.example.com
   relaywatch events entries --kind blind-window             when feeds, or relaywatch itself, saw nothing
 
-Beside outcomes there are `notice` (one of Apple's) and `set-aside` (a part of a delivery that is of
-an unknown type or makes no sense: kept sealed for 30 days, listed by its arrival). Addresses and
-accounts are shown by their random ids, which tell two of them apart and no more; `relaywatch
-address show` tells the story of one.
+Beside outcomes there are `notice` (one of Apple's) and `set-aside` (a part of a delivery that is
+of an unknown type or makes no sense: kept sealed for 30 days, listed by its arrival). Addresses
+and accounts are shown by their random ids, which tell two of them apart and no more;
+`relaywatch address show` tells the story of one.
 
 Exit code: 0, also where nothing fits; 1 where there is no such feed or the store can't be read.")]
 pub struct EventsCommand {

@@ -36,7 +36,11 @@ async fn what_needs_a_restart_is_named_and_the_rest_is_taken_up() {
     {
         daemon.wait_for(&format!("{setting} has changed and needs a restart"));
     }
-    daemon.wait_for("`token` is shorter than 16 bytes");
+    let warning = daemon.wait_for("`token` is shorter than 16 bytes");
+    assert!(
+        warning.contains("relaywatch.toml:9") && warning.contains("openssl rand"),
+        "its place and advice: {warning}"
+    );
     daemon.wait_for("no notifier is configured: incidents are recorded and nobody is told");
     daemon.wait_for("\"reloaded\"");
     assert_eq!(post(), 413, "the cap on bodies is taken up");
