@@ -13,9 +13,17 @@ pub(super) struct Numbers {
     pub(super) accounts: HashMap<[u8; 16], i64>,
     /// The count of erasures under which the addresses are found.
     pub(super) erasures: i64,
+    /// Addresses and accounts that the batch made rows for.
+    pub(super) fresh_addresses: Vec<i64>,
+    pub(super) fresh_accounts: Vec<i64>,
 }
 
 impl Numbers {
+    /// Whether it made rows for people.
+    pub(super) fn has_fresh_people(&self) -> bool {
+        !self.fresh_addresses.is_empty() || !self.fresh_accounts.is_empty()
+    }
+
     pub(super) fn word(&self, kind: WordKind, text: &str) -> Result<i32, StoreError> {
         self.words.get(&(kind, text.to_owned())).copied().ok_or_else(|| missing("word", kind.as_str()))
     }
