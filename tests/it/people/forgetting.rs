@@ -36,7 +36,7 @@ fn needles() -> Vec<Vec<u8>> {
     for value in [ADDRESS, SUB, LOCAL] {
         for shift in 0..3_usize {
             let text = STANDARD.encode([vec![0; shift], value.as_bytes().to_vec()].concat());
-            let sure = &text[(shift * 8).div_ceil(6)..(shift + value.len()) * 8 / 6];
+            let sure = text.get((shift * 8).div_ceil(6)..(shift + value.len()) * 8 / 6).expect("ASCII");
             out.push(sure.into());
             out.push(sure.replace('+', "-").replace('/', "_").into());
         }
