@@ -61,7 +61,9 @@ impl Teaching {
         }
         let at = entry.key.at;
         let kind = entry.body.get("kind").and_then(serde_json::Value::as_str).and_then(NoticeKind::from_name);
-        let private = entry.body.get("private").and_then(serde_json::Value::as_bool);
+        // On a relay domain the word says nothing new.
+        let told = |key: &str| entry.body.get(key).and_then(serde_json::Value::as_bool);
+        let private = told("private").filter(|_| told("relay_domain") != Some(true));
         Self {
             deleted_at: (kind == Some(NoticeKind::AccountDeleted)).then_some(at),
             returned_at: (kind == Some(NoticeKind::EmailEnabled)).then_some(at),

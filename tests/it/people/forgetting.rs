@@ -260,6 +260,8 @@ on_both_engines! {
         let hash = test.keyring.hash(Purpose::Address, &[address.key().as_bytes()]);
         let subject = test.subject(TEAM, SUB).hash;
         let known = test.store.address_by_hash(&hash).await.expect("read").expect("known");
+        let mark = test.store.mark_of(known.id).await.expect("read");
+        assert_eq!(mark, None, "what the domain tells needs no word of a notice");
         for bytes in [hash.to_vec(), subject.to_vec(), known.sealed.clone().expect("sealed")] {
             needles.push(hex::encode(&bytes).into_bytes());
             needles.push(bytes);
