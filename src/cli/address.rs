@@ -185,9 +185,9 @@ impl Show {
 
     /// An id stays where its address was forgotten: then there are only counts to show.
     async fn of_id(&self, store: &Store, keyring: &Keyring, id: i64) -> anyhow::Result<Option<Story>> {
-        let story = self.by_id(store, keyring, id).await?;
-        let nothing = story.gone && story.events.is_empty() && story.ledger.is_none() && story.entries.is_empty();
-        Ok((!nothing).then_some(story))
+        let found = self.by_id(store, keyring, id).await?;
+        let nothing = found.gone && found.events.is_empty() && found.ledger.is_none() && found.entries.is_empty();
+        Ok((!nothing).then_some(found))
     }
 
     async fn by_id(&self, store: &Store, keyring: &Keyring, id: i64) -> anyhow::Result<Story> {

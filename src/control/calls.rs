@@ -371,13 +371,16 @@ impl Operator {
             .transpose()?
             // Mailboxes that can't be relay addresses are none of our business.
             .filter(|address| destination(Some(address), &self.relay.borrow()) != Destination::Other);
+        // On a relay domain the word says nothing new.
+        let by_domain = destination(address.as_ref(), &self.relay.borrow()) == Destination::Relay;
+        let private = account.private.filter(|_| !by_domain);
         let hash = self.keyring.hash(Purpose::Subject, &[account.team.as_bytes(), account.sub.as_bytes()]);
         Ok(NewAccount {
             subject: Subject { hash, team: account.team, subject: account.sub },
             address: address.map(|address| Recipient { hash: self.hash_of(&address), address }),
             app: account.app,
             signed_up_at: account.signed_up_at,
-            mark: account.private.map(|private| Mark { private, at: self.clock.now() }),
+            mark: private.map(|private| Mark { private, at: self.clock.now() }),
         })
     }
 }

@@ -222,6 +222,7 @@ impl Intake {
                 "app": notice.audience,
                 "team": notice.team,
                 "private": notice.is_private_email,
+                "relay_domain": email.map(|email| destination(Some(email), relay) == Destination::Relay),
                 "issued_at": notice.issued_at,
             }),
         }

@@ -13,9 +13,17 @@ pub(super) struct Numbers {
     pub(super) accounts: HashMap<[u8; 16], i64>,
     /// The count of erasures under which the addresses are found.
     pub(super) erasures: i64,
+    /// Addresses and accounts that the batch made rows for.
+    pub(super) fresh_addresses: Vec<i64>,
+    pub(super) fresh_accounts: Vec<i64>,
 }
 
 impl Numbers {
+    /// Whether it made rows for people.
+    pub(super) fn has_fresh_people(&self) -> bool {
+        !self.fresh_addresses.is_empty() || !self.fresh_accounts.is_empty()
+    }
+
     pub(super) fn word(&self, kind: WordKind, text: &str) -> Result<i32, StoreError> {
         self.words.get(&(kind, text.to_owned())).copied().ok_or_else(|| missing("word", kind.as_str()))
     }
@@ -53,7 +61,9 @@ impl Teaching {
         }
         let at = entry.key.at;
         let kind = entry.body.get("kind").and_then(serde_json::Value::as_str).and_then(NoticeKind::from_name);
-        let private = entry.body.get("private").and_then(serde_json::Value::as_bool);
+        // On a relay domain the word says nothing new.
+        let told = |key: &str| entry.body.get(key).and_then(serde_json::Value::as_bool);
+        let private = told("private").filter(|_| told("relay_domain") != Some(true));
         Self {
             deleted_at: (kind == Some(NoticeKind::AccountDeleted)).then_some(at),
             returned_at: (kind == Some(NoticeKind::EmailEnabled)).then_some(at),

@@ -240,6 +240,37 @@ const CSV: &str = "team,app,sub,email,signed_up_at\n\
     A1B2C3D4E5,com.example.other,001234.qx7sub.0003,,\n\
     A1B2C3D4E5,,001234.qx7sub.0004,qx7someone@mail.example.net,\n";
 
+/// The account map: the first time everything is new, the second time nothing; broken rows are told.
+fn the_map(place: &Place) {
+    std::fs::write(place.path("accounts.csv"), CSV).expect("file");
+    let file = place.path("accounts.csv").display().to_string();
+    let dry = place.run(&["accounts", "import", &file, "--dry-run"]).ok();
+    assert_eq!(dry.out.lines().next(), Some("4 rows read, 4 good, 0 rejected; nothing was changed"));
+    let import = place.run(&["accounts", "import", &file]).ok();
+    insta::assert_snapshot!("accounts_import", format!("{}{}", import.err, import.out));
+    let again = place.run_with(&["accounts", "import", "-", "--summary", "json"], CSV).ok().json();
+    assert_eq!((&again["new"], &again["updated_or_unchanged"]), (&json!(0), &json!(4)), "{again}");
+    let broken = place.run_with(&["accounts", "import", "-"], "team,sub,email\nA1B2C3D4E5,s,nobody\nA1B2C3D4E5,,\n");
+    assert_eq!(broken.code, Some(1));
+    assert!(
+        broken.err.contains("line 2: email: the address has no local part or no domain\nline 3: sub is missing"),
+        "{}",
+        broken.err
+    );
+    let strangers = "team,sub\nA1B2C3D4E6,s\nZZZZZZZZZZ,s\na1,s\n";
+    let broken = place.run_with(&["accounts", "import", "-"], strangers);
+    assert!(broken.code == Some(1) && broken.out.starts_with("3 rows read: 0 new"), "{}", broken.out);
+    for told in [
+        "line 2: team A1B2C3D4E6 is not in the configuration; did you mean A1B2C3D4E5?",
+        "line 3: team ZZZ",
+        "line 4: ",
+    ] {
+        assert!(broken.err.contains(told), "{}", broken.err);
+    }
+    let strict = place.run_with(&["accounts", "import", "-", "--strict"], "team,sub\nA1B2C3D4E5,\nA1B2C3D4E5,ok\n");
+    assert!(strict.code == Some(1) && strict.err.contains("line 2: sub is missing; stopped"), "{}", strict.err);
+}
+
 /// Everything that the commands do, once. `beside`: a daemon runs.
 async fn everything(place: &Place, daemon: Option<&Daemon>) {
     // The monitor has folded the traffic: what follows tells of its ledger.
@@ -286,34 +317,7 @@ async fn everything(place: &Place, daemon: Option<&Daemon>) {
         assert_eq!(place.run(&["events", "list", nothing[0], nothing[1]]).ok().out, "", "{nothing:?}");
     }
 
-    // The map: the first time everything is new, the second time nothing.
-    std::fs::write(place.path("accounts.csv"), CSV).expect("file");
-    let file = place.path("accounts.csv").display().to_string();
-    let dry = place.run(&["accounts", "import", &file, "--dry-run"]).ok();
-    assert_eq!(dry.out.lines().next(), Some("4 rows read, 4 good, 0 rejected; nothing was changed"));
-    let import = place.run(&["accounts", "import", &file]).ok();
-    insta::assert_snapshot!("accounts_import", format!("{}{}", import.err, import.out));
-    let again = place.run_with(&["accounts", "import", "-", "--summary", "json"], CSV).ok().json();
-    assert_eq!((&again["new"], &again["updated_or_unchanged"]), (&json!(0), &json!(4)), "{again}");
-    let broken = place.run_with(&["accounts", "import", "-"], "team,sub,email\nA1B2C3D4E5,s,nobody\nA1B2C3D4E5,,\n");
-    assert_eq!(broken.code, Some(1));
-    assert!(
-        broken.err.contains("line 2: email: the address has no local part or no domain\nline 3: sub is missing"),
-        "{}",
-        broken.err
-    );
-    let strangers = "team,sub\nA1B2C3D4E6,s\nZZZZZZZZZZ,s\na1,s\n";
-    let broken = place.run_with(&["accounts", "import", "-"], strangers);
-    assert!(broken.code == Some(1) && broken.out.starts_with("3 rows read: 0 new"), "{}", broken.out);
-    for told in [
-        "line 2: team A1B2C3D4E6 is not in the configuration; did you mean A1B2C3D4E5?",
-        "line 3: team ZZZ",
-        "line 4: ",
-    ] {
-        assert!(broken.err.contains(told), "{}", broken.err);
-    }
-    let strict = place.run_with(&["accounts", "import", "-", "--strict"], "team,sub\nA1B2C3D4E5,\nA1B2C3D4E5,ok\n");
-    assert!(strict.code == Some(1) && strict.err.contains("line 2: sub is missing; stopped"), "{}", strict.err);
+    the_map(place);
 
     // The story of one.
     let story = place.until(&["address", "show", "-"], &address(2), |said| !said.out.contains("ledger: none"));
@@ -406,8 +410,8 @@ async fn commands_work_without_a_daemon_and_after_a_crash() {
         assert!(before.code == Some(1) && before.err.contains("`relaywatch serve` makes it"), "{}", before.err);
     }
     assert!(!place.path("relaywatch.key").exists(), "nothing was made");
-    let made = place.run_with(&["accounts", "import", "-", "--create"], "team,sub\nA1B2C3D4E5,early\n").ok();
-    assert!(made.err.contains("made a new store, since"), "{}", made.err);
+    let first = place.run_with(&["accounts", "import", "-", "--create"], "team,sub\nA1B2C3D4E5,early\n").ok();
+    assert!(first.err.contains("made a new store, since"), "{}", first.err);
     let again = place.run_with(&["accounts", "import", "-", "--create"], "team,sub\nA1B2C3D4E5,early\n").ok();
     assert!(!again.err.contains("made a new store"), "{}", again.err);
     let daemon = Daemon::start(&place);

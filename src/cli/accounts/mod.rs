@@ -88,6 +88,7 @@ enum Form {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 struct Import {
     /// The file; `-` reads standard input.
     file: PathBuf,

@@ -2,12 +2,11 @@
 
 use std::{
     cell::Cell,
-    collections::BTreeMap,
     io::{self, BufRead, Read},
     rc::Rc,
 };
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
@@ -35,7 +34,7 @@ struct Raw {
     is_private_email: Option<Value>,
     /// What no account has.
     #[serde(flatten)]
-    others: BTreeMap<String, IgnoredAny>,
+    others: serde_json::Map<String, Value>,
 }
 
 /// What a row holds, or what is wrong with it; never a value of it.
@@ -165,7 +164,7 @@ impl<'a> Csv<'a> {
             email: field(email, "email")?,
             signed_up_at: field(signed_up_at, "signed_up_at")?.map(Value::String),
             is_private_email: field(is_private_email, "is_private_email")?.map(Value::String),
-            others: BTreeMap::new(),
+            others: serde_json::Map::new(),
         })
     }
 }

@@ -85,6 +85,9 @@ impl PgStore {
         }
         let outbox: Vec<NewOutbox> = taken.iter().flat_map(|s| s.outbox.iter().cloned()).collect();
         self.enqueue_in(&mut transaction, &outbox).await?;
+        if commit.repeated > 0 && numbers.has_fresh_people() {
+            super::erase::drop_strangers(&mut transaction, &mut numbers).await?;
+        }
         transaction.commit().await?;
         self.caches.keep_words(numbers.words);
         self.caches.keep_addresses(numbers.addresses, numbers.erasures);
@@ -223,6 +226,7 @@ impl PgStore {
             if let Ok(hash) = <[u8; 16]>::try_from(hash) {
                 wanted.remove(&hash);
                 numbers.addresses.insert(hash, id);
+                numbers.fresh_addresses.push(id);
             }
         }
         if !wanted.is_empty() {
@@ -265,9 +269,9 @@ impl PgStore {
                 None
             };
             // The update changes nothing; it makes the row's id come back also where it was there.
-            let id: i64 = query_scalar(
+            let (id, fresh): (i64, bool) = query_as(
                 "INSERT INTO account (id, hash, team, sealed) VALUES ($1, $2, $3, $4) \
-                 ON CONFLICT (hash) DO UPDATE SET team = account.team RETURNING id",
+                 ON CONFLICT (hash) DO UPDATE SET team = account.team RETURNING id, xmax = 0",
             )
             .bind(random_id())
             .bind(hash.as_slice())
@@ -276,6 +280,9 @@ impl PgStore {
             .fetch_one(&mut *connection)
             .await?;
             numbers.accounts.insert(hash, id);
+            if fresh {
+                numbers.fresh_accounts.push(id);
+            }
         }
         Ok(())
     }
@@ -358,7 +365,9 @@ impl PgStore {
         .execute(&mut *connection)
         .await?
         .rows_affected();
-        if let Some(account) = account {
+        // A repetition teaches nobody anew: it can be about somebody who is forgotten since.
+        let stranger = |id: &i64| added == 0 && numbers.fresh_accounts.contains(id);
+        if let Some(account) = account.filter(|id| !stranger(id)) {
             // A notice teaches the map: which address and app the account has, and whether its user is still there.
             query(
                 "UPDATE account SET address = COALESCE($2, address), app = COALESCE(app, $3), \
@@ -372,7 +381,9 @@ impl PgStore {
             .execute(&mut *connection)
             .await?;
         }
-        if let (Some(address), Some(mark)) = (address, teaching.mark) {
+        if added > 0
+            && let (Some(address), Some(mark)) = (address, teaching.mark)
+        {
             insert_mark(connection, address, mark).await?;
         }
         Ok(added)

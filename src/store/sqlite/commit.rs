@@ -82,6 +82,9 @@ impl SqliteStore {
         for submission in &taken {
             self.enqueue_in(&mut transaction, &submission.outbox).await?;
         }
+        if commit.repeated > 0 && numbers.has_fresh_people() {
+            super::erase::drop_strangers(&mut transaction, &mut numbers).await?;
+        }
         transaction.commit().await?;
         self.caches.keep_words(numbers.words);
         self.caches.keep_addresses(numbers.addresses, numbers.erasures);
@@ -220,6 +223,7 @@ impl SqliteStore {
             }
             statement.execute(&mut *connection).await?;
         }
+        numbers.fresh_addresses.extend(fresh.iter().map(|(id, ..)| *id));
         numbers.addresses.extend(fresh.into_iter().map(|(id, hash, _)| (hash, id)));
         Ok(())
     }
@@ -255,6 +259,7 @@ impl SqliteStore {
                     .bind(sealed)
                     .execute(&mut *connection)
                     .await?;
+                numbers.fresh_accounts.push(id);
                 id
             };
             numbers.accounts.insert(subject.hash, id);
@@ -444,7 +449,9 @@ async fn insert_entry(
     .execute(&mut *connection)
     .await?
     .rows_affected();
-    if let Some(account) = account {
+    // A repetition teaches nobody anew: it can be about somebody who is forgotten since.
+    let stranger = |id: &i64| added == 0 && numbers.fresh_accounts.contains(id);
+    if let Some(account) = account.filter(|id| !stranger(id)) {
         // A notice teaches the map: which address and app the account has, and whether its user is still there.
         query(
             "UPDATE account SET address = COALESCE($2, address), app = COALESCE(app, $3), \
@@ -459,7 +466,9 @@ async fn insert_entry(
         .execute(&mut *connection)
         .await?;
     }
-    if let (Some(address), Some(mark)) = (address, teaching.mark) {
+    if added > 0
+        && let (Some(address), Some(mark)) = (address, teaching.mark)
+    {
         insert_mark(connection, address, mark).await?;
     }
     Ok(added)

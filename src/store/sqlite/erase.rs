@@ -1,5 +1,7 @@
 //! Forgetting people.
 
+use std::collections::HashSet;
+
 use sqlx::{Connection, SqliteConnection, query, query_as, query_scalar};
 
 use super::SqliteStore;
@@ -7,6 +9,7 @@ use crate::{
     model::Timestamp,
     store::{
         DueAccount, StoreError, Whom,
+        batch::Numbers,
         erase::{Copies, Person},
     },
 };
@@ -158,4 +161,28 @@ async fn rows_of(
             Ok(found.map(|(address, shared)| (address.filter(|_| !shared), vec![*account])))
         }
     }
+}
+
+/// Drops the people whom a batch made known and then had nothing new to say of: it repeated what came before they were
+/// forgotten, or before retention.
+pub(super) async fn drop_strangers(connection: &mut SqliteConnection, numbers: &mut Numbers) -> Result<(), StoreError> {
+    query(
+        "DELETE FROM account WHERE id IN (SELECT value FROM json_each($1)) \
+         AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.account = account.id)",
+    )
+    .bind(serde_json::json!(numbers.fresh_accounts).to_string())
+    .execute(&mut *connection)
+    .await?;
+    let gone: Vec<i64> = query_scalar(
+        "DELETE FROM address WHERE id IN (SELECT value FROM json_each($1)) \
+         AND NOT EXISTS (SELECT 1 FROM event e WHERE e.address = address.id) \
+         AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.address = address.id) \
+         AND NOT EXISTS (SELECT 1 FROM account a WHERE a.address = address.id) RETURNING id",
+    )
+    .bind(serde_json::json!(numbers.fresh_addresses).to_string())
+    .fetch_all(&mut *connection)
+    .await?;
+    let gone: HashSet<i64> = gone.into_iter().collect();
+    numbers.addresses.retain(|_, id| !gone.contains(id));
+    Ok(())
 }

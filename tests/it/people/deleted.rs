@@ -94,10 +94,18 @@ on_both_engines! {
         assert!(actions.iter().all(|action| action.body["reason"] == "account-deleted notice"), "{actions:?}");
         assert_eq!(forget_due(&test.store, &test.keyring, due.plus_millis(DAY_MILLIS)).await.expect("forgotten"), 1, "6");
 
-        // A late repetition of the notice makes the account known again, and its time has come already.
-        test.store.commit(&[apple(vec![told(&test, 0, DELETED, NoticeKind::AccountDeleted)])]).await.expect("again");
-        assert_eq!(forget_due(&test.store, &test.keyring, due).await.expect("forgotten"), 1);
+        // A late repetition of a notice changes nothing.
+        for kind in [NoticeKind::AccountDeleted, NoticeKind::EmailEnabled] {
+            let number = usize::from(kind == NoticeKind::EmailEnabled);
+            let millis = if number == 0 { DELETED } else { DELETED - 1 };
+            test.store.commit(&[apple(vec![told(&test, number, millis, kind)])]).await.expect("again");
+            assert_eq!(is_known(&test, number).await, gone);
+        }
+        test.store.commit(&[submission(vec![test.refused(0, 0)])]).await.expect("old mail again");
         assert_eq!(is_known(&test, 0).await, gone);
+        test.store.commit(&[submission(vec![test.refused(0, 0), test.delivered(0, 9_000)])]).await.expect("new mail");
+        assert_eq!(is_known(&test, 0).await, (true, false), "somebody new");
+        assert_eq!(forget_due(&test.store, &test.keyring, due).await.expect("nothing"), 0);
     }
 
     async fn the_daemon_forgets_by_its_own_clock_also_after_a_restart(test: TestStore) {
