@@ -33,7 +33,7 @@ use crate::{
         },
         intake::{Intake, Knowledge},
     },
-    lifecycle::Lifecycle,
+    lifecycle::{Lifecycle, Tasks},
     metrics::Metrics,
     model::DAY_MILLIS,
     monitor::{
@@ -159,14 +159,7 @@ pub async fn start(
     filter: Option<FilterHandle>,
 ) -> Result<Daemon, StartError> {
     make_directories(&config)?;
-    let (keyring, made) = Keyring::load_or_create(&config.key_file())?;
-    if made {
-        tracing::warn!(
-            file = %config.key_file().display(),
-            "made a new key file; back it up apart from the database: without it no stored address can be read"
-        );
-    }
-    let keyring = Arc::new(keyring);
+    let keyring = keys(&config)?;
     let public = bind(config.listen.public.0, "public").await?;
     let private = bind(config.listen.private.0, "private").await?;
     let metrics = Metrics::new()?;
@@ -175,9 +168,8 @@ pub async fn start(
     let store = Store::open(&store_options(&config, Access::Write), Arc::clone(&keyring)).await?;
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), store.engine()]).set(1);
     // Before anything is judged: an incident names the settings that it was judged under.
-    let settings = settings_of(&config, &setup);
-    settings::journal(&store, &settings, clock.now()).await?;
-    let (settings_sender, settings_receiver) = watch::channel(settings);
+    let (settings_sender, settings_receiver) = watch::channel(settings_of(&config, &setup));
+    settings::journal(&store, &settings_sender.borrow().clone(), clock.now()).await?;
     let feeds: Vec<String> = setup.feeds.paths().into_iter().map(ToOwned::to_owned).collect();
 
     let tasks = lifecycle.tasks();
@@ -262,14 +254,23 @@ pub async fn start(
         filter,
         settings_sender,
     )));
-    let journalling = journal_settings(settings_receiver, store.clone(), clock.clone(), tasks.soft());
-    tasks.spawn_critical("settings", journalling);
-    let life = alive::run(store.clone(), clock.clone(), endpoint.deliveries(), state_metrics, tasks.soft());
-    tasks.spawn_critical("signs of life", life);
+    spawn_own_facts(&tasks, settings_receiver, (&store, &clock), &endpoint, state_metrics);
     tasks.spawn_critical("public listener", server::serve(public, endpoint.router(), limits, tasks.soft()));
     tasks.spawn_critical("monitor", monitor.run(tasks.soft()));
     tasks.spawn_critical("retention", expire(store.clone(), clock, config.store.clone(), tasks.soft()));
     Ok(Daemon { public: public_address, private: private_address, store, keyring, notifiers, progress, feeds })
+}
+
+/// The keys, made where there are none.
+fn keys(config: &Config) -> Result<Arc<Keyring>, PrivacyError> {
+    let (keyring, made) = Keyring::load_or_create(&config.key_file())?;
+    if made {
+        tracing::warn!(
+            file = %config.key_file().display(),
+            "made a new key file; back it up apart from the database: without it no stored address can be read"
+        );
+    }
+    Ok(Arc::new(keyring))
 }
 
 /// Sets up what the configuration names (feeds with their files, notifiers) and lets it go again: what `config check` adds to
@@ -291,6 +292,19 @@ fn parameters(config: &Config) -> Parameters {
 /// The settings that judgements depend on, by this configuration.
 fn settings_of(config: &Config, setup: &Setup) -> Settings {
     Settings::of(config, setup.feeds.exposures(), setup.knowledge.rules.version(), parameters(config))
+}
+
+/// Starts what appends facts of relaywatch's own: settings that change, signs of life, blind windows.
+fn spawn_own_facts(
+    tasks: &Tasks,
+    settings: watch::Receiver<Settings>,
+    (store, clock): (&Store, &Clock),
+    endpoint: &Endpoint,
+    metrics: Metrics,
+) {
+    tasks.spawn_critical("settings", journal_settings(settings, store.clone(), clock.clone(), tasks.soft()));
+    let life = alive::run(store.clone(), clock.clone(), endpoint.deliveries(), metrics, tasks.soft());
+    tasks.spawn_critical("signs of life", life);
 }
 
 /// Journals the settings whenever a reload has changed them.

@@ -16,7 +16,10 @@ use crate::{
     config::Secret,
     ingest::http::endpoint::Endpoint,
     metrics::Metrics,
-    monitor::{blind, exposure},
+    monitor::{
+        blind,
+        exposure::{self, Finding},
+    },
     store::{Store, StoreError},
 };
 
@@ -140,7 +143,7 @@ async fn index(Extract(state): Extract<State>) -> Response {
 /// What is wrong with feeds: those that report otherwise than they declare, and blind windows that last.
 async fn findings(state: &State) -> Result<String, StoreError> {
     let now = state.clock.now();
-    let mut items: Vec<String> = exposure::check(&state.store, now).await?.iter().map(|found| found.advice()).collect();
+    let mut items: Vec<String> = exposure::check(&state.store, now).await?.iter().map(Finding::advice).collect();
     let windows = blind::known(&state.store, now).await?;
     items.extend(windows.iter().filter(|window| window.until.is_none()).map(|window| {
         let why = window.reason.map_or("", crate::explain::BlindReason::says);
