@@ -59,7 +59,7 @@ impl Entries {
             entries.extend(store.entries_of_kind(*kind, to, self.limit).await?);
         }
         entries.retain(|entry| since.is_none_or(|since| entry.key.at >= since));
-        entries.sort_by(|one, other| other.key.cmp(&one.key));
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.key));
         for entry in &entries {
             match self.format {
                 Format::Json => {

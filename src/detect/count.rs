@@ -121,4 +121,23 @@ mod tests {
         assert_eq!(episodes(&hours, 200, |_| false, 301, &parameters), [], "connected four days ago");
         assert_eq!(episodes(&hours, 0, |hour| hour == 300, 301, &parameters), [], "a blind week");
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+        /// Episodes are a function of the counts: hours that become known backwards end in the same ones, and what is found
+        /// stays found when time passes.
+        #[test]
+        fn episodes_do_not_depend_on_when_hours_became_known(
+            jumps in proptest::collection::btree_map(200_i64..330, 0_u64..90, 0..12), later in 0_i64..200,
+        ) {
+            let mut hours = calm();
+            hours.extend(&jumps);
+            let backwards: BTreeMap<i64, u64> = hours.iter().rev().map(|(hour, addresses)| (*hour, *addresses)).collect();
+            let once = found(&hours, 336);
+            proptest::prop_assert_eq!(found(&backwards, 336), once.clone());
+            let shape = |all: &[Episode]| all.iter().map(|one| (one.onset, one.last, one.peak)).collect::<Vec<_>>();
+            proptest::prop_assert_eq!(shape(&found(&hours, 336 + later)), shape(&once));
+        }
+    }
 }

@@ -95,6 +95,8 @@ pub struct Monitor {
     judging: Option<(Parameters, Notifiers)>,
     watch: Option<Watch>,
     silence: Silence,
+    /// The end of the journal has not been reached since the projections in the store were begun anew, or since the start.
+    behind: bool,
     /// Outcomes that one page of the journal holds at most.
     page: u32,
     /// Where the last page ended: a cursor that stands elsewhere was moved by a rebuild or by another monitor.
@@ -128,6 +130,7 @@ impl Monitor {
             judging: None,
             watch: None,
             silence: Silence::default(),
+            behind: true,
             page: STEP,
             ended_at: None,
         }
@@ -233,7 +236,7 @@ impl Monitor {
         let mut pages = 0_u32;
         // After a start or a failure, and while projections are made again, what is not yet folded would look like trouble
         // that has gone: nothing is judged until the end of the journal is reached once.
-        let mut behind = watch.is_none();
+        self.behind |= watch.is_none();
         while !stop.is_cancelled() {
             let page = self.fold_page().await?;
             let jumped = page.as_ref().is_some_and(|page| page.jumped);
@@ -249,8 +252,8 @@ impl Monitor {
                     None => Watch::load(&self.store, parameters.clone(), self.clock.now()).await?,
                 };
                 pages += 1;
-                behind |= jumped;
-                if page.is_none() || (pages.is_multiple_of(LOOK_EVERY_PAGES) && !behind) {
+                self.behind |= jumped;
+                if page.is_none() || (pages.is_multiple_of(LOOK_EVERY_PAGES) && !self.behind) {
                     watching.look(&self.store, notifiers, &self.metrics, self.clock.now()).await?;
                 }
                 if page.is_none() {
@@ -259,6 +262,7 @@ impl Monitor {
                 watch = Some(watching);
             }
             if page.is_none() {
+                self.behind = false;
                 self.progress.send_modify(|progress| {
                     progress.caught_up += 1;
                     progress.settled = progress.folded;

@@ -130,7 +130,7 @@ impl Driver<'_> {
         let rows = |table: &str| counts.iter().find(|(name, _)| *name == table).map_or(0, |(_, rows)| *rows);
         writeln!(
             out,
-            "  {} outcomes, {} notices, {} cells, {} accounts in {:.1} s; the monitor was {} ms behind at the end",
+            "  {} outcomes, {} other entries, {} cells, {} accounts in {:.1} s; the monitor was {} ms behind at the end",
             rows("event"),
             rows("entry"),
             rows("cell"),

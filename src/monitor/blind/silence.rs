@@ -61,7 +61,9 @@ impl Silence {
                     until: None,
                 }),
                 // It speaks again, or is watched no more.
-                (Some(open), Some(None)) if speaks(&hours, open.from) => Some(Window { until: Some(now), ..open }),
+                (Some(open), Some(None)) if speaks(hours.as_ref(), open.from) => {
+                    Some(Window { until: Some(now), ..open })
+                }
                 (Some(open), None) => Some(Window { until: Some(now), ..open }),
                 _ => None,
             };
@@ -80,9 +82,9 @@ impl Silence {
 }
 
 /// Whether anything was reported of the time after `from`.
-fn speaks(hours: &Option<BTreeMap<i64, i64>>, from: Timestamp) -> bool {
+fn speaks(hours: Option<&BTreeMap<i64, i64>>, from: Timestamp) -> bool {
     let from = from.as_millis().div_euclid(HOUR_MILLIS);
-    hours.as_ref().is_some_and(|hours| hours.range(from..).any(|(_, events)| *events > 0))
+    hours.is_some_and(|hours| hours.range(from..).any(|(_, events)| *events > 0))
 }
 
 /// How many windows of each feed last; none for those that have ended.

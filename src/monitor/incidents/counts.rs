@@ -58,13 +58,12 @@ impl Incidents {
             let mut seen: BTreeSet<i64> = BTreeSet::new();
             for episode in &found.episodes {
                 let at = self.kept.iter().position(|kept| is_of(kept, &found.scope, episode));
-                let mut kept = match at {
-                    Some(at) => self.kept.remove(at),
-                    None => {
-                        let mut fresh = opened(&found.scope, episode, now);
-                        fresh.record.id = store.save_incident(&stored(&fresh)).await?;
-                        fresh
-                    }
+                let mut kept = if let Some(at) = at {
+                    self.kept.remove(at)
+                } else {
+                    let mut fresh = opened(&found.scope, episode, now);
+                    fresh.record.id = store.save_incident(&stored(&fresh)).await?;
+                    fresh
                 };
                 seen.insert(kept.record.id);
                 let updated = update(&mut kept, &found, episode, store, bare, announcer).await;

@@ -402,3 +402,6 @@ async fn closing_state(kept: &Kept, store: &Store, judge: &Judge) -> Result<Inci
 pub(super) fn ring_start(now: Bin) -> i64 {
     (now.0.div_euclid(DAY_BINS) - RING_DAYS) * DAY_BINS
 }
+
+#[cfg(test)]
+mod tests;
