@@ -223,15 +223,8 @@ pub async fn start(
 
     let tasks = lifecycle.tasks();
     let settings = match &setup {
-        Some(setup) => {
-            // Before anything is judged: an incident names the settings that it was judged under.
-            let settings = settings_of(&config, setup);
-            settings::journal(&store, &settings, clock.now()).await?;
-            let (sender, receiver) = watch::channel(settings);
-            let journalling = journal_settings(receiver, store.clone(), clock.clone(), tasks.soft());
-            tasks.spawn_critical("settings", journalling);
-            Some(sender)
-        }
+        // Before anything is judged: an incident names the settings that it was judged under.
+        Some(setup) => Some(keep_settings(settings_of(&config, setup), (&store, &clock), &tasks).await?),
         None => None,
     };
     let wake = Arc::new(Notify::new());
@@ -244,20 +237,8 @@ pub async fn start(
     let public_address = public.as_ref().map(|public| address(public, "public")).transpose()?;
     let private_address = address(&private, "private")?;
 
-    let endpoint = setup.map(|setup| {
-        let (committer, writers) = committer(&store, &metrics, &wake, POSTGRES_WRITERS);
-        for (number, writer) in writers.into_iter().enumerate() {
-            tasks.spawn_critical(format!("writer {number}"), async move {
-                writer.run().await;
-                Ok::<(), Infallible>(())
-            });
-        }
-        let (sender, receiver) = mpsc::channel(FOLLOW_UPS);
-        tasks.spawn_critical("follow-ups", follow_up::run(receiver, client.clone(), tasks.soft()));
-        let intake = Intake::new(Arc::clone(&keyring), committer, metrics.clone()).ringing(notifiers.wake());
-        let concurrent = usize::try_from(config.limits.max_concurrent_requests).unwrap_or(usize::MAX);
-        Endpoint::new(setup, intake, clock.clone(), metrics.clone(), concurrent, sender)
-    });
+    let intake = Intaking { store: &store, keyring: &keyring, clock: &clock, metrics: &metrics, wake: &wake };
+    let endpoint = setup.map(|setup| intake.start(setup, &config, &notifiers, client.clone(), &tasks));
 
     let (progress, leading) = (watch::Sender::new(Progress::default()), watch::Sender::new(false));
     let (told, leads) = (progress.subscribe(), leading.subscribe());
@@ -325,6 +306,41 @@ pub async fn start(
     })
 }
 
+/// What taking reports in works with.
+struct Intaking<'a> {
+    store: &'a Store,
+    keyring: &'a Arc<Keyring>,
+    clock: &'a Clock,
+    metrics: &'a Metrics,
+    /// Rung after every commit.
+    wake: &'a Arc<Notify>,
+}
+
+impl Intaking<'_> {
+    /// Starts the writers, and what follows deliveries up; gives what answers them.
+    fn start(
+        &self,
+        setup: Setup,
+        config: &Config,
+        notifiers: &Notifiers,
+        client: reqwest::Client,
+        tasks: &Tasks,
+    ) -> Endpoint {
+        let (committer, writers) = committer(self.store, self.metrics, self.wake, POSTGRES_WRITERS);
+        for (number, writer) in writers.into_iter().enumerate() {
+            tasks.spawn_critical(format!("writer {number}"), async move {
+                writer.run().await;
+                Ok::<(), Infallible>(())
+            });
+        }
+        let (sender, receiver) = mpsc::channel(FOLLOW_UPS);
+        tasks.spawn_critical("follow-ups", follow_up::run(receiver, client, tasks.soft()));
+        let intake = Intake::new(Arc::clone(self.keyring), committer, self.metrics.clone()).ringing(notifiers.wake());
+        let concurrent = usize::try_from(config.limits.max_concurrent_requests).unwrap_or(usize::MAX);
+        Endpoint::new(setup, intake, self.clock.clone(), self.metrics.clone(), concurrent, sender)
+    }
+}
+
 /// Serves the commands that change something, where the state directory's socket can be had.
 async fn serve_commands(config: &Config, operator: Operator, tasks: &Tasks) {
     let path = socket_path(config);
@@ -386,6 +402,18 @@ fn parameters(config: &Config) -> Parameters {
 /// The settings that judgements depend on, by this configuration.
 fn settings_of(config: &Config, setup: &Setup) -> Settings {
     Settings::of(config, setup.feeds.exposures(), setup.knowledge.rules.version(), parameters(config))
+}
+
+/// Journals the settings, now and whenever they are exchanged through what this gives.
+async fn keep_settings(
+    settings: Settings,
+    (store, clock): (&Store, &Clock),
+    tasks: &Tasks,
+) -> Result<watch::Sender<Settings>, StoreError> {
+    settings::journal(store, &settings, clock.now()).await?;
+    let (sender, receiver) = watch::channel(settings);
+    tasks.spawn_critical("settings", journal_settings(receiver, store.clone(), clock.clone(), tasks.soft()));
+    Ok(sender)
 }
 
 /// Journals the settings whenever a reload has changed them.

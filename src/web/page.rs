@@ -113,7 +113,8 @@ async fn standing(state: &State) -> Result<Standing, StoreError> {
 
 async fn findings(state: &State) -> Result<Vec<String>, StoreError> {
     let now = state.clock.now();
-    let mut items: Vec<String> = exposure::check(&state.store, now).await?.iter().map(|found| found.advice()).collect();
+    let mut items: Vec<String> =
+        exposure::check(&state.store, now).await?.iter().map(exposure::Finding::advice).collect();
     let windows = blind::known(&state.store, now).await?;
     items.extend(windows.iter().filter(|window| window.until.is_none()).map(|window| {
         let why = window.reason.map_or("", crate::explain::BlindReason::says);
