@@ -15,7 +15,9 @@ use crate::control::Rebuild;
 deliveries have been let go is held by their checkpoints and stays as it is. It works beside a running daemon, which goes on
 taking reports in; until it is done, `address show` sees a part only, and nothing is judged.
 
-Where it is stopped half-way, a running daemon goes on by itself, and so does the next one that starts; or run it again."
+Where it is stopped half-way, a running daemon goes on by itself, and so does the next one that starts; or run it again.
+
+Example: relaywatch rebuild"
 )]
 pub struct RebuildCommand {
     /// For people, or for machines.

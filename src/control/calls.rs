@@ -1,6 +1,6 @@
 //! The calls: what each takes, gives and does.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -8,9 +8,14 @@ use super::{ControlError, Folding, Operator, STEP_WAIT};
 use crate::{
     classify::destination,
     incident::{self, Label, RecoveryRequest},
+    ingest::intake::names,
+    metrics::Metrics,
     model::{Address, Destination, Timestamp},
+    monitor::Monitor,
     privacy::Purpose,
-    store::{EntryKind, EventKey, MapCoverage, NewAccount, NewEntry, Recipient, StoreError, Subject, Submission},
+    store::{
+        EntryKind, EventKey, MapCoverage, Mark, NewAccount, NewEntry, Recipient, StoreError, Subject, Submission, Whom,
+    },
 };
 
 /// The name under which operators' entries are committed.
@@ -24,7 +29,9 @@ const MAX_RESEAL: u32 = 1_000;
 /// Pages of the journal that one step of a rebuild folds without a daemon.
 const PAGES: usize = 5;
 /// How long a rebuild waits where another process has folded a page before it.
-const MOVED_WAIT: std::time::Duration = std::time::Duration::from_millis(50);
+const MOVED_WAIT: Duration = Duration::from_millis(50);
+/// How long a command that folds by itself leads from one step to the next: it may be stopped in between.
+const OWN_TERM: Duration = Duration::from_secs(30);
 
 /// One thing that an operator can ask for. Bodies can hold addresses: they are never logged.
 pub trait Call: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -55,6 +62,9 @@ pub struct Forgotten {
     pub known: bool,
     /// How many accounts went with it.
     pub accounts: u64,
+    /// How many copies went: samples of replies, and parts of deliveries that had been set aside.
+    #[serde(default)]
+    pub copies: u64,
 }
 
 impl Call for ForgetAddress {
@@ -64,16 +74,22 @@ impl Call for ForgetAddress {
     async fn run(self, operator: &Operator) -> Result<Forgotten, ControlError> {
         let address = Address::parse(&self.address).map_err(|_| ControlError::Invalid("that is no mail address"))?;
         let (by, reason) = (journal_text(&self.by)?, journal_text(&self.reason)?);
+        if [&by, &reason].iter().any(|text| names(text, &address)) {
+            return Err(ControlError::Invalid("the journal keeps name and reason: leave the address out of them"));
+        }
         let hash = operator.hash_of(&address);
-        let Some(known) = operator.store.address_by_hash(&hash).await? else {
-            return Ok(Forgotten { known: false, accounts: 0 });
-        };
-        let accounts = operator.store.accounts_of_address(known.id).await?.len() as u64;
-        // Journalled first: a crash in between leaves the note, and the same command again ends the work.
-        operator
-            .note(serde_json::json!({ "action": "address-forget", "by": by, "reason": reason, "accounts": accounts }))
-            .await?;
-        Ok(Forgotten { known: operator.store.forget_address(&hash).await?, accounts })
+        if let Some(known) = operator.store.address_by_hash(&hash).await? {
+            let accounts = operator.store.accounts_of_address(known.id).await?.len() as u64;
+            // Journalled first: a crash in between leaves the note, and the same command again ends the work.
+            let action = serde_json::json!({
+                "action": "address-forget", "by": by, "reason": reason, "accounts": accounts,
+            });
+            operator.note(action).await?;
+        }
+        // Also where no row knows it: a part that was set aside can name it.
+        let whom = Whom::Address { hash, address: Some(address) };
+        let erased = operator.store.forget(&[whom]).await?;
+        Ok(Forgotten { known: erased.addresses > 0, accounts: erased.accounts, copies: erased.copies })
     }
 }
 
@@ -103,6 +119,9 @@ pub struct Account {
     pub email: Option<String>,
     /// When the user signed up, in milliseconds since the epoch.
     pub signed_up_at: Option<Timestamp>,
+    /// Whether the address is a private one, where the map says so.
+    #[serde(default)]
+    pub private: Option<bool>,
 }
 
 /// Put accounts into the map.
@@ -232,6 +251,8 @@ pub struct RebuildStarted {
 pub struct RebuildStep {
     /// Outcomes that the monitor had folded before the rebuild began.
     pub folded_before: u64,
+    /// Outcomes that the journal had then.
+    pub events: u64,
 }
 
 /// How far it is.
@@ -256,13 +277,16 @@ impl Call for Rebuild {
             operator.store.reset_projections().await?;
         }
         let folded_before = match &operator.folding {
-            Folding::Daemon { wake, progress } => {
+            Folding::Daemon { wake, progress, .. } => {
                 wake.notify_one();
                 progress.borrow().folded
             }
-            Folding::Own(_) => 0,
+            Folding::Own { monitor, .. } => {
+                *monitor.lock().await = None;
+                0
+            }
         };
-        Ok(RebuildStarted { events, resumed, mark: RebuildStep { folded_before } })
+        Ok(RebuildStarted { events, resumed, mark: RebuildStep { folded_before, events } })
     }
 }
 
@@ -273,22 +297,50 @@ async fn under_way(operator: &Operator) -> Result<bool, ControlError> {
     Ok(end.is_some_and(|end| cursor < end))
 }
 
+/// A monitor of this process, where no other one leads.
+async fn own_monitor(operator: &Operator, max_streams: u32) -> Result<Option<Monitor>, ControlError> {
+    let leader = operator.store.lead("a command", OWN_TERM).await?;
+    let metrics = Metrics::new()?;
+    let wake = std::sync::Arc::new(tokio::sync::Notify::new());
+    Ok(leader.map(|leader| Monitor::folding(leader, operator.clock.clone(), wake, metrics, max_streams)))
+}
+
+impl RebuildStep {
+    /// How far the leader is: by what its monitor tells where it is in this process, else by the store alone. What comes in
+    /// meanwhile is not waited for.
+    async fn watched(self, operator: &Operator, folded: Option<u64>) -> Result<RebuildStepped, ControlError> {
+        let done = !under_way(operator).await?;
+        let folded = folded.unwrap_or(if done { self.events } else { 0 });
+        Ok(RebuildStepped { folded, done })
+    }
+}
+
 impl Call for RebuildStep {
     const PATH: &'static str = "/rebuild/step";
     type Answer = RebuildStepped;
 
     async fn run(self, operator: &Operator) -> Result<RebuildStepped, ControlError> {
-        let (folded, mut done) = match &operator.folding {
-            Folding::Daemon { progress, .. } => {
+        match &operator.folding {
+            Folding::Daemon { progress, leading, .. } => {
                 let mut progress = progress.clone();
                 progress.borrow_and_update();
                 // Whether it moved or the time ran out, what counts is read below.
                 drop(tokio::time::timeout(STEP_WAIT, progress.changed()).await);
                 let folded = progress.borrow().folded.saturating_sub(self.folded_before);
-                (folded, true)
+                let leads = *leading.borrow();
+                self.watched(operator, leads.then_some(folded)).await
             }
-            Folding::Own(monitor) => {
-                let mut monitor = monitor.lock().await;
+            Folding::Own { monitor, max_streams } => {
+                let mut own = monitor.lock().await;
+                if own.is_none() {
+                    *own = own_monitor(operator, *max_streams).await?;
+                }
+                let Some(monitor) = own.as_mut() else {
+                    // A process elsewhere leads and folds.
+                    tokio::time::sleep(STEP_WAIT).await;
+                    return self.watched(operator, None).await;
+                };
+                monitor.renew(OWN_TERM).await?;
                 let mut done = false;
                 for _ in 0..PAGES {
                     match monitor.step().await {
@@ -303,11 +355,14 @@ impl Call for RebuildStep {
                     }
                 }
                 let folded = monitor.progress().borrow().folded;
-                (folded, done)
+                done &= !under_way(operator).await?;
+                if done {
+                    monitor.release().await?;
+                    *own = None;
+                }
+                Ok(RebuildStepped { folded, done })
             }
-        };
-        done &= !under_way(operator).await?;
-        Ok(RebuildStepped { folded, done })
+        }
     }
 }
 
@@ -335,13 +390,17 @@ impl Operator {
             .map(|email| Address::parse(&email).map_err(|_| ControlError::Invalid("an email is no mail address")))
             .transpose()?
             // Mailboxes that can't be relay addresses are none of our business.
-            .filter(|address| destination(Some(address), &self.relay) != Destination::Other);
+            .filter(|address| destination(Some(address), &self.relay.borrow()) != Destination::Other);
+        // On a relay domain the word says nothing new.
+        let by_domain = destination(address.as_ref(), &self.relay.borrow()) == Destination::Relay;
+        let private = account.private.filter(|_| !by_domain);
         let hash = self.keyring.hash(Purpose::Subject, &[account.team.as_bytes(), account.sub.as_bytes()]);
         Ok(NewAccount {
             subject: Subject { hash, team: account.team, subject: account.sub },
             address: address.map(|address| Recipient { hash: self.hash_of(&address), address }),
             app: account.app,
             signed_up_at: account.signed_up_at,
+            mark: private.map(|private| Mark { private, at: self.clock.now() }),
         })
     }
 }
@@ -378,6 +437,28 @@ impl Call for AcceptNormal {
 
     async fn run(self, operator: &Operator) -> Result<(), ControlError> {
         Ok(incident::accept_normal(&operator.store, &operator.keyring, self.id, operator.clock.now()).await?)
+    }
+}
+
+/// Close an incident.
+#[derive(Serialize, Deserialize)]
+pub struct CloseIncident {
+    /// The incident.
+    pub id: i64,
+    /// Who answers for it.
+    pub operator: String,
+    /// Why it is over.
+    pub reason: String,
+}
+
+impl Call for CloseIncident {
+    const PATH: &'static str = "/incident/close";
+    type Answer = ();
+
+    async fn run(self, operator: &Operator) -> Result<(), ControlError> {
+        let said = (journal_text(&self.operator)?, journal_text(&self.reason)?);
+        let now = operator.clock.now();
+        Ok(incident::close(&operator.store, &operator.keyring, self.id, (&said.0, &said.1), now).await?)
     }
 }
 

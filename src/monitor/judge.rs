@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    ops::RangeInclusive,
     sync::Arc,
 };
 
@@ -13,7 +14,8 @@ use crate::{
         Alarm, Baseline, Budget, Cell, ClusterTotals, Moments, Parameters, Phase, Quiet, Regime, StreamDetector,
         StreamVolume, Update, Witnesses,
     },
-    model::{Bin, DAY_MILLIS, StreamKey, StreamLevel},
+    model::{Bin, DAY_MILLIS, Provider, StreamKey, StreamLevel},
+    monitor::blind::Outage,
     store::Counts,
 };
 
@@ -21,6 +23,10 @@ use crate::{
 pub(super) const DAY_BINS: i64 = DAY_MILLIS / crate::model::BIN_MILLIS;
 /// Days that a detector's ring can reach into: 96 hours touch five.
 pub(super) const RING_DAYS: i64 = 4;
+/// History that was brought in counts from so many days with mail on, before relaywatch first ran …
+const IMPORTED_DAYS: usize = 7;
+/// … with so many messages together.
+const IMPORTED_SENDS: u64 = 1_000;
 /// A cell whose outcomes lack their send in a larger share than this is incomplete and moves nothing.
 const UNEXPOSED_SHARE: f64 = 0.1;
 
@@ -59,6 +65,7 @@ pub(super) const IDLE_DAYS: i64 = 7;
 /// A finest stream that has mail now and then.
 #[derive(Debug)]
 struct Finest {
+    provider: Option<Provider>,
     /// The streams that it is counted into; the finest streams of one envelope domain share them.
     streams: Arc<[StreamKey]>,
     /// The newest day with mail.
@@ -82,8 +89,8 @@ pub struct Judge {
     finest: HashMap<i32, Finest>,
     /// The streams above a finest one, by the nearest of them.
     families: BTreeMap<StreamKey, Arc<[StreamKey]>>,
-    /// The clusters of each stream by UTC day.
-    history: BTreeMap<StreamKey, BTreeMap<i64, Moments>>,
+    /// The clusters of each stream by UTC day, each provider's apart: those of some are no denominator.
+    history: BTreeMap<StreamKey, BTreeMap<(i64, Option<Provider>), Moments>>,
     watched: BTreeMap<StreamKey, Watched>,
     /// Days of a stream that were trouble and say nothing of what is ordinary.
     trouble: BTreeMap<StreamKey, BTreeSet<i64>>,
@@ -93,6 +100,12 @@ pub struct Judge {
     regimes_to: Option<i64>,
     /// Totals from which regimes in force were learnt have changed.
     stale: bool,
+    /// Times in which relaywatch itself saw nothing.
+    outages: Vec<Outage>,
+    /// Providers whose feeds declare exposure and have only ever reported refusals.
+    distrusted: BTreeSet<Provider>,
+    /// The day on which relaywatch first ran.
+    installed: Option<i64>,
     phase: Phase,
 }
 
@@ -110,6 +123,9 @@ impl Judge {
             open: BTreeMap::new(),
             regimes_to: None,
             stale: false,
+            outages: Vec::new(),
+            distrusted: BTreeSet::new(),
+            installed: None,
             phase: Phase::Learning,
         }
     }
@@ -132,7 +148,7 @@ impl Judge {
             known.last = known.last.max(day);
         } else {
             let streams = self.family(key);
-            self.finest.insert(finest, Finest { streams, last: day });
+            self.finest.insert(finest, Finest { provider: key.provider, streams, last: day });
         }
     }
 
@@ -167,11 +183,51 @@ impl Judge {
         self.watched.retain(|_, watched| !watched.finest.is_empty());
         let oldest = today - i64::from(self.parameters.baseline.days) - 2 - RING_DAYS;
         self.history.retain(|_, days| {
-            *days = days.split_off(&oldest);
+            *days = days.split_off(&(oldest, None));
             !days.is_empty()
         });
         self.families.retain(|_, family| Arc::strong_count(family) > 1);
         gone
+    }
+
+    /// Sets the times in which relaywatch itself saw nothing. What they withhold depends on the time, too: the caller brings the
+    /// cells again of which that changes.
+    pub fn set_outages(&mut self, outages: Vec<Outage>) {
+        self.outages = outages;
+    }
+
+    /// Sets the providers whose feeds declare exposure and have only ever reported refusals: all of that is no denominator.
+    /// Gives whether the set has changed; the caller then brings the ring's cells again.
+    pub fn set_distrusted(&mut self, distrusted: BTreeSet<Provider>) -> bool {
+        let changed = self.distrusted != distrusted;
+        self.stale |= changed;
+        self.distrusted = distrusted;
+        changed
+    }
+
+    /// Sets the day on which relaywatch first ran: mail of the days before is history that was brought in.
+    pub fn set_installed(&mut self, day: Option<i64>) {
+        self.stale |= self.installed != day;
+        self.installed = day;
+    }
+
+    /// Whether a cell tells of refusals by feeds without exposure.
+    #[must_use]
+    pub fn is_bare(&self, cell: &FinestCell) -> bool {
+        let counts = &cell.counts;
+        let undeclared = counts.exposed <= 0 && counts.refused > counts.unexposed;
+        let distrusts = || self.finest.get(&cell.finest).is_some_and(|finest| self.distrusts(finest.provider));
+        counts.refused > 0 && (undeclared || distrusts())
+    }
+
+    fn distrusts(&self, provider: Option<Provider>) -> bool {
+        provider.is_some_and(|provider| self.distrusted.contains(&provider))
+    }
+
+    /// Whether a finest stream's cell moves no detector now, whatever it counts.
+    fn withholds(&self, finest: &Finest, bin: Bin, now: Bin) -> bool {
+        self.distrusts(finest.provider)
+            || self.outages.iter().any(|outage| outage.withholds(bin, finest.provider, now.start()))
     }
 
     /// Whether a finest stream is known.
@@ -193,7 +249,7 @@ impl Judge {
         }
         for stream in self.family(key).iter() {
             let days = self.history.entry(stream.clone()).or_default();
-            days.entry(day).or_default().change(&before, &after);
+            days.entry((day, key.provider)).or_default().change(&before, &after);
         }
         self.stale |= self.regimes_to.is_some_and(|to| day <= to - 3);
     }
@@ -223,7 +279,9 @@ impl Judge {
         for cell in cells {
             let Some(finest) = self.finest.get(&cell.finest) else { continue };
             let campaign = u64::try_from(cell.finest).unwrap_or(0);
-            let update = Update::Cell { bin: Bin(cell.bin), campaign, cell: cell.judged() };
+            let bin = Bin(cell.bin);
+            let judged = if self.withholds(finest, bin, now) { Cell::default() } else { cell.judged() };
+            let update = Update::Cell { bin, campaign, cell: judged };
             for stream in finest.streams.iter() {
                 updates.entry(stream).or_default().push(update);
             }
@@ -301,22 +359,42 @@ impl Judge {
         self.stale = false;
     }
 
+    /// The clusters of a stream by day, without those of distrusted providers.
+    fn trusted(&self, stream: &StreamKey, days: RangeInclusive<i64>) -> impl Iterator<Item = (i64, &Moments)> {
+        let within = (*days.start(), None)..(days.end().saturating_add(1), None);
+        let all = self.history.get(stream).into_iter().flat_map(move |known| known.range(within.clone()));
+        all.filter(|((_, provider), _)| !self.distrusts(*provider)).map(|((day, _), moments)| (*day, moments))
+    }
+
+    /// Whether mail of at least a week in this window was sent before relaywatch first ran: enough of it to learn from.
+    fn has_imported(&self, window: RangeInclusive<i64>) -> bool {
+        let Some(installed) = self.installed else { return false };
+        let (mut days, mut sends) = (BTreeSet::new(), 0_u64);
+        let fleet = StreamKey::fleet();
+        for (day, moments) in self.trusted(&fleet, window).filter(|(day, _)| *day < installed) {
+            if moments.sends() > 0 {
+                days.insert(day);
+                sends = sends.saturating_add(moments.sends());
+            }
+        }
+        days.len() >= IMPORTED_DAYS && sends >= IMPORTED_SENDS
+    }
+
     fn set_regime_of(&mut self, day: i64) {
         let window = i64::from(self.parameters.baseline.days);
         let days = day - window - 2..=day - 3;
-        let none = BTreeMap::new();
         let keys: BTreeSet<&StreamKey> = self.watched.keys().chain(self.history.keys()).collect();
         let clusters: BTreeMap<&StreamKey, Moments> = keys
             .into_iter()
             .map(|key| {
                 let trouble = self.trouble.get(key);
-                let all = self.history.get(key).unwrap_or(&none).range(days.clone());
+                let all = self.trusted(key, days.clone());
                 let calm = all.filter(|(day, _)| !trouble.is_some_and(|days| days.contains(day)));
                 (key, calm.fold(Moments::default(), |sum, (_, moments)| sum.plus(moments)))
             })
             .collect();
         let fleet = clusters.get(&StreamKey::fleet()).map_or(0, Moments::clusters);
-        self.phase = Phase::of(usize::try_from(fleet).unwrap_or(usize::MAX), false, &self.parameters);
+        self.phase = Phase::of(usize::try_from(fleet).unwrap_or(usize::MAX), self.has_imported(days), &self.parameters);
         let volumes: Vec<StreamVolume> = clusters
             .iter()
             .filter(|(_, clusters)| clusters.clusters() > 0)
@@ -385,113 +463,4 @@ pub fn related(one: &StreamKey, other: &StreamKey) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Provider;
-
-    const TODAY: i64 = 20_000;
-
-    fn finest(provider: Provider, domain: &str, campaign: Option<&str>) -> StreamKey {
-        StreamKey::finest(provider, Some(domain.to_owned()), None, campaign.map(ToOwned::to_owned))
-    }
-
-    fn cell(finest: i32, bin: i64, exposed: i64, refused: i64) -> FinestCell {
-        let addresses = (0..refused)
-            .fold(Witnesses::default(), |all, n| all.with(u64::try_from(n + bin * 1_000).expect("positive")));
-        FinestCell { finest, bin, counts: Counts { exposed, refused, ..Counts::default() }, addresses }
-    }
-
-    /// A judge that knows 30 ordinary days of two senders: 1,000 mails a day each, half a percent refused.
-    fn learned() -> Judge {
-        let mut judge = Judge::new(Parameters::default());
-        for (number, key) in
-            [(1, finest(Provider::Ses, "a.example", None)), (2, finest(Provider::Braze, "b.example", None))]
-        {
-            judge.know(number, &key, TODAY);
-            for day in TODAY - 33..TODAY {
-                let totals = ClusterTotals { sends: 1_000, refused: u64::try_from(3 + day % 5).expect("small") };
-                judge.change_day(&key, day, ClusterTotals::default(), totals);
-            }
-        }
-        judge
-    }
-
-    #[test]
-    fn a_purge_alarms_its_streams_and_no_other() {
-        let mut judge = learned();
-        let start = TODAY * DAY_BINS;
-        let calm: Vec<FinestCell> =
-            (0..24).flat_map(|n| [cell(1, start + n, 4, 0), cell(2, start + n, 4, 0)]).collect();
-        judge.judge(&calm, Bin(start + 24));
-        assert_eq!(judge.phase(), Phase::Learned);
-        assert_eq!(judge.alarms().count(), 0);
-        judge.judge(&[cell(1, start + 24, 40, 38), cell(2, start + 24, 4, 0)], Bin(start + 25));
-        let alarmed: Vec<String> = judge.alarms().map(|(key, _)| key.to_string()).collect();
-        assert!(
-            alarmed.contains(&"ses/a.example".to_owned()) && alarmed.contains(&"all relay mail".to_owned()),
-            "{alarmed:?}"
-        );
-        assert!(!alarmed.iter().any(|name| name.contains("braze") || name.contains("b.example")), "{alarmed:?}");
-        let (_, alarms) = judge.alarms().next().expect("an alarm");
-        assert_eq!(alarms[0].onset, Bin(start + 24));
-    }
-
-    #[test]
-    fn the_order_of_cells_and_their_repetition_leave_no_trace() {
-        let start = TODAY * DAY_BINS;
-        let mut cells: Vec<FinestCell> =
-            (0..60).flat_map(|n| [cell(1, start + n, 5, i64::from(n > 40) * 5), cell(2, start + n, 5, 0)]).collect();
-        let alarms = |judge: &Judge| -> Vec<(StreamKey, Vec<Alarm>)> {
-            judge.alarms().map(|(key, alarms)| (key.clone(), alarms.into_iter().copied().collect())).collect()
-        };
-        let mut one = learned();
-        one.judge(&cells, Bin(start + 60));
-        assert!(!alarms(&one).is_empty());
-        let mut other = learned();
-        cells.reverse();
-        for chunk in cells.chunks(7) {
-            other.judge(chunk, Bin(start + 60));
-            other.judge(chunk, Bin(start + 60));
-        }
-        assert_eq!(alarms(&other), alarms(&one));
-    }
-
-    #[test]
-    fn what_has_no_exposure_moves_nothing() {
-        let mut judge = learned();
-        let start = TODAY * DAY_BINS;
-        let bounces: Vec<FinestCell> = (0..50).map(|n| cell(1, start + n, 0, 20)).collect();
-        judge.judge(&bounces, Bin(start + 50));
-        assert_eq!(judge.alarms().count(), 0, "no denominator is made up");
-        let unsent: Vec<FinestCell> = (0..50)
-            .map(|n| {
-                let mut cell = cell(1, start + n, 10, 10);
-                cell.counts.unexposed = 8;
-                cell
-            })
-            .collect();
-        judge.judge(&unsent, Bin(start + 50));
-        assert_eq!(judge.alarms().count(), 0, "refusals that came before their sends");
-    }
-
-    #[test]
-    fn a_new_installation_learns_and_says_so() {
-        let mut judge = Judge::new(Parameters::default());
-        judge.know(1, &finest(Provider::Ses, "a.example", None), TODAY);
-        let start = TODAY * DAY_BINS;
-        judge.judge(&[cell(1, start, 200, 180)], Bin(start + 1));
-        assert_eq!(judge.phase(), Phase::Learning);
-        assert!(judge.alarms().count() > 0, "what is blatant is seen at once");
-    }
-
-    #[test]
-    fn relations_follow_the_family() {
-        let a = finest(Provider::Ses, "a.example", Some("spring"));
-        let b = finest(Provider::Braze, "b.example", None);
-        assert!(related(&a, &StreamKey::fleet()));
-        assert!(related(&a.at(StreamLevel::Provider).expect("parent"), &a));
-        assert!(!related(&a, &b));
-        let (provider, domain) = (a.at(StreamLevel::Provider), a.at(StreamLevel::Domain));
-        assert!(!related(&provider.expect("parent"), &domain.expect("parent")), "neither holds the other");
-    }
-}
+mod tests;

@@ -1,11 +1,16 @@
 //! The monitor: reads the journal and keeps its projections.
 
+pub mod blind;
+mod context;
+pub mod exposure;
 pub mod facts;
 pub mod fold;
 mod incidents;
 pub mod judge;
 pub mod live;
+mod marks;
 mod page;
+pub mod settings;
 mod watcher;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -14,7 +19,9 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    blind::Silence,
     live::{Limits, Live},
+    page::STEP,
     watcher::Watch,
 };
 use crate::{
@@ -23,13 +30,15 @@ use crate::{
     metrics::Metrics,
     model::StreamKey,
     notify::Notifiers,
-    store::{Position, Store, StoreError},
+    store::{Leader, Position, StoreError},
 };
 
 /// The cursor's name in the store.
 pub(crate) const CURSOR: &str = crate::store::MONITOR_CURSOR;
 /// How long the monitor waits at most before it looks again.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+/// With several processes nobody wakes it for what the others commit: it asks so often whether something has come.
+const POLL: Duration = Duration::from_secs(1);
 /// Behind in the journal, the monitor judges after so many pages.
 const LOOK_EVERY_PAGES: u32 = 25;
 /// After it has judged, it waits so long before it does again: commits come many times a second.
@@ -55,7 +64,7 @@ pub struct Progress {
 /// Folds the journal into ledger and cells.
 #[derive(Debug)]
 pub struct Monitor {
-    store: Store,
+    store: Leader,
     clock: Clock,
     wake: Arc<Notify>,
     streams: HashMap<i32, StreamKey>,
@@ -66,15 +75,20 @@ pub struct Monitor {
     /// What it judges by and announces through; nothing where it only folds.
     judging: Option<(Parameters, Notifiers)>,
     watch: Option<Watch>,
+    silence: Silence,
+    /// The end of the journal has not been reached since the projections in the store were begun anew, or since the start.
+    behind: bool,
+    /// Outcomes that one page of the journal holds at most.
+    page: u32,
     /// Where the last page ended: a cursor that stands elsewhere was moved by a rebuild or by another monitor.
     ended_at: Option<Position>,
 }
 
 impl Monitor {
-    /// A monitor of this store. Whoever commits wakes it by `wake`; pages leave through `notifiers`' outbox.
+    /// The monitor of this reign. Whoever commits wakes it by `wake`; pages leave through `notifiers`' outbox.
     #[must_use]
     pub fn new(
-        store: Store,
+        store: Leader,
         clock: Clock,
         wake: Arc<Notify>,
         metrics: Metrics,
@@ -87,7 +101,7 @@ impl Monitor {
 
     /// A monitor that makes ledger and cells, of at most so many streams of a day one by one, and judges nothing.
     #[must_use]
-    pub fn folding(store: Store, clock: Clock, wake: Arc<Notify>, metrics: Metrics, max_streams: u32) -> Self {
+    pub fn folding(store: Leader, clock: Clock, wake: Arc<Notify>, metrics: Metrics, max_streams: u32) -> Self {
         Self {
             store,
             clock,
@@ -98,8 +112,40 @@ impl Monitor {
             metrics,
             judging: None,
             watch: None,
+            silence: Silence::default(),
+            behind: true,
+            page: STEP,
             ended_at: None,
         }
+    }
+
+    /// The same monitor, telling through `progress` where it stands: one channel for all reigns of a process.
+    #[must_use]
+    pub fn telling(self, progress: watch::Sender<Progress>) -> Self {
+        Self { progress, ..self }
+    }
+
+    /// Prolongs the reign that it works under.
+    ///
+    /// # Errors
+    /// Where it is over, or the store is away.
+    pub async fn renew(&self, term: Duration) -> Result<(), StoreError> {
+        self.store.renew(term).await
+    }
+
+    /// Gives the lead up.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn release(&self) -> Result<(), StoreError> {
+        self.store.release().await
+    }
+
+    /// Reads pages of so many outcomes instead of 10,000: a small store with small pages behaves as a large one does.
+    #[must_use]
+    pub fn paging_by(mut self, outcomes: u32) -> Self {
+        self.page = outcomes.max(1);
+        self
     }
 
     /// Where it stands, to be watched.
@@ -111,7 +157,7 @@ impl Monitor {
     /// Runs until it's told to stop. A store that is away is waited for.
     ///
     /// # Errors
-    /// Where the store holds what this version doesn't know.
+    /// Where the reign is over, or the store holds what this version doesn't know.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
         self.tell_of_rebuild().await;
         loop {
@@ -130,6 +176,7 @@ impl Monitor {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.wake.notified(), if wait == LOOK_AT_LEAST_EVERY => {}
+                () = self.something_new(), if wait == LOOK_AT_LEAST_EVERY => {}
                 () = self.clock.sleep(wait) => {}
             }
             if matches!(self.clock, Clock::System) {
@@ -151,6 +198,20 @@ impl Monitor {
         }
     }
 
+    /// Returns when the journal holds more; never on SQLite, where whoever commits wakes the monitor.
+    async fn something_new(&self) {
+        if self.store.file().is_some() {
+            return std::future::pending().await;
+        }
+        loop {
+            self.clock.sleep(POLL).await;
+            // A store that is away is noticed at the next look.
+            if matches!(self.store.has_events_after(self.ended_at.unwrap_or_default()).await, Ok(true)) {
+                return;
+            }
+        }
+    }
+
     /// Folds everything that there is to fold, and judges it.
     ///
     /// # Errors
@@ -169,7 +230,7 @@ impl Monitor {
         let mut pages = 0_u32;
         // After a start or a failure, and while projections are made again, what is not yet folded would look like trouble
         // that has gone: nothing is judged until the end of the journal is reached once.
-        let mut behind = watch.is_none();
+        self.behind |= watch.is_none();
         while !stop.is_cancelled() {
             let page = self.fold_page().await?;
             let jumped = page.as_ref().is_some_and(|page| page.jumped);
@@ -185,13 +246,17 @@ impl Monitor {
                     None => Watch::load(&self.store, parameters.clone(), self.clock.now()).await?,
                 };
                 pages += 1;
-                behind |= jumped;
-                if page.is_none() || (pages.is_multiple_of(LOOK_EVERY_PAGES) && !behind) {
+                self.behind |= jumped;
+                if page.is_none() || (pages.is_multiple_of(LOOK_EVERY_PAGES) && !self.behind) {
                     watching.look(&self.store, notifiers, &self.metrics, self.clock.now()).await?;
+                }
+                if page.is_none() {
+                    self.silence.look(&self.store, &self.metrics, self.clock.now()).await?;
                 }
                 watch = Some(watching);
             }
             if page.is_none() {
+                self.behind = false;
                 self.progress.send_modify(|progress| {
                     progress.caught_up += 1;
                     progress.settled = progress.folded;
@@ -209,7 +274,14 @@ impl Monitor {
     /// # Errors
     /// Where the store is away, or holds what this version doesn't know.
     pub async fn step(&mut self) -> Result<usize, StoreError> {
-        Ok(self.fold_page().await?.map_or(0, |page| page.folded))
+        loop {
+            match self.fold_page().await? {
+                None => return Ok(0),
+                Some(page) if page.folded > 0 => return Ok(page.folded),
+                // Marked addresses were turned: there may be more to read.
+                Some(_) => {}
+            }
+        }
     }
 }
 

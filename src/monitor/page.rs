@@ -4,19 +4,24 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
     CURSOR, Monitor, STREAM_CACHE,
-    fold::{CellChanges, Contribution, RefusedChanges, change, change_refused, contribution, ledger},
+    fold::{
+        CellChanges, Contribution, FeedChanges, RefusedChanges, change, change_feed, change_refused, change_unsent,
+        contribution, ledger,
+    },
     judge::DAY_BINS,
     live::Live,
     stream_key,
 };
 use crate::{
     detect::ClusterTotals,
-    model::{Destination, OTHER, StreamKey, StreamLevel},
-    store::{CellKey, DayChange, EventRecord, Fold, Horizon, Position, RefusedChange, StoreError, is_kept_long},
+    model::{Destination, OTHER, StreamKey, StreamLevel, Timestamp},
+    store::{
+        CellKey, DayChange, EventRecord, FeedCounts, Fold, Horizon, Position, RefusedChange, StoreError, is_kept_long,
+    },
 };
 
 /// Outcomes that one step reads at most.
-const STEP: u32 = 2_000;
+pub(super) const STEP: u32 = 10_000;
 /// Days of which it is kept at hand which streams are counted one by one, up to the newest.
 const DAYS_AT_HAND: i64 = 8;
 
@@ -41,11 +46,20 @@ struct Message<'a> {
 }
 
 /// What a message counts, booked in (1) or out (-1).
-struct Booking {
-    address: i64,
-    made: Contribution,
-    sign: i64,
-    feed: i32,
+pub(super) struct Booking {
+    pub(super) address: i64,
+    pub(super) made: Contribution,
+    pub(super) sign: i64,
+    pub(super) feed: i32,
+}
+
+/// A step as it was read: what it books, and the rest of it.
+pub(super) struct Read {
+    pub(super) bookings: Vec<Booking>,
+    /// Without what the bookings change.
+    pub(super) step: Fold,
+    /// Outcomes that it goes on by in the journal.
+    pub(super) folded: usize,
 }
 
 impl Booking {
@@ -65,6 +79,20 @@ struct Changes {
     gone: BTreeMap<(StreamKey, i64), (i64, i64)>,
 }
 
+/// What the checkpoints hold: it stays as it is counted.
+#[derive(Default)]
+pub(super) struct Held {
+    before: Option<Timestamp>,
+    /// Messages that were sent before though what is left of them does not tell.
+    noted: HashSet<(i64, i64)>,
+}
+
+impl Held {
+    pub(super) fn holds(&self, address: i64, message: i64, made: &Contribution) -> bool {
+        self.before.is_some_and(|end| made.sent.at < end) || self.noted.contains(&(address, message))
+    }
+}
+
 const fn day_of(bin: i64) -> i64 {
     bin.div_euclid(DAY_BINS)
 }
@@ -81,7 +109,35 @@ impl Monitor {
             live = Live::new(limits);
         }
         let horizon = self.store.horizon().await?;
-        let mut fresh = self.store.events_after(from, STEP).await?;
+        let read = match self.turned(from, &horizon).await? {
+            None => self.read_page(from, &horizon).await?,
+            turned => turned,
+        };
+        let Some(Read { bookings, step, folded }) = read else {
+            self.live = live;
+            return Ok(None);
+        };
+        let to = step.to;
+        let changes = self.place(&mut live, &bookings).await?;
+        let page = self.apply(changes, step).await?;
+        if let Some(newest) = bookings.iter().map(Booking::day).max() {
+            let (_, overflowed) = live.count(newest);
+            self.metrics.streams_overflowed.set(i64::try_from(overflowed).unwrap_or(i64::MAX));
+            live.forget_before(newest - DAYS_AT_HAND);
+        }
+        self.live = live;
+        self.ended_at = Some(to);
+        self.progress.send_modify(|progress| {
+            progress.position = to;
+            progress.folded += folded as u64;
+        });
+        self.metrics.monitor_folded.inc_by(folded as u64);
+        Ok(Some(Page { folded, jumped, ..page }))
+    }
+
+    /// Reads what comes next in the journal; nothing where there is no more.
+    async fn read_page(&mut self, from: Position, horizon: &Horizon) -> Result<Option<Read>, StoreError> {
+        let mut fresh = self.store.events_after(from, self.page).await?;
         let again = horizon.rebuilt_from.filter(|end| from < *end);
         if let (true, Some(end)) = (fresh.is_empty(), again) {
             // What a rebuild would have ended with has been let go: it is done.
@@ -94,31 +150,23 @@ impl Monitor {
         if again {
             fresh.truncate(known_before);
         }
-        let Some(to) = fresh.last().map(|event| event.position) else {
-            self.live = live;
-            return Ok(None);
-        };
-        let read = fresh.len();
-        fresh.retain(|event| !too_old(event, &horizon));
+        let Some(to) = fresh.last().map(|event| event.position) else { return Ok(None) };
+        let folded = fresh.len();
+        fresh.retain(|event| !too_old(event, horizon));
         if !again {
-            self.metrics.monitor_too_old.inc_by((read - fresh.len()) as u64);
+            self.metrics.monitor_too_old.inc_by((folded - fresh.len()) as u64);
         }
-        let bookings = self.bookings(&fresh, from, &horizon, again).await?;
-        let changes = self.place(&mut live, &bookings).await?;
-        let page = self.apply(changes, from, to, &horizon, &fresh).await?;
-        if let Some(newest) = bookings.iter().map(Booking::day).max() {
-            let (_, overflowed) = live.count(newest);
-            self.metrics.streams_overflowed.set(i64::try_from(overflowed).unwrap_or(i64::MAX));
-            live.forget_before(newest - DAYS_AT_HAND);
+        let mut feeds = FeedChanges::new();
+        // While projections are made again, what happened on days of a checkpoint is counted there already.
+        let held = horizon.sealed_before().filter(|_| again);
+        for event in fresh.iter().filter(|event| held.is_none_or(|end| event.key.at >= end)) {
+            change_feed(&mut feeds, event);
         }
-        self.live = live;
-        self.ended_at = Some(to);
-        self.progress.send_modify(|progress| {
-            progress.position = to;
-            progress.folded += read as u64;
-        });
-        self.metrics.monitor_folded.inc_by(read as u64);
-        Ok(Some(Page { folded: read, jumped, ..page }))
+        let bookings = self.bookings(&fresh, from, horizon, again, &mut feeds).await?;
+        feeds.retain(|_, counts| *counts != FeedCounts::default());
+        let (ledger, feeds) = (ledger(&fresh), feeds.into_iter().collect());
+        let step = Fold { from, to, sealed: horizon.sealed, ledger, feeds, ..Fold::default() };
+        Ok(Some(Read { bookings, step, folded }))
     }
 
     /// What the messages of a page counted before and what they count now.
@@ -128,6 +176,7 @@ impl Monitor {
         from: Position,
         horizon: &Horizon,
         again: bool,
+        feeds: &mut FeedChanges,
     ) -> Result<Vec<Booking>, StoreError> {
         let mut messages: BTreeMap<(i64, i64), Message<'_>> = BTreeMap::new();
         for event in fresh {
@@ -142,19 +191,14 @@ impl Monitor {
             }
         }
         self.learn_streams(fresh.iter().chain(&earlier)).await?;
-        let sealed: HashSet<(i64, i64)> = match horizon.sealed {
-            Some(day) if again => self.store.sealed_messages(&pairs, day).await?.into_iter().collect(),
-            _ => HashSet::new(),
-        };
+        let held = if again { self.held(&pairs, horizon).await? } else { Held::default() };
         let mut bookings = Vec::new();
         for (&(address, message), events) in &messages {
             let mut book = |events: &[&EventRecord], sign: i64| {
                 let Some(made) = contribution(events, |id| self.streams.get(&id)) else { return };
                 // While projections are made again, what a checkpoint holds is there already.
-                let held = again
-                    && (horizon.sealed_before().is_some_and(|end| made.sent.at < end)
-                        || sealed.contains(&(address, message)));
-                if !held {
+                if !held.holds(address, message, &made) {
+                    change_unsent(feeds, events, &made, sign);
                     let feed = events.first().map_or(0, |event| event.feed);
                     bookings.push(Booking { address, made, sign, feed });
                 }
@@ -164,6 +208,15 @@ impl Monitor {
             book(&all, 1);
         }
         Ok(bookings)
+    }
+
+    /// Which of these messages, and of all others, the checkpoints hold.
+    pub(super) async fn held(&self, pairs: &[(i64, i64)], horizon: &Horizon) -> Result<Held, StoreError> {
+        let noted = match horizon.sealed {
+            Some(day) => self.store.sealed_messages(pairs, day).await?.into_iter().collect(),
+            None => HashSet::new(),
+        };
+        Ok(Held { before: horizon.sealed_before(), noted })
     }
 
     /// Finds the streams that the messages are counted in, and makes room where there are too many.
@@ -250,14 +303,7 @@ impl Monitor {
     }
 
     /// Gives the streams their numbers and books everything in one transaction.
-    async fn apply(
-        &self,
-        mut changes: Changes,
-        from: Position,
-        to: Position,
-        horizon: &Horizon,
-        fresh: &[EventRecord],
-    ) -> Result<Page, StoreError> {
+    async fn apply(&self, mut changes: Changes, mut step: Fold) -> Result<Page, StoreError> {
         changes.who.retain(|_, change| *change != 0);
         changes.cells.retain(|_, counts| !counts.is_zero());
         let keys: Vec<StreamKey> = {
@@ -269,15 +315,14 @@ impl Monitor {
         };
         let ids: HashMap<StreamKey, i32> = keys.iter().cloned().zip(self.store.stream_ids(&keys).await?).collect();
         let mut page = Page::default();
-        let mut cells = Vec::with_capacity(changes.cells.len());
         for ((stream, bin, destination), counts) in changes.cells {
             let Some(&id) = ids.get(&stream) else { continue };
-            cells.push((CellKey { stream: id, bin, destination }, counts));
+            step.cells.push((CellKey { stream: id, bin, destination }, counts));
             if stream.level == StreamLevel::Campaign && destination == Destination::Relay {
                 page.cells.push((id, stream, bin));
             }
         }
-        let refused = changes
+        step.refused = changes
             .who
             .into_iter()
             .filter_map(|((stream, bin, address), change)| {
@@ -293,23 +338,20 @@ impl Monitor {
             .into_iter()
             .map(|(id, day, exposed, refused)| ((id, day), (exposed, refused)))
             .collect();
-        let mut days = Vec::with_capacity(changes.days.len());
         for ((stream, day), (exposed, refused)) in changes.days {
             let Some(&id) = ids.get(&stream) else { continue };
             let known = before.get(&(id, day)).copied();
             if known.is_some() && (exposed, refused) == (0, 0) {
                 continue;
             }
-            days.push(DayChange { stream: id, day, exposed, refused });
+            step.days.push(DayChange { stream: id, day, exposed, refused });
             let was = known.unwrap_or_default();
             page.days.push((stream, day, totals(was), totals((was.0 + exposed, was.1 + refused))));
         }
-        let mut gone = Vec::with_capacity(changes.gone.len());
         for ((stream, day), was) in changes.gone {
-            gone.extend(ids.get(&stream).map(|id| (*id, day)));
+            step.gone.extend(ids.get(&stream).map(|id| (*id, day)));
             page.days.push((stream, day, totals(was), ClusterTotals::default()));
         }
-        let step = Fold { from, to, sealed: horizon.sealed, cells, ledger: ledger(fresh), refused, days, gone };
         self.store.apply(CURSOR, &step).await?;
         Ok(page)
     }
@@ -344,7 +386,7 @@ impl Monitor {
     }
 
     /// Looks up the keys of streams that are not yet at hand.
-    async fn learn_streams(&mut self, events: impl Iterator<Item = &EventRecord>) -> Result<(), StoreError> {
+    pub(super) async fn learn_streams(&mut self, events: impl Iterator<Item = &EventRecord>) -> Result<(), StoreError> {
         let mut wanted: Vec<i32> = events.map(|event| event.stream).collect();
         wanted.sort_unstable();
         wanted.dedup();
@@ -365,7 +407,7 @@ impl Monitor {
 
 /// Whether an outcome is of a kind and time of which the journal has let go: what repeats can no longer be told from what is
 /// new, so that it counts nowhere.
-fn too_old(event: &EventRecord, horizon: &Horizon) -> bool {
+pub(super) fn too_old(event: &EventRecord, horizon: &Horizon) -> bool {
     !is_kept_long(event.kind) && horizon.dropped_before().is_some_and(|start| event.key.at < start)
 }
 

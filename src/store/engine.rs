@@ -14,7 +14,8 @@ use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 use super::{
     AddressRecord, CellKey, Counts, EntryKind, EntryRecord, EventKey, EventRecord, Horizon, IncidentRecord,
-    IncidentState, LedgerRow, NewOutbox, OutboxItem, Position, RefusedChange, ReplyRecord, Route, StoreError, WordKind,
+    IncidentState, Label, LedgerRow, NewOutbox, OperatorWord, OutboxItem, Position, RefusedChange, ReplyRecord, Route,
+    StoreError, WordKind,
 };
 use crate::{
     model::{Cause, DAY_MILLIS, Destination, EventKind, Exposure, FailureClass, MxFamily, Timestamp},
@@ -36,11 +37,23 @@ const ADDRESS_CACHE: u64 = 100_000;
 /// Words whose numbers are kept at hand; past that the cache starts anew, so that a flood of templates can't fill memory.
 const WORD_CACHE: usize = 100_000;
 
-/// The columns of [`EventRow`], in the order of its fields.
+/// The columns of [`EventRow`], in the order of its fields. Mail on a shared domain (2) to an address that is counted as a
+/// relay address is relay mail (1); `by_domain` gives what the domain alone tells.
 macro_rules! event_columns {
     () => {
-        "e.at, e.hash, e.kind, e.feed, e.exposure, e.class, e.destination, e.stream, e.address, e.message, e.sent_at, \
-         e.label, e.template, e.code, e.enhanced, e.mx, e.cause, e.rule, e.confidence"
+        event_columns!(of "CASE WHEN e.destination = 2 AND EXISTS (SELECT 1 FROM relay_mark r WHERE r.address = e.address \
+                       AND r.folded) THEN CAST(1 AS SMALLINT) ELSE e.destination END AS destination")
+    };
+    (by_domain) => {
+        event_columns!(of "e.destination")
+    };
+    (of $destination:literal) => {
+        concat!(
+            "e.at, e.hash, e.kind, e.feed, e.exposure, e.class, ",
+            $destination,
+            ", e.stream, e.address, e.message, e.sent_at, \
+             e.label, e.template, e.code, e.enhanced, e.mx, e.cause, e.rule, e.confidence"
+        )
     };
 }
 pub(super) use event_columns;
@@ -71,7 +84,12 @@ pub(super) struct EventRow {
     confidence: Option<i16>,
 }
 
-fn word<T>(table: &'static str, what: &'static str, code: i16, read: fn(i16) -> Option<T>) -> Result<T, StoreError> {
+pub(super) fn word<T>(
+    table: &'static str,
+    what: &'static str,
+    code: i16,
+    read: fn(i16) -> Option<T>,
+) -> Result<T, StoreError> {
     read(code).ok_or_else(|| StoreError::Unknown { table, what, value: code.to_string() })
 }
 
@@ -236,6 +254,9 @@ pub(super) struct IncidentRow {
     opened_at: i64,
     updated_at: i64,
     closed_at: Option<i64>,
+    label: Option<i16>,
+    accepted_normal: bool,
+    operator_closed_at: Option<i64>,
     body: String,
 }
 
@@ -249,6 +270,11 @@ pub(super) fn incidents(rows: Vec<IncidentRow>) -> Result<Vec<IncidentRecord>, S
                 opened_at: Timestamp::from_millis(row.opened_at),
                 updated_at: Timestamp::from_millis(row.updated_at),
                 closed_at: row.closed_at.map(Timestamp::from_millis),
+                operator: OperatorWord {
+                    label: row.label.map(|label| word("incident", "label", label, Label::from_code)).transpose()?,
+                    accepted_normal: row.accepted_normal,
+                    closed_at: row.operator_closed_at.map(Timestamp::from_millis),
+                },
                 body: serde_json::from_str(&row.body).map_err(|error| StoreError::Unknown {
                     table: "incident",
                     what: "body",
@@ -329,21 +355,16 @@ pub(crate) const fn kept_long(kind: EventKind) -> bool {
 #[derive(Debug)]
 pub(super) struct Caches {
     words: RwLock<HashMap<(WordKind, String), i32>>,
-    addresses: Cache<[u8; 16], i64>,
-    /// The number of erasures that the address cache knows of.
-    erasures: AtomicI64,
+    /// Each id with the count of erasures under which it was found: after the next erasure it's worth nothing, whenever it
+    /// was put here.
+    addresses: Cache<[u8; 16], (i64, i64)>,
     /// The number of sweeps of unused words that the cache of words knows of.
     sweeps: AtomicI64,
 }
 
 impl Caches {
     pub(super) fn new() -> Self {
-        Self {
-            words: RwLock::new(HashMap::new()),
-            addresses: Cache::new(ADDRESS_CACHE),
-            erasures: AtomicI64::new(-1),
-            sweeps: AtomicI64::new(-1),
-        }
+        Self { words: RwLock::new(HashMap::new()), addresses: Cache::new(ADDRESS_CACHE), sweeps: AtomicI64::new(-1) }
     }
 
     pub(super) fn word(&self, kind: WordKind, text: &str) -> Option<i32> {
@@ -360,13 +381,15 @@ impl Caches {
         words.extend(found);
     }
 
-    pub(super) fn address(&self, hash: &[u8; 16]) -> Option<i64> {
-        self.addresses.get(hash)
+    /// The id of an address, as long as nobody was forgotten since it was found.
+    pub(super) fn address(&self, hash: &[u8; 16], erasures: i64) -> Option<i64> {
+        self.addresses.get(hash).filter(|(_, under)| *under == erasures).map(|(id, _)| id)
     }
 
-    pub(super) fn keep_addresses(&self, found: impl IntoIterator<Item = ([u8; 16], i64)>) {
+    /// Keeps ids that a transaction has found under this count of erasures.
+    pub(super) fn keep_addresses(&self, found: impl IntoIterator<Item = ([u8; 16], i64)>, erasures: i64) {
         for (hash, id) in found {
-            self.addresses.insert(hash, id);
+            self.addresses.insert(hash, (id, erasures));
         }
     }
 
@@ -379,13 +402,6 @@ impl Caches {
     pub(super) fn see_sweeps(&self, count: i64) {
         if self.sweeps.swap(count, Ordering::SeqCst) != count {
             self.words.write().unwrap_or_else(PoisonError::into_inner).clear();
-        }
-    }
-
-    /// Takes note of the store's count of erasures; forgets all addresses where it has moved.
-    pub(super) fn see_erasures(&self, count: i64) {
-        if self.erasures.swap(count, Ordering::SeqCst) != count {
-            self.addresses.invalidate_all();
         }
     }
 }
@@ -413,13 +429,13 @@ impl Marks {
         marks
     }
 
-    /// Brings caches and keys up to date with them.
-    pub(super) fn heed(self, caches: &Caches, keyring: &Keyring) {
-        caches.see_erasures(self.erasures);
+    /// Brings the cache of words and the keys up to date with them; gives the count of erasures.
+    pub(super) fn heed(self, caches: &Caches, keyring: &Keyring) -> i64 {
         if let Some(announced) = self.sealing_key {
             keyring.keep_up(announced);
         }
         caches.see_sweeps(self.sweeps);
+        self.erasures
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Store, StoreError, dispatch};
+use super::{Leader, Store, StoreError, dispatch, lease::fenced};
 use crate::model::{BIN_MILLIS, DAY_MILLIS, HOUR_MILLIS};
 
 /// Days for which five-minute cells are kept: the ring's four, the 30 that a usual rate is taken from, and some to look back.
@@ -41,7 +41,7 @@ pub(super) struct Cutoffs {
     pub(super) days: i64,
 }
 
-impl Store {
+impl Leader {
     /// Deletes what has outlived its retention: deliveries before `deliveries`, refusals, notices and who was refused before
     /// `refusals`, what is set aside or remembered only until `now`, what left the outbox 30 days before, projections that nothing
     /// looks at any more, and words that nothing refers to. All in milliseconds since the epoch.
@@ -50,29 +50,30 @@ impl Store {
     /// rows went; on PostgreSQL whole days of the journal go at once and are not counted.
     ///
     /// # Errors
-    /// Where the store is away.
+    /// [`StoreError::NotLeading`], or where the store is away.
     pub async fn expire(&self, now: i64, deliveries: i64, refusals: i64) -> Result<u64, StoreError> {
+        let all = self.store();
         self.checkpoint(deliveries.div_euclid(DAY_MILLIS), now).await?;
         let mut gone = 0;
         if let Some(before) = self.horizon().await?.dropped_before() {
-            gone += dispatch!(self, store => store.drop_deliveries(before.as_millis()).await)?;
+            gone += fenced!(self, store, epoch => store.drop_deliveries(epoch, before.as_millis()).await)?;
         }
-        gone += dispatch!(self, store => store.expire_control(deliveries).await)?;
-        gone += dispatch!(self, store => store.expire_journal(now, refusals).await)?;
+        gone += fenced!(self, store, epoch => store.expire_control(epoch, deliveries).await)?;
+        gone += fenced!(self, store, epoch => store.expire_journal(epoch, now, refusals).await)?;
         // Projections go by whole days; to look for them reads all of them.
         let today = now.div_euclid(DAY_MILLIS);
-        if dispatch!(self, store => store.meta_number("expired_day").await)? != Some(today) {
+        if dispatch!(all, store => store.meta_number("expired_day").await)? != Some(today) {
             let bin = |millis: i64| millis.div_euclid(BIN_MILLIS);
-            let open = dispatch!(self, store => store.earliest_open_onset().await)?;
+            let open = dispatch!(all, store => store.earliest_open_onset().await)?;
             let kept_for = open.map_or(i64::MAX, |onset| onset - BEFORE_INCIDENT_DAYS * DAY_MILLIS);
             let cutoffs = Cutoffs {
                 cells: bin((now - CELL_DAYS * DAY_MILLIS).min(kept_for)),
                 refused: bin(refusals),
                 days: today - TOTAL_DAYS,
             };
-            gone += dispatch!(self, store => store.expire_projections(cutoffs).await)?;
+            gone += fenced!(self, store, epoch => store.expire_projections(epoch, cutoffs).await)?;
             gone += self.sweep_words(now).await?;
-            dispatch!(self, store => store.set_meta_number("expired_day", today).await)?;
+            fenced!(self, store, epoch => store.set_meta_number(epoch, "expired_day", today).await)?;
         }
         Ok(gone)
     }
@@ -81,14 +82,15 @@ impl Store {
     /// the monitor has still to fold some of them, or makes projections again.
     ///
     /// # Errors
-    /// Where the store is away.
+    /// [`StoreError::NotLeading`], or where the store is away.
     pub async fn checkpoint(&self, day: i64, now: i64) -> Result<bool, StoreError> {
+        let all = self.store();
         let horizon = self.horizon().await?;
         if horizon.sealed.is_some_and(|sealed| sealed >= day) {
             return Ok(true);
         }
         let start = day.saturating_mul(DAY_MILLIS);
-        let Some(first) = dispatch!(self, store => store.first_delivery_before(start).await)? else { return Ok(false) };
+        let Some(first) = dispatch!(all, store => store.first_delivery_before(start).await)? else { return Ok(false) };
         let scanned = self.cursor(super::MONITOR_CURSOR).await?;
         if horizon.rebuilt_from.is_some_and(|end| scanned < end) {
             return Ok(false);
@@ -99,29 +101,30 @@ impl Store {
         let mut straddlers = BTreeMap::new();
         while from < start {
             let to = from.saturating_add(HOUR_MILLIS).min(start);
-            let found = dispatch!(self, store => store.straddlers(from, to, end, scanned).await)?;
+            let found = dispatch!(all, store => store.straddlers(from, to, end, scanned).await)?;
             // One with deliveries in two hours is found twice, with the same latest outcome.
             straddlers.extend(found.into_iter().map(|(address, message, until)| ((address, message), until)));
             from = to;
         }
         let straddlers: Straddlers =
             straddlers.into_iter().map(|((address, message), until)| (address, message, until)).collect();
-        dispatch!(self, store => store.commit_checkpoint(day, now, first, scanned, &straddlers).await)
+        fenced!(self, store, epoch => store.commit_checkpoint(epoch, day, now, first, scanned, &straddlers).await)
     }
 
     /// Marks words that nothing refers to, and deletes those that were marked long enough ago and have not been used since.
     async fn sweep_words(&self, now: i64) -> Result<u64, StoreError> {
+        let all = self.store();
         let mut used = Used::default();
         let mut after = None;
-        while let Some((words, next)) = dispatch!(self, store => store.words_of_events(after).await)? {
+        while let Some((words, next)) = dispatch!(all, store => store.words_of_events(after).await)? {
             used.add(&words);
             after = Some(next);
         }
-        used.add(&dispatch!(self, store => store.words_of_projections().await)?);
+        used.add(&dispatch!(all, store => store.words_of_projections().await)?);
         let (mut from, mut gone, mut marked) = (0, 0, false);
         loop {
             // The newest word stays, so that no number is given twice.
-            let page = dispatch!(self, store => store.word_marks(from).await)?;
+            let page = dispatch!(all, store => store.word_marks(from).await)?;
             let Some((last, _)) = page.last() else { break };
             from = *last;
             let unused = |marked: bool| -> Vec<i32> {
@@ -132,11 +135,11 @@ impl Store {
                 page.iter().filter(|(id, since)| used.holds(*id) && since.is_some()).map(|(id, _)| *id).collect();
             let fresh = unused(false);
             marked |= !fresh.is_empty();
-            dispatch!(self, store => store.mark_words(&fresh, &back, now).await)?;
-            gone += dispatch!(self, store => store.drop_words(&unused(true), now - UNUSED_MILLIS).await)?;
+            fenced!(self, store, epoch => store.mark_words(epoch, &fresh, &back, now).await)?;
+            gone += fenced!(self, store, epoch => store.drop_words(epoch, &unused(true), now - UNUSED_MILLIS).await)?;
         }
         if marked {
-            dispatch!(self, store => store.announce_sweep().await)?;
+            fenced!(self, store, epoch => store.announce_sweep(epoch).await)?;
         }
         Ok(gone)
     }

@@ -141,7 +141,7 @@ impl Run {
 
     async fn expire(&self, test: &TestStore, now: i64) {
         let (now, kept) = (at(now).as_millis(), KEPT * DAY_MILLIS);
-        test.store.expire(now, now - kept, now - 365 * DAY_MILLIS).await.expect("expired");
+        test.leader().expire(now, now - kept, now - 365 * DAY_MILLIS).await.expect("expired");
     }
 }
 
@@ -258,7 +258,7 @@ async fn expiry_and_rebuild_change_nothing(engine: Engine) {
 
         // Crashed between a checkpoint and letting go: nothing is doubled.
         let now = at(DAYS * DAY_MILLIS).as_millis();
-        assert!(test.store.checkpoint((now - KEPT * DAY_MILLIS) / DAY_MILLIS, now).await.expect("checkpoint"));
+        assert!(test.leader().checkpoint((now - KEPT * DAY_MILLIS) / DAY_MILLIS, now).await.expect("checkpoint"));
         for round in 0..2 {
             test.store.reset_projections().await.expect("reset");
             assert_ne!(projections(&test, PEOPLE, DAYS).await, whole, "it was thrown away");
@@ -343,7 +343,7 @@ on_both_engines! {
             test.store.commit(&[Submission { control, entries: vec![notice], ..submission(events) }]).await.expect("commit");
             test.fold_all().await;
             let millis = at((day + 1) * DAY_MILLIS).as_millis();
-            test.store.expire(millis, millis - KEPT * DAY_MILLIS, millis - 60 * DAY_MILLIS).await.expect("expired");
+            test.leader().expire(millis, millis - KEPT * DAY_MILLIS, millis - 60 * DAY_MILLIS).await.expect("expired");
             if day == 120 || day == 199 {
                 sizes.push(test.store.row_counts().await.expect("counts").into_iter().collect());
             }

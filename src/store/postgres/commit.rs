@@ -9,9 +9,9 @@ use crate::{
     model::{StreamKey, Timestamp},
     privacy::Purpose,
     store::{
-        Commit, NewControl, NewEntry, NewEvent, NewOutbox, NewReply, NewSetAside, Outcome, Recipient, StoreError,
+        Commit, Mark, NewControl, NewEntry, NewEvent, NewOutbox, NewReply, NewSetAside, Outcome, Recipient, StoreError,
         Subject, Submission, WordKind,
-        batch::{Numbers, control_cells, recipients_of, stream_text},
+        batch::{Numbers, Teaching, control_cells, recipients_of, stream_text},
         engine::{Marks, digest_of, kept_long, random_id, storable},
     },
 };
@@ -59,7 +59,7 @@ impl PgStore {
             .collect();
 
         let marks = marks(&mut transaction).await?;
-        marks.heed(&self.caches, &self.keyring);
+        numbers.erasures = marks.heed(&self.caches, &self.keyring);
         if sweeps >= 0 && marks.sweeps != sweeps {
             return Ok(None);
         }
@@ -97,9 +97,12 @@ impl PgStore {
         }
         let outbox: Vec<NewOutbox> = taken.iter().flat_map(|s| s.outbox.iter().cloned()).collect();
         self.enqueue_in(&mut transaction, &outbox).await?;
+        if commit.repeated > 0 && numbers.has_fresh_people() {
+            super::erase::drop_strangers(&mut transaction, &mut numbers).await?;
+        }
         transaction.commit().await?;
         self.caches.keep_words(numbers.words);
-        self.caches.keep_addresses(numbers.addresses);
+        self.caches.keep_addresses(numbers.addresses, numbers.erasures);
         Ok(Some(commit))
     }
 
@@ -207,7 +210,7 @@ impl PgStore {
             if numbers.addresses.contains_key(&recipient.hash) {
                 continue;
             }
-            if let Some(id) = self.caches.address(&recipient.hash) {
+            if let Some(id) = self.caches.address(&recipient.hash, numbers.erasures) {
                 numbers.addresses.insert(recipient.hash, id);
             } else {
                 wanted.insert(recipient.hash, recipient);
@@ -240,6 +243,7 @@ impl PgStore {
             if let Ok(hash) = <[u8; 16]>::try_from(hash) {
                 wanted.remove(&hash);
                 numbers.addresses.insert(hash, id);
+                numbers.fresh_addresses.push(id);
             }
         }
         if !wanted.is_empty() {
@@ -282,9 +286,9 @@ impl PgStore {
                 None
             };
             // The update changes nothing; it makes the row's id come back also where it was there.
-            let id: i64 = query_scalar(
+            let (id, fresh): (i64, bool) = query_as(
                 "INSERT INTO account (id, hash, team, sealed) VALUES ($1, $2, $3, $4) \
-                 ON CONFLICT (hash) DO UPDATE SET team = account.team RETURNING id",
+                 ON CONFLICT (hash) DO UPDATE SET team = account.team RETURNING id, xmax = 0",
             )
             .bind(random_id())
             .bind(hash.as_slice())
@@ -293,6 +297,9 @@ impl PgStore {
             .fetch_one(&mut *connection)
             .await?;
             numbers.accounts.insert(hash, id);
+            if fresh {
+                numbers.fresh_accounts.push(id);
+            }
         }
         Ok(())
     }
@@ -356,6 +363,7 @@ impl PgStore {
         entry: &NewEntry,
         numbers: &Numbers,
     ) -> Result<u64, StoreError> {
+        let teaching = Teaching::of(entry);
         let account = entry.account.as_ref().and_then(|subject| numbers.accounts.get(&subject.hash)).copied();
         let address = entry.address.as_ref().map(|recipient| numbers.address(&recipient.hash)).transpose()?;
         let added = query(
@@ -374,17 +382,26 @@ impl PgStore {
         .execute(&mut *connection)
         .await?
         .rows_affected();
-        if let Some(account) = account {
-            // A notice teaches the map: which address and app the account has.
+        // A repetition teaches nobody anew: it can be about somebody who is forgotten since.
+        let stranger = |id: &i64| added == 0 && numbers.fresh_accounts.contains(id);
+        if let Some(account) = account.filter(|id| !stranger(id)) {
+            // A notice teaches the map: which address and app the account has, and whether its user is still there.
             query(
-                "UPDATE account SET address = COALESCE($2, address), app = COALESCE(app, $3) WHERE id = $1 \
-                 AND (address IS DISTINCT FROM COALESCE($2, address) OR app IS DISTINCT FROM COALESCE(app, $3))",
+                "UPDATE account SET address = COALESCE($2, address), app = COALESCE(app, $3), \
+                 deleted_at = greatest(deleted_at, $4), returned_at = greatest(returned_at, $5) WHERE id = $1",
             )
             .bind(account)
             .bind(address)
             .bind(&entry.app)
+            .bind(teaching.deleted_at.map(Timestamp::as_millis))
+            .bind(teaching.returned_at.map(Timestamp::as_millis))
             .execute(&mut *connection)
             .await?;
+        }
+        if added > 0
+            && let (Some(address), Some(mark)) = (address, teaching.mark)
+        {
+            insert_mark(connection, address, mark).await?;
         }
         Ok(added)
     }
@@ -508,6 +525,21 @@ async fn bind_token(connection: &mut PgConnection, submission: &Submission) -> R
     .fetch_one(connection)
     .await?;
     Ok(if digest == token.digest { Outcome::Committed } else { Outcome::TokenReused })
+}
+
+/// Takes note of a word on whether an address is private; the latest stands.
+pub(super) async fn insert_mark(connection: &mut PgConnection, address: i64, mark: Mark) -> Result<(), StoreError> {
+    query(
+        "INSERT INTO relay_mark (address, private, at) VALUES ($1, $2, $3) ON CONFLICT (address) DO UPDATE \
+         SET private = excluded.private, at = excluded.at \
+         WHERE (excluded.at, excluded.private) > (relay_mark.at, relay_mark.private)",
+    )
+    .bind(address)
+    .bind(mark.private)
+    .bind(mark.at.as_millis())
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Counts the outcomes of the control group that are new; gives how many.

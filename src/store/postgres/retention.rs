@@ -6,7 +6,7 @@ use super::PgStore;
 use crate::{
     model::DAY_MILLIS,
     store::{
-        Position, StoreError,
+        Epoch, Position, StoreError,
         engine::{MONITOR_CURSOR, OUTBOX_KEPT_MILLIS, REBUILD_CURSOR},
         retention::{Cutoffs, Straddlers, WordsRow, words},
     },
@@ -42,6 +42,7 @@ impl PgStore {
                 "DELETE FROM cell WHERE bin >= $1 * 288",
                 "DELETE FROM refused WHERE bin >= $1 * 288",
                 "DELETE FROM day_total WHERE day >= $1",
+                "DELETE FROM feed_hour WHERE hour >= $1 * 24",
                 // What is older stays: a later value hid it at most, and comes again from the journal.
                 "DELETE FROM ledger WHERE first_event_at >= $1 * 86400000",
                 "UPDATE ledger SET last_sent_at = CASE WHEN last_sent_at < $1 * 86400000 THEN last_sent_at END, \
@@ -55,8 +56,10 @@ impl PgStore {
                 query(text).bind(day + 1).execute(&mut *transaction).await?;
             }
         } else {
-            query("TRUNCATE cell, refused, day_total, ledger").execute(&mut *transaction).await?;
+            query("TRUNCATE cell, refused, day_total, feed_hour, ledger").execute(&mut *transaction).await?;
         }
+        // What is folded from here on comes marked; what a checkpoint holds is not moved.
+        query("UPDATE relay_mark SET folded = FALSE WHERE folded").execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -65,12 +68,19 @@ impl PgStore {
         Ok(query_scalar("SELECT value::bigint FROM meta WHERE key = $1").bind(key).fetch_optional(&self.pool).await?)
     }
 
-    pub(in crate::store) async fn set_meta_number(&self, key: &str, value: i64) -> Result<(), StoreError> {
+    pub(in crate::store) async fn set_meta_number(
+        &self,
+        epoch: Epoch,
+        key: &str,
+        value: i64,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.led(epoch).await?;
         query("INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value")
             .bind(key)
             .bind(value.to_string())
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         Ok(())
     }
 
@@ -109,13 +119,14 @@ impl PgStore {
 
     pub(in crate::store) async fn commit_checkpoint(
         &self,
+        epoch: Epoch,
         day: i64,
         now: i64,
         first: i64,
         scanned: Position,
         straddlers: &Straddlers,
     ) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.led(epoch).await?;
         // The monitor's next step waits, and sees the checkpoint then.
         let folded: Option<(i64, i32)> =
             query_as("SELECT position, row FROM journal_cursor WHERE name = $1 FOR UPDATE")
@@ -173,21 +184,27 @@ impl PgStore {
         Ok(true)
     }
 
-    pub(in crate::store) async fn drop_deliveries(&self, before: i64) -> Result<u64, StoreError> {
-        self.drop_partitions(false, before).await?;
+    pub(in crate::store) async fn drop_deliveries(&self, epoch: Epoch, before: i64) -> Result<u64, StoreError> {
+        self.drop_partitions(epoch, false, before).await?;
         Ok(0)
     }
 
-    pub(in crate::store) async fn expire_control(&self, before: i64) -> Result<u64, StoreError> {
+    pub(in crate::store) async fn expire_control(&self, epoch: Epoch, before: i64) -> Result<u64, StoreError> {
         self.in_steps(
+            epoch,
             "DELETE FROM control_seen WHERE ctid = ANY (ARRAY(SELECT ctid FROM control_seen WHERE at < $1 LIMIT $2))",
             before,
         )
         .await
     }
 
-    pub(in crate::store) async fn expire_journal(&self, now: i64, refusals: i64) -> Result<u64, StoreError> {
-        self.drop_partitions(true, refusals).await?;
+    pub(in crate::store) async fn expire_journal(
+        &self,
+        epoch: Epoch,
+        now: i64,
+        refusals: i64,
+    ) -> Result<u64, StoreError> {
+        self.drop_partitions(epoch, true, refusals).await?;
         let mut gone = 0;
         for (text, limit) in [
             ("DELETE FROM entry WHERE ctid = ANY (ARRAY(SELECT ctid FROM entry WHERE at < $1 LIMIT $2))", refusals),
@@ -205,16 +222,18 @@ impl PgStore {
                 now - OUTBOX_KEPT_MILLIS,
             ),
         ] {
-            gone += self.in_steps(text, limit).await?;
+            gone += self.in_steps(epoch, text, limit).await?;
         }
         Ok(gone)
     }
 
     /// Deletes until a step finds no more.
-    async fn in_steps(&self, text: &'static str, limit: i64) -> Result<u64, StoreError> {
+    async fn in_steps(&self, epoch: Epoch, text: &'static str, limit: i64) -> Result<u64, StoreError> {
         let mut gone = 0;
         loop {
-            let step = query(text).bind(limit).bind(STEP).execute(&self.pool).await?.rows_affected();
+            let mut transaction = self.led(epoch).await?;
+            let step = query(text).bind(limit).bind(STEP).execute(&mut *transaction).await?.rows_affected();
+            transaction.commit().await?;
             gone += step;
             if step == 0 {
                 return Ok(gone);
@@ -222,7 +241,7 @@ impl PgStore {
         }
     }
 
-    pub(in crate::store) async fn expire_projections(&self, cutoffs: Cutoffs) -> Result<u64, StoreError> {
+    pub(in crate::store) async fn expire_projections(&self, epoch: Epoch, cutoffs: Cutoffs) -> Result<u64, StoreError> {
         let mut gone = 0;
         for (text, limit) in [
             ("DELETE FROM cell WHERE ctid = ANY (ARRAY(SELECT ctid FROM cell WHERE bin < $1 LIMIT $2))", cutoffs.cells),
@@ -239,6 +258,10 @@ impl PgStore {
                 cutoffs.days,
             ),
             (
+                "DELETE FROM feed_hour WHERE ctid = ANY (ARRAY(SELECT ctid FROM feed_hour WHERE hour < $1 * 24 LIMIT $2))",
+                cutoffs.days,
+            ),
+            (
                 "DELETE FROM sealed_message WHERE ctid = ANY (ARRAY(SELECT ctid FROM sealed_message \
                  WHERE until < (SELECT max(day) * 86400000::bigint FROM checkpoint) AND $1::bigint = 0 LIMIT $2))",
                 0,
@@ -249,7 +272,7 @@ impl PgStore {
                 cutoffs.days,
             ),
         ] {
-            gone += self.in_steps(text, limit).await?;
+            gone += self.in_steps(epoch, text, limit).await?;
         }
         Ok(gone)
     }
@@ -292,24 +315,32 @@ impl PgStore {
             .await?)
     }
 
-    pub(in crate::store) async fn mark_words(&self, fresh: &[i32], back: &[i32], now: i64) -> Result<(), StoreError> {
+    pub(in crate::store) async fn mark_words(
+        &self,
+        epoch: Epoch,
+        fresh: &[i32],
+        back: &[i32],
+        now: i64,
+    ) -> Result<(), StoreError> {
         for (ids, since) in [(fresh, Some(now)), (back, None)] {
             if !ids.is_empty() {
+                let mut transaction = self.led(epoch).await?;
                 query("UPDATE word SET unused_since = $2 WHERE id = ANY ($1)")
                     .bind(ids)
                     .bind(since)
-                    .execute(&self.pool)
+                    .execute(&mut *transaction)
                     .await?;
+                transaction.commit().await?;
             }
         }
         Ok(())
     }
 
-    pub(in crate::store) async fn drop_words(&self, ids: &[i32], before: i64) -> Result<u64, StoreError> {
+    pub(in crate::store) async fn drop_words(&self, epoch: Epoch, ids: &[i32], before: i64) -> Result<u64, StoreError> {
         if ids.is_empty() {
             return Ok(0);
         }
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.led(epoch).await?;
         // Locked first, so that nobody takes one of them up again in between.
         let ids: Vec<i32> =
             query_scalar("SELECT id FROM word WHERE id = ANY ($1) AND unused_since < $2 ORDER BY id FOR UPDATE")
@@ -325,13 +356,15 @@ impl PgStore {
     }
 
     /// Lets every commit and look-up from here on ask for the numbers of words again.
-    pub(in crate::store) async fn announce_sweep(&self) -> Result<(), StoreError> {
+    pub(in crate::store) async fn announce_sweep(&self, epoch: Epoch) -> Result<(), StoreError> {
+        let mut transaction = self.led(epoch).await?;
         query(
             "INSERT INTO meta AS m (key, value) VALUES ('sweeps', '1') \
              ON CONFLICT (key) DO UPDATE SET value = (m.value::bigint + 1)::text",
         )
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await?;
+        transaction.commit().await?;
         Ok(())
     }
 }

@@ -2,7 +2,13 @@
 
 mod bulk;
 mod commit;
+mod erase;
 mod evidence;
+mod feeds;
+mod incidents;
+mod lease;
+mod listing;
+mod marks;
 mod outbox;
 mod people;
 mod project;
@@ -14,7 +20,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     str::FromStr,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -25,7 +31,7 @@ use sqlx::{
 };
 
 pub(super) use evidence::opened;
-pub(super) use people::{AccountRow, account, again};
+pub(super) use people::{AccountRow, account, account_columns, again};
 pub(super) use read::COUNTED;
 
 use super::{Access, StoreError, StoreOptions, engine::Caches};
@@ -53,6 +59,8 @@ pub struct SqliteStore {
     keyring: Arc<Keyring>,
     caches: Caches,
     sealed: bool,
+    /// The reign in force, see [`crate::store::Leader`].
+    reign: AtomicI64,
     path: PathBuf,
     /// Held for as long as the store is open for writing; the kernel releases it when the process ends, however it ends.
     _lock: Option<File>,
@@ -105,6 +113,7 @@ impl SqliteStore {
             keyring,
             caches: Caches::new(),
             sealed: options.sealed,
+            reign: AtomicI64::new(0),
             path,
             _lock: lock,
         };

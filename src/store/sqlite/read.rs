@@ -6,11 +6,11 @@ use super::SqliteStore;
 use crate::{
     model::Timestamp,
     store::{
-        CellKey, Counts, EntryRecord, EventFilter, EventKey, EventRecord, Horizon, IncidentRecord, IncidentState,
-        LedgerRow, Position, RefusedChange, StoreError, WordKind,
+        CellKey, Counts, EntryRecord, EventFilter, EventKey, EventRecord, Horizon, LedgerRow, Position, RefusedChange,
+        StoreError, WordKind,
         engine::{
-            CellRow, EntryRow, EventRow, IncidentRow, REBUILD_CURSOR, cells, entries, event_columns, events, horizon,
-            incidents, refused_changes,
+            CellRow, EntryRow, EventRow, REBUILD_CURSOR, cells, entries, event_columns, events, horizon,
+            refused_changes,
         },
     },
 };
@@ -52,6 +52,13 @@ impl SqliteStore {
         .fetch_all(&self.readers)
         .await?;
         events(rows)
+    }
+
+    pub(in crate::store) async fn has_events_after(&self, after: Position) -> Result<bool, StoreError> {
+        Ok(query_scalar("SELECT EXISTS (SELECT 1 FROM event WHERE position > $1)")
+            .bind(after.transaction)
+            .fetch_one(&self.readers)
+            .await?)
     }
 
     pub(in crate::store) async fn events_of_messages(
@@ -354,29 +361,6 @@ impl SqliteStore {
         .bind(limit)
         .fetch_all(&self.readers)
         .await?)
-    }
-
-    pub(in crate::store) async fn incidents(
-        &self,
-        states: &[IncidentState],
-        limit: u32,
-    ) -> Result<Vec<IncidentRecord>, StoreError> {
-        let states: Vec<i16> = states.iter().map(|state| state.code()).collect();
-        let rows: Vec<IncidentRow> = query_as(
-            "SELECT * FROM incident WHERE state IN (SELECT value FROM json_each($1)) \
-             ORDER BY onset DESC, id DESC LIMIT $2",
-        )
-        .bind(serde_json::json!(states).to_string())
-        .bind(limit)
-        .fetch_all(&self.readers)
-        .await?;
-        incidents(rows)
-    }
-
-    pub(in crate::store) async fn incident(&self, id: i64) -> Result<Option<IncidentRecord>, StoreError> {
-        let rows: Vec<IncidentRow> =
-            query_as("SELECT * FROM incident WHERE id = $1").bind(id).fetch_all(&self.readers).await?;
-        Ok(incidents(rows)?.pop())
     }
 
     pub(in crate::store) async fn ledger(&self, address: i64) -> Result<Option<LedgerRow>, StoreError> {

@@ -4,7 +4,7 @@ use sqlx::{query, query_as, query_scalar};
 
 use super::SqliteStore;
 use crate::store::{
-    Position, StoreError,
+    Epoch, Position, StoreError,
     engine::{MONITOR_CURSOR, OUTBOX_KEPT_MILLIS, REBUILD_CURSOR},
     retention::{Cutoffs, Straddlers, WordsRow, words},
 };
@@ -33,6 +33,7 @@ impl SqliteStore {
             "DELETE FROM cell WHERE bin >= $1 * 288",
             "DELETE FROM refused WHERE bin >= $1 * 288",
             "DELETE FROM day_total WHERE day >= $1",
+            "DELETE FROM feed_hour WHERE hour >= $1 * 24",
             // What is older stays: a later value hid it at most, and comes again from the journal.
             "DELETE FROM ledger WHERE first_event_at >= $1 * 86400000",
             "UPDATE ledger SET last_sent_at = CASE WHEN last_sent_at < $1 * 86400000 THEN last_sent_at END, \
@@ -45,6 +46,8 @@ impl SqliteStore {
         ] {
             query(text).bind(from).execute(&mut *transaction).await?;
         }
+        // What is folded from here on comes marked; what a checkpoint holds is not moved.
+        query("UPDATE relay_mark SET folded = 0 WHERE folded").execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -56,12 +59,19 @@ impl SqliteStore {
             .await?)
     }
 
-    pub(in crate::store) async fn set_meta_number(&self, key: &str, value: i64) -> Result<(), StoreError> {
+    pub(in crate::store) async fn set_meta_number(
+        &self,
+        epoch: Epoch,
+        key: &str,
+        value: i64,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.led(epoch).await?;
         query("INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value")
             .bind(key)
             .bind(value.to_string())
-            .execute(&self.writer)
+            .execute(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         Ok(())
     }
 
@@ -99,13 +109,14 @@ impl SqliteStore {
 
     pub(in crate::store) async fn commit_checkpoint(
         &self,
+        epoch: Epoch,
         day: i64,
         now: i64,
         first: i64,
         scanned: Position,
         straddlers: &Straddlers,
     ) -> Result<bool, StoreError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.led(epoch).await?;
         let folded: Option<i64> = query_scalar("SELECT position FROM journal_cursor WHERE name = $1")
             .bind(MONITOR_CURSOR)
             .fetch_optional(&mut *transaction)
@@ -153,7 +164,7 @@ impl SqliteStore {
         Ok(true)
     }
 
-    pub(in crate::store) async fn drop_deliveries(&self, before: i64) -> Result<u64, StoreError> {
+    pub(in crate::store) async fn drop_deliveries(&self, epoch: Epoch, before: i64) -> Result<u64, StoreError> {
         let mut gone = 0;
         let mut from = i64::MIN;
         loop {
@@ -168,15 +179,22 @@ impl SqliteStore {
             let Some((_, last)) = found.last() else { return Ok(gone) };
             from = *last;
             let positions: Vec<i64> = found.iter().map(|(position, _)| *position).collect();
+            let mut transaction = self.led(epoch).await?;
             gone += query("DELETE FROM event WHERE position IN (SELECT value FROM json_each($1))")
                 .bind(serde_json::json!(positions).to_string())
-                .execute(&self.writer)
+                .execute(&mut *transaction)
                 .await?
                 .rows_affected();
+            transaction.commit().await?;
         }
     }
 
-    pub(in crate::store) async fn expire_journal(&self, now: i64, refusals: i64) -> Result<u64, StoreError> {
+    pub(in crate::store) async fn expire_journal(
+        &self,
+        epoch: Epoch,
+        now: i64,
+        refusals: i64,
+    ) -> Result<u64, StoreError> {
         let mut gone = 0;
         for (text, limit) in [
             ("DELETE FROM event WHERE position IN (SELECT position FROM event WHERE at < $1 LIMIT $2)", refusals),
@@ -192,16 +210,18 @@ impl SqliteStore {
                 now - OUTBOX_KEPT_MILLIS,
             ),
         ] {
-            gone += self.in_steps(text, limit).await?;
+            gone += self.in_steps(epoch, text, limit).await?;
         }
         Ok(gone)
     }
 
     /// Deletes until a step finds no more.
-    async fn in_steps(&self, text: &'static str, limit: i64) -> Result<u64, StoreError> {
+    async fn in_steps(&self, epoch: Epoch, text: &'static str, limit: i64) -> Result<u64, StoreError> {
         let mut gone = 0;
         loop {
-            let step = query(text).bind(limit).bind(STEP).execute(&self.writer).await?.rows_affected();
+            let mut transaction = self.led(epoch).await?;
+            let step = query(text).bind(limit).bind(STEP).execute(&mut *transaction).await?.rows_affected();
+            transaction.commit().await?;
             gone += step;
             if step == 0 {
                 return Ok(gone);
@@ -209,15 +229,16 @@ impl SqliteStore {
         }
     }
 
-    pub(in crate::store) async fn expire_control(&self, before: i64) -> Result<u64, StoreError> {
+    pub(in crate::store) async fn expire_control(&self, epoch: Epoch, before: i64) -> Result<u64, StoreError> {
         self.in_steps(
+            epoch,
             "DELETE FROM control_seen WHERE (at, hash) IN (SELECT at, hash FROM control_seen WHERE at < $1 LIMIT $2)",
             before,
         )
         .await
     }
 
-    pub(in crate::store) async fn expire_projections(&self, cutoffs: Cutoffs) -> Result<u64, StoreError> {
+    pub(in crate::store) async fn expire_projections(&self, epoch: Epoch, cutoffs: Cutoffs) -> Result<u64, StoreError> {
         let mut gone = 0;
         // Streams are few beside their bins; each one's old bins lie side by side.
         for (streams, text, limit) in [
@@ -243,8 +264,10 @@ impl SqliteStore {
             let streams: Vec<i32> = query_scalar(streams).fetch_all(&self.readers).await?;
             for stream in streams {
                 loop {
-                    let step =
-                        query(text).bind(limit).bind(STEP).bind(stream).execute(&self.writer).await?.rows_affected();
+                    let mut transaction = self.led(epoch).await?;
+                    let statement = query(text).bind(limit).bind(STEP).bind(stream);
+                    let step = statement.execute(&mut *transaction).await?.rows_affected();
+                    transaction.commit().await?;
                     gone += step;
                     if step == 0 {
                         break;
@@ -254,12 +277,22 @@ impl SqliteStore {
         }
         gone += self
             .in_steps(
+                epoch,
                 "DELETE FROM day_total WHERE (day, stream) IN (SELECT day, stream FROM day_total WHERE day < $1 LIMIT $2)",
                 cutoffs.days,
             )
             .await?;
         gone += self
             .in_steps(
+                epoch,
+                "DELETE FROM feed_hour WHERE (feed, hour, exposure) IN \
+                 (SELECT feed, hour, exposure FROM feed_hour WHERE hour < $1 * 24 LIMIT $2)",
+                cutoffs.days,
+            )
+            .await?;
+        gone += self
+            .in_steps(
+                epoch,
                 "DELETE FROM sealed_message WHERE (address, message) IN (SELECT address, message FROM sealed_message \
                  WHERE until < (SELECT max(day) * 86400000 FROM checkpoint) AND $1 = $1 LIMIT $2)",
                 0,
@@ -267,6 +300,7 @@ impl SqliteStore {
             .await?;
         gone += self
             .in_steps(
+                epoch,
                 "DELETE FROM checkpoint WHERE day IN (SELECT day FROM checkpoint WHERE day < $1 \
                  AND day < (SELECT max(day) FROM checkpoint) LIMIT $2)",
                 cutoffs.days,
@@ -314,25 +348,33 @@ impl SqliteStore {
         .await?)
     }
 
-    pub(in crate::store) async fn mark_words(&self, fresh: &[i32], back: &[i32], now: i64) -> Result<(), StoreError> {
+    pub(in crate::store) async fn mark_words(
+        &self,
+        epoch: Epoch,
+        fresh: &[i32],
+        back: &[i32],
+        now: i64,
+    ) -> Result<(), StoreError> {
         for (ids, since) in [(fresh, Some(now)), (back, None)] {
             if !ids.is_empty() {
+                let mut transaction = self.led(epoch).await?;
                 query("UPDATE word SET unused_since = $2 WHERE id IN (SELECT value FROM json_each($1))")
                     .bind(serde_json::json!(ids).to_string())
                     .bind(since)
-                    .execute(&self.writer)
+                    .execute(&mut *transaction)
                     .await?;
+                transaction.commit().await?;
             }
         }
         Ok(())
     }
 
-    pub(in crate::store) async fn drop_words(&self, ids: &[i32], before: i64) -> Result<u64, StoreError> {
+    pub(in crate::store) async fn drop_words(&self, epoch: Epoch, ids: &[i32], before: i64) -> Result<u64, StoreError> {
         if ids.is_empty() {
             return Ok(0);
         }
         let ids = serde_json::json!(ids).to_string();
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.led(epoch).await?;
         query(
             "DELETE FROM template_sample WHERE template IN (SELECT id FROM word WHERE unused_since < $2 \
              AND id IN (SELECT value FROM json_each($1)))",
@@ -352,8 +394,8 @@ impl SqliteStore {
     }
 
     /// Lets every commit and look-up from here on ask for the numbers of words again.
-    pub(in crate::store) async fn announce_sweep(&self) -> Result<(), StoreError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+    pub(in crate::store) async fn announce_sweep(&self, epoch: Epoch) -> Result<(), StoreError> {
+        let mut transaction = self.led(epoch).await?;
         let count: i64 = query_scalar(
             "INSERT INTO meta (key, value) VALUES ('sweeps', '1') \
              ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1 RETURNING CAST(value AS INTEGER)",
