@@ -14,7 +14,8 @@ use crate::model::{BIN_MILLIS, DAY_MILLIS, HOUR_MILLIS};
 const CELL_DAYS: i64 = 40;
 /// Days before the onset of an open incident for which its cells are kept.
 const BEFORE_INCIDENT_DAYS: i64 = 30;
-/// Days for which totals of days are kept: 60 of the baselines' window, two before it, four of the ring, and some room.
+/// Days for which totals of days are kept, and what feeds reported, and the control group's cells: 60 of the baselines' window,
+/// two before it, four of the ring, and some room.
 const TOTAL_DAYS: i64 = 70;
 /// A word that nothing refers to goes after so long. Processes forget its number when it is marked.
 const UNUSED_MILLIS: i64 = DAY_MILLIS / 2;
@@ -35,9 +36,11 @@ pub(super) fn words(rows: &[WordsRow]) -> Vec<i32> {
 pub(super) struct Cutoffs {
     /// Bins of cells.
     pub(super) cells: i64,
+    /// Bins of the control group's cells.
+    pub(super) control: i64,
     /// Bins of who was refused.
     pub(super) refused: i64,
-    /// Days of totals and checkpoints.
+    /// Days of totals, of what feeds reported, and of checkpoints.
     pub(super) days: i64,
 }
 
@@ -68,6 +71,7 @@ impl Leader {
             let kept_for = open.map_or(i64::MAX, |onset| onset - BEFORE_INCIDENT_DAYS * DAY_MILLIS);
             let cutoffs = Cutoffs {
                 cells: bin((now - CELL_DAYS * DAY_MILLIS).min(kept_for)),
+                control: bin((now - TOTAL_DAYS * DAY_MILLIS).min(kept_for)),
                 refused: bin(refusals),
                 days: today - TOTAL_DAYS,
             };

@@ -407,7 +407,7 @@ impl PgStore {
              UNION ALL SELECT count(*) FROM ledger UNION ALL SELECT count(*) FROM outbox \
              UNION ALL SELECT count(*) FROM day_total UNION ALL SELECT count(*) FROM refused \
              UNION ALL SELECT count(*) FROM control_cell UNION ALL SELECT count(*) FROM checkpoint \
-             UNION ALL SELECT count(*) FROM sealed_message",
+             UNION ALL SELECT count(*) FROM sealed_message UNION ALL SELECT count(*) FROM feed_hour",
         )
         .fetch_all(&self.pool)
         .await?;

@@ -247,7 +247,7 @@ impl PgStore {
             ("DELETE FROM cell WHERE ctid = ANY (ARRAY(SELECT ctid FROM cell WHERE bin < $1 LIMIT $2))", cutoffs.cells),
             (
                 "DELETE FROM control_cell WHERE ctid = ANY (ARRAY(SELECT ctid FROM control_cell WHERE bin < $1 LIMIT $2))",
-                cutoffs.cells,
+                cutoffs.control,
             ),
             (
                 "DELETE FROM refused WHERE ctid = ANY (ARRAY(SELECT ctid FROM refused WHERE bin < $1 LIMIT $2))",

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The tables whose rows `row_counts` counts.
-pub(in crate::store) const COUNTED: [&str; 17] = [
+pub(in crate::store) const COUNTED: [&str; 18] = [
     "event",
     "entry",
     "control_seen",
@@ -34,6 +34,7 @@ pub(in crate::store) const COUNTED: [&str; 17] = [
     "control_cell",
     "checkpoint",
     "sealed_message",
+    "feed_hour",
 ];
 
 impl SqliteStore {
@@ -406,7 +407,7 @@ impl SqliteStore {
              UNION ALL SELECT count(*) FROM ledger UNION ALL SELECT count(*) FROM outbox \
              UNION ALL SELECT count(*) FROM day_total UNION ALL SELECT count(*) FROM refused \
              UNION ALL SELECT count(*) FROM control_cell UNION ALL SELECT count(*) FROM checkpoint \
-             UNION ALL SELECT count(*) FROM sealed_message",
+             UNION ALL SELECT count(*) FROM sealed_message UNION ALL SELECT count(*) FROM feed_hour",
         )
         .fetch_all(&self.readers)
         .await?;

@@ -252,7 +252,7 @@ impl SqliteStore {
                 "SELECT DISTINCT stream FROM control_cell",
                 "DELETE FROM control_cell WHERE (stream, bin) IN \
                  (SELECT stream, bin FROM control_cell WHERE stream = $3 AND bin < $1 LIMIT $2)",
-                cutoffs.cells,
+                cutoffs.control,
             ),
             (
                 "SELECT DISTINCT stream FROM refused",

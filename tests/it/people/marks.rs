@@ -129,6 +129,42 @@ on_both_engines! {
         assert_eq!(projections(&other).await, reference, "another order");
     }
 
+    async fn what_a_checkpoint_holds_of_an_address_is_not_moved(test: TestStore) {
+        let refused = |number: usize, millis: i64| {
+            let event = test.refused(number, millis);
+            let message = i64::try_from(number).expect("small") + 1_000;
+            NewEvent { message, destination: Destination::Shared, recipient: alias(&test, 1), ..event }
+        };
+        // The refusal of the first day stays in the journal when that day's delivery goes.
+        test.store.commit(&[submission(vec![test.delivered(9, 0), refused(2, 0), refused(3, 19 * DAY_MILLIS)])]).await.expect("commit");
+        test.fold(3).await;
+        let now = at(20 * DAY_MILLIS).as_millis();
+        test.leader().expire(now, now - 14 * DAY_MILLIS, now - 365 * DAY_MILLIS).await.expect("expired");
+        assert_eq!((test.rows("event").await, test.rows("checkpoint").await), (2, 1));
+        let counted = async || {
+            let fleet = test.store.stream_ids(&[relaywatch::model::StreamKey::fleet()]).await.expect("ids")[0];
+            let cells = test.store.cells_within(&[fleet], at(0).bin().0, at(20 * DAY_MILLIS).bin().0).await.expect("cells");
+            let mut found: Vec<(i64, Destination, i64)> = cells
+                .into_iter()
+                .filter(|(_, counts)| counts.refused > 0)
+                .map(|(key, counts)| ((key.bin - at(0).bin().0) / 288, key.destination, counts.refused))
+                .collect();
+            found.sort();
+            found
+        };
+        assert_eq!(counted().await, [(0, Destination::Shared, 1), (19, Destination::Shared, 1)]);
+        test.store.commit(&[apple(vec![word(&test, 1, 20 * DAY_MILLIS, true)])]).await.expect("commit");
+        test.fold_all().await;
+        let turned = [(0, Destination::Shared, 1), (19, Destination::Relay, 1)];
+        assert_eq!(counted().await, turned, "the day of the checkpoint stays");
+        test.store.reset_projections().await.expect("reset");
+        test.fold_all().await;
+        assert_eq!(counted().await, turned, "made again");
+        test.store.commit(&[apple(vec![word(&test, 1, 21 * DAY_MILLIS, false)])]).await.expect("commit");
+        test.fold_all().await;
+        assert_eq!(counted().await, [(0, Destination::Shared, 1), (19, Destination::Shared, 1)], "and back");
+    }
+
     async fn the_latest_word_on_an_address_stands_in_whatever_order_it_comes(test: TestStore) {
         test.store.commit(&[submission(mail(&test))]).await.expect("commit");
         fold(&test, 24).await;

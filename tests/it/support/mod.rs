@@ -311,6 +311,6 @@ pub(crate) fn monitor(test: &TestStore, clock: Clock, config: &str) -> Monitor {
 /// the words that they make.
 pub(crate) async fn journal_rows(store: &Store) -> Vec<(&'static str, i64)> {
     let mut counts = store.row_counts().await.expect("counts");
-    counts.retain(|(table, _)| !["word", "cell", "ledger", "refused", "day_total"].contains(table));
+    counts.retain(|(table, _)| !["word", "cell", "ledger", "refused", "day_total", "feed_hour"].contains(table));
     counts
 }
