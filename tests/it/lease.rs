@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use relaywatch::{
     clock::{Clock, ManualClock},
+    metrics::Metrics,
     model::DAY_MILLIS,
+    monitor::Monitor,
     privacy::Keyring,
     store::{
         Access, Fold, IncidentRecord, IncidentState, Leader, NewOutbox, OperatorWord, OutboxFailure, OutboxState,
@@ -313,6 +315,11 @@ async fn letting_a_day_go_never_queues_behind_a_long_reader() {
     let Some(test) = postgres().await else { return };
     let leader = test.store.lead("one", TERM).await.expect("asked").expect("nobody leads");
     test.store.commit(&[submission(vec![test.delivered(1, 0)])]).await.expect("commit");
+    // What is not folded would stay anyhow.
+    test.shown().await;
+    let (wake, metrics) = (Arc::new(tokio::sync::Notify::new()), Metrics::new().expect("metrics"));
+    let mut monitor = Monitor::folding(leader.clone(), Clock::System, wake, metrics, 100);
+    monitor.catch_up(&CancellationToken::new()).await.expect("folded");
     let mut reader = pool(&test).begin().await.expect("a transaction");
     sqlx::query("SET LOCAL idle_in_transaction_session_timeout = 0").execute(&mut *reader).await.expect("set");
     sqlx::query("SELECT count(*) FROM event").execute(&mut *reader).await.expect("it reads");

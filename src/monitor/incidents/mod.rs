@@ -363,13 +363,15 @@ async fn measure(
         }
     }
     let in_ring = now.millis_since(kept.record.onset) < RING_DAYS * DAY_MILLIS;
-    if !in_ring && u64::try_from(sums.refused).unwrap_or(0) < kept.body.refused {
-        // What was counted has outlived its retention, or is being made again: what was known of it stands.
+    let addresses = store.refused_addresses(&finest, onset.0, until, u32::MAX).await?.len() as u64;
+    let refused = u64::try_from(sums.refused).unwrap_or(0);
+    if !in_ring && (refused < kept.body.refused || addresses < kept.body.addresses) {
+        // What was counted has outlived its retention, or is being made again: what was known of it stands. Cells and
+        // addresses are kept for different times.
         return Ok(());
     }
-    let addresses = store.refused_addresses(&finest, onset.0, until, u32::MAX).await?.len() as u64;
     kept.body.sends = u64::try_from(sums.exposed).unwrap_or(0);
-    kept.body.refused = u64::try_from(sums.refused).unwrap_or(0);
+    kept.body.refused = refused;
     kept.body.addresses = addresses;
     if let Some(regime) = judge.regime(&kept.body.scope, onset) {
         kept.body.expected = regime.baseline.rate() * count(kept.body.sends);

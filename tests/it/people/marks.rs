@@ -135,8 +135,9 @@ on_both_engines! {
             let message = i64::try_from(number).expect("small") + 1_000;
             NewEvent { message, destination: Destination::Shared, recipient: alias(&test, 1), ..event }
         };
+        let morning = DAY_MILLIS / 4;
         // The refusal of the first day stays in the journal when that day's delivery goes.
-        test.store.commit(&[submission(vec![test.delivered(9, 0), refused(2, 0), refused(3, 19 * DAY_MILLIS)])]).await.expect("commit");
+        test.store.commit(&[submission(vec![test.delivered(9, morning), refused(2, morning), refused(3, 19 * DAY_MILLIS + morning)])]).await.expect("commit");
         test.fold(3).await;
         let now = at(20 * DAY_MILLIS).as_millis();
         test.leader().expire(now, now - 14 * DAY_MILLIS, now - 365 * DAY_MILLIS).await.expect("expired");
