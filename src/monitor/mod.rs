@@ -29,7 +29,7 @@ use crate::{
 /// The cursor's name in the store.
 pub(crate) const CURSOR: &str = "monitor";
 /// Outcomes that one step reads at most.
-const STEP: u32 = 2_000;
+const STEP: u32 = 10_000;
 /// How long the monitor waits at most before it looks again.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 /// Behind in the journal, the monitor judges after so many pages.

@@ -7,7 +7,9 @@ mod batch;
 mod engine;
 mod error;
 mod evidence;
+mod hash;
 mod postgres;
+mod recent;
 mod sqlite;
 mod types;
 

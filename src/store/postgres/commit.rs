@@ -13,6 +13,7 @@ use crate::{
         Subject, Submission, WordKind,
         batch::{Numbers, control_cells, recipients_of, stream_text},
         engine::{Marks, digest_of, kept_long, random_id, storable},
+        hash::Hash16,
     },
 };
 
@@ -95,10 +96,11 @@ impl PgStore {
     async fn number_words(&self, submissions: &[&Submission], numbers: &mut Numbers) -> Result<(), StoreError> {
         let mut samples: Vec<(&NewReply, Timestamp)> = Vec::new();
         let mut wanted: HashSet<(WordKind, String)> = HashSet::new();
+        let mut streams: HashSet<&StreamKey> = HashSet::new();
         for submission in submissions {
             wanted.insert((WordKind::Feed, submission.feed.clone()));
             for event in &submission.events {
-                wanted.insert((WordKind::Stream, stream_text(&event.stream)));
+                streams.insert(&event.stream);
                 wanted.extend(event.label.iter().map(|label| (WordKind::Label, label.clone())));
                 if let Some(reply) = &event.reply {
                     wanted.insert((WordKind::Rule, reply.rule.clone()));
@@ -111,9 +113,9 @@ impl PgStore {
                     }
                 }
             }
-            wanted.extend(submission.control.iter().map(|c| (WordKind::Stream, stream_text(&c.stream))));
+            streams.extend(submission.control.iter().map(|c| &c.stream));
         }
-        self.number(wanted, numbers).await?;
+        self.number(wanted, &streams, numbers).await?;
         for (reply, at) in samples {
             // One transaction each, so that no two processes wait for each other's samples in a ring.
             let mut transaction = self.pool.begin().await?;
@@ -134,12 +136,35 @@ impl PgStore {
         Ok(())
     }
 
-    /// Numbers words, making rows for new ones.
-    async fn number(&self, wanted: HashSet<(WordKind, String)>, numbers: &mut Numbers) -> Result<(), StoreError> {
+    /// Numbers words and streams, making rows for new ones.
+    async fn number(
+        &self,
+        mut wanted: HashSet<(WordKind, String)>,
+        streams: &HashSet<&StreamKey>,
+        numbers: &mut Numbers,
+    ) -> Result<(), StoreError> {
+        let mut unnumbered: Vec<(&StreamKey, String)> = Vec::new();
+        for key in streams {
+            if let Some(id) = self.caches.stream(key) {
+                numbers.words.insert_stream(key, id);
+            } else {
+                let text = stream_text(key);
+                wanted.insert((WordKind::Stream, text.clone()));
+                unnumbered.push((key, text));
+            }
+        }
+        self.number_texts(wanted, numbers).await?;
+        for (key, text) in unnumbered {
+            numbers.words.insert_stream(key, numbers.word(WordKind::Stream, &text)?);
+        }
+        Ok(())
+    }
+
+    async fn number_texts(&self, wanted: HashSet<(WordKind, String)>, numbers: &mut Numbers) -> Result<(), StoreError> {
         let mut unknown: BTreeMap<(i16, [u8; 16]), (WordKind, String)> = BTreeMap::new();
         for (kind, text) in wanted {
             if let Some(id) = self.caches.word(kind, &text) {
-                numbers.words.insert((kind, text), id);
+                numbers.words.insert(kind, text, id);
             } else {
                 unknown.insert((kind.code(), digest_of(&text)), (kind, text));
             }
@@ -170,9 +195,9 @@ impl PgStore {
         .await?;
         for (kind, digest, id) in found {
             if let Ok(digest) = <[u8; 16]>::try_from(digest)
-                && let Some(word) = unknown.remove(&(kind, digest))
+                && let Some((kind, text)) = unknown.remove(&(kind, digest))
             {
-                numbers.words.insert(word, id);
+                numbers.words.insert(kind, text, id);
             }
         }
         Ok(())
@@ -203,7 +228,7 @@ impl PgStore {
         let (mut ids, mut hashes, mut sealed) = (Vec::new(), Vec::new(), Vec::new());
         for (hash, recipient) in &wanted {
             ids.push(random_id());
-            hashes.push(hash.to_vec());
+            hashes.push(hash.as_slice());
             sealed.push(if self.sealed {
                 Some(self.keyring.seal(Purpose::Address, hash, recipient.address.expose().as_bytes())?)
             } else {
@@ -238,7 +263,7 @@ impl PgStore {
         wanted: &mut BTreeMap<[u8; 16], &Recipient>,
         numbers: &mut Numbers,
     ) -> Result<(), StoreError> {
-        let hashes: Vec<Vec<u8>> = wanted.keys().map(|hash| hash.to_vec()).collect();
+        let hashes: Vec<&[u8]> = wanted.keys().map(<[u8; 16]>::as_slice).collect();
         let known: Vec<(Vec<u8>, i64)> =
             query_as("SELECT hash, id FROM address WHERE hash = ANY ($1)").bind(&hashes).fetch_all(connection).await?;
         for (hash, id) in known {
@@ -298,7 +323,7 @@ impl PgStore {
              message, sent_at, label, template, code, enhanced, mx, cause, rule, confidence, kept_long) \
              SELECT $1 + pg_current_xact_id()::text::bigint, n::integer, at, hash, kind, feed, exposure, class, \
              destination, stream, address, message, sent_at, label, template, code, enhanced, mx, cause, rule, \
-             confidence, kept_long FROM unnest($2::bigint[], $3::bytea[], $4::smallint[], $5::integer[], \
+             confidence, kept_long FROM unnest($2::bigint[], $3::uuid[], $4::smallint[], $5::integer[], \
              $6::smallint[], $7::smallint[], $8::smallint[], $9::integer[], $10::bigint[], $11::bigint[], \
              $12::bigint[], $13::integer[], $14::integer[], $15::smallint[], $16::integer[], $17::smallint[], \
              $18::smallint[], $19::integer[], $20::smallint[], $21::boolean[]) WITH ORDINALITY \
@@ -397,10 +422,9 @@ impl PgStore {
     }
 
     pub(in crate::store) async fn stream_ids(&self, keys: &[StreamKey]) -> Result<Vec<i32>, StoreError> {
-        let texts: Vec<String> = keys.iter().map(stream_text).collect();
         let mut numbers = Numbers::default();
-        self.number(texts.iter().map(|text| (WordKind::Stream, text.clone())).collect(), &mut numbers).await?;
-        let ids = texts.iter().map(|text| numbers.word(WordKind::Stream, text)).collect();
+        self.number(HashSet::new(), &keys.iter().collect(), &mut numbers).await?;
+        let ids = keys.iter().map(|key| numbers.stream(key)).collect();
         self.caches.keep_words(numbers.words);
         ids
     }
@@ -413,10 +437,9 @@ fn is_without_partition(error: &StoreError) -> bool {
 }
 
 /// The rows of one insert, column by column.
-#[derive(Default)]
 struct Columns {
     at: Vec<i64>,
-    hash: Vec<Vec<u8>>,
+    hash: Vec<Hash16>,
     kind: Vec<i16>,
     feed: Vec<i32>,
     exposure: Vec<i16>,
@@ -439,19 +462,40 @@ struct Columns {
 
 impl Columns {
     fn with_capacity(rows: usize) -> Self {
-        Self { at: Vec::with_capacity(rows), hash: Vec::with_capacity(rows), ..Self::default() }
+        Self {
+            at: Vec::with_capacity(rows),
+            hash: Vec::with_capacity(rows),
+            kind: Vec::with_capacity(rows),
+            feed: Vec::with_capacity(rows),
+            exposure: Vec::with_capacity(rows),
+            class: Vec::with_capacity(rows),
+            destination: Vec::with_capacity(rows),
+            stream: Vec::with_capacity(rows),
+            address: Vec::with_capacity(rows),
+            message: Vec::with_capacity(rows),
+            sent_at: Vec::with_capacity(rows),
+            label: Vec::with_capacity(rows),
+            template: Vec::with_capacity(rows),
+            code: Vec::with_capacity(rows),
+            enhanced: Vec::with_capacity(rows),
+            mx: Vec::with_capacity(rows),
+            cause: Vec::with_capacity(rows),
+            rule: Vec::with_capacity(rows),
+            confidence: Vec::with_capacity(rows),
+            kept_long: Vec::with_capacity(rows),
+        }
     }
 
     fn push(&mut self, feed: &str, event: &NewEvent, numbers: &Numbers) -> Result<(), StoreError> {
         let reply = event.reply.as_ref();
         self.at.push(event.key.at.as_millis());
-        self.hash.push(event.key.hash.to_vec());
+        self.hash.push(Hash16(event.key.hash));
         self.kind.push(event.kind.code());
         self.feed.push(numbers.word(WordKind::Feed, feed)?);
         self.exposure.push(event.exposure.code());
         self.class.push(event.class.code());
         self.destination.push(event.destination.code());
-        self.stream.push(numbers.word(WordKind::Stream, &stream_text(&event.stream))?);
+        self.stream.push(numbers.stream(&event.stream)?);
         self.address.push(numbers.address(&event.recipient.hash)?);
         self.message.push(event.message);
         self.sent_at.push(event.sent_at.map(Timestamp::as_millis));
@@ -515,7 +559,7 @@ async fn insert_control(
     .collect();
     let added = fresh.len() as u64;
     for ((stream, bin), [sent, delivered, refused]) in
-        control_cells(control, fresh, |text| numbers.word(WordKind::Stream, text))?
+        control_cells(control, fresh, numbers)?
     {
         query(
             "INSERT INTO control_cell (stream, bin, sent, delivered, refused) VALUES ($1, $2, $3, $4, $5) \

@@ -11,6 +11,7 @@ use crate::{
         engine::{
             CellRow, DailyRow, EntryRow, EventRow, IncidentRow, cells, entries, event_columns, events, incidents,
         },
+        hash::Hash16,
         sqlite::COUNTED,
     },
 };
@@ -123,8 +124,8 @@ impl PgStore {
         .bind(filter.since.map_or(i64::MIN, Timestamp::as_millis))
         .bind(until.min(border))
         .bind(border)
-        // Without a page before, every hash at the end of time is below this: hashes have 16 bytes.
-        .bind(before.map_or_else(|| vec![0xff; 17], |key| key.hash.to_vec()))
+        // Without a page before, the time alone lets everything pass: no event is of the end of time.
+        .bind(Hash16(before.map_or([0xff; 16], |key| key.hash)))
         .bind(filter.kinds.as_ref().map(|kinds| kinds.iter().map(|kind| kind.code()).collect::<Vec<_>>()))
         .bind(filter.causes.as_ref().map(|causes| causes.iter().map(|cause| cause.code()).collect::<Vec<_>>()))
         .bind(filter.feeds.as_deref())
