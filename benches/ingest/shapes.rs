@@ -225,13 +225,13 @@ impl Template {
         };
         let request = batch((0..BATCH).map(element));
         let text = String::from_utf8(request.clone()).expect("text");
-        let places = |number: u64| -> Vec<usize> {
-            text.match_indices(&number.to_string()).map(|(place, _)| place).collect()
-        };
+        let places =
+            |number: u64| -> Vec<usize> { text.match_indices(&number.to_string()).map(|(place, _)| place).collect() };
         let numbers = (0..BATCH)
             .flat_map(|index| {
                 let messages = places(PLACE + index).into_iter().map(move |place| (place, index, Stands::Message));
-                let people = places(ADDRESS_PLACE + index).into_iter().map(move |place| (place, index, Stands::Address));
+                let people =
+                    places(ADDRESS_PLACE + index).into_iter().map(move |place| (place, index, Stands::Address));
                 messages.chain(people).collect::<Vec<_>>()
             })
             .collect();

@@ -1,10 +1,8 @@
 //! What both engines share: reading rows, numbering words, small caches.
 
-use std::{
-    sync::{
-        PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering},
-    },
+use std::sync::{
+    PoisonError, RwLock,
+    atomic::{AtomicI64, Ordering},
 };
 
 use aws_lc_rs::digest;
@@ -12,9 +10,7 @@ use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 use super::{
     AddressRecord, CellKey, Counts, EntryKind, EntryRecord, EventKey, EventRecord, IncidentRecord, IncidentState,
-    LedgerRow, NewOutbox, OutboxItem, Position, ReplyRecord, Route, StoreError, WordKind,
-    batch::Words,
-    hash::Hash16,
+    LedgerRow, NewOutbox, OutboxItem, Position, ReplyRecord, Route, StoreError, WordKind, batch::Words, hash::Hash16,
     recent::Recent,
 };
 use crate::{

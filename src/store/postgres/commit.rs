@@ -558,9 +558,7 @@ async fn insert_control(
     .into_iter()
     .collect();
     let added = fresh.len() as u64;
-    for ((stream, bin), [sent, delivered, refused]) in
-        control_cells(control, fresh, numbers)?
-    {
+    for ((stream, bin), [sent, delivered, refused]) in control_cells(control, fresh, numbers)? {
         query(
             "INSERT INTO control_cell (stream, bin, sent, delivered, refused) VALUES ($1, $2, $3, $4, $5) \
              ON CONFLICT (stream, bin) DO UPDATE SET sent = control_cell.sent + excluded.sent, \

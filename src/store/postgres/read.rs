@@ -23,6 +23,9 @@ macro_rules! settled {
     };
 }
 
+/// Messages whose outcomes are looked up by one statement.
+const MESSAGES_AT_ONCE: usize = 1_000;
+
 impl PgStore {
     pub(in crate::store) async fn events_after(
         &self,
@@ -50,20 +53,25 @@ impl PgStore {
         messages: &[(i64, i64)],
         up_to: Position,
     ) -> Result<Vec<EventRecord>, StoreError> {
-        let (addresses, messages): (Vec<i64>, Vec<i64>) = messages.iter().copied().unzip();
-        let rows: Vec<EventRow> = query_as(concat!(
-            "SELECT e.position AS transaction, e.row, ",
-            event_columns!(),
-            " FROM (SELECT DISTINCT a, m FROM unnest($1::bigint[], $2::bigint[]) AS u (a, m)) w \
-             JOIN event e ON e.address = w.a AND e.message = w.m WHERE (e.position, e.row) <= ($3, $4)"
-        ))
-        .bind(&addresses)
-        .bind(&messages)
-        .bind(up_to.transaction)
-        .bind(up_to.row)
-        .fetch_all(&self.pool)
-        .await?;
-        events(rows)
+        let mut found = Vec::new();
+        // For many at once, the planner would rather read the whole journal than look each of them up.
+        for part in messages.chunks(MESSAGES_AT_ONCE) {
+            let (addresses, messages): (Vec<i64>, Vec<i64>) = part.iter().copied().unzip();
+            let rows: Vec<EventRow> = query_as(concat!(
+                "SELECT e.position AS transaction, e.row, ",
+                event_columns!(),
+                " FROM (SELECT DISTINCT a, m FROM unnest($1::bigint[], $2::bigint[]) AS u (a, m)) w \
+                 JOIN event e ON e.address = w.a AND e.message = w.m WHERE (e.position, e.row) <= ($3, $4)"
+            ))
+            .bind(&addresses)
+            .bind(&messages)
+            .bind(up_to.transaction)
+            .bind(up_to.row)
+            .fetch_all(&self.pool)
+            .await?;
+            found.extend(events(rows)?);
+        }
+        Ok(found)
     }
 
     pub(in crate::store) async fn events_of_address(
