@@ -19,7 +19,7 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions, Connection, PgConnection, PgPool, Postgres, Transaction,
+    ConnectOptions, PgConnection, PgPool, Postgres, Transaction,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
     query, query_as, query_scalar,
@@ -32,9 +32,6 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// How long a caller waits for a connection before the store counts as away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A connection that lay idle for longer is asked whether it still lives before it's used.
-const ASK_AFTER_IDLE: Duration = Duration::from_secs(1);
 
 /// Places in the journal hold the cluster's generation above this bit and the transaction id below it.
 const GENERATION_SHIFT: u32 = 48;
@@ -69,17 +66,6 @@ impl PgStore {
         let pool = PgPoolOptions::new()
             .max_connections(options.connections.max(2))
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            // A connection that was in use a moment ago is not asked whether it lives: that would be one more round trip for
-            // every commit.
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > ASK_AFTER_IDLE {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
             .after_connect(move |connection, _| {
                 let (cluster, moved) = (Arc::clone(&cluster), Arc::clone(&seen_moved));
                 Box::pin(async move {
