@@ -1,7 +1,10 @@
 //! The running program: what `serve` starts, and what tests and the demo start in themselves.
 
 mod follow_up;
+mod forget;
+mod lead;
 mod reload;
+mod role;
 
 use std::{
     convert::Infallible,
@@ -13,18 +16,24 @@ use std::{
     time::Duration,
 };
 
+use self::lead::Lead;
+pub use self::role::Role;
+
 use tokio::{
     net::TcpListener,
     sync::{Notify, mpsc, watch},
 };
 
+pub use forget::{FORGET_AFTER_MILLIS, forget_due};
+
 use crate::{
     classify::{Rules, RulesError},
     clock::Clock,
-    config::{AddressKeeping, Config},
+    config::{AddressKeeping, Config, Place},
     control::{self, Folding, Operator, Socket, socket_path},
     detect::Parameters,
     ingest::{
+        alive,
         committer::committer,
         http::{
             endpoint::{Endpoint, Setup},
@@ -32,11 +41,13 @@ use crate::{
         },
         intake::{Intake, Knowledge},
     },
-    lifecycle::Lifecycle,
+    lifecycle::{Lifecycle, Tasks},
     metrics::Metrics,
-    model::DAY_MILLIS,
-    monitor::{Monitor, Progress},
-    notify::{self, Notifiers, heartbeat},
+    monitor::{
+        Progress,
+        settings::{self, Settings},
+    },
+    notify::{self, Notifiers},
     privacy::{Keyring, PrivacyError},
     store::{Access, Store, StoreError, StoreOptions},
     telemetry::FilterHandle,
@@ -47,8 +58,8 @@ use crate::{
 const POSTGRES_WRITERS: usize = 3;
 /// Follow-ups that may wait.
 const FOLLOW_UPS: usize = 64;
-/// How often what has outlived its retention is let go.
-const EXPIRY: Duration = Duration::from_hours(1);
+/// How long it waits before it tries again to journal changed settings.
+const SETTINGS_RETRY: Duration = Duration::from_secs(5);
 
 /// Why the program can't start.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +71,21 @@ pub enum StartError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// SQLite knows no roles.
+    #[error(
+        "--role {0} needs PostgreSQL: a SQLite file has one daemon, which does everything; leave --role out \
+         (RELAYWATCH_ROLE in the environment), or set [store] url to postgres://…"
+    )]
+    Role(Role),
+    /// The store was made with keys that this process does not have.
+    #[error(
+        "the store is there and was made with other keys, and there is no key file {}; copy it from the process that made \
+         the store, or point [privacy] key_file at it: all processes of one store need the same keys", path.display()
+    )]
+    NoKeys {
+        /// Where the key file was looked for.
+        path: PathBuf,
     },
     /// The keys can't be had.
     #[error(transparent)]
@@ -97,8 +123,10 @@ pub enum StartError {
 /// What runs.
 #[derive(Debug)]
 pub struct Daemon {
-    /// Where the feeds are.
-    pub public: SocketAddr,
+    /// What it does.
+    pub role: Role,
+    /// Where the feeds are, where this process takes reports in.
+    pub public: Option<SocketAddr>,
     /// Where pages, metrics and health are.
     pub private: SocketAddr,
     /// The store.
@@ -107,7 +135,7 @@ pub struct Daemon {
     pub keyring: Arc<Keyring>,
     /// Who is told; its bell is rung after something was put into the outbox.
     pub notifiers: Notifiers,
-    /// Where the monitor stands.
+    /// Where its monitor stands.
     pub progress: watch::Receiver<Progress>,
     /// The paths of the feeds.
     pub feeds: Vec<String>,
@@ -141,17 +169,197 @@ pub fn make_directories(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Says that nobody is told of trouble where reports come in.
+fn warn_where_nobody_is_told(feeds: bool, notifiers: bool) {
+    if feeds && !notifiers {
+        tracing::warn!(
+            "no notifier is configured: incidents are recorded and nobody is told of them; set [notify.slack] or \
+             [notify.webhook]"
+        );
+    }
+}
+
+/// Logs what may not work as meant in a configuration, each with its place and what to do.
+pub fn log_warnings(config: &Config) {
+    for warning in &config.provenance.warnings {
+        let place = match &warning.place {
+            Place::Line { line, .. } => format!("{}:{line}", warning.file),
+            Place::Variable(name) => name.clone(),
+            Place::Nowhere => warning.file.clone(),
+        };
+        tracing::warn!(setting = warning.path, place, help = warning.help, "{}", warning.message);
+    }
+}
+
 /// Starts everything as critical tasks of `lifecycle`.
 ///
 /// # Errors
 /// Says what can't be had and what to do; nothing runs then.
 pub async fn start(
     config: Config,
+    role: Role,
     clock: Clock,
     lifecycle: &mut Lifecycle,
     filter: Option<FilterHandle>,
 ) -> Result<Daemon, StartError> {
+    if config.store.url.is_sqlite() && role != Role::All {
+        return Err(StartError::Role(role));
+    }
     make_directories(&config)?;
+    let (keyring, made) = keys(&config)?;
+    let public = if role.ingests() { Some(bind(config.listen.public.0, "public").await?) } else { None };
+    let private = bind(config.listen.private.0, "private").await?;
+    let metrics = Metrics::new()?;
+    let setup = if role.ingests() { Some(setup(&config)?) } else { None };
+    let notifiers = Notifiers::new(notify::Setup::new(&config)?);
+    let store = match Store::open(&store_options(&config, Access::Write), Arc::clone(&keyring)).await {
+        Err(StoreError::WrongKey { .. }) if made => return Err(forget_made_keys(&config)),
+        opened => opened?,
+    };
+    metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), store.engine(), role.as_str()]).set(1);
+    let feeds: Vec<String> = setup.iter().flat_map(|setup| setup.feeds.paths()).map(ToOwned::to_owned).collect();
+
+    warn_where_nobody_is_told(role == Role::Monitor || !feeds.is_empty(), notifiers.reach_somebody());
+
+    let tasks = lifecycle.tasks();
+    let settings = match &setup {
+        // Before anything is judged: an incident names the settings that it was judged under.
+        Some(setup) => Some(keep_settings(settings_of(&config, setup), (&store, &clock), &tasks).await?),
+        None => None,
+    };
+    let wake = Arc::new(Notify::new());
+    let client = crate::http_client::build(Duration::from_secs(10))?;
+    let limits = server::Limits {
+        connections: usize::try_from(config.limits.max_connections).unwrap_or(usize::MAX),
+        drain: config.lifecycle.drain(),
+        ..server::Limits::default()
+    };
+    let public_address = public.as_ref().map(|public| address(public, "public")).transpose()?;
+    let private_address = address(&private, "private")?;
+
+    let intake = Intaking { store: &store, keyring: &keyring, clock: &clock, metrics: &metrics, wake: &wake };
+    let endpoint = setup.map(|setup| intake.start(setup, &config, &notifiers, client.clone(), &tasks));
+
+    let (progress, leading) = (watch::Sender::new(Progress::default()), watch::Sender::new(false));
+    let (told, leads) = (progress.subscribe(), leading.subscribe());
+    let lead = Lead {
+        store: store.clone(),
+        keyring: Arc::clone(&keyring),
+        clock: clock.clone(),
+        wake: Arc::clone(&wake),
+        metrics: metrics.clone(),
+        parameters: parameters(&config),
+        notifiers: notifiers.clone(),
+        client,
+        settings: config.store.clone(),
+        progress,
+        leading,
+    };
+    let (relay, relay_in_force) = watch::channel(config.relay.to_domains());
+    let operator = Operator {
+        store: store.clone(),
+        keyring: Arc::clone(&keyring),
+        clock: clock.clone(),
+        relay: relay_in_force,
+        folding: Folding::Daemon { wake, progress: told.clone(), leading: leads.clone() },
+    };
+    serve_commands(&config, operator, &tasks).await;
+    let state = private::State {
+        store: store.clone(),
+        metrics: metrics.clone(),
+        clock: clock.clone(),
+        role,
+        leading: leads,
+        endpoint: endpoint.clone(),
+        notifiers: notifiers.clone(),
+        public: public_address,
+        token: config.listen.private_token.clone(),
+        previous_token: config.listen.previous_private_token.clone(),
+    };
+    tasks.spawn_critical("private listener", server::serve(private, private::router(state), limits, tasks.soft()));
+    lifecycle.on_reload(Arc::new(reload::Reloader::new(
+        config,
+        endpoint.clone(),
+        notifiers.clone(),
+        relay,
+        filter,
+        settings,
+    )));
+    if let (Some(public), Some(endpoint)) = (public, endpoint) {
+        let life = alive::run(store.clone(), clock.clone(), endpoint.deliveries(), metrics.clone(), tasks.soft());
+        tasks.spawn_critical("signs of life", life);
+        tasks.spawn_critical("public listener", server::serve(public, endpoint.router(), limits, tasks.soft()));
+    }
+    if role.monitors() {
+        tasks.spawn_critical("monitor", lead.run(tasks.soft()));
+    }
+    tasks.spawn_critical("cluster", lead::watch_cluster(store.clone(), tasks.soft()));
+    Ok(Daemon {
+        role,
+        public: public_address,
+        private: private_address,
+        store,
+        keyring,
+        notifiers,
+        progress: told,
+        feeds,
+    })
+}
+
+/// What taking reports in works with.
+struct Intaking<'a> {
+    store: &'a Store,
+    keyring: &'a Arc<Keyring>,
+    clock: &'a Clock,
+    metrics: &'a Metrics,
+    /// Rung after every commit.
+    wake: &'a Arc<Notify>,
+}
+
+impl Intaking<'_> {
+    /// Starts the writers, and what follows deliveries up; gives what answers them.
+    fn start(
+        &self,
+        setup: Setup,
+        config: &Config,
+        notifiers: &Notifiers,
+        client: reqwest::Client,
+        tasks: &Tasks,
+    ) -> Endpoint {
+        let (committer, writers) = committer(self.store, self.metrics, self.wake, POSTGRES_WRITERS);
+        for (number, writer) in writers.into_iter().enumerate() {
+            tasks.spawn_critical(format!("writer {number}"), async move {
+                writer.run().await;
+                Ok::<(), Infallible>(())
+            });
+        }
+        let (sender, receiver) = mpsc::channel(FOLLOW_UPS);
+        tasks.spawn_critical("follow-ups", follow_up::run(receiver, client, tasks.soft()));
+        let intake = Intake::new(Arc::clone(self.keyring), committer, self.metrics.clone()).ringing(notifiers.wake());
+        let concurrent = usize::try_from(config.limits.max_concurrent_requests).unwrap_or(usize::MAX);
+        Endpoint::new(setup, intake, self.clock.clone(), self.metrics.clone(), concurrent, sender)
+    }
+}
+
+/// Serves the commands that change something, where the state directory's socket can be had.
+async fn serve_commands(config: &Config, operator: Operator, tasks: &Tasks) {
+    let path = socket_path(config);
+    match Socket::bind(&path).await {
+        Ok(socket) => {
+            let serving = control::serve(socket, Arc::new(operator), config.lifecycle.drain(), tasks.soft());
+            tasks.spawn_critical("control socket", serving);
+        }
+        Err(error) => tracing::warn!(
+            %error,
+            socket = %path.display(),
+            "no control socket: commands that change something will not work beside this process; give each process a \
+             state directory of its own"
+        ),
+    }
+}
+
+/// The keys, made where there are none; and whether they were made.
+fn keys(config: &Config) -> Result<(Arc<Keyring>, bool), StartError> {
     let (keyring, made) = Keyring::load_or_create(&config.key_file())?;
     if made {
         tracing::warn!(
@@ -159,111 +367,81 @@ pub async fn start(
             "made a new key file; back it up apart from the database: without it no stored address can be read"
         );
     }
-    let keyring = Arc::new(keyring);
-    let public = bind(config.listen.public.0, "public").await?;
-    let private = bind(config.listen.private.0, "private").await?;
-    let metrics = Metrics::new()?;
-    let setup = setup(&config)?;
-    let notifiers = Notifiers::new(notify::Setup::new(&config)?);
-    let store = Store::open(&store_options(&config, Access::Write), Arc::clone(&keyring)).await?;
-    metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), store.engine()]).set(1);
-    let feeds: Vec<String> = setup.feeds.paths().into_iter().map(ToOwned::to_owned).collect();
+    Ok((Arc::new(keyring), made))
+}
 
-    let tasks = lifecycle.tasks();
-    let wake = Arc::new(Notify::new());
-    let (committer, writers) = committer(&store, &metrics, &wake, POSTGRES_WRITERS);
-    for (number, writer) in writers.into_iter().enumerate() {
-        tasks.spawn_critical(format!("writer {number}"), async move {
-            writer.run().await;
-            Ok::<(), Infallible>(())
-        });
+/// Takes away the key file that was made a moment ago for a store that has other keys: nothing is sealed with it, and it
+/// would only be taken for the right one.
+fn forget_made_keys(config: &Config) -> StartError {
+    let path = config.key_file();
+    if let Err(error) = fs::remove_file(&path) {
+        tracing::warn!(%error, file = %path.display(), "the new key file, which is of no use, can't be removed");
     }
-
-    let (sender, receiver) = mpsc::channel(FOLLOW_UPS);
-    let client = crate::http_client::build(Duration::from_secs(10))?;
-    tasks.spawn_critical("follow-ups", follow_up::run(receiver, client.clone(), tasks.soft()));
-
-    let intake = Intake::new(Arc::clone(&keyring), committer, metrics.clone()).ringing(notifiers.wake());
-    let concurrent = usize::try_from(config.limits.max_concurrent_requests).unwrap_or(usize::MAX);
-    let endpoint = Endpoint::new(setup, intake, clock.clone(), metrics.clone(), concurrent, sender);
-    let limits = server::Limits {
-        connections: usize::try_from(config.limits.max_connections).unwrap_or(usize::MAX),
-        drain: config.lifecycle.drain(),
-        ..server::Limits::default()
-    };
-    let (public_address, private_address) = (address(&public, "public")?, address(&private, "private")?);
-
-    let monitor = Monitor::new(
-        store.clone(),
-        clock.clone(),
-        Arc::clone(&wake),
-        metrics.clone(),
-        parameters(&config),
-        notifiers.clone(),
-    );
-    let progress = monitor.progress();
-    let worker =
-        notify::Worker::new(&notifiers, store.clone(), clock.clone(), client.clone(), metrics.clone(), tasks.soft());
-    tasks.spawn_critical("outbox", worker.run());
-    let steps = {
-        let progress = progress.clone();
-        move || {
-            let progress = *progress.borrow();
-            progress.caught_up.wrapping_add(progress.folded)
-        }
-    };
-    let life =
-        heartbeat::run(notifiers.clone(), store.clone(), steps, client, clock.clone(), metrics.clone(), tasks.soft());
-    tasks.spawn_critical("heartbeat", life);
-    let operator = Operator {
-        store: store.clone(),
-        keyring: Arc::clone(&keyring),
-        clock: clock.clone(),
-        relay: config.relay.to_domains(),
-        folding: Folding::Daemon { wake, progress: progress.clone() },
-    };
-    match Socket::bind(&socket_path(&config)).await {
-        Ok(socket) => {
-            let serving = control::serve(socket, Arc::new(operator), config.lifecycle.drain(), tasks.soft());
-            tasks.spawn_critical("control socket", serving);
-        }
-        Err(error) => tracing::warn!(
-            %error,
-            socket = %socket_path(&config).display(),
-            "no control socket: commands that change something will not work beside this process"
-        ),
-    }
-    let state = private::State {
-        store: store.clone(),
-        metrics,
-        clock: clock.clone(),
-        endpoint: endpoint.clone(),
-        public: public_address,
-        token: config.listen.private_token.clone(),
-        previous_token: config.listen.previous_private_token.clone(),
-    };
-    tasks.spawn_critical("private listener", server::serve(private, private::router(state), limits, tasks.soft()));
-    lifecycle.on_reload(Arc::new(reload::Reloader::new(config.clone(), endpoint.clone(), notifiers.clone(), filter)));
-    tasks.spawn_critical("public listener", server::serve(public, endpoint.router(), limits, tasks.soft()));
-    tasks.spawn_critical("monitor", monitor.run(tasks.soft()));
-    tasks.spawn_critical("retention", expire(store.clone(), clock, config.store.clone(), tasks.soft()));
-    Ok(Daemon { public: public_address, private: private_address, store, keyring, notifiers, progress, feeds })
+    StartError::NoKeys { path }
 }
 
 /// Sets up what the configuration names (feeds with their files, notifiers) and lets it go again: what `config check` adds to
 /// reading the file. Connects to nothing.
 ///
-/// # Errors
-/// What `serve` would refuse to start with.
-pub fn verify(config: &Config) -> Result<(), StartError> {
-    setup(config)?;
-    notify::Setup::new(config)?;
-    Ok(())
+/// Gives everything that `serve` would refuse to start with, with the setting that it's about.
+#[must_use]
+pub fn verify(config: &Config) -> Vec<(String, StartError)> {
+    let (_, wrong) = Feeds::build(config);
+    let mut wrong: Vec<_> = wrong.into_iter().map(|error| (error.setting().to_owned(), error.into())).collect();
+    if let Err(error) = notify::Setup::new(config) {
+        wrong.push((error.setting().to_owned(), error.into()));
+    }
+    wrong
 }
 
 /// The detectors' parameters, by this configuration.
 fn parameters(config: &Config) -> Parameters {
     Parameters { threshold_fleet: f64::from(config.detect.days_per_false_page), ..Parameters::default() }
+}
+
+/// The settings that judgements depend on, by this configuration.
+fn settings_of(config: &Config, setup: &Setup) -> Settings {
+    Settings::of(config, setup.feeds.exposures(), setup.knowledge.rules.version(), parameters(config))
+}
+
+/// Journals the settings, now and whenever they are exchanged through what this gives.
+async fn keep_settings(
+    settings: Settings,
+    (store, clock): (&Store, &Clock),
+    tasks: &Tasks,
+) -> Result<watch::Sender<Settings>, StoreError> {
+    settings::journal(store, &settings, clock.now()).await?;
+    let (sender, receiver) = watch::channel(settings);
+    tasks.spawn_critical("settings", journal_settings(receiver, store.clone(), clock.clone(), tasks.soft()));
+    Ok(sender)
+}
+
+/// Journals the settings whenever a reload has changed them.
+async fn journal_settings(
+    mut settings: watch::Receiver<Settings>,
+    store: Store,
+    clock: Clock,
+    stop: tokio_util::sync::CancellationToken,
+) -> Result<(), Infallible> {
+    loop {
+        let changed = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            changed = settings.changed() => changed,
+        };
+        if changed.is_err() {
+            // Nobody can change them any more.
+            stop.cancelled().await;
+            return Ok(());
+        }
+        let new = settings.borrow_and_update().clone();
+        while let Err(error) = settings::journal(&store, &new, clock.now()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the changed settings can't be journalled yet");
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = clock.sleep(SETTINGS_RETRY) => {}
+            }
+        }
+    }
 }
 
 /// What the public listener works with, by this configuration.
@@ -287,32 +465,4 @@ fn address(listener: &TcpListener, key: &'static str) -> Result<SocketAddr, Star
         key,
         source,
     })
-}
-
-/// Lets go what has outlived its retention, now and then.
-async fn expire(
-    store: Store,
-    clock: Clock,
-    settings: crate::config::Store,
-    stop: tokio_util::sync::CancellationToken,
-) -> Result<(), Infallible> {
-    loop {
-        let now = clock.now().as_millis();
-        let before = |days: u32| now - i64::from(days) * DAY_MILLIS;
-        let deliveries = before(settings.retention_deliveries_days);
-        match store.expire(now, deliveries, before(settings.retention_refusals_days)).await {
-            Ok(0) => {}
-            Ok(rows) => tracing::info!(rows, "let go what has outlived its retention"),
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "old rows could not be let go; trying again later"
-                );
-            }
-        }
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = clock.sleep(EXPIRY) => {}
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, BufWriter, IsTerminal, Write},
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -27,7 +27,12 @@ use relaywatch::{
     after_help = "First steps:
   relaywatch demo                                see what it does, in a simulation
   relaywatch serve                               start with no configuration at all
-  relaywatch config default > relaywatch.toml    then connect your providers and Apple's notices"
+  relaywatch config default > relaywatch.toml    then connect your providers and Apple's notices
+  relaywatch config check relaywatch.toml        every mistake with its line
+  relaywatch --config relaywatch.toml serve
+
+Exit codes: 0 done; 1 it failed, or what it looked at is wrong (stderr says why); 2 the command
+line was not understood. A closed pipe, as with `| head`, is no failure."
 )]
 struct Cli {
     /// The configuration file; else $RELAYWATCH_CONFIG, else /etc/relaywatch/relaywatch.toml if it is there.
@@ -106,12 +111,11 @@ fn run_classify(
     let relay = Config::load(file, Config::process_environment())?.relay.to_domains();
     let rules = Rules::built_in()?;
     let named = args.file.as_deref().filter(|name| *name != Path::new("-"));
-    let flush = named.is_none() || io::stdout().is_terminal();
-    let options = classify::Options { rules: &rules, relay: &relay, flush };
+    let options = classify::Options { rules: &rules, relay: &relay };
     let done = match named {
         Some(name) => {
             let input = File::open(name).with_context(|| format!("cannot read {}", name.display()))?;
-            classify::run(BufReader::new(input), out, diagnostics, args.format, &options)
+            classify::run(input, out, diagnostics, args.format, &options)
         }
         None => classify::run(io::stdin().lock(), out, diagnostics, args.format, &options),
     };
@@ -132,4 +136,35 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     // There is nobody left to tell where stderr is closed.
     drop(io::stderr().write_all(text.as_bytes()));
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    fn check(command: &clap::Command, path: &str) {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        // At 100 columns clap breaks lines, and a broken example can't be copied.
+        for line in help.lines() {
+            assert!(line.chars().count() <= 98, "{path}: {line}");
+        }
+        let mut subcommands = command.get_subcommands().filter(|command| command.get_name() != "help").peekable();
+        if subcommands.peek().is_none() {
+            assert!(help.contains("Example"), "{path} --help has no example");
+            let name = path.strip_prefix("relaywatch ").unwrap_or_default();
+            assert!(help.contains(&format!(" {name}")), "{path}: the example is of another command: {help}");
+        }
+        for subcommand in subcommands {
+            check(subcommand, &format!("{path} {}", subcommand.get_name()));
+        }
+    }
+
+    #[test]
+    fn every_command_teaches_by_an_example_that_can_be_copied() {
+        let mut cli = Cli::command();
+        cli.build();
+        check(&cli, "relaywatch");
+    }
 }

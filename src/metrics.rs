@@ -67,15 +67,15 @@ macro_rules! make {
 }
 
 metrics! {
-    /// Always 1; the labels tell version and engine of the store.
-    build_info: IntGaugeVec["version", "engine"] = "relaywatch_build_info";
+    /// Always 1; the labels tell version, engine of the store and role of the process.
+    build_info: IntGaugeVec["version", "engine", "role"] = "relaywatch_build_info";
     /// Deliveries by feed and what was answered: accepted, rejected or unavailable.
     feed_deliveries: IntCounterVec["feed", "answer"] = "relaywatch_feed_deliveries_total";
     /// Refused deliveries by feed and reason.
     feed_rejections: IntCounterVec["feed", "reason"] = "relaywatch_feed_rejections_total";
-    /// Outcomes decoded by feed and kind, repeated ones included.
+    /// Outcomes taken in by feed and kind, counted when committed, repeated ones included.
     feed_events: IntCounterVec["feed", "kind"] = "relaywatch_feed_events_total";
-    /// Apple's notices decoded by feed and kind, repeated ones included.
+    /// Apple's notices taken in by feed and kind, counted when committed, repeated ones included.
     feed_notices: IntCounterVec["feed", "kind"] = "relaywatch_feed_notices_total";
     /// Parts of deliveries that were kept without being understood, by feed and reason.
     feed_set_aside: IntCounterVec["feed", "reason"] = "relaywatch_feed_set_aside_total";
@@ -101,16 +101,26 @@ metrics! {
     commit_failures: IntCounter = "relaywatch_commit_failures_total";
     /// Deliveries that wait for a commit.
     commit_waiting: IntGauge = "relaywatch_commit_waiting_deliveries";
+    /// 1 while this process leads the monitors, else 0; over all processes of one store the sum is 1.
+    leader: IntGauge = "relaywatch_leader";
+    /// The number of this process's last reign, which rises with every change of the leader.
+    leader_epoch: IntGauge = "relaywatch_leader_epoch";
     /// Outcomes that the monitor has folded into ledger and cells.
     monitor_folded: IntCounter = "relaywatch_monitor_folded_events_total";
     /// When the monitor last stood at the end of the journal, in seconds since the epoch.
     monitor_caught_up: IntGauge = "relaywatch_monitor_caught_up_timestamp_seconds";
+    /// Blind windows that last, by what is not watched: a feed, notices, or all.
+    blind_windows: IntGaugeVec["watched"] = "relaywatch_blind_windows_open";
+    /// 1 while a feed reports otherwise than its declared exposure says, by feed and what is wrong.
+    feed_mismatches: IntGaugeVec["feed", "mismatch"] = "relaywatch_feed_exposure_mismatch";
     /// Pages and forwarded notices in the outbox that have not left.
     outbox_waiting: IntGauge = "relaywatch_outbox_waiting_items";
     /// For how long the oldest of them should have left, in seconds.
     outbox_oldest_due: IntGauge = "relaywatch_outbox_oldest_due_seconds";
     /// Attempts to send a page or a notice by route (slack, webhook, forward) and result: sent, failed, given-up or held.
     notifications: IntCounterVec["route", "result"] = "relaywatch_notifications_total";
+    /// Incidents that were to be announced to people and reached nobody, since neither Slack nor a webhook is configured.
+    unheard: IntCounter = "relaywatch_incidents_unheard_total";
     /// Signs of life by result: sent, failed or withheld.
     heartbeats: IntCounterVec["result"] = "relaywatch_heartbeats_total";
 }

@@ -15,9 +15,10 @@ use super::{
 };
 use crate::{
     control::ForgetAddress,
-    model::{Address, Timestamp},
+    daemon::FORGET_AFTER_MILLIS,
+    model::{Address, Destination, Timestamp},
     privacy::{Keyring, Purpose},
-    store::{AccountRecord, EntryRecord, LedgerRow, Store},
+    store::{AccountRecord, EntryRecord, LedgerRow, Mark, Store},
 };
 
 /// The longest line that is read from standard input.
@@ -26,8 +27,9 @@ const MAX_LINE: u64 = 4_096;
 /// Show the story of one address, or forget it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  relaywatch address show -                       reads the address from standard input: it stays out of the shell's history
+  relaywatch address show - < address.txt         it stays out of the shell's history
   relaywatch address show --sub A1B2C3D4E5:001234.abcd.0123
+  relaywatch address show --id 3f9c01d2a4b5e677   the id that `events list` shows
   relaywatch address forget - --yes --reason \"erasure request 4711\" < address.txt")]
 pub struct AddressCommand {
     #[command(subcommand)]
@@ -38,23 +40,30 @@ pub struct AddressCommand {
 enum Action {
     /// What is known of an address: its accounts, notices, ledger and latest events.
     ///
-    /// The address is shown as it was given; with --sub, as it is stored. Exit code 1 where it is not known.
+    /// The address is shown as it was given; with --sub or --id, as it is stored. Exit code 1 where it is not known.
+    #[command(after_help = "Example: relaywatch address show - --format json < address.txt")]
     Show(Show),
-    /// Forget an address: its hash, its sealed form, and its accounts.
+    /// Forget an address: its hash, its sealed form, its accounts, and every copy that somebody else's text holds.
     ///
     /// Counts, dedupe keys and incidents stay, and nothing leads from them to the address any more. The journal keeps who
     /// did it, when and why. Mail that is sent to it later makes it known again, as somebody new.
+    #[command(
+        after_help = "Example: relaywatch address forget - --yes --reason \"erasure request 4711\" < address.txt"
+    )]
     Forget(Forget),
 }
 
 #[derive(Debug, Args)]
 struct Show {
     /// The address; `-` reads it from standard input.
-    #[arg(value_name = "ADDRESS", required_unless_present = "sub", conflicts_with = "sub")]
+    #[arg(value_name = "ADDRESS", required_unless_present_any = ["sub", "id"], conflicts_with_all = ["sub", "id"])]
     address: Option<String>,
     /// The account, as `TEAM:SUB`; `-` reads it from standard input.
     #[arg(long, value_name = "TEAM:SUB")]
     sub: Option<String>,
+    /// The random id that `events list` and machine output show instead of the address.
+    #[arg(long, value_name = "ID", conflicts_with = "sub")]
+    id: Option<String>,
     /// How many of the latest events to show.
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=10_000))]
     events: u32,
@@ -85,7 +94,10 @@ struct Forget {
 /// All that is known.
 struct Story {
     id: Option<i64>,
+    /// The id is there, and its address is forgotten.
+    gone: bool,
     shown: Option<String>,
+    mark: Option<Mark>,
     accounts: Vec<AccountRecord>,
     ledger: Option<LedgerRow>,
     entries: Vec<EntryRecord>,
@@ -124,10 +136,11 @@ impl Show {
         let config = open::config(file)?;
         open::block_on(async {
             let (store, keyring) = open::reader(&config).await?;
-            let found = match (&address, &sub) {
-                (Some(address), _) => self.of_address(&store, &keyring, address).await?,
-                (None, Some(sub)) => self.of_account(&store, &keyring, sub).await?,
-                (None, None) => None,
+            let found = match (&address, &sub, &self.id) {
+                (Some(address), ..) => self.of_address(&store, &keyring, address).await?,
+                (None, Some(sub), _) => self.of_account(&store, &keyring, sub).await?,
+                (None, None, Some(id)) => self.of_id(&store, &keyring, read_id(id)?).await?,
+                (None, None, None) => None,
             };
             store.close().await;
             match (&self.format, found) {
@@ -167,7 +180,19 @@ impl Show {
         let Some(id) = account.address else {
             return Ok(Some(self.story(store, None, None, vec![account]).await?));
         };
+        Ok(Some(self.by_id(store, keyring, id).await?))
+    }
+
+    /// An id stays where its address was forgotten: then there are only counts to show.
+    async fn of_id(&self, store: &Store, keyring: &Keyring, id: i64) -> anyhow::Result<Option<Story>> {
+        let found = self.by_id(store, keyring, id).await?;
+        let nothing = found.gone && found.events.is_empty() && found.ledger.is_none() && found.entries.is_empty();
+        Ok((!nothing).then_some(found))
+    }
+
+    async fn by_id(&self, store: &Store, keyring: &Keyring, id: i64) -> anyhow::Result<Story> {
         let address = store.address_by_id(id).await?;
+        let gone = address.is_none();
         let shown = match address.and_then(|known| Some((known.hash, known.sealed?))) {
             Some((hash, sealed)) => {
                 Some(String::from_utf8_lossy(&keyring.open(Purpose::Address, &hash, &sealed)?).into_owned())
@@ -175,7 +200,7 @@ impl Show {
             None => None,
         };
         let accounts = store.accounts_of_address(id).await?;
-        Ok(Some(self.story(store, Some(id), shown, accounts).await?))
+        Ok(Story { gone, ..self.story(store, Some(id), shown, accounts).await? })
     }
 
     async fn story(
@@ -188,14 +213,15 @@ impl Show {
         let ids: Vec<i64> = accounts.iter().map(|account| account.id).collect();
         // Ids are never zero: without an address only the accounts' entries are found.
         let entries = store.entries_of(id.unwrap_or(0), &ids).await?;
-        let (ledger, events) = match id {
+        let (ledger, mark, events) = match id {
             Some(id) => {
                 let events = store.events_of_address(id, self.events).await?;
-                (store.ledger(id).await?, Teller::new(store.clone())?.tell(&events).await?)
+                let told = Teller::new(store.clone())?.tell(&events).await?;
+                (store.ledger(id).await?, store.mark_of(id).await?, told)
             }
-            None => (None, Vec::new()),
+            None => (None, None, Vec::new()),
         };
-        Ok(Story { id, shown, accounts, ledger, entries, events })
+        Ok(Story { id, gone: false, shown, mark, accounts, ledger, entries, events })
     }
 }
 
@@ -216,16 +242,37 @@ impl Story {
     fn text(&self, out: &mut impl Write) -> io::Result<()> {
         match (&self.shown, self.id) {
             (Some(shown), Some(id)) => writeln!(out, "{} (id {})", Safe(shown), address_id(id))?,
+            (None, Some(id)) if self.gone => {
+                writeln!(out, "the id {} belongs to nobody: its address is forgotten", address_id(id))?;
+            }
             (None, Some(id)) => writeln!(out, "address with the id {} (only its hash is kept)", address_id(id))?,
             (_, None) => writeln!(out, "an account whose address is not known")?,
+        }
+        if let Some(mark) = self.mark {
+            let what = if mark.private { "a private address" } else { "no private address" };
+            writeln!(out, "{what}, by the account map or a notice as of {}", mark.at)?;
+        }
+        if let Some(ledger) = &self.ledger {
+            let group = match ledger.destination {
+                Destination::Relay => "relay mail",
+                Destination::Shared => {
+                    "the control group: its domain has ordinary mailboxes, and nothing calls it private"
+                }
+                Destination::Other | Destination::Unknown => "the control group",
+            };
+            writeln!(out, "its mail counts as {group}")?;
         }
         writeln!(out, "\naccounts:{}", none_or(self.accounts.is_empty()))?;
         for account in &self.accounts {
             let app = account.app.as_deref().unwrap_or("unknown");
             write!(out, "  team {}, app {}", Safe(&account.team), Safe(app))?;
             match account.signed_up_at {
-                Some(at) => writeln!(out, ", signed up {at}")?,
-                None => writeln!(out, ", sign-up time unknown")?,
+                Some(at) => write!(out, ", signed up {at}")?,
+                None => write!(out, ", sign-up time unknown")?,
+            }
+            match account.deleted_at {
+                Some(at) => writeln!(out, "; Apple Account deleted {at}, to be forgotten from {} on", forget_at(at))?,
+                None => writeln!(out)?,
             }
         }
         writeln!(out, "\nledger:{}", none_or(self.ledger.is_none()))?;
@@ -258,7 +305,10 @@ impl Story {
             .accounts
             .iter()
             .map(|account| {
-                json!({ "team": account.team, "app": account.app, "signed_up_at": time(account.signed_up_at) })
+                json!({
+                    "team": account.team, "app": account.app, "signed_up_at": time(account.signed_up_at),
+                    "deleted_at": time(account.deleted_at), "forget_at": time(account.deleted_at.map(forget_at)),
+                })
             })
             .collect();
         let ledger = self.ledger.as_ref().map(|ledger| {
@@ -275,10 +325,16 @@ impl Story {
             .collect();
         let events = self.events.iter().map(Told::json).collect::<serde_json::Result<Vec<_>>>()?;
         Ok(json!({
-            "known": true, "id": self.id.map(address_id), "address": self.shown, "accounts": accounts, "ledger": ledger,
+            "known": true, "id": self.id.map(address_id), "address": self.shown, "forgotten": self.gone,
+            "private": self.mark.map(|mark| mark.private), "accounts": accounts, "ledger": ledger,
             "notices": notices, "events": events,
         }))
     }
+}
+
+/// When an account whose Apple Account was deleted at this time is forgotten.
+fn forget_at(deleted_at: Timestamp) -> Timestamp {
+    deleted_at.plus_millis(FORGET_AFTER_MILLIS)
 }
 
 const fn none_or(empty: bool) -> &'static str {
@@ -323,12 +379,13 @@ impl Forget {
             Format::Json => {
                 serde_json::to_writer(&mut *out, &forgotten).map_err(io::Error::from).and_then(|()| writeln!(out))?;
             }
-            Format::Text if forgotten.known => {
-                writeln!(out, "forgotten, with {}", count(forgotten.accounts, "account"))?;
+            Format::Text if forgotten.known || forgotten.copies > 0 => {
+                let (accounts, copies) = (count(forgotten.accounts, "account"), forgotten.copies);
+                writeln!(out, "forgotten, with {accounts} and {}", count_as(copies, "copy", "copies"))?;
             }
             Format::Text => writeln!(out, "this address is not known: there is nothing to forget")?,
         }
-        Ok(if forgotten.known { Exit::Success } else { Exit::Finding })
+        Ok(if forgotten.known || forgotten.copies > 0 { Exit::Success } else { Exit::Finding })
     }
 }
 
@@ -346,6 +403,17 @@ fn line(input: &mut impl BufRead) -> anyhow::Result<String> {
     let mut text = String::new();
     io::Read::take(input, MAX_LINE).read_line(&mut text)?;
     Ok(text.trim().to_owned())
+}
+
+/// An id as `events list` writes it.
+fn read_id(text: &str) -> anyhow::Result<i64> {
+    let id = i64::from_str_radix(text.trim(), 16).ok().filter(|id| *id > 0 && text.trim().len() == 16);
+    id.ok_or_else(|| anyhow::anyhow!("--id takes the 16 hexadecimal digits that `events list` shows"))
+}
+
+/// `1 copy`, `2 copies`.
+fn count_as(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 fn parse(text: &str) -> anyhow::Result<Address> {

@@ -1,17 +1,19 @@
 //! `relaywatch classify`: what replies mean, line by line.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::Format;
+use serde_json::value::RawValue;
+
+use super::{Format, told::VerdictFields};
 use crate::{
     classify::{Parties, Rules, begins_with_role, context, template_of},
-    model::{
-        Action, Address, Cause, EnhancedCode, Evidence, Fault, MAX_REPLY_BYTES, Provider, RelayDomains, Reply, Verdict,
-    },
+    model::{Address, EnhancedCode, MAX_REPLY_BYTES, Provider, RelayDomains, Reply, Verdict},
 };
 
+/// Bytes of the input that are read at once.
+const BUFFER: usize = 64 * 1024;
 /// The longest line that is read; what comes after is skipped. JSON may escape a reply to several times its length.
 const MAX_LINE_BYTES: usize = 16 * MAX_REPLY_BYTES;
 
@@ -22,20 +24,28 @@ Each line of the input is one reply, either its text
 
 or a JSON object with the text and what is known beside it:
 
-    {\"text\":\"550 5.1.1 <…>: user not found\",\"recipient\":\"…\",\"sender\":\"…\",\"provider\":\"ses\",\"mx\":\"smtp1.privaterelay.appleid.com\"}
+    {\"text\":\"550 5.1.1 <…>: user not found\",\"recipient\":\"…\",\"sender\":\"…\",
+     \"provider\":\"ses\",\"mx\":\"smtp1.privaterelay.appleid.com\",\"id\":4711}
 
-`recipient` is the address of RCPT TO, `sender` that of MAIL FROM, `mx` the host that answered; `code` and `enhanced` may
-hold codes that the text lacks. What is no address, or no provider that relaywatch knows, counts as not given. Whose address a reply names decides what 5.1.1 means, so give both where you have them.
+on one line. `recipient` is the address of RCPT TO, `sender` that of MAIL FROM, `mx` the host that
+answered; `code` and `enhanced` may hold codes that the text lacks. What is no address, or no
+provider that relaywatch knows, counts as not given. Whose address a reply names decides what
+5.1.1 means, so give both where you have them. An `id` of yours, of any kind, comes out again.
 
-Each reply gives one line: cause, fault, action, confidence, rule and the reply with roles in the place of addresses;
-`!` after the cause marks that the address itself is permanently dead by the text. Blank lines give none.
+Each reply gives one line: cause, fault, action, confidence, rule and the reply with roles in the
+place of addresses; `!` after the cause marks that the address itself is permanently dead by the
+text. Blank lines give none. With --format json each has `line`, the number of its line in the
+input, and `id` where one was given; the verdict's fields are those of `relaywatch events list
+--format json`.
 
 Examples:
-    grep -h ' status=bounced ' /var/log/mail.log | sed 's/.*(host .* said: //' | relaywatch classify
-    jq -c '{text: .raw_reason, recipient: .rcpt_to, sender: .msg_from, provider: \"sparkpost\"}' bounces.jsonl \\
-        | relaywatch classify --format json | jq -r .cause | sort | uniq -c
+    grep -h ' status=bounced ' /var/log/mail.log | sed 's/.*(host .* said: //' \\
+        | relaywatch classify
+    jq -c '{id: .event_id, text: .raw_reason, recipient: .rcpt_to, sender: .msg_from}' \\
+        bounces.jsonl | relaywatch classify --format json | jq -r .cause | sort | uniq -c
 
-Exit code: 0, or 1 when a line that begins with `{` is no JSON object of this form (the other lines are still judged).
+Exit code: 0, or 1 when a line that begins with `{` is no JSON object of this form: it is named on
+stderr, and the others are still judged.
 ";
 
 /// Say what SMTP replies mean: cause, fault, and what to do about the address.
@@ -56,8 +66,6 @@ pub struct Options<'a> {
     pub rules: &'a Rules,
     /// The domains that hold relay addresses.
     pub relay: &'a RelayDomains,
-    /// Whether to hand on every line at once, as for a person or a pipe that waits for it.
-    pub flush: bool,
 }
 
 /// How much was judged.
@@ -90,6 +98,8 @@ pub enum ClassifyError {
 /// One reply with what is known beside it.
 #[derive(Deserialize)]
 struct Input {
+    #[serde(default)]
+    id: Option<Box<RawValue>>,
     text: String,
     #[serde(default)]
     recipient: Option<String>,
@@ -105,6 +115,22 @@ struct Input {
     enhanced: Option<String>,
 }
 
+impl Input {
+    /// A reply of which nothing is known but its text.
+    fn bare(text: &str) -> Self {
+        Self {
+            id: None,
+            text: text.to_owned(),
+            recipient: None,
+            sender: None,
+            provider: None,
+            mx: None,
+            code: None,
+            enhanced: None,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Code {
@@ -114,40 +140,48 @@ enum Code {
 
 /// One line of `--format json`.
 #[derive(Serialize)]
-struct Line<'a> {
-    cause: Cause,
-    fault: Fault,
-    action: Action,
-    hard: bool,
-    confidence: f32,
-    rule: &'a str,
-    evidence: &'a [Evidence],
+struct Row<'a> {
+    /// The number of the input's line, from 1.
+    line: u64,
+    /// What the input calls it, as it came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a RawValue>,
+    #[serde(flatten)]
+    verdict: VerdictFields<'a>,
 }
 
-/// Judges every reply of the input. A broken line is named on `diagnostics`, and the rest goes on.
+/// Judges every reply of the input, in constant memory. A broken line is named on `diagnostics`, and the rest goes on.
+/// Nothing that is judged waits for more input to come.
 ///
 /// # Errors
 /// If reading or writing fails, or, after the whole input, if any line was broken.
 pub fn run(
-    mut input: impl BufRead,
+    input: impl Read,
     mut out: impl Write,
     mut diagnostics: impl Write,
     format: Format,
     options: &Options<'_>,
 ) -> Result<Summary, ClassifyError> {
+    let mut input = BufReader::with_capacity(BUFFER, input);
     let mut line = Vec::new();
     let mut summary = Summary::default();
     let (mut number, mut broken, mut first) = (0_u64, 0_u64, 0_u64);
-    while read_line(&mut input, &mut line)? {
+    loop {
+        if input.buffer().is_empty() {
+            out.flush()?;
+        }
+        if !read_line(&mut input, &mut line)? {
+            break;
+        }
         number += 1;
         let text = String::from_utf8_lossy(&line);
         let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { &text }.trim();
         if text.is_empty() {
             continue;
         }
-        let judged = if begins_json(text) {
+        let reply = if begins_json(text) {
             match serde_json::from_str::<Input>(text) {
-                Ok(input) => judge(&input, options),
+                Ok(input) => input,
                 Err(error) => {
                     if broken == 0 {
                         first = number;
@@ -158,22 +192,10 @@ pub fn run(
                 }
             }
         } else {
-            let bare = Input {
-                text: text.to_owned(),
-                recipient: None,
-                sender: None,
-                provider: None,
-                mx: None,
-                code: None,
-                enhanced: None,
-            };
-            judge(&bare, options)
+            Input::bare(text)
         };
         summary.replies += 1;
-        write_line(&mut out, format, &judged)?;
-        if options.flush {
-            out.flush()?;
-        }
+        write_line(&mut out, format, number, &judge(&reply, options))?;
     }
     out.flush()?;
     if broken > 0 {
@@ -228,12 +250,13 @@ fn explain(error: &serde_json::Error) -> String {
 }
 
 /// A verdict with the template that it is about.
-struct Judged {
+struct Judged<'a> {
+    id: Option<&'a RawValue>,
     template: String,
     verdict: Verdict,
 }
 
-fn judge(input: &Input, options: &Options<'_>) -> Judged {
+fn judge<'a>(input: &'a Input, options: &Options<'_>) -> Judged<'a> {
     let address = |text: &Option<String>| text.as_deref().and_then(|text| Address::parse(text).ok());
     let (recipient, sender) = (address(&input.recipient), address(&input.sender));
     let provider = input.provider.as_deref().and_then(|name| Provider::from_name(&name.trim().to_lowercase()));
@@ -254,23 +277,27 @@ fn judge(input: &Input, options: &Options<'_>) -> Judged {
     let reply = Reply::with_codes(&input.text, code, enhanced);
     let template = template_of(&reply, &parties);
     let context = context(provider, recipient.as_ref(), input.mx.as_deref(), options.relay);
-    Judged { verdict: options.rules.classify(&template, &context), template: template.into_string() }
+    let verdict = options.rules.classify(&template, &context);
+    Judged { id: input.id.as_deref(), verdict, template: template.into_string() }
 }
 
-fn write_line(out: &mut impl Write, format: Format, judged: &Judged) -> io::Result<()> {
-    let Verdict { cause, fault, action, hard, confidence, rule, evidence, .. } = &judged.verdict;
+fn write_line(out: &mut impl Write, format: Format, number: u64, judged: &Judged<'_>) -> io::Result<()> {
+    let Verdict { cause, fault, action, hard, confidence, rule, version, evidence } = &judged.verdict;
     match format {
         Format::Json => {
-            let line = Line {
-                cause: *cause,
-                fault: *fault,
-                action: *action,
-                hard: *hard,
-                confidence: *confidence,
-                rule,
-                evidence,
+            let verdict = VerdictFields {
+                cause: Some(*cause),
+                fault: Some(*fault),
+                action: Some(*action),
+                hard: Some(*hard),
+                confidence: Some(*confidence),
+                rule: Some(rule),
+                rule_version: Some(*version),
+                evidence: Some(evidence),
+                template: Some(&judged.template),
             };
-            serde_json::to_writer(&mut *out, &line)?;
+            let row = Row { line: number, id: judged.id, verdict };
+            serde_json::to_writer(&mut *out, &row)?;
             out.write_all(b"\n")
         }
         Format::Text => {
@@ -290,7 +317,7 @@ mod tests {
     fn output(input: &[u8], format: Format) -> (String, String, Result<Summary, ClassifyError>) {
         let rules = Rules::built_in().expect("rules");
         let relay = RelayDomains::default();
-        let options = Options { rules: &rules, relay: &relay, flush: true };
+        let options = Options { rules: &rules, relay: &relay };
         let (mut out, mut diagnostics) = (Vec::new(), Vec::new());
         let result = run(input, &mut out, &mut diagnostics, format, &options);
         (String::from_utf8(out).expect("UTF-8"), String::from_utf8(diagnostics).expect("UTF-8"), result)
@@ -299,7 +326,7 @@ mod tests {
     const INPUT: &str = r#"550 5.1.1 <b-x7kq2m9abc=privaterelay.appleid.com@mail.example.com>: unauthorized sender
 
 {"text":"550-5.1.1 <x7kq2m9abc@privaterelay.appleid.com>: user\r\n550 5.1.1 not found","recipient":"x7kq2m9abc@privaterelay.appleid.com","sender":"bounces@mail.example.com","provider":"ses","mx":"smtp1.privaterelay.appleid.com"}
-{"text":"unauthorized sender","recipient":"x7kq2m9abc@privaterelay.appleid.com","code":"550","enhanced":"5.1.1","unknown":[1]}
+{"id":18446744073709551617,"text":"unauthorized sender","recipient":"x7kq2m9abc@privaterelay.appleid.com","code":"550","enhanced":"5.1.1","unknown":[1]}
 {"text":"550 5.1.1 <other@mail.example.org>: user not found","recipient":"x7kq2m9abc@privaterelay.appleid.com","sender":"news@example.com"}
 450 4.2.0 what nobody knows
 {recipient} is unknown
@@ -320,8 +347,22 @@ mod tests {
             let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
             let mut keys: Vec<&String> = value.as_object().expect("object").keys().collect();
             keys.sort();
-            assert_eq!(keys, ["action", "cause", "confidence", "evidence", "fault", "hard", "rule"]);
+            keys.retain(|key| key.as_str() != "id");
+            let expected = [
+                "action",
+                "cause",
+                "confidence",
+                "evidence",
+                "fault",
+                "hard",
+                "line",
+                "rule",
+                "rule_version",
+                "template",
+            ];
+            assert_eq!(keys, expected);
         }
+        assert!(out.contains("{\"line\":4,\"id\":18446744073709551617,"), "an id comes out as it came: {out}");
         insta::assert_snapshot!(out);
     }
 

@@ -9,16 +9,16 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Exit, Format};
-use crate::config::{Config, ConfigErrors, DEFAULT_FILE, Mistake, Named, Place, Routes, Severity, json_schema};
+use crate::config::{Config, ConfigErrors, DEFAULT_FILE, Mistake, Place, Severity, json_schema};
 
 /// Print, check and explain the configuration.
 #[derive(Debug, Args)]
-#[command(after_help = "Start with:
+#[command(after_help = "Examples:
   relaywatch config default > relaywatch.toml   every key, its default, and examples
   relaywatch config check relaywatch.toml       explains every mistake with its line
 
-The file is --config, else $RELAYWATCH_CONFIG, else /etc/relaywatch/relaywatch.toml if it is there.
-The environment goes before the file: RELAYWATCH__LISTEN__PUBLIC sets `public` in [listen].")]
+The file is --config, else $RELAYWATCH_CONFIG, else /etc/relaywatch/relaywatch.toml if it is
+there. The environment goes before the file: RELAYWATCH__LISTEN__PUBLIC sets `public` in [listen].")]
 pub struct ConfigCommand {
     #[command(subcommand)]
     action: Action,
@@ -29,11 +29,13 @@ enum Action {
     /// Print the commented default configuration.
     ///
     /// It has every key with its default and a line of explanation. Lines that start with `#` and no blank are examples.
+    #[command(after_help = "Example: relaywatch config default > relaywatch.toml")]
     Default,
     /// Check the configuration and explain every mistake with its line.
     ///
     /// Reads the file, the environment and the secrets' files as `serve` does, and connects to nothing.
     /// Exit code 0 where it is valid (warnings are shown), 1 where it is not.
+    #[command(after_help = "Example: relaywatch config check relaywatch.toml --format json")]
     Check {
         /// The file to check; by default the one that `serve` would read.
         file: Option<PathBuf>,
@@ -45,6 +47,7 @@ enum Action {
     ///
     /// Defaults, file and environment put together, as TOML; variables that set something are named at the top.
     /// Exit code 1, and the mistakes, where the configuration is not valid.
+    #[command(after_help = "Example: RELAYWATCH__LOG__LEVEL=debug relaywatch config show relaywatch.toml")]
     Show {
         /// The file to show; by default the one that `serve` would read.
         file: Option<PathBuf>,
@@ -53,6 +56,7 @@ enum Action {
         format: Format,
     },
     /// Print the JSON Schema of the configuration, for editors and other tools.
+    #[command(after_help = "Example: relaywatch config schema > relaywatch.schema.json")]
     Schema,
 }
 
@@ -89,18 +93,15 @@ impl ConfigCommand {
 /// Also sets up what the configuration names, so that nothing is called valid that `serve` would not start with.
 fn verified(result: Result<Config, ConfigErrors>) -> Result<Config, ConfigErrors> {
     let config = result?;
-    let Err(error) = crate::daemon::verify(&config) else { return Ok(config) };
-    let file = config.provenance.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
-    let mistake = Mistake {
-        severity: Severity::Error,
-        path: String::new(),
-        message: format!("{:#}", anyhow::Error::from(error)),
-        help: None,
-        place: Place::Nowhere,
-        file,
+    let wrong = crate::daemon::verify(&config);
+    if wrong.is_empty() {
+        return Ok(config);
+    }
+    let told = |(setting, error): (String, _)| {
+        config.provenance.mistake(&setting, format!("{:#}", anyhow::Error::from(error)))
     };
-    let mut mistakes = config.provenance.warnings;
-    mistakes.push(mistake);
+    let mut mistakes: Vec<Mistake> = wrong.into_iter().map(told).collect();
+    mistakes.extend(config.provenance.warnings);
     Err(ConfigErrors { mistakes })
 }
 
@@ -171,19 +172,7 @@ fn as_json(mistake: &Mistake) -> serde_json::Value {
 
 /// What the configuration amounts to.
 fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
-    fn paths<T: Named>(kind: &str, routes: &Routes<T>, all: &mut Vec<String>) {
-        all.extend(routes.iter().map(|feed| match feed.name() {
-            Some(name) => format!("/in/{kind}/{name}"),
-            None => format!("/in/{kind}"),
-        }));
-    }
-    let feeds = &config.feeds;
-    let mut all = Vec::new();
-    paths("apple", &feeds.apple, &mut all);
-    paths("ses", &feeds.ses, &mut all);
-    paths("sparkpost", &feeds.sparkpost, &mut all);
-    paths("braze", &feeds.braze, &mut all);
-    paths("mailgun", &feeds.mailgun, &mut all);
+    let all: Vec<String> = config.feeds.paths().iter().map(|path| format!("/in/{path}")).collect();
     let notify = &config.notify;
     let told = [
         (notify.slack.is_some(), "Slack"),
@@ -275,6 +264,24 @@ mod tests {
         assert!(mistakes().contains("can't be read"), "{}", mistakes());
         std::fs::write(&keys, "garbage").expect("written");
         assert!(mistakes().contains("no JWK set"), "{}", mistakes());
+
+        // All of them at once, each at its line.
+        let text = format!(
+            "{team}[feeds.apple]\njwks_file = \"/nonexistent/keys\"\n[[feeds.ses]]\nname = \"eu\"\n\
+             topics = [\"arn:aws:sns:eu-west-1:123456789012:t\"]\nsigning_certificates = [\"{}\"]\n\
+             [notify.webhook]\nurl = \"https://a.example/\"\nsecret = \"whsec_***\"\n",
+            keys.display()
+        );
+        let ConfigErrors { mistakes } = verified(from_text(&text, &[])).expect_err("refused");
+        let lines: Vec<_> = mistakes
+            .iter()
+            .filter(|mistake| mistake.severity == Severity::Error)
+            .map(|mistake| match mistake.place {
+                Place::Line { line, .. } => line,
+                _ => 0,
+            })
+            .collect();
+        assert_eq!(lines, [6, 7, 13], "{mistakes:#?}");
     }
 
     macro_rules! explains {

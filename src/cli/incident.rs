@@ -17,9 +17,9 @@ use super::{Exit, Format};
 use crate::{
     clock::Clock,
     config::{AddressKeeping, Config},
-    control::{AcceptNormal, Call, JournalRecovery, LabelIncident, Writer},
+    control::{AcceptNormal, Call, CloseIncident, JournalRecovery, LabelIncident, Writer},
     daemon::store_options,
-    incident::{self, Body, IncidentError, Label, LeftOut, Recovery, RecoveryRequest, RecoveryRow},
+    incident::{self, Basis, Body, IncidentError, Label, LeftOut, Recovery, RecoveryRequest, RecoveryRow},
     privacy::Keyring,
     store::{Access, IncidentRecord, IncidentState, Store},
 };
@@ -31,9 +31,10 @@ const MOST_LISTED: u32 = 1_000;
 #[derive(Debug, Args)]
 #[command(after_help = "Reading commands work beside a running daemon.
 
+Examples:
   relaywatch incident list --state open
   relaywatch incident report 7 > incident-7.md
-  relaywatch incident recovery 7 --operator \"Jo Example\" --reason \"win back after the purge\" --out win-back.csv")]
+  relaywatch incident label 7 real")]
 pub struct IncidentCommand {
     #[command(subcommand)]
     action: Action,
@@ -42,6 +43,7 @@ pub struct IncidentCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List incidents, the newest first.
+    #[command(after_help = "Example: relaywatch incident list --state open --state masked")]
     List {
         /// Only those in this state; can be given several times.
         #[arg(long, value_enum)]
@@ -51,6 +53,9 @@ enum Action {
         format: Format,
     },
     /// Show one incident as it was announced.
+    #[command(after_help = "Example: relaywatch incident show 7
+
+Exit code 1 where there is no such incident.")]
     Show {
         /// Its number.
         id: i64,
@@ -59,6 +64,7 @@ enum Action {
         format: Format,
     },
     /// Write the report of an incident. It holds no address and can be passed on.
+    #[command(after_help = "Example: relaywatch incident report 7 > incident-7.md")]
     Report {
         /// Its number.
         id: i64,
@@ -67,6 +73,7 @@ enum Action {
         format: ReportFormat,
     },
     /// Say what an incident was. The rate of false alarms is counted from these labels.
+    #[command(after_help = "Example: relaywatch incident label 7 false")]
     Label {
         /// Its number.
         id: i64,
@@ -75,14 +82,32 @@ enum Action {
         label: LabelName,
     },
     /// Take the refusals of an incident as the new ordinary: its frozen baseline learns on.
+    #[command(after_help = "Example: relaywatch incident accept-normal 7")]
     AcceptNormal {
         /// Its number.
         id: i64,
+    },
+    /// Close an incident that is open or masked, for good.
+    ///
+    /// For one that cannot become quiet by itself: a masked one, or one whose mail has ended. Refusals from then on are another
+    /// incident. It lifts no hold. Who closed it, and why, goes into the journal.
+    Close {
+        /// Its number.
+        id: i64,
+        /// Who answers for it.
+        #[arg(long, value_name = "NAME")]
+        operator: String,
+        /// Why it is over.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
     },
     /// Write the refused addresses that nothing speaks against, as CSV.
     ///
     /// Addresses whose user revoked consent, disabled forwarding (and did not enable it again), deleted the account, complained or
     /// unsubscribed are never on it, nor erased ones. Who asked, and why, goes into the journal.
+    #[command(after_help = "Example:
+  relaywatch incident recovery 7 --operator \"Jo Example\" --reason \"win back after the purge\" \\
+      --out win-back.csv --unknown-out ask-first.csv")]
     Recovery {
         /// The incident's number.
         id: i64,
@@ -187,6 +212,11 @@ impl IncidentCommand {
             Action::AcceptNormal { id } => {
                 accept_normal(config, *id).await?;
                 writeln!(diagnostics, "incident {id} is accepted as normal: its baseline learns on")?;
+            }
+            Action::Close { id, operator, reason } => {
+                let call = CloseIncident { id: *id, operator: operator.clone(), reason: reason.clone() };
+                write(config, call).await?;
+                writeln!(diagnostics, "incident {id} is closed; the hold on its addresses stays")?;
             }
             Action::Recovery { id, operator, reason, out: file, unknown_out } => {
                 let request = RecoveryRequest {
@@ -358,7 +388,8 @@ fn list(incidents: &[IncidentRecord], format: Format, out: &mut impl Write) -> a
                 "refused": body.refused,
                 "addresses": body.addresses,
                 "named": body.named,
-                "label": body.label,
+                "basis": body.basis,
+                "label": record.operator.label,
             });
             writeln!(out, "{line}")?;
         }
@@ -374,9 +405,12 @@ fn list(incidents: &[IncidentRecord], format: Format, out: &mut impl Write) -> a
         "id", "state", "as", "since", "refused", "cause", "label"
     )?;
     for (record, body) in &read {
-        let refused = format!("{} of {}", body.refused, body.sends);
+        let refused = match body.basis {
+            Basis::Rate => format!("{} of {}", body.refused, body.sends),
+            Basis::Count => body.refused.to_string(),
+        };
         let cause = body.named.map_or("undetermined", crate::explain::Hypothesis::as_str);
-        let label = body.label.map_or("", Label::as_str);
+        let label = record.operator.label.map_or("", Label::as_str);
         let stream = body.scope.to_string().replace(char::is_control, " ");
         let onset = record.onset.to_string();
         writeln!(
@@ -391,7 +425,7 @@ fn list(incidents: &[IncidentRecord], format: Format, out: &mut impl Write) -> a
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::incident::testing;
+    use crate::{incident::testing, store::OperatorWord};
 
     fn listed(incidents: &[IncidentRecord], format: Format) -> String {
         let mut out = Vec::new();
@@ -402,11 +436,12 @@ mod tests {
     #[test]
     fn incidents_in_a_list() {
         let (open, body) = testing::purge();
-        let labelled = Body { label: Some(Label::False), named: None, ..body };
+        let labelled = Body { named: None, ..body };
         let closed = IncidentRecord {
             id: 6,
             state: IncidentState::Closed,
             closed_at: Some(open.updated_at),
+            operator: OperatorWord { label: Some(Label::False), ..OperatorWord::default() },
             body: labelled.to_value(),
             ..open.clone()
         };

@@ -12,11 +12,12 @@ use crate::control::{ForgetOldKeys, Reseal, RotateKeys};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   relaywatch keys show                   which keys there are; never the keys themselves
-  relaywatch keys rotate                 a new key seals from now on, and everything is sealed again with it
+  relaywatch keys rotate                 a new key, and everything is sealed again with it
   relaywatch keys rotate --forget-old    and the old keys are dropped at the end
 
-Back the key file up after a rotation, apart from the database: a backup of the database needs the keys of its day. Where
-several processes use one PostgreSQL, all must see the same key file. The hash key, by which addresses are found, stays.")]
+Back the key file up after a rotation, apart from the database: a backup of the database needs
+the keys of its day. Where several processes use one PostgreSQL, all must see the same key file.
+The hash key, by which addresses are found, stays.")]
 pub struct KeysCommand {
     #[command(subcommand)]
     action: Action,
@@ -25,12 +26,14 @@ pub struct KeysCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Show the ids of the keys and the fingerprint by which a store knows its key file.
+    #[command(after_help = "Example: relaywatch keys show --format json")]
     Show {
         /// For people, or for machines.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
     /// Add a sealing key and seal everything again with it, while the daemon runs.
+    #[command(after_help = "Example: relaywatch keys rotate --forget-old")]
     Rotate {
         /// Drop the old keys when everything is sealed again: older backups of the database can't be read without a backup
         /// of the key file then.

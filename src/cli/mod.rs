@@ -12,6 +12,7 @@ pub mod keys;
 pub mod rebuild;
 pub mod serve;
 
+mod entries;
 mod open;
 mod progress;
 mod text;

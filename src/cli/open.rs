@@ -49,7 +49,23 @@ pub(super) async fn reader(config: &Config) -> anyhow::Result<(Store, Arc<Keyrin
     Ok((store, keyring))
 }
 
-/// The way to change something.
+/// The way to change something where there may be nothing yet; says so where it makes the store.
+pub(super) async fn writer_or_new(
+    config: &Config,
+    create: bool,
+    diagnostics: &mut impl std::io::Write,
+) -> anyhow::Result<Writer> {
+    if !create {
+        return writer(config).await;
+    }
+    let (writer, missing) = Writer::open_or_new(config, Clock::System).await?;
+    if let Some(missing) = missing {
+        writeln!(diagnostics, "relaywatch: made a new store, since {missing} was not there")?;
+    }
+    Ok(writer)
+}
+
+/// The way to change something. The store must be there.
 pub(super) async fn writer(config: &Config) -> anyhow::Result<Writer> {
     Ok(Writer::open(config, Clock::System).await?)
 }

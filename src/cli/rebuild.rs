@@ -10,12 +10,13 @@ use crate::control::Rebuild;
 
 /// Throw ledger and cells away and make them again from the journal.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "The journal is not touched, and the same journal gives the same ledger and cells. It works beside a
-running daemon, which goes on taking reports in; until it is done, `address show` and the detectors see a part only.
+#[command(after_help = "The journal is not touched, and the same journal gives the same ledger and cells. It works
+beside a running daemon, which goes on taking reports in; until it is done, `address show` and
+the detectors see a part only.
 
-Where it is stopped half-way, the daemon goes on by itself; without a daemon, run it again."
-)]
+Where it is stopped half-way, the daemon goes on by itself; without a daemon, run it again.
+
+Example: relaywatch rebuild")]
 pub struct RebuildCommand {
     /// For people, or for machines.
     #[arg(long, value_enum, default_value_t)]

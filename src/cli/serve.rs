@@ -9,7 +9,7 @@ use super::Exit;
 use crate::{
     clock::Clock,
     config::Config,
-    daemon::{self, Daemon},
+    daemon::{self, Daemon, Role},
     lifecycle::{Lifecycle, Signals, Supervisor},
     telemetry,
 };
@@ -22,8 +22,24 @@ const NO_FEED: &str = "no feed is connected yet: `relaywatch config default` sho
 #[command(after_help = "Without any configuration it keeps its data in the state directory ($STATE_DIRECTORY, else
 /var/lib/relaywatch, else ~/.local/state/relaywatch) and listens on loopback only.
 
-Signals: SIGTERM or SIGINT drains (a second one ends at once), SIGHUP reloads configuration and rules.")]
-pub struct ServeCommand {}
+With PostgreSQL it can run in several processes on one database: `--role ingest` in any number, `--role monitor` in two or
+more, of which one leads and the others stand by. Each needs the same configuration and the same key file, and a state
+directory of its own ($STATE_DIRECTORY).
+
+Signals: SIGTERM or SIGINT drains (a second one ends at once), SIGHUP reloads configuration
+and rules, and says what needs a restart.
+
+Examples:
+  relaywatch serve
+  relaywatch --config /etc/relaywatch/relaywatch.toml serve
+  relaywatch --config /etc/relaywatch/relaywatch.toml serve --role monitor
+
+Exit code: 0 after it was told to stop; 1 where it can't start, or something in it has died.")]
+pub struct ServeCommand {
+    /// What this process does; anything but `all` needs PostgreSQL.
+    #[arg(long, value_enum, default_value_t, env = "RELAYWATCH_ROLE")]
+    role: Role,
+}
 
 impl ServeCommand {
     /// Runs until it's told to stop.
@@ -33,9 +49,7 @@ impl ServeCommand {
     pub fn run(&self, file: Option<&Path>, log: Option<&str>) -> anyhow::Result<Exit> {
         let config = Config::load(file, Config::process_environment())?;
         let filter = telemetry::init(log.unwrap_or(&config.log.level), config.log.format)?;
-        for warning in &config.provenance.warnings {
-            tracing::warn!(setting = warning.path, "{}", warning.message);
-        }
+        daemon::log_warnings(&config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -45,19 +59,20 @@ impl ServeCommand {
             let mut lifecycle = Lifecycle::new(signals, Supervisor::from_environment(), config.lifecycle.drain());
             // A filter from the command line or the environment stays in force over reloads.
             let reloadable = log.is_none().then_some(filter);
-            let daemon = daemon::start(config, Clock::System, &mut lifecycle, reloadable).await?;
+            let daemon = daemon::start(config, self.role, Clock::System, &mut lifecycle, reloadable).await?;
             let status = announce(&daemon);
             if std::io::stderr().is_terminal() {
                 eprintln!("{status}");
-            } else if daemon.feeds.is_empty() {
+            } else if daemon.feeds.is_empty() && daemon.role.ingests() {
                 tracing::warn!("{NO_FEED}");
             }
             tracing::info!(
-                public = %daemon.public, private = %daemon.private, store = daemon.store.engine(), feeds = ?daemon.feeds, "relaywatch is ready"
+                role = %daemon.role, public = daemon.public.map(tracing::field::display), private = %daemon.private, store = daemon.store.engine(), feeds = ?daemon.feeds, "relaywatch is ready"
             );
             let store = daemon.store.clone();
+            let (role, feeds) = (daemon.role, daemon.feeds.len());
             drop(daemon);
-            let ending = lifecycle.run(&format!("{} feeds", status.lines().count().saturating_sub(2))).await;
+            let ending = lifecycle.run(&format!("{role}, {feeds} feeds")).await;
             store.close().await;
             ending?;
             tracing::info!("relaywatch has stopped");
@@ -68,14 +83,14 @@ impl ServeCommand {
 
 /// What a person sees on a terminal: the addresses, and what to connect next.
 fn announce(daemon: &Daemon) -> String {
-    let mut out = format!(
-        "relaywatch {} takes reports on http://{} and shows itself on http://{}\n",
-        env!("CARGO_PKG_VERSION"),
-        daemon.public,
-        daemon.private
-    );
-    out.push_str(&feeds(&daemon.feeds, daemon.public));
-    out
+    let (version, role, private) = (env!("CARGO_PKG_VERSION"), daemon.role, daemon.private);
+    let Some(public) = daemon.public else {
+        return format!("relaywatch {version} ({role}) shows itself on http://{private}");
+    };
+    let feeds = feeds(&daemon.feeds, public);
+    format!(
+        "relaywatch {version} ({role}) takes reports on http://{public} and shows itself on http://{private}\n{feeds}"
+    )
 }
 
 fn feeds(paths: &[String], public: SocketAddr) -> String {

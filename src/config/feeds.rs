@@ -123,6 +123,27 @@ pub struct Feeds {
     pub mailgun: Routes<MailgunFeed>,
 }
 
+impl Feeds {
+    /// The last parts of all feeds' paths, which are their names as well: `ses`, `ses/eu`.
+    #[must_use]
+    pub fn paths(&self) -> Vec<String> {
+        fn of<T: Named>(kind: &str, routes: &Routes<T>, all: &mut Vec<String>) {
+            all.extend(routes.iter().map(|feed| match feed.name() {
+                Some(name) => format!("{kind}/{name}"),
+                None => kind.to_owned(),
+            }));
+        }
+        let Self { apple, ses, sparkpost, braze, mailgun } = self;
+        let mut all = Vec::new();
+        of("apple", apple, &mut all);
+        of("ses", ses, &mut all);
+        of("sparkpost", sparkpost, &mut all);
+        of("braze", braze, &mut all);
+        of("mailgun", mailgun, &mut all);
+        all
+    }
+}
+
 /// What every feed's table has.
 pub trait Named {
     /// The name, where several feeds of one kind stand beside each other: the last part of the feed's path.
@@ -292,7 +313,7 @@ impl Default for BrazeFeed {
 pub struct MailgunFeed {
     /// The name of the feed where there are several; its path is then `/in/mailgun/<name>`.
     pub name: Option<String>,
-    /// The HTTP webhook signing key of the account.
+    /// The HTTP webhook signing key of the account, as Mailgun shows it (not the API key).
     pub signing_key: Option<Secret>,
     /// A file that holds `signing_key`.
     pub signing_key_file: Option<FilePath>,

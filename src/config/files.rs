@@ -61,7 +61,7 @@ pub(super) fn resolve(node: &mut Node, shape: &Shape<'_>, base: &Path, path: &st
                         table.insert(key.clone(), node);
                     }
                     Err(error) => {
-                        report.error(&file.origin, &below, format!("{name}: {error}"), None);
+                        report.wrong_value(&file.origin, &below, format!("{name}: {error}"), None);
                         // Nothing starts with this error; a stand-in keeps the later checks from calling it missing too.
                         let text = if secret.format() == Some(format::SECRET) { STAND_IN } else { STORE_STAND_IN };
                         let node = Node::new(file.origin.clone(), Value::Leaf(toml::Value::String(text.to_owned())));

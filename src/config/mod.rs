@@ -8,6 +8,7 @@ mod feeds;
 mod files;
 mod notify;
 mod overlay;
+mod reload;
 mod report;
 mod sections;
 mod shape;
@@ -18,7 +19,7 @@ mod validate;
 mod values;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     io::ErrorKind,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -42,6 +43,7 @@ use self::{
     shape::{SCHEMA, Shape},
     tree::{Node, Origin, Value},
 };
+pub(crate) use self::{shape::nearest_word, validate::is_team_id};
 
 /// The commented default: every key with its default, and examples commented out.
 pub const DEFAULT_FILE: &str = include_str!("../../config.default.toml");
@@ -98,6 +100,24 @@ pub struct Provenance {
     pub state_directory: PathBuf,
     /// What may not work as meant.
     pub warnings: Vec<Mistake>,
+    places: BTreeMap<String, Place>,
+}
+
+impl Provenance {
+    /// A mistake in what the setting `path` (as `feeds.apple.0.jwks_file`) leads to, with the setting's line.
+    #[must_use]
+    pub fn mistake(&self, path: &str, message: String) -> Mistake {
+        let mut above = path;
+        let place = loop {
+            match (self.places.get(above), above.rsplit_once('.')) {
+                (Some(place), _) => break place.clone(),
+                (None, Some((rest, _))) => above = rest,
+                (None, None) => break Place::Nowhere,
+            }
+        };
+        let file = self.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+        Mistake { severity: Severity::Error, path: path.to_owned(), message, help: None, place, file }
+    }
 }
 
 /// A setting that came from the environment.
@@ -184,8 +204,10 @@ impl Config {
         if report.has_errors() {
             return Err(ConfigErrors { mistakes: report.finish() });
         }
-        config.provenance =
-            Provenance { file: file.map(Path::to_path_buf), overrides, state_directory, warnings: report.finish() };
+        let places = places_of(&tree, &report);
+        let warnings = report.finish();
+        let file = file.map(Path::to_path_buf);
+        config.provenance = Provenance { file, overrides, state_directory, warnings, places };
         Ok(config)
     }
 
@@ -193,34 +215,6 @@ impl Config {
     #[must_use]
     pub fn process_environment() -> Vec<(String, String)> {
         overlay::process_environment()
-    }
-
-    /// The sections that differ and that a running process can't take up.
-    #[must_use]
-    pub fn diff_needs_restart(old: &Self, new: &Self) -> Vec<&'static str> {
-        let mut sections = Vec::new();
-        if old.listen != new.listen {
-            sections.push("listen");
-        }
-        if old.store != new.store {
-            sections.push("store");
-        }
-        if old.privacy != new.privacy {
-            sections.push("privacy");
-        }
-        sections
-    }
-
-    /// This configuration as a process that runs by `running` can take it up: the sections that need a restart stay as
-    /// they are, and are named.
-    #[must_use]
-    pub fn taken_up_by(mut self, running: &Self) -> (Self, Vec<&'static str>) {
-        let sections = Self::diff_needs_restart(running, &self);
-        self.listen = running.listen.clone();
-        self.store = running.store.clone();
-        self.privacy = running.privacy.clone();
-        self.provenance.state_directory.clone_from(&running.provenance.state_directory);
-        (self, sections)
     }
 
     /// The directory for the key, the socket and, by default, the SQLite file.
@@ -258,28 +252,98 @@ fn parse(report: &mut Report) -> Option<Node> {
     errors.is_empty().then(|| Node::from_document(table.get_ref(), table.span()))
 }
 
-/// Where some parts have the wrong shape, checks the others, so that one run tells everything.
+/// Where some values have the wrong shape, checks the others, so that one run tells everything.
 fn check_sound_parts(mut tree: Node, base: &Path, state_directory: &Path, report: &mut Report) {
-    let part = |path: &str| {
-        let depth = if path.starts_with("feeds.") || path.starts_with("notify.") { 2 } else { 1 };
-        path.split('.').take(depth).collect::<Vec<_>>().join(".")
-    };
-    let broken: HashSet<String> = report.error_paths().map(part).collect();
-    for path in &broken {
-        let (section, key) = path.split_once('.').unwrap_or(("", path));
-        let owner = if section.is_empty() { Some(&mut tree) } else { tree.child_mut(section) };
-        if let Some(Node { value: Value::Table(table), .. }) = owner {
-            table.remove(key);
-        }
+    let shape = Shape::new(&SCHEMA);
+    let mut broken: HashSet<String> = HashSet::new();
+    for path in report.error_paths().map(|path| tree.canonical(path)).collect::<Vec<_>>() {
+        broken.insert(take_out(&mut tree, &shape, &path));
+        broken.insert(path);
     }
+    let parts: HashSet<String> = broken.iter().map(|path| part(path)).collect();
     let mut rest = report.fresh();
-    files::resolve(&mut tree, &Shape::new(&SCHEMA), base, "", &mut rest);
+    files::resolve(&mut tree, &shape, base, "", &mut rest);
     put_default_store(&mut tree, state_directory);
     if let Ok(config) = tree.to_toml().try_into::<Config>() {
         validate::check(&config, &tree, &mut rest);
     }
-    // A warning may only be the echo of what was left out.
-    report.adopt_errors(rest, |path| !broken.contains(&part(path)));
+    // What is wrong beside a broken value may only be the echo of what was left out, and so may every warning.
+    report.adopt_errors(rest, |path, by_itself| {
+        let path = tree.canonical(path);
+        let told = broken.iter().any(|broken| {
+            path.strip_prefix(broken.as_str()).is_some_and(|below| below.is_empty() || below.starts_with('.'))
+        });
+        !told && (by_itself || !parts.contains(&part(&path)))
+    });
+}
+
+/// What is judged together: a section, a feed of one kind, a notifier, an entry of an array.
+fn part(path: &str) -> String {
+    let steps: Vec<&str> = path.split('.').collect();
+    let depth = if matches!(steps.first(), Some(&("feeds" | "notify"))) { 2 } else { 1 };
+    let entry = steps.get(depth).is_some_and(|step| step.parse::<usize>().is_ok());
+    steps.into_iter().take(depth + usize::from(entry)).collect::<Vec<_>>().join(".")
+}
+
+/// Takes the value at `path` out of the tree, so that the others can be read, and says what went with it: of an array the
+/// whole. In the place of a key that must be there comes an empty text.
+fn take_out(tree: &mut Node, shape: &Shape<'_>, path: &str) -> String {
+    let steps: Vec<&str> = path.split('.').collect();
+    // How many steps lead to the last table on the way, and the key in it.
+    let mut depth = 0;
+    let mut node = &*tree;
+    for (index, step) in steps.iter().enumerate() {
+        if matches!(node.value, Value::Table(_)) {
+            depth = index;
+        }
+        match node.child(step) {
+            Some(child) => node = child,
+            None => break,
+        }
+    }
+    let (above, key) = (steps.get(..depth).unwrap_or_default(), steps.get(depth).copied().unwrap_or_default());
+    let mut owner = &mut *tree;
+    let mut owner_shape = Some(shape.clone());
+    for step in above {
+        owner_shape = owner_shape.and_then(|shape| shape.key(step).or_else(|| shape.items()));
+        let Some(child) = owner.child_mut(step) else { return path.to_owned() };
+        owner = child;
+    }
+    if let Value::Table(table) = &mut owner.value {
+        table.remove(key);
+        // A feed's table can be an array's entry as well as the one table of its kind.
+        let required = |shape: &Shape<'_>| shape.required().any(|name| name == key);
+        if owner_shape.as_ref().is_some_and(required) {
+            let stand_in = Value::Leaf(toml::Value::String(String::new()));
+            table.insert(key.to_owned(), Node::new(Origin::Default, stand_in));
+        }
+    }
+    steps.into_iter().take(depth + 1).collect::<Vec<_>>().join(".")
+}
+
+/// Where the settings of feeds and notifiers stand: those that name something that can be wrong in itself.
+fn places_of(tree: &Node, report: &Report) -> BTreeMap<String, Place> {
+    fn walk(node: &Node, path: &str, report: &Report, places: &mut BTreeMap<String, Place>) {
+        places.insert(path.to_owned(), report.place_of(&node.origin, false));
+        let mut below = |step: &str, child: &Node| walk(child, &shape::join(path, step), report, places);
+        match &node.value {
+            Value::Table(table) => table.iter().for_each(|(key, child)| below(key, child)),
+            Value::Array(items) => items.iter().enumerate().for_each(|(index, item)| below(&index.to_string(), item)),
+            Value::Leaf(_) => {}
+        }
+    }
+    let mut places = BTreeMap::new();
+    for section in ["feeds", "notify"] {
+        for (name, child) in tree.child(section).into_iter().flat_map(Node::children) {
+            let path = shape::join(section, name);
+            match &child.value {
+                // The one table of a kind is its first feed.
+                Value::Table(_) if section == "feeds" => walk(child, &format!("{path}.0"), report, &mut places),
+                _ => walk(child, &path, report, &mut places),
+            }
+        }
+    }
+    places
 }
 
 fn base_of(file: Option<&Path>) -> PathBuf {

@@ -22,11 +22,19 @@ pub(super) fn apply(
     environment: impl IntoIterator<Item = (String, String)>,
     report: &mut Report,
 ) -> Vec<Override> {
-    let mut variables: Vec<_> =
-        environment.into_iter().filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty()).collect();
+    let given: Vec<_> = environment.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    let mut misspelt: Vec<_> =
+        given.iter().filter_map(|(name, _)| Some((name.clone(), with_two_underscores(name)?))).collect();
+    misspelt.sort();
+    let mut variables: Vec<_> = given.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
     // What names a whole before what names a part of it, and a feed without a name before those with one.
     variables.sort_by_cached_key(|(name, _)| (name.matches("__").count(), name.clone()));
     let mut overrides = Vec::new();
+    for (name, meant) in misspelt {
+        let origin = Origin::Variable(name.as_str().into());
+        let help = format!("did you mean {meant}? Two underscores part a setting's words");
+        report.warning(&origin, "", "this variable sets nothing", Some(help));
+    }
     for (name, value) in variables {
         let origin = Origin::Variable(name.as_str().into());
         let parts: Vec<&str> = name.strip_prefix(PREFIX).unwrap_or_default().split("__").collect();
@@ -45,6 +53,23 @@ pub(super) fn apply(
         }
     }
     overrides
+}
+
+/// The variable that one with a single underscore somewhere is meant for: `RELAYWATCH_FEEDS_SES_TOPICS`.
+fn with_two_underscores(name: &str) -> Option<String> {
+    let text = name.strip_prefix("RELAYWATCH_").filter(|rest| !rest.starts_with('_'))?.to_lowercase();
+    let mut rest = text.as_str();
+    let mut shape = Some(Shape::new(&SCHEMA));
+    let mut path = String::new();
+    while let Some(here) = shape {
+        let begins = |key: &&String| rest.strip_prefix(key.as_str()).is_some_and(|rest| rest.starts_with('_'));
+        let keys = here.keys().into_iter().flat_map(serde_json::Map::keys);
+        let Some(key) = keys.filter(begins).max_by_key(|key| key.len()) else { break };
+        path = join(&path, key);
+        rest = rest.strip_prefix(key.as_str())?.trim_start_matches('_');
+        shape = here.key(key);
+    }
+    (!path.is_empty() && !rest.is_empty()).then(|| with_path(&join(&path, rest)))
 }
 
 /// The variable with one part put right.

@@ -106,7 +106,15 @@ const MAX_SHOWN: usize = 120;
 pub(super) struct Report {
     file: String,
     text: String,
-    found: Vec<(usize, Mistake)>,
+    found: Vec<Found>,
+}
+
+/// A mistake with its place in the order.
+struct Found {
+    order: usize,
+    mistake: Mistake,
+    /// Whether it's about one value whatever stands beside it, so that it can't be the echo of another mistake.
+    by_itself: bool,
 }
 
 impl Report {
@@ -119,33 +127,62 @@ impl Report {
     }
 
     pub(super) fn error(&mut self, origin: &Origin, path: &str, message: impl Into<String>, help: Option<String>) {
-        self.add(Severity::Error, origin, path, message.into(), help);
+        self.add(Severity::Error, origin, path, message.into(), help, false);
+    }
+
+    /// An error about one value, whatever stands beside it.
+    pub(super) fn wrong_value(
+        &mut self,
+        origin: &Origin,
+        path: &str,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
+        self.add(Severity::Error, origin, path, message.into(), help, true);
     }
 
     pub(super) fn warning(&mut self, origin: &Origin, path: &str, message: impl Into<String>, help: Option<String>) {
-        self.add(Severity::Warning, origin, path, message.into(), help);
+        self.add(Severity::Warning, origin, path, message.into(), help, false);
     }
 
-    fn add(&mut self, severity: Severity, origin: &Origin, path: &str, message: String, help: Option<String>) {
-        let (order, place) = match origin {
-            Origin::Span(span) => (span.start, place(&self.text, span, path.is_empty())),
-            Origin::Variable(name) => (usize::MAX - 1, Place::Variable(name.to_string())),
-            Origin::Default => (usize::MAX, Place::Nowhere),
+    fn add(
+        &mut self,
+        severity: Severity,
+        origin: &Origin,
+        path: &str,
+        message: String,
+        help: Option<String>,
+        by_itself: bool,
+    ) {
+        let order = match origin {
+            Origin::Span(span) => span.start,
+            Origin::Variable(_) => usize::MAX - 1,
+            Origin::Default => usize::MAX,
         };
+        let place = self.place_of(origin, path.is_empty());
         let mistake = Mistake { severity, path: path.to_owned(), message, help, place, file: self.file.clone() };
-        self.found.push((order, mistake));
+        self.found.push(Found { order, mistake, by_itself });
+    }
+
+    /// Where something was written.
+    pub(super) fn place_of(&self, origin: &Origin, broken_syntax: bool) -> Place {
+        match origin {
+            Origin::Span(span) => place(&self.text, span, broken_syntax),
+            Origin::Variable(name) => Place::Variable(name.to_string()),
+            Origin::Default => Place::Nowhere,
+        }
     }
 
     /// The paths of all errors.
     pub(super) fn error_paths(&self) -> impl Iterator<Item = &str> {
-        let errors = self.found.iter().filter(|(_, mistake)| mistake.severity == Severity::Error);
-        errors.map(|(_, mistake)| mistake.path.as_str())
+        let errors = self.found.iter().filter(|found| found.mistake.severity == Severity::Error);
+        errors.map(|found| found.mistake.path.as_str())
     }
 
-    /// Takes over the errors of `other` whose path fits.
-    pub(super) fn adopt_errors(&mut self, other: Self, fits: impl Fn(&str) -> bool) {
-        let errors = other.found.into_iter().filter(|(_, mistake)| mistake.severity == Severity::Error);
-        self.found.extend(errors.filter(|(_, mistake)| fits(&mistake.path)));
+    /// Takes over the errors of `other` that fit, by their path and whether they are about one value by itself.
+    pub(super) fn adopt_errors(&mut self, other: Self, fits: impl Fn(&str, bool) -> bool) {
+        let errors = other.found.into_iter().filter(|found| found.mistake.severity == Severity::Error);
+        self.found.extend(errors.filter(|found| fits(&found.mistake.path, found.by_itself)));
     }
 
     /// An empty report on the same text.
@@ -154,13 +191,13 @@ impl Report {
     }
 
     pub(super) fn has_errors(&self) -> bool {
-        self.found.iter().any(|(_, mistake)| mistake.severity == Severity::Error)
+        self.found.iter().any(|found| found.mistake.severity == Severity::Error)
     }
 
     /// Everything, in the order of the file, then the environment, then what is missing.
     pub(super) fn finish(mut self) -> Vec<Mistake> {
-        self.found.sort_by_key(|(order, _)| *order);
-        self.found.into_iter().map(|(_, mistake)| mistake).collect()
+        self.found.sort_by_key(|found| found.order);
+        self.found.into_iter().map(|found| found.mistake).collect()
     }
 }
 

@@ -58,6 +58,10 @@ pub struct Store {
     /// PostgreSQL: connections at most.
     #[schemars(range(min = 2, max = 1000))]
     pub connections: u32,
+    /// PostgreSQL: seconds after which another process takes over where the one that leads the monitors has gone silent.
+    /// The leader renews three times as often.
+    #[schemars(range(min = 2, max = 300))]
+    pub lease_seconds: u32,
     /// Days for which deliveries and sends are kept one by one; their counts stay. Keep at least 66: `rebuild` makes the
     /// detectors' baselines again from what is kept.
     #[schemars(range(min = 2, max = 3650))]
@@ -74,9 +78,18 @@ impl Default for Store {
             url_file: None,
             readers: 4,
             connections: 10,
+            lease_seconds: 15,
             retention_deliveries_days: 70,
             retention_refusals_days: 365,
         }
+    }
+}
+
+impl Store {
+    /// How long the lead lasts without being renewed.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        Duration::from_secs(u64::from(self.lease_seconds))
     }
 }
 

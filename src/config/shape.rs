@@ -91,7 +91,7 @@ impl<'s> Shape<'s> {
         words
     }
 
-    fn required(&self) -> impl Iterator<Item = &'s str> {
+    pub(super) fn required(&self) -> impl Iterator<Item = &'s str> {
         let required = self.of_type("object").and_then(|schema| schema.get("required")).and_then(Json::as_array);
         required.into_iter().flatten().filter_map(Json::as_str)
     }
@@ -125,7 +125,7 @@ fn list(words: &[&str]) -> String {
 }
 
 /// The candidate that somebody most likely meant.
-pub(super) fn nearest_word<'w>(word: &str, candidates: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+pub(crate) fn nearest_word<'w>(word: &str, candidates: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let word = word.to_lowercase();
     candidates
         .into_iter()
@@ -230,7 +230,7 @@ pub(super) fn check(node: &Node, shape: &Shape<'_>, path: &str, report: &mut Rep
             for key in shape.required().filter(|key| !table.contains_key(*key)) {
                 report.error(
                     &node.origin,
-                    path,
+                    &join(path, key),
                     format!("the key `{key}` is missing"),
                     Some(format!("add `{key} = …`")),
                 );

@@ -160,7 +160,7 @@ fn all_mistakes_are_told_at_once_each_with_its_line() {
             (2, "listen.publik"),
             (3, "listen.private"),
             (5, "store.readers"),
-            (6, "team.0"),
+            (6, "team.0.id"),
             (7, "team.0.kind"),
             (9, "feeds.ses.topics"),
             (10, "privcy"),
@@ -169,6 +169,46 @@ fn all_mistakes_are_told_at_once_each_with_its_line() {
     let helps: Vec<_> = found.iter().filter_map(|mistake| mistake.help.as_deref()).collect();
     assert!(helps.contains(&"did you mean `public`?") && helps.contains(&"did you mean `privacy`?"), "{helps:?}");
     assert!(helps.contains(&"did you mean `organization`?"), "{helps:?}");
+}
+
+#[test]
+fn what_makes_no_sense_is_told_beside_what_has_the_wrong_shape() {
+    let text = "[[team]]\nid = \"A1\"\nkind = \"company\"\n[[team.app]]\nclient_id = 5\n[[team]]\nid = \"B1B2C3D4E5\"\n[[team.source]]\ndomain = \"https://b.example\"\n[feeds.ses]\ntopics = [\"arn:aws:sqs:eu-west-1:123456789012:q\"]\nexposure = \"send\"\n[feeds.braze]\ntokn = \"0123456789abcdef\"\n[feeds.mailgun]\n[relay]\ndomains = [\"a.example\", 5]\nshared_domains = [\"who@b.example\"]\n[log]\nlevel = \"loud\"\nformat = \"xml\"\n";
+    let found = mistakes(text, &[]);
+    let seen: Vec<_> = found.iter().map(|mistake| (line_of(mistake), mistake.path.as_str())).collect();
+    assert_eq!(
+        seen,
+        [
+            (2, "team.0.id"),
+            (3, "team.0.kind"),
+            (5, "team.0.app.0.client_id"),
+            (9, "team.1.source.0.domain"),
+            (11, "feeds.ses.0.topics.0"),
+            (12, "feeds.ses.exposure"),
+            // That the token is missing is only the echo of its misspelt name.
+            (14, "feeds.braze.tokn"),
+            (15, "feeds.mailgun.0"),
+            (17, "relay.domains.1"),
+            (18, "relay.shared_domains.0"),
+            (20, "log.level"),
+            (21, "log.format"),
+        ]
+    );
+    let advises = |mistake: &Mistake| mistake.help.is_some() || mistake.message.contains("must be one of");
+    assert!(found.iter().all(advises), "{found:#?}");
+}
+
+#[test]
+fn a_variable_with_a_single_underscore_is_pointed_out() {
+    let config = loaded("", &[("RELAYWATCH_LISTEN_PUBLIC", "127.0.0.1:1"), ("RELAYWATCH_LOG", "info")]);
+    assert_eq!(config.listen, Listen::default(), "it sets nothing");
+    let [warning] = config.provenance.warnings.as_slice() else { panic!("{:?}", config.provenance.warnings) };
+    assert_eq!(warning.place, Place::Variable("RELAYWATCH_LISTEN_PUBLIC".to_owned()));
+    assert!(warning.to_string().contains("did you mean RELAYWATCH__LISTEN__PUBLIC?"), "{warning}");
+    let config = loaded("", &[("RELAYWATCH_FEEDS_SES_SIGNING_CERTIFICATES", "x"), ("RELAYWATCH_TEST_POSTGRES", "x")]);
+    let warnings = format!("{:?}", config.provenance.warnings);
+    assert!(warnings.contains("RELAYWATCH__FEEDS__SES__SIGNING_CERTIFICATES?"), "{warnings}");
+    assert_eq!(config.provenance.warnings.len(), 1, "what names no section is somebody else's");
 }
 
 #[test]
@@ -417,19 +457,43 @@ fn no_secret_is_printed_or_written() {
 }
 
 #[test]
-fn only_some_sections_need_a_restart() {
+fn what_a_reload_does_not_take_up_stays_and_is_named() {
     let base = loaded("", &[]);
     let with = |text: &str| Config::diff_needs_restart(&base, &loaded(text, &[]));
     assert_eq!(with("[log]\nlevel = \"debug\"\n[feeds.braze]\ntoken = \"0123456789abcdef\""), Vec::<&str>::new());
+    assert_eq!(with("[limits]\nbody_bytes = 70000\nrequest_timeout_seconds = 5"), Vec::<&str>::new());
+    assert_eq!(with("[relay]\ndomains = [\"relay.example\"]"), Vec::<&str>::new());
     assert_eq!(
         with("[listen]\npublic = \"127.0.0.1:1\"\n[store]\nreaders = 5\n[privacy]\naddresses = \"hashed\""),
-        ["listen", "store", "privacy"]
+        ["[listen]", "[store]", "[privacy]"]
+    );
+    assert_eq!(
+        with(
+            "[detect]\nmax_streams = 1000\n[limits]\nmax_connections = 5\nmax_concurrent_requests = 5\n[log]\nformat = \"json\"\n[lifecycle]\ndrain_seconds = 5"
+        ),
+        ["[detect]", "[limits] max_connections", "[limits] max_concurrent_requests", "[log] format", "[lifecycle]"]
     );
 
-    let new = loaded("[listen]\npublic = \"127.0.0.1:1\"\n[log]\nlevel = \"debug\"", &[]);
+    let new = loaded(
+        "[listen]\npublic = \"127.0.0.1:1\"\n[log]\nlevel = \"debug\"\n[limits]\nmax_connections = 5\nbody_bytes = 70000",
+        &[],
+    );
     let (taken, left) = new.taken_up_by(&base);
-    assert_eq!(left, ["listen"]);
+    assert_eq!(left, ["[listen]", "[limits] max_connections"]);
     assert_eq!((taken.listen, taken.log.level.as_str()), (base.listen, "debug"));
+    assert_eq!((taken.limits.max_connections, taken.limits.body_bytes), (base.limits.max_connections, 70_000));
+}
+
+/// Each setting of the schema, as an operator reads of it.
+#[test]
+fn the_documentation_names_what_needs_a_restart() {
+    let docs = include_str!("../../docs/configuration.md");
+    let (_, section) = docs.split_once("## Reloading\n").expect("a section on reloading");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let everything = "[listen]\npublic = \"127.0.0.1:1\"\n[store]\nreaders = 5\n[privacy]\naddresses = \"hashed\"\n[detect]\nmax_streams = 1000\n[limits]\nmax_connections = 5\nmax_concurrent_requests = 5\n[log]\nformat = \"json\"\n[lifecycle]\ndrain_seconds = 5\n";
+    for name in Config::diff_needs_restart(&loaded("", &[]), &loaded(everything, &[])) {
+        assert!(section.contains(&format!("`{name}`")), "docs/configuration.md, Reloading, lacks {name}");
+    }
 }
 
 #[test]

@@ -99,11 +99,36 @@ impl Node {
         }
     }
 
+    /// The keys of a table with what stands there.
+    pub(super) fn children(&self) -> impl Iterator<Item = (&str, &Self)> {
+        let table = match &self.value {
+            Value::Table(table) => Some(table),
+            Value::Array(_) | Value::Leaf(_) => None,
+        };
+        table.into_iter().flatten().map(|(key, node)| (key.as_str(), node))
+    }
+
     pub(super) fn child_mut(&mut self, key: &str) -> Option<&mut Self> {
         match &mut self.value {
             Value::Table(table) => table.get_mut(key),
-            Value::Array(_) | Value::Leaf(_) => None,
+            Value::Array(items) => items.get_mut(key.parse::<usize>().ok()?),
+            Value::Leaf(_) => None,
         }
+    }
+
+    /// The steps of a path without indices into what is a single table.
+    pub(super) fn canonical(&self, path: &str) -> String {
+        let mut node = Some(self);
+        let mut steps = Vec::new();
+        for step in path.split('.') {
+            let index = step.parse::<usize>().is_ok();
+            if index && node.is_some_and(|node| matches!(node.value, Value::Table(_))) {
+                continue;
+            }
+            node = node.and_then(|node| node.child(step));
+            steps.push(step);
+        }
+        steps.join(".")
     }
 
     pub(super) fn text(&self) -> Option<&str> {

@@ -27,7 +27,7 @@ pub(super) fn check(config: &Config, tree: &Node, report: &mut Report) {
     checks.notify();
     if telemetry::parse_filter(&config.log.level).is_err() {
         let help = "write a level (error, warn, info, debug, trace) or `info,relaywatch::ingest=debug`";
-        checks.error("log.level", "`log.level` is no log filter", help);
+        checks.wrong("log.level", "`log.level` is no log filter", help);
     }
 }
 
@@ -35,6 +35,11 @@ struct Checks<'a> {
     config: &'a Config,
     tree: &'a Node,
     report: &'a mut Report,
+}
+
+/// Whether a text has the form of a team's id: ten capital letters and digits.
+pub(crate) fn is_team_id(text: &str) -> bool {
+    text.len() == 10 && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
 }
 
 impl Checks<'_> {
@@ -45,6 +50,12 @@ impl Checks<'_> {
     fn error(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
         let origin = self.origin(path);
         self.report.error(&origin, path, message, Some(help.into()));
+    }
+
+    /// An error about one value, whatever stands beside it.
+    fn wrong(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
+        let origin = self.origin(path);
+        self.report.wrong_value(&origin, path, message, Some(help.into()));
     }
 
     fn warning(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
@@ -89,7 +100,7 @@ impl Checks<'_> {
         match scheme {
             "sqlite" => {
                 if url.sqlite_file().is_none() {
-                    self.error(
+                    self.wrong(
                         "store.url",
                         "`store.url` names no file",
                         "write sqlite:// and the file's absolute path: \"sqlite:///var/lib/relaywatch/relaywatch.db\"",
@@ -98,14 +109,14 @@ impl Checks<'_> {
             }
             "postgres" | "postgresql" => {
                 if url::Url::parse(url.expose()).is_err() {
-                    self.error(
+                    self.wrong(
                         "store.url",
                         "`store.url` is no URL",
                         "write it as \"postgres://user@host/database\"; percent-encode odd characters of a password",
                     );
                 }
             }
-            _ => self.error(
+            _ => self.wrong(
                 "store.url",
                 "`store.url` is neither SQLite nor PostgreSQL",
                 "start it with sqlite:// or postgres://",
@@ -126,7 +137,7 @@ impl Checks<'_> {
             !label.is_empty() && label.len() <= 63 && label.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
         };
         if name.len() > 253 || !name.contains('.') || !name.split('.').all(label) {
-            self.error(path, "this is no domain name", "write the domain only, such as \"mail.example.com\"");
+            self.wrong(path, "this is no domain name", "write the domain only, such as \"mail.example.com\"");
         }
     }
 
@@ -156,9 +167,8 @@ impl Checks<'_> {
         let mut clients = HashMap::new();
         for (index, team) in self.config.team.iter().enumerate() {
             let path = format!("team.{index}");
-            let shaped = team.id.len() == 10 && team.id.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
-            if !shaped {
-                self.error(
+            if !is_team_id(&team.id) {
+                self.wrong(
                     &format!("{path}.id"),
                     "this is no team id",
                     "a team id has ten capital letters and digits; it stands on the membership page of the developer account",
@@ -174,7 +184,7 @@ impl Checks<'_> {
             for (number, app) in team.app.iter().enumerate() {
                 let path = format!("{path}.app.{number}.client_id");
                 if app.client_id.is_empty() || app.client_id.chars().any(|c| c.is_whitespace() || c.is_control()) {
-                    self.error(
+                    self.wrong(
                         &path,
                         "this is no client id",
                         "write the bundle id or services id, such as \"com.example.app\"",
@@ -202,7 +212,7 @@ impl Checks<'_> {
                 (Some(domain), None) => self.domain(&format!("{path}.domain"), domain),
                 (None, Some(address)) => {
                     if Address::parse(address).is_err() {
-                        self.error(
+                        self.wrong(
                             &format!("{path}.address"),
                             "this is no mail address",
                             "write it as \"dev@example.com\"",
@@ -240,7 +250,7 @@ impl Checks<'_> {
                 let fits = (1..=32).contains(&name.len())
                     && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
                 if !fits {
-                    self.error(
+                    self.wrong(
                         &format!("{path}.name"),
                         "this can't be a feed's name",
                         "1 to 32 of a-z, 0-9 and -, since it's the last part of the feed's path",
@@ -281,7 +291,7 @@ impl Checks<'_> {
             }
             for (number, topic) in feed.topics.iter().enumerate() {
                 if !is_topic_arn(topic) {
-                    self.error(
+                    self.wrong(
                         &format!("{path}.topics.{number}"),
                         "this is no ARN of an SNS topic",
                         "write it as \"arn:aws:sns:<region>:<account, 12 digits>:<topic>\"",
@@ -315,13 +325,30 @@ impl Checks<'_> {
             if feed.signing_key.is_none() {
                 self.error(&path, "the Mailgun feed has no signing key", "set `signing_key_file`");
             }
-            self.rotation(&path, "signing_key", feed.signing_key.as_ref(), feed.previous_signing_key.as_ref());
+            self.mailgun_key(&format!("{path}.signing_key"), feed.signing_key.as_ref());
+            self.lone_previous(&path, "signing_key", feed.signing_key.as_ref(), feed.previous_signing_key.as_ref());
         }
     }
 
     /// A credential's length, and that its predecessor does not stand alone.
     fn rotation(&mut self, path: &str, name: &str, now: Option<&Secret>, previous: Option<&Secret>) {
         self.token(&format!("{path}.{name}"), now);
+        self.lone_previous(path, name, now, previous);
+    }
+
+    /// Mailgun makes the key, so nothing can be said of how to choose one: a short one was copied badly.
+    fn mailgun_key(&mut self, path: &str, key: Option<&Secret>) {
+        if key.is_some_and(|key| key.expose().len() < SHORT_TOKEN) {
+            self.warning(
+                path,
+                format!("`signing_key` is shorter than {SHORT_TOKEN} bytes, and Mailgun's are not"),
+                "copy the account's HTTP webhook signing key from Mailgun again; it is neither the API key nor its id",
+            );
+        }
+    }
+
+    /// A predecessor does not stand alone.
+    fn lone_previous(&mut self, path: &str, name: &str, now: Option<&Secret>, previous: Option<&Secret>) {
         if previous.is_some() && now.is_none() {
             let what = format!("`previous_{name}` is given without `{name}`");
             self.error(&format!("{path}.previous_{name}"), what, format!("rename it to `{name}`"));
@@ -384,7 +411,7 @@ impl Checks<'_> {
         };
         if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
             let name = path.rsplit('.').next().unwrap_or_default();
-            self.error(path, format!("`{name}` must start with https://"), "plain http is taken for loopback only");
+            self.wrong(path, format!("`{name}` must start with https://"), "plain http is taken for loopback only");
         }
     }
 
@@ -393,7 +420,7 @@ impl Checks<'_> {
             self.https(path, &url);
         } else {
             let name = path.rsplit('.').next().unwrap_or_default();
-            self.error(path, format!("`{name}` is no URL"), "write it in full: \"https://host/path\"");
+            self.wrong(path, format!("`{name}` is no URL"), "write it in full: \"https://host/path\"");
         }
     }
 

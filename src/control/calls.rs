@@ -1,6 +1,6 @@
 //! The calls: what each takes, gives and does.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -8,9 +8,12 @@ use super::{ControlError, Folding, Operator, STEP_WAIT};
 use crate::{
     classify::destination,
     incident::{self, Label, RecoveryRequest},
+    ingest::intake::names,
+    metrics::Metrics,
     model::{Address, Destination, Timestamp},
+    monitor::Monitor,
     privacy::Purpose,
-    store::{EntryKind, EventKey, MapCoverage, NewAccount, NewEntry, Recipient, Subject, Submission},
+    store::{EntryKind, EventKey, MapCoverage, Mark, NewAccount, NewEntry, Recipient, Subject, Submission, Whom},
 };
 
 /// The name under which operators' entries are committed.
@@ -23,6 +26,8 @@ const MAX_TEXT: usize = 500;
 const MAX_RESEAL: u32 = 1_000;
 /// Pages of the journal that one step of a rebuild folds without a daemon.
 const PAGES: usize = 5;
+/// How long a command that folds by itself leads from one step to the next: it may be stopped in between.
+const OWN_TERM: Duration = Duration::from_secs(30);
 /// Outcomes beyond those of its start after which a rebuild counts as done although new ones keep coming.
 const SLACK: u64 = 4_000;
 
@@ -55,6 +60,9 @@ pub struct Forgotten {
     pub known: bool,
     /// How many accounts went with it.
     pub accounts: u64,
+    /// How many copies went: samples of replies, and parts of deliveries that had been set aside.
+    #[serde(default)]
+    pub copies: u64,
 }
 
 impl Call for ForgetAddress {
@@ -64,16 +72,22 @@ impl Call for ForgetAddress {
     async fn run(self, operator: &Operator) -> Result<Forgotten, ControlError> {
         let address = Address::parse(&self.address).map_err(|_| ControlError::Invalid("that is no mail address"))?;
         let (by, reason) = (journal_text(&self.by)?, journal_text(&self.reason)?);
+        if [&by, &reason].iter().any(|text| names(text, &address)) {
+            return Err(ControlError::Invalid("the journal keeps name and reason: leave the address out of them"));
+        }
         let hash = operator.hash_of(&address);
-        let Some(known) = operator.store.address_by_hash(&hash).await? else {
-            return Ok(Forgotten { known: false, accounts: 0 });
-        };
-        let accounts = operator.store.accounts_of_address(known.id).await?.len() as u64;
-        // Journalled first: a crash in between leaves the note, and the same command again ends the work.
-        operator
-            .note(serde_json::json!({ "action": "address-forget", "by": by, "reason": reason, "accounts": accounts }))
-            .await?;
-        Ok(Forgotten { known: operator.store.forget_address(&hash).await?, accounts })
+        if let Some(known) = operator.store.address_by_hash(&hash).await? {
+            let accounts = operator.store.accounts_of_address(known.id).await?.len() as u64;
+            // Journalled first: a crash in between leaves the note, and the same command again ends the work.
+            let action = serde_json::json!({
+                "action": "address-forget", "by": by, "reason": reason, "accounts": accounts,
+            });
+            operator.note(action).await?;
+        }
+        // Also where no row knows it: a part that was set aside can name it.
+        let whom = Whom::Address { hash, address: Some(address) };
+        let erased = operator.store.forget(&[whom]).await?;
+        Ok(Forgotten { known: erased.addresses > 0, accounts: erased.accounts, copies: erased.copies })
     }
 }
 
@@ -103,6 +117,9 @@ pub struct Account {
     pub email: Option<String>,
     /// When the user signed up, in milliseconds since the epoch.
     pub signed_up_at: Option<Timestamp>,
+    /// Whether the address is a private one, where the map says so.
+    #[serde(default)]
+    pub private: Option<bool>,
 }
 
 /// Put accounts into the map.
@@ -253,13 +270,35 @@ impl Call for Rebuild {
         let events = u64::try_from(events).unwrap_or(0);
         operator.store.reset_projections().await?;
         let folded_before = match &operator.folding {
-            Folding::Daemon { wake, progress } => {
+            Folding::Daemon { wake, progress, .. } => {
                 wake.notify_one();
                 progress.borrow().folded
             }
-            Folding::Own(_) => 0,
+            Folding::Own(monitor) => {
+                *monitor.lock().await = None;
+                0
+            }
         };
         Ok(RebuildStarted { events, mark: RebuildStep { folded_before, events } })
+    }
+}
+
+/// A monitor of this process, where no other one leads.
+async fn own_monitor(operator: &Operator) -> Result<Option<Monitor>, ControlError> {
+    let leader = operator.store.lead("a command", OWN_TERM).await?;
+    let metrics = Metrics::new()?;
+    let wake = std::sync::Arc::new(tokio::sync::Notify::new());
+    Ok(leader.map(|leader| Monitor::folding(leader, operator.clock.clone(), wake, metrics)))
+}
+
+impl RebuildStep {
+    /// How far the leader is: by what its monitor tells where it is in this process, else by the store alone.
+    async fn watched(self, operator: &Operator, folded: Option<u64>) -> Result<RebuildStepped, ControlError> {
+        let cursor = operator.store.cursor(crate::monitor::CURSOR).await?;
+        let caught_up = !operator.store.has_events_after(cursor).await?;
+        let folded = folded.unwrap_or(if caught_up { self.events } else { 0 });
+        // Where reports keep coming there is always one more; a page of the monitor may count twice at the start.
+        Ok(RebuildStepped { folded, done: caught_up || folded >= self.events.saturating_add(SLACK) })
     }
 }
 
@@ -269,19 +308,26 @@ impl Call for RebuildStep {
 
     async fn run(self, operator: &Operator) -> Result<RebuildStepped, ControlError> {
         match &operator.folding {
-            Folding::Daemon { progress, .. } => {
+            Folding::Daemon { progress, leading, .. } => {
                 let mut progress = progress.clone();
                 progress.borrow_and_update();
                 // Whether it moved or the time ran out, what counts is read below.
                 drop(tokio::time::timeout(STEP_WAIT, progress.changed()).await);
                 let folded = progress.borrow().folded.saturating_sub(self.folded_before);
-                let cursor = operator.store.cursor(crate::monitor::CURSOR).await?;
-                let caught_up = operator.store.events_after(cursor, 1).await?.is_empty();
-                // Where reports keep coming there is always one more; a page of the monitor may count twice at the start.
-                Ok(RebuildStepped { folded, done: caught_up || folded >= self.events.saturating_add(SLACK) })
+                let leads = *leading.borrow();
+                self.watched(operator, leads.then_some(folded)).await
             }
             Folding::Own(monitor) => {
-                let mut monitor = monitor.lock().await;
+                let mut own = monitor.lock().await;
+                if own.is_none() {
+                    *own = own_monitor(operator).await?;
+                }
+                let Some(monitor) = own.as_mut() else {
+                    // A process elsewhere leads and folds.
+                    tokio::time::sleep(STEP_WAIT).await;
+                    return self.watched(operator, None).await;
+                };
+                monitor.renew(OWN_TERM).await?;
                 let mut done = false;
                 for _ in 0..PAGES {
                     if monitor.step().await? == 0 {
@@ -290,6 +336,10 @@ impl Call for RebuildStep {
                     }
                 }
                 let folded = monitor.progress().borrow().folded;
+                if done {
+                    monitor.release().await?;
+                    *own = None;
+                }
                 Ok(RebuildStepped { folded, done })
             }
         }
@@ -320,13 +370,17 @@ impl Operator {
             .map(|email| Address::parse(&email).map_err(|_| ControlError::Invalid("an email is no mail address")))
             .transpose()?
             // Mailboxes that can't be relay addresses are none of our business.
-            .filter(|address| destination(Some(address), &self.relay) != Destination::Other);
+            .filter(|address| destination(Some(address), &self.relay.borrow()) != Destination::Other);
+        // On a relay domain the word says nothing new.
+        let by_domain = destination(address.as_ref(), &self.relay.borrow()) == Destination::Relay;
+        let private = account.private.filter(|_| !by_domain);
         let hash = self.keyring.hash(Purpose::Subject, &[account.team.as_bytes(), account.sub.as_bytes()]);
         Ok(NewAccount {
             subject: Subject { hash, team: account.team, subject: account.sub },
             address: address.map(|address| Recipient { hash: self.hash_of(&address), address }),
             app: account.app,
             signed_up_at: account.signed_up_at,
+            mark: private.map(|private| Mark { private, at: self.clock.now() }),
         })
     }
 }
@@ -363,6 +417,28 @@ impl Call for AcceptNormal {
 
     async fn run(self, operator: &Operator) -> Result<(), ControlError> {
         Ok(incident::accept_normal(&operator.store, &operator.keyring, self.id, operator.clock.now()).await?)
+    }
+}
+
+/// Close an incident.
+#[derive(Serialize, Deserialize)]
+pub struct CloseIncident {
+    /// The incident.
+    pub id: i64,
+    /// Who answers for it.
+    pub operator: String,
+    /// Why it is over.
+    pub reason: String,
+}
+
+impl Call for CloseIncident {
+    const PATH: &'static str = "/incident/close";
+    type Answer = ();
+
+    async fn run(self, operator: &Operator) -> Result<(), ControlError> {
+        let said = (journal_text(&self.operator)?, journal_text(&self.reason)?);
+        let now = operator.clock.now();
+        Ok(incident::close(&operator.store, &operator.keyring, self.id, (&said.0, &said.1), now).await?)
     }
 }
 

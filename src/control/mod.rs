@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, Notify, watch};
 
 pub use self::{
     calls::{
-        AcceptNormal, Account, Call, ForgetAddress, ForgetOldKeys, Forgotten, ImportAccounts, Imported,
+        AcceptNormal, Account, Call, CloseIncident, ForgetAddress, ForgetOldKeys, Forgotten, ImportAccounts, Imported,
         JournalRecovery, LabelIncident, OldKeys, Rebuild, RebuildStarted, RebuildStep, RebuildStepped, Reseal,
         Resealed, RotateKeys, Rotated,
     },
@@ -28,7 +28,6 @@ use crate::{
     config::Config,
     daemon::{make_directories, store_options},
     incident::IncidentError,
-    metrics::Metrics,
     model::RelayDomains,
     monitor::{Monitor, Progress},
     privacy::{Keyring, PrivacyError},
@@ -50,6 +49,9 @@ pub enum ControlError {
     /// An incident could not be changed.
     #[error(transparent)]
     Incident(#[from] IncidentError),
+    /// The metrics of a command's own monitor can't be made: a fault of this program.
+    #[error("the metrics can't be registered")]
+    Metrics(#[from] prometheus::Error),
     /// What was asked makes no sense.
     #[error("{0}")]
     Invalid(&'static str),
@@ -64,9 +66,11 @@ pub enum Folding {
         wake: Arc<Notify>,
         /// Where it stands.
         progress: watch::Receiver<Progress>,
+        /// Whether this process leads: where another one does, only the store tells how far it is.
+        leading: watch::Receiver<bool>,
     },
-    /// A monitor of the command's own.
-    Own(Box<Mutex<Monitor>>),
+    /// A monitor of the command's own, where nobody leads; made when there is something to fold.
+    Own(Box<Mutex<Option<Monitor>>>),
 }
 
 /// What calls work with.
@@ -78,8 +82,8 @@ pub struct Operator {
     pub keyring: Arc<Keyring>,
     /// The clock.
     pub clock: Clock,
-    /// Which domains hold relay addresses.
-    pub relay: RelayDomains,
+    /// Which domains hold relay addresses, by the settings in force.
+    pub relay: watch::Receiver<RelayDomains>,
     /// Who folds the journal.
     pub folding: Folding,
 }
@@ -104,12 +108,19 @@ pub enum OpenError {
         /// Why.
         source: std::io::Error,
     },
+    /// There is nothing to change.
+    #[error(
+        "there is no store yet: {} is not there. `relaywatch serve` makes it, and so does `accounts import --create`; if \
+         there is one elsewhere, give this command the daemon's configuration and STATE_DIRECTORY",
+        missing
+    )]
+    NoStore {
+        /// What is missing.
+        missing: String,
+    },
     /// The directories of a first start can't be made, or the keys or the store can't be had.
     #[error(transparent)]
     Start(#[from] crate::daemon::StartError),
-    /// The metrics of a command's own monitor can't be made.
-    #[error("the metrics can't be registered")]
-    Metrics(#[from] prometheus::Error),
 }
 
 /// Why a call failed, wherever it ran.
@@ -139,17 +150,46 @@ pub fn socket_path(config: &Config) -> PathBuf {
 }
 
 impl Writer {
-    /// Asks the daemon where one answers, else opens the store.
+    /// Asks the daemon where one answers, else opens the store, which must be there: a command that is told the wrong
+    /// directory shall not make a new one.
     ///
     /// # Errors
     /// Says what to do where neither works.
     pub async fn open(config: &Config, clock: Clock) -> Result<Self, OpenError> {
+        if let Some(client) = Self::daemon(config).await? {
+            return Ok(client);
+        }
+        match missing(config).await? {
+            Some(missing) => Err(OpenError::NoStore { missing }),
+            None => Self::direct(config, clock).await,
+        }
+    }
+
+    /// As [`Writer::open`], but makes the store where there is none; tells what was missing then.
+    ///
+    /// # Errors
+    /// Says what to do where it can't be had.
+    pub async fn open_or_new(config: &Config, clock: Clock) -> Result<(Self, Option<String>), OpenError> {
+        if let Some(client) = Self::daemon(config).await? {
+            return Ok((client, None));
+        }
+        let missing = missing(config).await?;
+        Ok((Self::direct(config, clock).await?, missing))
+    }
+
+    /// The daemon, where one answers.
+    async fn daemon(config: &Config) -> Result<Option<Self>, OpenError> {
         let socket = socket_path(config);
         match Client::connect(&socket).await {
-            Ok(client) => return Ok(Self::Daemon(client)),
-            Err(error) if gone(&error) => {}
-            Err(source) => return Err(OpenError::Socket { socket, source }),
+            Ok(client) => Ok(Some(Self::Daemon(client))),
+            Err(error) if gone(&error) => Ok(None),
+            Err(source) => Err(OpenError::Socket { socket, source }),
         }
+    }
+
+    /// The store, open here.
+    async fn direct(config: &Config, clock: Clock) -> Result<Self, OpenError> {
+        let socket = socket_path(config);
         let start = crate::daemon::StartError::from;
         make_directories(config)?;
         let (keyring, _) = Keyring::load_or_create(&config.key_file()).map_err(start)?;
@@ -159,13 +199,12 @@ impl Writer {
             Err(StoreError::Locked { .. }) => return Err(OpenError::Unreachable { socket }),
             Err(error) => return Err(OpenError::Start(error.into())),
         };
-        let monitor = Monitor::folding(store.clone(), clock.clone(), Arc::new(Notify::new()), Metrics::new()?);
         Ok(Self::Direct(Box::new(Operator {
             store,
             keyring,
             clock,
-            relay: config.relay.to_domains(),
-            folding: Folding::Own(Box::new(Mutex::new(monitor))),
+            relay: watch::channel(config.relay.to_domains()).1,
+            folding: Folding::Own(Box::default()),
         })))
     }
 
@@ -185,6 +224,32 @@ impl Writer {
         if let Self::Direct(operator) = self {
             operator.store.close().await;
         }
+    }
+}
+
+/// What is missing of the store that the configuration names; nothing where it's there.
+async fn missing(config: &Config) -> Result<Option<String>, OpenError> {
+    let there = |path: &std::path::Path| path.try_exists().unwrap_or(true);
+    let key_file = config.key_file();
+    let files = std::iter::once(key_file.clone()).chain(config.store.url.sqlite_file());
+    if let Some(file) = files.into_iter().find(|file| !there(file)) {
+        return Ok(Some(file.display().to_string()));
+    }
+    if config.store.url.is_sqlite() {
+        return Ok(None);
+    }
+    let start = crate::daemon::StartError::from;
+    let keyring = Arc::new(Keyring::load(&key_file).map_err(start)?);
+    match Store::open(&store_options(config, Access::Read), keyring).await {
+        Ok(store) => {
+            store.close().await;
+            Ok(None)
+        }
+        Err(error) if error.is_without_tables() => {
+            Ok(Some("what `serve` puts into the database of [store] url".to_owned()))
+        }
+        // An older schema is there all the same; whatever else is wrong shows again when it's opened for writing.
+        Err(_) => Ok(None),
     }
 }
 

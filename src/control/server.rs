@@ -28,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 use crate::incident::IncidentError;
 
 use super::{
-    AcceptNormal, Call, ControlError, ForgetAddress, ForgetOldKeys, ImportAccounts, JournalRecovery, LabelIncident,
-    Operator, Rebuild, RebuildStep, Reseal, RotateKeys,
+    AcceptNormal, Call, CloseIncident, ControlError, ForgetAddress, ForgetOldKeys, ImportAccounts, JournalRecovery,
+    LabelIncident, Operator, Rebuild, RebuildStep, Reseal, RotateKeys,
 };
 
 /// The longest body: a thousand accounts with the longest fields.
@@ -125,6 +125,7 @@ fn router(operator: Arc<Operator>) -> Router {
     }
     let mut router = Router::new();
     router = with::<AcceptNormal>(router);
+    router = with::<CloseIncident>(router);
     router = with::<ForgetAddress>(router);
     router = with::<ImportAccounts>(router);
     router = with::<JournalRecovery>(router);
@@ -149,9 +150,11 @@ async fn answer<C: Call>(State(operator): State<Arc<Operator>>, body: Bytes) -> 
             let status = match error {
                 ControlError::Incident(IncidentError::Unknown(_)) => StatusCode::NOT_FOUND,
                 ControlError::Invalid(_) | ControlError::Incident(IncidentError::Request(_)) => StatusCode::BAD_REQUEST,
-                ControlError::Store(_) | ControlError::Keys(_) | ControlError::Incident(_) => {
-                    StatusCode::INTERNAL_SERVER_ERROR
-                }
+                ControlError::Incident(IncidentError::Over { .. }) => StatusCode::CONFLICT,
+                ControlError::Store(_)
+                | ControlError::Keys(_)
+                | ControlError::Metrics(_)
+                | ControlError::Incident(_) => StatusCode::INTERNAL_SERVER_ERROR,
             };
             (status, with_causes(&error)).into_response()
         }

@@ -2,10 +2,14 @@
 
 use std::{path::PathBuf, sync::Mutex, sync::PoisonError};
 
+use tokio::sync::watch;
+
 use crate::{
     config::Config,
     ingest::http::endpoint::Endpoint,
     lifecycle::{BoxError, Commit, Preparing, Reload},
+    model::RelayDomains,
+    monitor::settings::Settings,
     notify::{self, Notifiers},
     telemetry::FilterHandle,
 };
@@ -13,31 +17,53 @@ use crate::{
 /// Reads the configuration again and puts it in force.
 pub(super) struct Reloader {
     current: std::sync::Arc<Mutex<Config>>,
-    endpoint: Endpoint,
+    /// Nothing where this process takes no reports in.
+    endpoint: Option<Endpoint>,
     notifiers: Notifiers,
+    /// The relay domains as the operators' calls see them.
+    relay: watch::Sender<RelayDomains>,
     filter: Option<FilterHandle>,
+    /// Where the journal's settings come from; nothing where this process takes no reports in.
+    settings: Option<watch::Sender<Settings>>,
 }
 
 impl Reloader {
-    pub(super) fn new(config: Config, endpoint: Endpoint, notifiers: Notifiers, filter: Option<FilterHandle>) -> Self {
-        Self { current: std::sync::Arc::new(Mutex::new(config)), endpoint, notifiers, filter }
+    pub(super) fn new(
+        config: Config,
+        endpoint: Option<Endpoint>,
+        notifiers: Notifiers,
+        relay: watch::Sender<RelayDomains>,
+        filter: Option<FilterHandle>,
+        settings: Option<watch::Sender<Settings>>,
+    ) -> Self {
+        Self { current: std::sync::Arc::new(Mutex::new(config)), endpoint, notifiers, relay, filter, settings }
     }
 
     fn prepare_now(&self) -> Result<Commit, BoxError> {
         let old = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let file: Option<PathBuf> = old.provenance.file.clone();
         let new = Config::load(file.as_deref(), Config::process_environment())?;
-        let (new, sections) = new.taken_up_by(&old);
-        for section in sections {
-            tracing::warn!("[{section}] has changed and needs a restart; until then the old settings stay in force");
-        }
-        let setup = super::setup(&new)?;
+        let (new, left) = new.taken_up_by(&old);
+        let setup = self.endpoint.as_ref().map(|_| super::setup(&new)).transpose()?;
         let notify = notify::Setup::new(&new)?;
         let filter = self.filter.as_ref().map(|filter| filter.prepare(&new.log.level)).transpose()?;
         let (current, endpoint) = (std::sync::Arc::clone(&self.current), self.endpoint.clone());
-        let notifiers = self.notifiers.clone();
+        let (notifiers, relay, settings) = (self.notifiers.clone(), self.relay.clone(), self.settings.clone());
+        let judged_by = setup.as_ref().map(|setup| super::settings_of(&new, setup));
         Ok(Box::new(move || {
-            endpoint.exchange(setup);
+            super::log_warnings(&new);
+            for name in left {
+                tracing::warn!("{name} has changed and needs a restart; until then the old settings stay in force");
+            }
+            let told = new.notify.slack.is_some() || new.notify.webhook.is_some();
+            super::warn_where_nobody_is_told(!new.feeds.paths().is_empty(), told);
+            relay.send_replace(new.relay.to_domains());
+            if let Some((endpoint, setup)) = endpoint.zip(setup) {
+                endpoint.exchange(setup);
+            }
+            if let Some((settings, judged_by)) = settings.zip(judged_by) {
+                settings.send_replace(judged_by);
+            }
             notifiers.exchange(notify);
             if let Some(filter) = filter {
                 filter();

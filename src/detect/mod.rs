@@ -16,6 +16,7 @@ mod budget;
 mod count;
 mod params;
 mod ring;
+mod silence;
 mod sr;
 pub mod stats;
 mod stream;
@@ -23,15 +24,16 @@ mod text;
 
 pub use baseline::{Baseline, ClusterTotals, Method, Phase, Urgency};
 pub use budget::{Budget, StreamVolume};
-pub use count::{CountTicket, judge_hour};
+pub use count::{CountTicket, Episode, episodes, judge_hour};
 pub use params::{
     ALTERNATIVES, Alternatives, BaselineParameters, BudgetParameters, ClosingParameters, CountParameters,
     LearningParameters, PARAMETERS_VERSION, Parameters,
 };
 pub use ring::{Cell, Completeness, Update, WITNESSES, Witnesses};
+pub use silence::silent_since;
 pub use sr::{Counts, Odds, SrState};
 pub use stream::{Alarm, Change, Quiet, Regime, StreamDetector};
-pub use text::describe;
+pub use text::{describe, describe_count};
 
 /// The width of a bin in days: the unit in which the false-alarm mass is counted.
 pub const BIN_DAYS: f64 = 1.0 / 288.0;

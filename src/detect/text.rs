@@ -1,7 +1,7 @@
 //! An alarm in words.
 
-use super::{Alarm, Regime, stats::count};
-use crate::model::StreamKey;
+use super::{Alarm, Episode, Regime, stats::count};
+use crate::model::{HOUR_MILLIS, StreamKey, Timestamp};
 
 /// What an alarm says to the person on call: what, where, how much, how unusual, and how seldom the rule is wrong.
 ///
@@ -21,6 +21,18 @@ pub fn describe(stream: &StreamKey, alarm: &Alarm, regime: &Regime) -> String {
         100.0 * high,
         odds(alarm.ln_evidence),
         regime.threshold,
+    )
+}
+
+/// What a count ticket says: how many, against what, and that nothing is claimed of rates or false alarms.
+#[must_use]
+pub fn describe_count(stream: &StreamKey, episode: &Episode) -> String {
+    format!(
+        "Since {} more addresses are refused on {stream} than usual: {} in the worst hour, {} in the worst hour of the week \
+         before. The feed reports no sends: there is no rate, and nothing is claimed of how often this is a false alarm.",
+        Timestamp::from_millis(episode.onset.saturating_mul(HOUR_MILLIS)),
+        episode.peak.addresses,
+        episode.peak.highest_before,
     )
 }
 
@@ -56,5 +68,9 @@ mod tests {
         let stream = campaign.at(StreamLevel::ProviderDomain).expect("a parent");
         insta::assert_snapshot!(describe(&stream, &alarm, &regime));
         assert_eq!(odds(1e5), "above 1e99:1");
+        let peak = crate::detect::CountTicket { addresses: 312, highest_before: 12 };
+        let hour = onset.start().as_millis() / HOUR_MILLIS;
+        let episode = Episode { onset: hour, last: hour, peak, over: false };
+        insta::assert_snapshot!("count", describe_count(&stream, &episode));
     }
 }

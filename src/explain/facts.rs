@@ -161,10 +161,54 @@ pub struct Arrivals {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Watched {
+    /// Everything: relaywatch itself did not work.
+    All,
     /// Apple's notices.
     Notices,
     /// A provider's feed.
     Feed(Provider),
+}
+
+impl Watched {
+    /// Whether Apple's notices were not watched.
+    #[must_use]
+    pub const fn covers_notices(self) -> bool {
+        matches!(self, Self::All | Self::Notices)
+    }
+
+    /// What was not watched, for people.
+    #[must_use]
+    pub fn says(self) -> String {
+        match self {
+            Self::All => "relaywatch itself".to_owned(),
+            Self::Notices => "Apple's notices".to_owned(),
+            Self::Feed(provider) => format!("the feed of {provider}"),
+        }
+    }
+}
+
+words! {
+    /// Why nothing was seen.
+    pub enum BlindReason {
+        /// relaywatch did not run, or could not reach its store.
+        Outage = 1, "outage";
+        /// Nothing came where, by the same hours of the weeks before, it always does.
+        Silent = 2, "silent";
+        /// Whatever came failed its authentication.
+        Refused = 3, "refused";
+    }
+}
+
+impl BlindReason {
+    /// The reason for people.
+    #[must_use]
+    pub const fn says(self) -> &'static str {
+        match self {
+            Self::Outage => "relaywatch did not run, or could not reach its store",
+            Self::Silent => "nothing came, unlike in the same hours of the weeks before",
+            Self::Refused => "whatever came failed its authentication",
+        }
+    }
 }
 
 /// A time in which a feed or the notice endpoint was down or silent.
@@ -176,6 +220,9 @@ pub struct BlindWindow {
     pub from: Timestamp,
     /// Until when; `None` while it lasts.
     pub until: Option<Timestamp>,
+    /// Why, where it is known.
+    #[serde(default)]
+    pub reason: Option<BlindReason>,
 }
 
 impl IncidentFacts {
@@ -208,6 +255,6 @@ impl IncidentFacts {
             _ => true,
         };
         self.notices.is_some_and(|notices| notices.blind_share >= TOO_BLIND)
-            || self.blind_windows.iter().any(|w| w.watched == Watched::Notices && recent(w.until))
+            || self.blind_windows.iter().any(|w| w.watched.covers_notices() && recent(w.until))
     }
 }

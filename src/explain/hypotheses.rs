@@ -131,7 +131,8 @@ impl Hypothesis {
             }
             Self::DataArtefact => (Action::Keep, "Change nothing until the feed is in order."),
         };
-        SafeAction { action, advice }
+        // Where the sender is to be mended, a trial to a few addresses is a part of it.
+        SafeAction { action, advice, allows_trials: matches!(action, Action::FixSender) }
     }
 }
 
@@ -142,10 +143,13 @@ pub struct SafeAction {
     pub action: Action,
     /// The same for people, with what else to do.
     pub advice: &'static str,
+    /// Whether a check may send to a few of the refused addresses.
+    pub allows_trials: bool,
 }
 
 const UNDETERMINED: SafeAction = SafeAction {
     action: Action::Hold,
+    allows_trials: false,
     advice: "Hold: do not suppress the refused addresses, and hold retries, until the cause is known.",
 };
 
@@ -244,7 +248,11 @@ pub fn explain(facts: &IncidentFacts) -> Explanation {
         _ => (Hypothesis::Revoked, Hypothesis::Purge),
     };
     let not_checked = case.not_checked();
-    let mut telling = separating(&not_checked, best, second).into_iter();
+    let safe_action = safe_action(named, &hypotheses);
+    // What to do and what to check are one plan: where retries are held, no check asks for one.
+    let mut telling = separating(&not_checked, best, second)
+        .into_iter()
+        .filter(|clue| safe_action.allows_trials || !clue.sends_to_refused());
     Explanation {
         version: WEIGHTS_VERSION,
         excess: facts.excess(),
@@ -256,7 +264,7 @@ pub fn explain(facts: &IncidentFacts) -> Explanation {
         blind: blind(facts),
         next_check: telling.next(),
         what_would_tell: telling.take(2).collect(),
-        safe_action: safe_action(named, &hypotheses),
+        safe_action,
         hypotheses,
         share_explained: case.share,
     }
@@ -342,6 +350,7 @@ impl<'a> Case<'a> {
 fn blind(facts: &IncidentFacts) -> Vec<Watched> {
     let mut blind: Vec<Watched> = facts.blind_windows.iter().map(|window| window.watched).collect();
     blind.sort_by_key(|watched| match watched {
+        Watched::All => -2,
         Watched::Notices => -1,
         Watched::Feed(provider) => provider.code(),
     });

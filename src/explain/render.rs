@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Explanation, Hypothesis, NotCheckedReason, Ranked, Revocation, ShareExplained, Watched, Weighed};
+use super::{Explanation, Hypothesis, NotCheckedReason, Ranked, Revocation, ShareExplained, Weighed};
 use crate::detect::stats::count;
 
 /// Rivals are listed down to this posterior.
@@ -26,23 +26,16 @@ pub fn render(explanation: &Explanation) -> String {
     line(&mut out, "Ruled out", &or_nothing(&ruled_out, ", "));
     line(&mut out, "Not checked", &or_nothing(&not_checked(explanation), "; "));
     if !explanation.blind.is_empty() {
-        let blind: Vec<String> = explanation
-            .blind
-            .iter()
-            .map(|watched| match watched {
-                Watched::Notices => "Apple's notices".to_owned(),
-                Watched::Feed(provider) => format!("the feed of {provider}"),
-            })
-            .collect();
+        let blind: Vec<String> = explanation.blind.iter().map(|watched| watched.says()).collect();
         line(&mut out, "Blind at times", &format!("{}; absence there proves nothing", blind.join(", ")));
     }
+    line(&mut out, "Do now", explanation.safe_action.advice);
     if let Some(check) = explanation.next_check {
-        line(&mut out, "Next check", check.how_to_check());
+        line(&mut out, "Then check", check.how_to_check());
     }
     for clue in &explanation.what_would_tell {
         line(&mut out, "Would also tell", clue.how_to_check());
     }
-    line(&mut out, "Do now", explanation.safe_action.advice);
     out
 }
 

@@ -209,6 +209,12 @@ impl Clue {
         }
     }
 
+    /// Whether to find out means to send to refused addresses, which not every advice allows.
+    #[must_use]
+    pub const fn sends_to_refused(self) -> bool {
+        matches!(self, Self::OneSender | Self::OneProvider | Self::RetrySucceeds)
+    }
+
     /// How somebody could find out.
     #[must_use]
     pub const fn how_to_check(self) -> &'static str {

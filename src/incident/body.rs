@@ -10,14 +10,14 @@ use crate::{
 };
 
 words! {
-    /// What an operator says of an incident afterwards: false-alarm rates are counted from it.
-    pub enum Label {
-        /// Mail was lost.
-        Real = 1, "real";
-        /// The refusals were real and expected: a list clean-up, a test.
-        Benign = 2, "benign";
-        /// There was nothing.
-        False = 3, "false";
+    /// What an incident was judged by.
+    #[derive(Default)]
+    pub enum Basis {
+        /// The share of refused messages, against what is ordinary: with a bound on false alarms.
+        #[default]
+        Rate = 1, "rate";
+        /// The number of refused addresses an hour, of feeds without exposure: a ticket, without rate or bound.
+        Count = 2, "count";
     }
 }
 
@@ -59,16 +59,24 @@ pub struct Body {
     pub explanation: Vec<String>,
     /// What the explanation was made from.
     pub facts: Option<IncidentFacts>,
-    /// What an operator said of it.
-    pub label: Option<Label>,
-    /// Whether an operator has taken the refusals as the new ordinary.
-    pub accepted_normal: bool,
     /// Pages sent about it.
     pub pages: u32,
     /// When the last one went out.
     pub last_paged_at: Option<Timestamp>,
     /// How many were refused by then.
     pub last_paged_refused: u64,
+    /// What it was judged by.
+    #[serde(default)]
+    pub basis: Basis,
+    /// The version of the journalled settings under which it was last judged: parameters, relay domains, teams.
+    #[serde(default)]
+    pub settings: Option<u32>,
+    /// The version of the reply rules under which it was last judged.
+    #[serde(default)]
+    pub rules: Option<u32>,
+    /// Whether it was announced that an operator has closed it.
+    #[serde(default)]
+    pub operator_told: bool,
 }
 
 impl Body {

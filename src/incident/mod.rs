@@ -8,18 +8,19 @@ mod report;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use body::{Body, BodyError, Label};
+pub use crate::store::Label;
+pub use body::{Basis, Body, BodyError};
 pub use recovery::{LeftOut, Recovery, RecoveryRequest, RecoveryRow, journal_recovery, list, recovery, write_csv};
 pub use report::{markdown, summary, to_json};
 
 use crate::{
     model::Timestamp,
     privacy::{Keyring, Purpose},
-    store::{EntryKind, EventKey, IncidentRecord, NewEntry, Store, StoreError, Submission},
+    store::{EntryKind, EventKey, IncidentRecord, IncidentState, NewEntry, Store, StoreError, Submission},
 };
 
 /// The name under which the store counts what operators do.
-const OPERATOR_FEED: &str = "operator";
+pub const OPERATOR_FEED: &str = "operator";
 
 /// Why an incident can't be shown or changed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,14 @@ pub enum IncidentError {
          nobody can tell the address; compare your own list with the refusals that your provider reports"
     )]
     Hashed,
+    /// It can't be closed twice.
+    #[error("incident {id} is {state}: only an incident that is open or masked can be closed")]
+    Over {
+        /// Its number.
+        id: i64,
+        /// Where it stands.
+        state: IncidentState,
+    },
     /// The operator's name or the reason can't be kept.
     #[error("{0}")]
     Request(&'static str),
@@ -65,10 +74,9 @@ pub async fn set_label(
     label: Label,
     now: Timestamp,
 ) -> Result<(), IncidentError> {
-    let (record, mut body) = find(store, id).await?;
+    find(store, id).await?;
     journal(store, keyring, now, serde_json::json!({ "action": "label", "incident": id, "label": label })).await?;
-    body.label = Some(label);
-    save(store, record, &body, now).await
+    Ok(store.label_incident(id, label, now).await?)
 }
 
 /// Takes the refusals of an incident as the new ordinary, so that the baseline that it froze learns on.
@@ -76,16 +84,30 @@ pub async fn set_label(
 /// # Errors
 /// As [`find`].
 pub async fn accept_normal(store: &Store, keyring: &Keyring, id: i64, now: Timestamp) -> Result<(), IncidentError> {
-    let (record, mut body) = find(store, id).await?;
+    find(store, id).await?;
     journal(store, keyring, now, serde_json::json!({ "action": "accept-normal", "incident": id })).await?;
-    body.accepted_normal = true;
-    save(store, record, &body, now).await
+    Ok(store.accept_incident(id, now).await?)
 }
 
-async fn save(store: &Store, record: IncidentRecord, body: &Body, now: Timestamp) -> Result<(), IncidentError> {
-    let updated_at = record.updated_at.max(now);
-    store.save_incident(&IncidentRecord { updated_at, body: body.to_value(), ..record }).await?;
-    Ok(())
+/// Closes an incident that is open or masked. Refusals from now on are another incident; the hold stays.
+///
+/// # Errors
+/// As [`find`]; where it is over already; where name or reason can't be kept.
+pub async fn close(
+    store: &Store,
+    keyring: &Keyring,
+    id: i64,
+    (operator, reason): (&str, &str),
+    now: Timestamp,
+) -> Result<(), IncidentError> {
+    let (record, _) = find(store, id).await?;
+    let over = |state: IncidentState| IncidentError::Over { id, state };
+    if !matches!(record.state, IncidentState::Open | IncidentState::Masked) {
+        return Err(over(record.state));
+    }
+    let action = serde_json::json!({ "action": "close", "incident": id, "operator": operator, "reason": reason });
+    journal(store, keyring, now, action).await?;
+    if store.close_incident(id, now).await? { Ok(()) } else { Err(over(IncidentState::Closed)) }
 }
 
 /// Appends what an operator does to the journal.

@@ -42,8 +42,8 @@ impl RecoveryRequest {
         if !within(&self.reason, MAX_REASON) {
             return Err(IncidentError::Request("say what the list is wanted for, in at most 1,000 characters"));
         }
-        if self.reason.contains('@') {
-            return Err(IncidentError::Request("the reason goes into the journal: leave addresses out of it"));
+        if self.reason.contains('@') || self.operator.contains('@') {
+            return Err(IncidentError::Request("name and reason go into the journal: leave addresses out of them"));
         }
         Ok(())
     }

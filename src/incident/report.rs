@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::Body;
+use super::{Basis, Body};
 use crate::{
     detect::stats::count,
     explain::{Explanation, Revocation, ShareExplained, Weighed, explain},
@@ -79,11 +79,9 @@ fn write_markdown(out: &mut String, record: &IncidentRecord, body: &Body) -> fmt
     }
     for window in &facts.blind_windows {
         let until = window.until.map_or_else(|| "not ended yet".to_owned(), |until| format!("to {until}"));
-        let watched = match window.watched {
-            crate::explain::Watched::Notices => "Apple's notices".to_owned(),
-            crate::explain::Watched::Feed(provider) => format!("the feed of {provider}"),
-        };
-        writeln!(out, "- blind from {}, {until}: {watched}; absence there proves nothing", window.from)?;
+        let why = window.reason.map_or_else(String::new, |reason| format!(" ({})", reason.says()));
+        let watched = window.watched.says();
+        writeln!(out, "- blind from {}, {until}: {watched}{why}; absence there proves nothing", window.from)?;
     }
     writeln!(out, "\n## What would tell\n")?;
     for clue in explanation.next_check.iter().chain(&explanation.what_would_tell) {
@@ -106,17 +104,35 @@ fn rows(record: &IncidentRecord, body: &Body) -> Vec<(&'static str, String)> {
     ];
     rows.extend(record.closed_at.map(|at| ("Over at", at.to_string())));
     rows.push(("As of", record.updated_at.to_string()));
-    rows.push(("Announced as", format!("{}, {} sent", body.severity, body.pages)));
+    rows.push((
+        "Announced as",
+        match body.pages {
+            0 => format!("{}, to nobody", body.severity),
+            pages => format!("{}, {pages} sent", body.severity),
+        },
+    ));
     rows.push((
         "Messages",
-        format!("{} of {} refused ({share:.1} %); {:.1} expected", body.refused, body.sends, body.expected),
+        match body.basis {
+            Basis::Rate => {
+                format!("{} of {} refused ({share:.1} %); {:.1} expected", body.refused, body.sends, body.expected)
+            }
+            Basis::Count => format!("{} refused; the feed reports no sends, so that there is no rate", body.refused),
+        },
     ));
     rows.push(("Addresses", format!("{} refused", body.addresses)));
     if !streams.is_empty() {
         rows.push(("Seen on", streams.join("; ")));
     }
-    rows.extend(body.label.map(|label| ("Label", label.to_string())));
-    if body.accepted_normal {
+    if let Some(version) = body.settings {
+        let rules = body.rules.map_or_else(String::new, |rules| format!(", rules {rules}"));
+        rows.push(("Judged under", format!("settings {version}{rules}")));
+    }
+    rows.extend(record.operator.label.map(|label| ("Label", label.to_string())));
+    if record.operator.closed_at.is_some() {
+        rows.push(("Closed by", "an operator; that does not lift the hold".to_owned()));
+    }
+    if record.operator.accepted_normal {
         rows.push(("Baseline", "accepted as normal by an operator".to_owned()));
     }
     rows
@@ -201,8 +217,12 @@ pub fn to_json(record: &IncidentRecord, body: &Body) -> Value {
         "sentence": body.sentence,
         "named": body.named,
         "named_title": body.named.map(crate::explain::Hypothesis::title),
-        "label": body.label,
-        "accepted_normal": body.accepted_normal,
+        "label": record.operator.label,
+        "accepted_normal": record.operator.accepted_normal,
+        "operator_closed_at": record.operator.closed_at.map(time),
+        "basis": body.basis,
+        "settings": body.settings,
+        "rules": body.rules,
         "pages": body.pages,
         "explanation": explanation,
         "facts": body.facts,
@@ -258,12 +278,13 @@ mod tests {
         let (mut record, mut body) = testing::purge();
         record.state = IncidentState::Masked;
         record.closed_at = Some(record.updated_at);
-        body.label = Some(Label::Real);
-        body.accepted_normal = true;
+        record.operator.label = Some(Label::Real);
+        record.operator.accepted_normal = true;
         body.named = Some(Hypothesis::Purge);
         let facts = body.facts.as_mut().expect("facts");
         facts.notices = None;
-        facts.blind_windows = vec![BlindWindow { watched: Watched::Notices, from: record.onset, until: None }];
+        facts.blind_windows =
+            vec![BlindWindow { watched: Watched::Notices, from: record.onset, until: None, reason: None }];
         insta::assert_snapshot!("markdown_masked", markdown(&record, &body));
         body.facts = None;
         body.explanation.clear();

@@ -1,11 +1,11 @@
 //! An incident for the tests of this room and of the command.
 
-use super::Body;
+use super::{Basis, Body};
 use crate::{
     detect::{Counts, Urgency},
     explain::{Concentration, Control, IncidentFacts, LastDelivery, NoticeFacts, explain, render},
     model::{Cause, Provider, StreamKey, StreamLevel, Timestamp},
-    store::{IncidentRecord, IncidentState},
+    store::{IncidentRecord, IncidentState, OperatorWord},
 };
 
 /// The purge of 9 August, open.
@@ -57,11 +57,13 @@ pub(crate) fn purge() -> (IncidentRecord, Body) {
         share_explained: share,
         explanation: render(&explanation).lines().map(ToOwned::to_owned).collect(),
         facts: Some(facts),
-        label: None,
-        accepted_normal: false,
         pages: 1,
         last_paged_at: Some(time("2025-08-09T06:07:00Z")),
         last_paged_refused: 312,
+        basis: Basis::Rate,
+        settings: Some(3),
+        rules: Some(7),
+        operator_told: false,
     };
     let record = IncidentRecord {
         id: 7,
@@ -70,6 +72,7 @@ pub(crate) fn purge() -> (IncidentRecord, Body) {
         opened_at: time("2025-08-09T06:05:00Z"),
         updated_at: time("2025-08-09T08:30:00Z"),
         closed_at: None,
+        operator: OperatorWord::default(),
         body: body.to_value(),
     };
     (record, body)

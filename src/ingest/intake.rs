@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
 use tokio::sync::Notify;
 
 use crate::{
@@ -11,7 +12,9 @@ use crate::{
         committer::{CommitError, Committer},
     },
     metrics::Metrics,
-    model::{DAY_MILLIS, Destination, Event, EventKind, Exposure, Notice, RelayDomains, StreamKey, Timestamp},
+    model::{
+        Address, Cause, DAY_MILLIS, Destination, Event, EventKind, Exposure, Notice, RelayDomains, StreamKey, Timestamp,
+    },
     notify::forward,
     privacy::{Keyring, Purpose},
     store::{
@@ -78,12 +81,17 @@ impl Intake {
         now: Timestamp,
     ) -> Result<Outcome, CommitError> {
         let submission = self.prepare(feed, report, knowledge, now);
-        self.count(feed, report, &submission);
         if submission.weight() == 1 && submission.token.is_none() {
+            self.count(feed, report, &[]);
             return Ok(Outcome::Committed);
         }
         let rings = !submission.outbox.is_empty();
+        let causes: Vec<Cause> =
+            submission.events.iter().filter_map(|event| event.reply.as_ref()).map(|reply| reply.cause).collect();
         let outcome = self.committer.commit(submission).await;
+        if matches!(outcome, Ok(Outcome::Committed)) {
+            self.count(feed, report, &causes);
+        }
         if rings && let Some(outbox) = &self.outbox {
             outbox.notify_one();
         }
@@ -102,7 +110,7 @@ impl Intake {
                 submission.events.push(self.event(feed, event, knowledge));
             }
         }
-        submission.entries = report.notices.iter().map(|notice| self.notice(notice)).collect();
+        submission.entries = report.notices.iter().map(|notice| self.notice(feed, notice, &knowledge.relay)).collect();
         submission.set_aside = report
             .set_aside
             .iter()
@@ -129,7 +137,7 @@ impl Intake {
         EventKey { at: event.at, hash: self.keyring.hash(Purpose::Event, &[event.dedupe.expose()]) }
     }
 
-    fn recipient(&self, address: &crate::model::Address) -> Recipient {
+    fn recipient(&self, address: &Address) -> Recipient {
         Recipient { hash: self.keyring.hash(Purpose::Address, &[address.key().as_bytes()]), address: address.clone() }
     }
 
@@ -150,7 +158,6 @@ impl Intake {
         let reply = event.reply.as_ref().filter(|_| failed).map(|reply| {
             let template = template_of(reply, &Parties::of(event, &knowledge.relay));
             let verdict = knowledge.rules.classify(&template, &context);
-            self.metrics.replies.with_label_values(&[verdict.cause.as_str()]).inc();
             NewReply {
                 template: template.into_string(),
                 sample: reply.text.clone(),
@@ -175,7 +182,11 @@ impl Intake {
             recipient,
             message: i64::from_le_bytes(*message.first_chunk().unwrap_or(&[0; 8])),
             sent_at: event.sent_at,
-            label: event.provider_verdict.as_deref().map(crate::ingest::label).filter(|label| !label.is_empty()),
+            label: event
+                .provider_verdict
+                .as_deref()
+                .map(crate::ingest::label)
+                .filter(|label| !label.is_empty() && !names(label, &event.recipient)),
             reply,
         }
     }
@@ -189,7 +200,11 @@ impl Intake {
         }
     }
 
-    fn notice(&self, notice: &Notice) -> NewEntry {
+    fn notice(&self, feed: &FeedName, notice: &Notice, relay: &RelayDomains) -> NewEntry {
+        // A mailbox that can't be a relay address is none of our business, unless Apple itself calls it private.
+        let email = notice.email.as_ref().filter(|email| {
+            notice.is_private_email == Some(true) || destination(Some(email), relay) != Destination::Other
+        });
         let subject = Subject {
             hash: self.keyring.hash(Purpose::Subject, &[notice.team.as_bytes(), notice.subject.as_bytes()]),
             team: notice.team.clone(),
@@ -199,19 +214,22 @@ impl Intake {
             key: EventKey { at: notice.at, hash: self.keyring.hash(Purpose::Event, &[notice.dedupe().expose()]) },
             kind: EntryKind::Notice,
             account: Some(subject),
-            address: notice.email.as_ref().map(|email| self.recipient(email)),
+            address: email.map(|email| self.recipient(email)),
             app: Some(notice.audience.clone()),
             body: serde_json::json!({
+                "feed": feed.name,
                 "kind": notice.kind,
                 "app": notice.audience,
                 "team": notice.team,
                 "private": notice.is_private_email,
+                "relay_domain": email.map(|email| destination(Some(email), relay) == Destination::Relay),
                 "issued_at": notice.issued_at,
             }),
         }
     }
 
-    fn count(&self, feed: &FeedName, report: &Report, submission: &Submission) {
+    /// Counts what is committed: what is sent again, since the store was away, counts once.
+    fn count(&self, feed: &FeedName, report: &Report, causes: &[Cause]) {
         let name = feed.name.as_str();
         for kind in EventKind::ALL {
             let count = report.events.iter().filter(|event| event.kind == *kind).count() as u64;
@@ -222,21 +240,96 @@ impl Intake {
         for notice in &report.notices {
             self.metrics.feed_notices.with_label_values(&[name, notice.kind.as_str()]).inc();
         }
-        for part in &submission.set_aside {
+        for cause in causes {
+            self.metrics.replies.with_label_values(&[cause.as_str()]).inc();
+        }
+        for part in &report.set_aside {
             self.metrics.feed_set_aside.with_label_values(&[name, part.reason.as_str()]).inc();
         }
         self.metrics.feed_ignored.with_label_values(&[name]).inc_by(report.ignored.len() as u64);
     }
 }
 
-/// The finest stream of an event. A campaign is cut to a sane length; one that holds an address is dropped.
+/// The shortest local part by which alone a person is known: no relay address has a shorter one, and shorter ones are words.
+const MIN_LOCAL: usize = 6;
+/// The shortest text that is looked into for base64.
+const MIN_ENCODED: usize = 8;
+
+/// Whether a text that is to be kept in the clear names the person: it holds an address, plain or escaped, or the address's
+/// local part as a word, or its base64.
+#[must_use]
+pub fn names(text: &str, person: &Address) -> bool {
+    if text.contains('@') || text.contains("%40") || text.contains("&#64;") {
+        return true;
+    }
+    let (text, local) = (text.as_bytes(), person.local().as_bytes());
+    // The local part as a word by itself, or before the domain as return paths have it.
+    let found = text.windows(local.len()).enumerate().any(|(at, part)| {
+        if !part.eq_ignore_ascii_case(local) {
+            return false;
+        }
+        let rest = text.get(at + local.len()..).unwrap_or_default();
+        let joined = rest.strip_prefix(b"=").and_then(|rest| rest.get(..person.domain().len()));
+        let bounded = !at.checked_sub(1).and_then(|at| text.get(at)).is_some_and(u8::is_ascii_alphanumeric)
+            && !rest.first().is_some_and(u8::is_ascii_alphanumeric);
+        local.len() >= MIN_LOCAL && bounded
+            || joined.is_some_and(|domain| domain.eq_ignore_ascii_case(person.domain().as_bytes()))
+    });
+    found || (text.len() >= MIN_ENCODED && text.iter().any(u8::is_ascii_uppercase) && encodes(text, person))
+}
+
+/// Whether a text holds the base64 of the address or of its local part.
+fn encodes(text: &[u8], person: &Address) -> bool {
+    let forms = [person.expose(), &person.key(), person.local()];
+    forms.iter().filter(|form| form.len() >= MIN_LOCAL).any(|form| {
+        let mut encoded = base64::engine::general_purpose::STANDARD_NO_PAD.encode(form).into_bytes();
+        // The last character also holds bits of whatever follows.
+        encoded.pop();
+        let same = |one: u8, other: u8| one == other || matches!((one, other), (b'+', b'-') | (b'/', b'_'));
+        text.windows(encoded.len()).any(|part| encoded.iter().zip(part).all(|(one, other)| same(*one, *other)))
+    })
+}
+
+/// The finest stream of an event. A campaign is cut to a sane length; a part that names the recipient is dropped, since
+/// streams outlive people.
 fn stream_of(event: &Event) -> StreamKey {
-    let campaign =
-        event.campaign.as_ref().map(|name| name.trim()).filter(|name| !name.is_empty() && !name.contains('@'));
+    let nameless = |part: &String| !part.is_empty() && !names(part, &event.recipient);
+    let envelope = event.envelope_domain.clone();
     StreamKey::finest(
         event.provider,
-        event.from_domain.clone(),
-        event.envelope_domain.clone().or_else(|| event.envelope_sender.as_ref().map(|a| a.domain().to_owned())),
-        campaign.map(|name| name.chars().take(MAX_NAME).collect()),
+        event.from_domain.clone().filter(nameless),
+        envelope.or_else(|| event.envelope_sender.as_ref().map(|a| a.domain().to_owned())).filter(nameless),
+        event
+            .campaign
+            .as_ref()
+            .map(|name| name.trim().to_owned())
+            .filter(nameless)
+            .map(|name| name.chars().take(MAX_NAME).collect()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_names_the_recipient_is_known_by_it() {
+        let person = Address::parse("Qx7zhzkndneko@privaterelay.appleid.com").expect("an address");
+        for text in [
+            "spring-qx7zhzkndneko",
+            "for Qx7Zhzkndneko!",
+            "somebody@example.com",
+            "somebody%40example.com",
+            "b+qx7zhzkndneko=privaterelay.appleid.com",
+            "cXg3emh6a25kbmVrb0Bwcml2YXRlcmVsYXkuYXBwbGVpZC5jb20",
+            "x.UXg3emh6a25kbmVrb0Bwcml2YXRlcmVsYXkuYXBwbGVpZC5jb20=",
+        ] {
+            assert!(names(text, &person), "{text}");
+        }
+        for text in ["Spring 2026", "qx7", "xqx7zhzkndnekox", "privaterelay.appleid.com", ""] {
+            assert!(!names(text, &person), "{text}");
+        }
+        let short = Address::parse("info@icloud.com").expect("an address");
+        assert!(!names("info", &short), "a word is no name");
+    }
 }

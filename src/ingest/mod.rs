@@ -1,5 +1,6 @@
 //! The feeds: one provider's reports as they come in, authenticated and decoded.
 
+pub mod alive;
 pub mod committer;
 pub mod http;
 pub mod intake;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    model::{Destination, EventKind, Exposure, FailureClass, SendTime, SendTimeOrigin, StreamKey},
-    store::{Counts, EventRecord, LedgerRow},
+    model::{Destination, EventKind, Exposure, FailureClass, HOUR_MILLIS, SendTime, SendTimeOrigin, StreamKey},
+    store::{Counts, EventRecord, FeedCounts, FeedHour, LedgerRow},
 };
 
 /// What one message to one recipient adds to the cells.
@@ -84,6 +84,36 @@ fn merged(keys: &[&StreamKey]) -> Option<StreamKey> {
         part(|key| &key.envelope_domain),
         part(|key| &key.campaign),
     ))
+}
+
+/// Changes of what feeds reported, by feed and hour.
+pub type FeedChanges = BTreeMap<FeedHour, FeedCounts>;
+
+/// Books one outcome in for its feed, by the hour of its own time.
+pub fn change_feed(feeds: &mut FeedChanges, event: &EventRecord) {
+    let is = |kind: EventKind| i64::from(event.kind == kind);
+    let counts = FeedCounts {
+        events: 1,
+        sent: is(EventKind::Sent),
+        delivered: is(EventKind::Delivered),
+        refused: is(EventKind::Refused),
+        unsent: 0,
+    };
+    let hour = event.key.at.as_millis().div_euclid(HOUR_MILLIS);
+    feeds.entry(FeedHour { feed: event.feed, exposure: event.exposure, hour }).or_default().add(&counts);
+}
+
+/// Books a message whose send is missing in (`sign` 1) or out (`sign` -1) for the feed that should have reported it: the first
+/// by number of those that declare sends.
+pub fn change_unsent(feeds: &mut FeedChanges, events: &[&EventRecord], contribution: &Contribution, sign: i64) {
+    if contribution.counts.unexposed == 0 {
+        return;
+    }
+    let declared = events.iter().filter(|event| event.exposure == Exposure::Sends);
+    let Some(feed) = declared.map(|event| event.feed).min() else { return };
+    let hour = contribution.sent.at.as_millis().div_euclid(HOUR_MILLIS);
+    let counts = FeedCounts { unsent: sign * contribution.counts.unexposed, ..FeedCounts::default() };
+    feeds.entry(FeedHour { feed, exposure: Exposure::Sends, hour }).or_default().add(&counts);
 }
 
 /// What an event tells the ledger of its address.
@@ -271,9 +301,10 @@ mod tests {
     }
 
     /// Folds the events as the monitor does: in steps, each message's contribution taken away and added again.
-    fn fold(events: &[EventRecord], step: usize) -> (CellChanges, Vec<LedgerRow>) {
+    fn fold(events: &[EventRecord], step: usize) -> (CellChanges, Vec<LedgerRow>, FeedChanges) {
         let streams = streams();
         let mut cells = CellChanges::new();
+        let mut feeds = FeedChanges::new();
         let mut ledgers: BTreeMap<i64, LedgerRow> = BTreeMap::new();
         let mut seen: Vec<&EventRecord> = Vec::new();
         for chunk in events.chunks(step) {
@@ -291,8 +322,12 @@ mod tests {
                     let all: Vec<&EventRecord> = events.iter().collect();
                     if let Some(made) = contribution(&all, |id| streams.get(&id)) {
                         change(&mut cells, &made, sign);
+                        change_unsent(&mut feeds, &all, &made, sign);
                     }
                 }
+            }
+            for event in chunk {
+                change_feed(&mut feeds, event);
             }
             for row in ledger(chunk) {
                 ledgers.entry(row.address).and_modify(|known| known.merge(&row)).or_insert(row);
@@ -300,7 +335,8 @@ mod tests {
             seen.extend(fresh);
         }
         cells.retain(|_, counts| !counts.is_zero());
-        (cells, ledgers.into_values().collect())
+        feeds.retain(|_, counts| *counts != FeedCounts::default());
+        (cells, ledgers.into_values().collect(), feeds)
     }
 
     proptest! {

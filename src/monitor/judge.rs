@@ -10,7 +10,8 @@ use crate::{
         Alarm, Baseline, Budget, Cell, ClusterTotals, Parameters, Phase, Quiet, Regime, StreamDetector, StreamVolume,
         Update, Witnesses,
     },
-    model::{Bin, DAY_MILLIS, StreamKey, StreamLevel},
+    model::{Bin, DAY_MILLIS, Provider, StreamKey, StreamLevel},
+    monitor::blind::Outage,
     store::Counts,
 };
 
@@ -18,6 +19,10 @@ use crate::{
 pub(super) const DAY_BINS: i64 = DAY_MILLIS / crate::model::BIN_MILLIS;
 /// Days that a detector's ring can reach into: 96 hours touch five.
 pub(super) const RING_DAYS: i64 = 4;
+/// History that was brought in counts from so many days with mail on, before relaywatch first ran …
+const IMPORTED_DAYS: usize = 7;
+/// … with so many messages together.
+const IMPORTED_SENDS: u64 = 1_000;
 /// A cell whose outcomes lack their send in a larger share than this is incomplete and moves nothing.
 const UNEXPOSED_SHARE: f64 = 0.1;
 
@@ -53,6 +58,7 @@ impl FinestCell {
 /// A finest stream and its days.
 #[derive(Debug)]
 struct Finest {
+    provider: Option<Provider>,
     /// The streams that it is counted into.
     streams: Vec<StreamKey>,
     /// Sends and refusals by UTC day.
@@ -83,6 +89,12 @@ pub struct Judge {
     regimes_to: Option<i64>,
     /// Totals from which regimes in force were learnt have changed.
     stale: bool,
+    /// Times in which relaywatch itself saw nothing.
+    outages: Vec<Outage>,
+    /// Providers whose feeds declare exposure and have only ever reported refusals.
+    distrusted: BTreeSet<Provider>,
+    /// The day on which relaywatch first ran.
+    installed: Option<i64>,
     phase: Phase,
 }
 
@@ -98,6 +110,9 @@ impl Judge {
             open: BTreeMap::new(),
             regimes_to: None,
             stale: false,
+            outages: Vec::new(),
+            distrusted: BTreeSet::new(),
+            installed: None,
             phase: Phase::Learning,
         }
     }
@@ -117,7 +132,48 @@ impl Judge {
     /// Makes a finest stream known.
     pub fn know(&mut self, finest: i32, key: &StreamKey) {
         // Campaigns themselves are not judged: they are what clusters are made of.
-        self.finest.entry(finest).or_insert_with(|| Finest { streams: key.parents(), days: BTreeMap::new() });
+        let fresh = || Finest { provider: key.provider, streams: key.parents(), days: BTreeMap::new() };
+        self.finest.entry(finest).or_insert_with(fresh);
+    }
+
+    /// Sets the times in which relaywatch itself saw nothing. What they withhold depends on the time, too: the caller brings the
+    /// cells again of which that changes.
+    pub fn set_outages(&mut self, outages: Vec<Outage>) {
+        self.outages = outages;
+    }
+
+    /// Sets the providers whose feeds declare exposure and have only ever reported refusals: all of that is no denominator.
+    /// Gives whether the set has changed; the caller then brings the ring's cells again.
+    pub fn set_distrusted(&mut self, distrusted: BTreeSet<Provider>) -> bool {
+        let changed = self.distrusted != distrusted;
+        self.stale |= changed;
+        self.distrusted = distrusted;
+        changed
+    }
+
+    /// Sets the day on which relaywatch first ran: mail of the days before is history that was brought in.
+    pub fn set_installed(&mut self, day: Option<i64>) {
+        self.stale |= self.installed != day;
+        self.installed = day;
+    }
+
+    /// Whether a cell tells of refusals by feeds without exposure.
+    #[must_use]
+    pub fn is_bare(&self, cell: &FinestCell) -> bool {
+        let counts = &cell.counts;
+        let undeclared = counts.exposed <= 0 && counts.refused > counts.unexposed;
+        counts.refused > 0 && (undeclared || self.distrusts(cell.finest))
+    }
+
+    fn distrusts(&self, finest: i32) -> bool {
+        let provider = self.finest.get(&finest).and_then(|finest| finest.provider);
+        provider.is_some_and(|provider| self.distrusted.contains(&provider))
+    }
+
+    /// Whether a finest stream's cell moves no detector now, whatever it counts.
+    fn withholds(&self, finest: &Finest, bin: Bin, now: Bin) -> bool {
+        finest.provider.is_some_and(|provider| self.distrusted.contains(&provider))
+            || self.outages.iter().any(|outage| outage.withholds(bin, finest.provider, now.start()))
     }
 
     /// Whether a finest stream is known.
@@ -167,7 +223,9 @@ impl Judge {
         for cell in cells {
             let Some(finest) = self.finest.get(&cell.finest) else { continue };
             let campaign = u64::try_from(cell.finest).unwrap_or(0);
-            let update = Update::Cell { bin: Bin(cell.bin), campaign, cell: cell.judged() };
+            let bin = Bin(cell.bin);
+            let judged = if self.withholds(finest, bin, now) { Cell::default() } else { cell.judged() };
+            let update = Update::Cell { bin, campaign, cell: judged };
             for stream in &finest.streams {
                 updates.entry(stream).or_default().push(update);
             }
@@ -245,6 +303,24 @@ impl Judge {
         self.stale = false;
     }
 
+    /// Whether mail of at least a week in this window was sent before relaywatch first ran: enough of it to learn from.
+    fn has_imported(&self, window: std::ops::RangeInclusive<i64>) -> bool {
+        let Some(installed) = self.installed else { return false };
+        let (mut days, mut sends) = (BTreeSet::new(), 0_u64);
+        for (number, finest) in &self.finest {
+            if self.distrusts(*number) {
+                continue;
+            }
+            let before =
+                finest.days.range(window.clone()).filter(|(day, totals)| **day < installed && totals.sends > 0);
+            for (day, totals) in before {
+                days.insert(*day);
+                sends = sends.saturating_add(totals.sends);
+            }
+        }
+        days.len() >= IMPORTED_DAYS && sends >= IMPORTED_SENDS
+    }
+
     fn set_regime_of(&mut self, day: i64) {
         let window = i64::from(self.parameters.baseline.days);
         let days = day - window - 2..=day - 3;
@@ -253,14 +329,15 @@ impl Judge {
             .iter()
             .map(|(key, watched)| {
                 let trouble = self.trouble.get(key);
-                let finest = watched.finest.iter().filter_map(|number| self.finest.get(number));
+                let trusted = watched.finest.iter().filter(|number| !self.distrusts(**number));
+                let finest = trusted.filter_map(|number| self.finest.get(number));
                 let totals = finest.flat_map(|finest| finest.days.range(days.clone()));
                 let calm = totals.filter(|(day, _)| !trouble.is_some_and(|days| days.contains(day)));
                 (key, calm.map(|(_, totals)| *totals).filter(|totals| totals.sends > 0).collect())
             })
             .collect();
         let fleet = clusters.get(&StreamKey::fleet()).map_or(0, Vec::len);
-        self.phase = Phase::of(fleet, false, &self.parameters);
+        self.phase = Phase::of(fleet, self.has_imported(days), &self.parameters);
         let volumes: Vec<StreamVolume> = clusters
             .iter()
             .filter(|(_, clusters)| !clusters.is_empty())
@@ -332,112 +409,4 @@ pub fn related(one: &StreamKey, other: &StreamKey) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Provider;
-
-    const TODAY: i64 = 20_000;
-
-    fn finest(provider: Provider, domain: &str, campaign: Option<&str>) -> StreamKey {
-        StreamKey::finest(provider, Some(domain.to_owned()), None, campaign.map(ToOwned::to_owned))
-    }
-
-    fn cell(finest: i32, bin: i64, exposed: i64, refused: i64) -> FinestCell {
-        let addresses = (0..refused)
-            .fold(Witnesses::default(), |all, n| all.with(u64::try_from(n + bin * 1_000).expect("positive")));
-        FinestCell { finest, bin, counts: Counts { exposed, refused, ..Counts::default() }, addresses }
-    }
-
-    /// A judge that knows 30 ordinary days of two senders: 1,000 mails a day each, half a percent refused.
-    fn learned() -> Judge {
-        let mut judge = Judge::new(Parameters::default());
-        for (number, key) in
-            [(1, finest(Provider::Ses, "a.example", None)), (2, finest(Provider::Braze, "b.example", None))]
-        {
-            judge.know(number, &key);
-            for day in TODAY - 33..TODAY {
-                judge.set_day(number, day, 1_000, 3 + day % 5);
-            }
-        }
-        judge
-    }
-
-    #[test]
-    fn a_purge_alarms_its_streams_and_no_other() {
-        let mut judge = learned();
-        let start = TODAY * DAY_BINS;
-        let calm: Vec<FinestCell> =
-            (0..24).flat_map(|n| [cell(1, start + n, 4, 0), cell(2, start + n, 4, 0)]).collect();
-        judge.judge(&calm, Bin(start + 24));
-        assert_eq!(judge.phase(), Phase::Learned);
-        assert_eq!(judge.alarms().count(), 0);
-        judge.judge(&[cell(1, start + 24, 40, 38), cell(2, start + 24, 4, 0)], Bin(start + 25));
-        let alarmed: Vec<String> = judge.alarms().map(|(key, _)| key.to_string()).collect();
-        assert!(
-            alarmed.contains(&"ses/a.example".to_owned()) && alarmed.contains(&"all relay mail".to_owned()),
-            "{alarmed:?}"
-        );
-        assert!(!alarmed.iter().any(|name| name.contains("braze") || name.contains("b.example")), "{alarmed:?}");
-        let (_, alarms) = judge.alarms().next().expect("an alarm");
-        assert_eq!(alarms[0].onset, Bin(start + 24));
-    }
-
-    #[test]
-    fn the_order_of_cells_and_their_repetition_leave_no_trace() {
-        let start = TODAY * DAY_BINS;
-        let mut cells: Vec<FinestCell> =
-            (0..60).flat_map(|n| [cell(1, start + n, 5, i64::from(n > 40) * 5), cell(2, start + n, 5, 0)]).collect();
-        let alarms = |judge: &Judge| -> Vec<(StreamKey, Vec<Alarm>)> {
-            judge.alarms().map(|(key, alarms)| (key.clone(), alarms.into_iter().copied().collect())).collect()
-        };
-        let mut one = learned();
-        one.judge(&cells, Bin(start + 60));
-        assert!(!alarms(&one).is_empty());
-        let mut other = learned();
-        cells.reverse();
-        for chunk in cells.chunks(7) {
-            other.judge(chunk, Bin(start + 60));
-            other.judge(chunk, Bin(start + 60));
-        }
-        assert_eq!(alarms(&other), alarms(&one));
-    }
-
-    #[test]
-    fn what_has_no_exposure_moves_nothing() {
-        let mut judge = learned();
-        let start = TODAY * DAY_BINS;
-        let bounces: Vec<FinestCell> = (0..50).map(|n| cell(1, start + n, 0, 20)).collect();
-        judge.judge(&bounces, Bin(start + 50));
-        assert_eq!(judge.alarms().count(), 0, "no denominator is made up");
-        let unsent: Vec<FinestCell> = (0..50)
-            .map(|n| {
-                let mut cell = cell(1, start + n, 10, 10);
-                cell.counts.unexposed = 8;
-                cell
-            })
-            .collect();
-        judge.judge(&unsent, Bin(start + 50));
-        assert_eq!(judge.alarms().count(), 0, "refusals that came before their sends");
-    }
-
-    #[test]
-    fn a_new_installation_learns_and_says_so() {
-        let mut judge = Judge::new(Parameters::default());
-        judge.know(1, &finest(Provider::Ses, "a.example", None));
-        let start = TODAY * DAY_BINS;
-        judge.judge(&[cell(1, start, 200, 180)], Bin(start + 1));
-        assert_eq!(judge.phase(), Phase::Learning);
-        assert!(judge.alarms().count() > 0, "what is blatant is seen at once");
-    }
-
-    #[test]
-    fn relations_follow_the_family() {
-        let a = finest(Provider::Ses, "a.example", Some("spring"));
-        let b = finest(Provider::Braze, "b.example", None);
-        assert!(related(&a, &StreamKey::fleet()));
-        assert!(related(&a.at(StreamLevel::Provider).expect("parent"), &a));
-        assert!(!related(&a, &b));
-        let (provider, domain) = (a.at(StreamLevel::Provider), a.at(StreamLevel::Domain));
-        assert!(!related(&provider.expect("parent"), &domain.expect("parent")), "neither holds the other");
-    }
-}
+mod tests;

@@ -1,9 +1,14 @@
 //! The monitor: reads the journal and keeps its projections.
 
+pub mod blind;
+mod context;
+pub mod exposure;
 pub mod facts;
 pub mod fold;
 mod incidents;
 pub mod judge;
+mod marks;
+pub mod settings;
 mod watcher;
 
 use std::{
@@ -15,7 +20,10 @@ use std::{
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::fold::{CellChanges, RefusedChanges, change, change_refused, contribution, ledger};
+use self::blind::Silence;
+use self::fold::{
+    CellChanges, FeedChanges, RefusedChanges, change, change_feed, change_refused, change_unsent, contribution, ledger,
+};
 use self::watcher::Watch;
 use crate::{
     clock::Clock,
@@ -23,7 +31,7 @@ use crate::{
     metrics::Metrics,
     model::{Destination, StreamKey, StreamLevel},
     notify::Notifiers,
-    store::{CellKey, Counts, EventRecord, Fold, Position, RefusedChange, Store, StoreError},
+    store::{CellKey, Counts, EventRecord, FeedCounts, Fold, Leader, Position, RefusedChange, StoreError},
 };
 
 /// The cursor's name in the store.
@@ -32,6 +40,8 @@ pub(crate) const CURSOR: &str = "monitor";
 const STEP: u32 = 10_000;
 /// How long the monitor waits at most before it looks again.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+/// With several processes nobody wakes it for what the others commit: it asks so often whether something has come.
+const POLL: Duration = Duration::from_secs(1);
 /// Behind in the journal, the monitor judges after so many pages.
 const LOOK_EVERY_PAGES: u32 = 25;
 /// After it has judged, it waits so long before it does again: commits come many times a second.
@@ -75,7 +85,7 @@ struct Message<'a> {
 /// Folds the journal into ledger and cells.
 #[derive(Debug)]
 pub struct Monitor {
-    store: Store,
+    store: Leader,
     clock: Clock,
     wake: Arc<Notify>,
     streams: HashMap<i32, StreamKey>,
@@ -84,15 +94,20 @@ pub struct Monitor {
     /// What it judges by and announces through; nothing where it only folds.
     judging: Option<(Parameters, Notifiers)>,
     watch: Option<Watch>,
+    silence: Silence,
+    /// The end of the journal has not been reached since the projections in the store were begun anew, or since the start.
+    behind: bool,
+    /// Outcomes that one page of the journal holds at most.
+    page: u32,
     /// Where the last page ended: a cursor that stands elsewhere was moved by a rebuild or by another monitor.
     ended_at: Option<Position>,
 }
 
 impl Monitor {
-    /// A monitor of this store. Whoever commits wakes it by `wake`; pages leave through `notifiers`' outbox.
+    /// The monitor of this reign. Whoever commits wakes it by `wake`; pages leave through `notifiers`' outbox.
     #[must_use]
     pub fn new(
-        store: Store,
+        store: Leader,
         clock: Clock,
         wake: Arc<Notify>,
         metrics: Metrics,
@@ -104,7 +119,7 @@ impl Monitor {
 
     /// A monitor that makes ledger and cells and judges nothing.
     #[must_use]
-    pub fn folding(store: Store, clock: Clock, wake: Arc<Notify>, metrics: Metrics) -> Self {
+    pub fn folding(store: Leader, clock: Clock, wake: Arc<Notify>, metrics: Metrics) -> Self {
         Self {
             store,
             clock,
@@ -114,8 +129,40 @@ impl Monitor {
             metrics,
             judging: None,
             watch: None,
+            silence: Silence::default(),
+            behind: true,
+            page: STEP,
             ended_at: None,
         }
+    }
+
+    /// The same monitor, telling through `progress` where it stands: one channel for all reigns of a process.
+    #[must_use]
+    pub fn telling(self, progress: watch::Sender<Progress>) -> Self {
+        Self { progress, ..self }
+    }
+
+    /// Prolongs the reign that it works under.
+    ///
+    /// # Errors
+    /// Where it is over, or the store is away.
+    pub async fn renew(&self, term: Duration) -> Result<(), StoreError> {
+        self.store.renew(term).await
+    }
+
+    /// Gives the lead up.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn release(&self) -> Result<(), StoreError> {
+        self.store.release().await
+    }
+
+    /// Reads pages of so many outcomes instead of 10,000: a small store with small pages behaves as a large one does.
+    #[must_use]
+    pub fn paging_by(mut self, outcomes: u32) -> Self {
+        self.page = outcomes.max(1);
+        self
     }
 
     /// Where it stands, to be watched.
@@ -127,7 +174,7 @@ impl Monitor {
     /// Runs until it's told to stop. A store that is away is waited for.
     ///
     /// # Errors
-    /// Where the store holds what this version doesn't know.
+    /// Where the reign is over, or the store holds what this version doesn't know.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
         loop {
             let wait = match self.catch_up(&stop).await {
@@ -145,6 +192,7 @@ impl Monitor {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.wake.notified(), if wait == LOOK_AT_LEAST_EVERY => {}
+                () = self.something_new(), if wait == LOOK_AT_LEAST_EVERY => {}
                 () = self.clock.sleep(wait) => {}
             }
             if matches!(self.clock, Clock::System) {
@@ -152,6 +200,20 @@ impl Monitor {
                     () = stop.cancelled() => return Ok(()),
                     () = tokio::time::sleep(LOOK_AT_MOST_EVERY) => {}
                 }
+            }
+        }
+    }
+
+    /// Returns when the journal holds more; never on SQLite, where whoever commits wakes the monitor.
+    async fn something_new(&self) {
+        if self.store.file().is_some() {
+            return std::future::pending().await;
+        }
+        loop {
+            self.clock.sleep(POLL).await;
+            // A store that is away is noticed at the next look.
+            if matches!(self.store.has_events_after(self.ended_at.unwrap_or_default()).await, Ok(true)) {
+                return;
             }
         }
     }
@@ -174,7 +236,7 @@ impl Monitor {
         let mut pages = 0_u32;
         // After a start or a failure, and while projections are made again, what is not yet folded would look like trouble
         // that has gone: nothing is judged until the end of the journal is reached once.
-        let mut behind = watch.is_none();
+        self.behind |= watch.is_none();
         while !stop.is_cancelled() {
             let page = self.fold_page().await?;
             let jumped = page.as_ref().is_some_and(|page| page.jumped);
@@ -190,13 +252,17 @@ impl Monitor {
                     None => Watch::load(&self.store, parameters.clone(), self.clock.now()).await?,
                 };
                 pages += 1;
-                behind |= jumped;
-                if page.is_none() || (pages.is_multiple_of(LOOK_EVERY_PAGES) && !behind) {
-                    watching.look(&self.store, notifiers, self.clock.now()).await?;
+                self.behind |= jumped;
+                if page.is_none() || (pages.is_multiple_of(LOOK_EVERY_PAGES) && !self.behind) {
+                    watching.look(&self.store, notifiers, &self.metrics, self.clock.now()).await?;
+                }
+                if page.is_none() {
+                    self.silence.look(&self.store, &self.metrics, self.clock.now()).await?;
                 }
                 watch = Some(watching);
             }
             if page.is_none() {
+                self.behind = false;
                 self.progress.send_modify(|progress| {
                     progress.caught_up += 1;
                     progress.settled = progress.folded;
@@ -214,14 +280,24 @@ impl Monitor {
     /// # Errors
     /// Where the store is away, or holds what this version doesn't know.
     pub async fn step(&mut self) -> Result<usize, StoreError> {
-        Ok(self.fold_page().await?.map_or(0, |page| page.folded))
+        loop {
+            match self.fold_page().await? {
+                None => return Ok(0),
+                Some(page) if page.folded > 0 => return Ok(page.folded),
+                // Marked addresses were turned: there may be more to read.
+                Some(_) => {}
+            }
+        }
     }
 
     /// Folds one page of the journal; gives what it changed, or nothing where there was no more.
     async fn fold_page(&mut self) -> Result<Option<Page>, StoreError> {
         let from = self.store.cursor(CURSOR).await?;
         let jumped = self.ended_at.replace(from).is_some_and(|ended_at| ended_at != from);
-        let fresh = self.store.events_after(from, STEP).await?;
+        if let Some(page) = self.turn_marked(from, jumped).await? {
+            return Ok(Some(page));
+        }
+        let fresh = self.store.events_after(from, self.page).await?;
         let Some(to) = fresh.last().map(|event| event.position) else { return Ok(None) };
 
         let mut messages: BTreeMap<(i64, i64), Message<'_>> = BTreeMap::new();
@@ -239,17 +315,38 @@ impl Monitor {
 
         let mut changes = CellChanges::new();
         let mut who = RefusedChanges::new();
+        let mut feeds = FeedChanges::new();
+        for event in &fresh {
+            change_feed(&mut feeds, event);
+        }
         for (&(address, _), message) in &messages {
             if let Some(made) = contribution(&message.earlier, |id| self.streams.get(&id)) {
+                change_unsent(&mut feeds, &message.earlier, &made, -1);
                 change(&mut changes, &made, -1);
                 change_refused(&mut who, address, &made, -1);
             }
             let all: Vec<&EventRecord> = message.earlier.iter().chain(&message.fresh).copied().collect();
             if let Some(made) = contribution(&all, |id| self.streams.get(&id)) {
+                change_unsent(&mut feeds, &all, &made, 1);
                 change(&mut changes, &made, 1);
                 change_refused(&mut who, address, &made, 1);
             }
         }
+        feeds.retain(|_, counts| *counts != FeedCounts::default());
+        let page = Page { folded: fresh.len(), jumped, ..Page::default() };
+        let feeds = feeds.into_iter().collect();
+        let step = Fold { from, to, ledger: ledger(&fresh), feeds, ..Fold::default() };
+        self.book(changes, who, step, page).await.map(Some)
+    }
+
+    /// Writes a step with its changes of cells and of who was refused; gives the page with what concerns the judge.
+    async fn book(
+        &mut self,
+        mut changes: CellChanges,
+        mut who: RefusedChanges,
+        mut step: Fold,
+        mut page: Page,
+    ) -> Result<Page, StoreError> {
         who.retain(|_, change| *change != 0);
         changes.retain(|_, counts| !counts.is_zero());
         let keys: Vec<StreamKey> = {
@@ -259,30 +356,27 @@ impl Monitor {
             keys.into_iter().cloned().collect()
         };
         let ids: HashMap<StreamKey, i32> = keys.iter().cloned().zip(self.store.stream_ids(&keys).await?).collect();
-        let mut cells = Vec::with_capacity(changes.len());
-        let mut page = Page { folded: fresh.len(), jumped, ..Page::default() };
         for ((stream, bin, destination), counts) in changes {
             let Some(&id) = ids.get(&stream) else { continue };
-            cells.push((CellKey { stream: id, bin, destination }, counts));
+            step.cells.push((CellKey { stream: id, bin, destination }, counts));
             if stream.level == StreamLevel::Campaign && destination == Destination::Relay {
                 page.cells.push((id, stream, bin, counts));
             }
         }
-        let refused = who
+        step.refused = who
             .into_iter()
             .filter_map(|((stream, bin, address), change)| {
                 Some(RefusedChange { stream: *ids.get(&stream)?, bin, address, change })
             })
             .collect();
-        let step = Fold { from, to, cells, ledger: ledger(&fresh), refused };
         self.store.apply(CURSOR, &step).await?;
-        self.ended_at = Some(to);
+        self.ended_at = Some(step.to);
         self.progress.send_modify(|progress| {
-            progress.position = to;
-            progress.folded += fresh.len() as u64;
+            progress.position = step.to;
+            progress.folded += page.folded as u64;
         });
-        self.metrics.monitor_folded.inc_by(fresh.len() as u64);
-        Ok(Some(page))
+        self.metrics.monitor_folded.inc_by(page.folded as u64);
+        Ok(page)
     }
 
     /// Looks up the keys of streams that are not yet at hand.

@@ -4,18 +4,23 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{
     Page,
-    incidents::{Announcer, Incidents, ring_start},
+    context::Context,
+    incidents::{Announcer, Bare, Incidents, ring_start},
     judge::{DAY_BINS, FinestCell, Judge},
 };
 use crate::{
     detect::{Parameters, Witnesses},
-    model::{Destination, StreamKey, StreamLevel, Timestamp},
+    metrics::Metrics,
+    model::{Bin, Destination, MINUTE_MILLIS, Provider, StreamKey, StreamLevel, Timestamp},
     notify::Notifiers,
-    store::{CellKey, Counts, Store, StoreError},
+    store::{CellKey, Counts, Leader, Store, StoreError},
 };
 
 /// Days of history that are loaded: the baselines' window and what lies before it.
 const HISTORY_DAYS: i64 = 66;
+
+/// How often the counts of feeds without exposure are judged.
+const COUNT_EVERY_MILLIS: i64 = MINUTE_MILLIS;
 
 /// The judge with its history, and the incidents.
 #[derive(Debug)]
@@ -27,6 +32,11 @@ pub(super) struct Watch {
     days: HashMap<(i32, i64), (i64, i64)>,
     /// Cells that have changed since the last look.
     changed: BTreeSet<(i32, i64)>,
+    context: Context,
+    /// Finest streams in which feeds without exposure told of refusals.
+    bare: BTreeSet<i32>,
+    /// When their counts were last judged.
+    counted_at: Option<Timestamp>,
 }
 
 impl Watch {
@@ -42,6 +52,9 @@ impl Watch {
             keys: HashMap::new(),
             days: HashMap::new(),
             changed: BTreeSet::new(),
+            context: Context::default(),
+            bare: BTreeSet::new(),
+            counted_at: None,
         };
         let numbers: BTreeSet<i32> =
             daily.iter().map(|(stream, ..)| *stream).chain(ring.iter().map(|(key, _)| key.stream)).collect();
@@ -87,22 +100,77 @@ impl Watch {
     /// Judges what has changed, and brings the incidents in step.
     pub(super) async fn look(
         &mut self,
-        store: &Store,
+        store: &Leader,
         notifiers: &Notifiers,
+        metrics: &Metrics,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let start = ring_start(now.bin());
-        let changed: Vec<(i32, i64)> =
+        let mut changed: BTreeSet<(i32, i64)> =
             std::mem::take(&mut self.changed).into_iter().filter(|(_, bin)| *bin >= start).collect();
+        let providers: BTreeSet<Provider> =
+            changed.iter().filter_map(|(stream, _)| self.keys.get(stream)?.provider).collect();
+        if self.context.is_stale(providers, now) {
+            changed.extend(self.read_context(store, Bin(start), now).await?);
+            self.context.check_feeds(store, notifiers, metrics, now).await?;
+        }
+        let changed: Vec<(i32, i64)> = changed.into_iter().collect();
         let mut cells = Vec::with_capacity(changed.len());
         for chunk in changed.chunks(5_000) {
             cells.extend(known_cells(store, chunk).await?);
         }
+        let announcer = Announcer { notifiers, metrics, now, changed: !changed.is_empty() };
+        self.incidents.heed_operators(store, &announcer).await?;
         self.judge.set_trouble(self.incidents.trouble(now));
         self.judge.freeze(self.incidents.open());
         self.judge.judge(&cells, now.bin());
-        let announcer = Announcer { notifiers, now, changed: !changed.is_empty() };
-        self.incidents.follow(store, &self.judge, &self.keys, &announcer).await
+        self.bare.extend(cells.iter().filter(|cell| self.judge.is_bare(cell)).map(|cell| cell.finest));
+        self.incidents.follow(store, &self.judge, &self.keys, &announcer).await?;
+        self.count(store, &announcer).await
+    }
+
+    /// Reads what else judgements depend on; gives the cells that are to be judged again for it.
+    async fn read_context(&mut self, store: &Store, ring: Bin, now: Timestamp) -> Result<Vec<(i32, i64)>, StoreError> {
+        let before = std::mem::take(&mut self.context.outages);
+        self.context.read(store, ring, now).await?;
+        self.judge.set_installed(self.context.installed);
+        self.judge.set_outages(self.context.outages.iter().map(|(outage, _)| *outage).collect());
+        let distrust = self.judge.set_distrusted(self.context.distrusted.clone());
+        let moved = before != self.context.outages;
+        if !distrust && !moved {
+            return Ok(Vec::new());
+        }
+        let outages = before.iter().chain(&self.context.outages);
+        let spans: Vec<(i64, i64)> = outages.map(|(outage, _)| (outage.from.bin().0, outage.until.bin().0)).collect();
+        let concerns = |bin: i64| distrust || spans.iter().any(|(from, until)| (*from..=*until).contains(&bin));
+        let cells = store.cells_since(ring.0).await?.into_iter().map(|(key, _)| key);
+        let ours = cells.filter(|key| key.destination == Destination::Relay && self.keys.contains_key(&key.stream));
+        Ok(ours.filter(|key| concerns(key.bin)).map(|key| (key.stream, key.bin)).collect())
+    }
+
+    /// Judges the counts of feeds without exposure, now and then.
+    async fn count(&mut self, store: &Leader, announcer: &Announcer<'_>) -> Result<(), StoreError> {
+        let now = announcer.now;
+        if self.counted_at.is_some_and(|at| now.millis_since(at) < COUNT_EVERY_MILLIS) {
+            return Ok(());
+        }
+        self.counted_at = Some(now);
+        let mut finest = self.bare.clone();
+        for scope in self.incidents.tickets() {
+            let within = self.keys.iter().filter(|(_, key)| key.at(scope.level).as_ref() == Some(scope));
+            finest.extend(within.map(|(number, _)| *number));
+        }
+        if finest.is_empty() {
+            return Ok(());
+        }
+        let bare = Bare {
+            finest: &finest,
+            keys: &self.keys,
+            distrusted: &self.context.distrusted,
+            known_since: &self.context.bare_since,
+            windows: &self.context.windows,
+        };
+        self.incidents.follow_counts(store, &self.judge, &bare, announcer).await
     }
 }
 

@@ -40,6 +40,17 @@ pub enum SetupError {
     WebhookSecret,
 }
 
+impl SetupError {
+    /// The setting that is wrong, as `notify.slack.webhook_url`.
+    #[must_use]
+    pub const fn setting(&self) -> &'static str {
+        match self {
+            Self::Url { setting } => setting,
+            Self::WebhookSecret => "notify.webhook.secret",
+        }
+    }
+}
+
 /// A URL that is a secret, or may hold one: it doesn't print.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(Url);
@@ -150,6 +161,13 @@ impl Notifiers {
             heartbeat: None,
         };
         pages(page, &notify)
+    }
+
+    /// Whether pages go anywhere, by the setup in force.
+    #[must_use]
+    pub fn reach_somebody(&self) -> bool {
+        let setup = self.setup.borrow();
+        setup.slack.is_some() || setup.webhook.is_some()
     }
 
     fn watch(&self) -> watch::Receiver<Arc<Setup>> {

@@ -17,6 +17,8 @@ words! {
         Closed = 4, "closed";
         /// Late data have undone it.
         Withdrawn = 5, "withdrawn";
+        /// No incident: a feed reports otherwise than its configuration says.
+        Setup = 6, "setup";
     }
 }
 

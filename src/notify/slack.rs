@@ -123,6 +123,7 @@ const fn title(kind: PageKind) -> &'static str {
         PageKind::Worse => "worse",
         PageKind::Closed => "closed",
         PageKind::Withdrawn => "withdrawn",
+        PageKind::Setup => "check the set-up",
     }
 }
 
@@ -140,18 +141,25 @@ fn message(page: &Page, possible_repeat: bool) -> Value {
         let share = 100.0 * page.refused as f64 / page.sent as f64;
         format!(" ({share:.1} %)")
     };
-    let mut counts = format!("*Refused*\n{} of {} sent{share}", page.refused, page.sent);
+    let mut counts = if page.sent == 0 {
+        // Nobody reported sends: no rate.
+        format!("*Refused*\n{}", page.refused)
+    } else {
+        format!("*Refused*\n{} of {} sent{share}", page.refused, page.sent)
+    };
     if page.raised {
         counts.push_str("\n*Raised from ticket to page*");
     }
     let mut blocks = vec![
         json!({"type": "header", "text": {"type": "plain_text", "text": cut(&head, HEADER, false)}}),
         section(&cut(&page.headline, SECTION, true)),
-        json!({"type": "section", "fields": [
+    ];
+    if page.kind != PageKind::Setup {
+        blocks.push(json!({"type": "section", "fields": [
             {"type": "mrkdwn", "text": cut(&format!("*Since*\n{}", page.since), FIELD, false)},
             {"type": "mrkdwn", "text": cut(&counts, FIELD, false)},
-        ]}),
-    ];
+        ]}));
+    }
     blocks.extend(chunks(&page.facts, "• ", SECTION).iter().map(|text| section(text)));
     // In a code block the columns of the explanation stay columns.
     let code = chunks(&page.explanation, "", SECTION - 8);
@@ -163,7 +171,8 @@ fn message(page: &Page, possible_repeat: bool) -> Value {
     if !links.is_empty() {
         blocks.push(section(&links));
     }
-    let mut context = format!("incident {} · {}", cut(&page.incident, 200, true), page.at);
+    let what = if page.kind == PageKind::Setup { "" } else { "incident " };
+    let mut context = format!("{what}{} · {}", cut(&page.incident, 200, true), page.at);
     if possible_repeat {
         write!(context, " · *possible repeat* (key {})", cut(&page.key, 200, true)).unwrap_or_default();
     }

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use reqwest::{Client, header};
 use serde_json::json;
 
-use super::{Endpoint, Page, SetupError, answer};
+use super::{Endpoint, Page, PageKind, SetupError, answer};
 use crate::{config, model::Timestamp};
 
 /// The endpoint.
@@ -69,7 +69,7 @@ impl Webhook {
 /// The page as programs read it: times in RFC 3339.
 fn body(page: &Page, possible_repeat: bool) -> String {
     json!({
-        "type": format!("incident.{}", page.kind),
+        "type": if page.kind == PageKind::Setup { "feed.setup".to_owned() } else { format!("incident.{}", page.kind) },
         "timestamp": page.at.to_string(),
         "data": {
             "key": page.key,

@@ -1,6 +1,10 @@
 //! Sends what is due in the outbox, and records what became of it.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use reqwest::Client;
 use tokio::{
@@ -14,11 +18,13 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     model::{HOUR_MILLIS, Timestamp},
-    store::{OutboxItem, Route, Store, StoreError},
+    store::{Leader, OutboxItem, Route, StoreError},
 };
 
-/// How long a claim lasts: far longer than sending takes (10 s) and recording needs.
-const LEASE_MILLIS: i64 = 60_000;
+/// How long a claim lasts: longer than sending may take and recording needs.
+const CLAIM_MILLIS: i64 = 30_000;
+/// How long sending may take in all, from the last look at the claim on: less than half of what the claim lasts.
+const SEND_WITHIN: Duration = Duration::from_secs(12);
 /// How long the worker waits at most before it looks again.
 const POLL: Duration = Duration::from_secs(5);
 /// How long it waits after the store failed.
@@ -68,7 +74,7 @@ struct Lane {
 
 #[derive(Debug)]
 struct Shared {
-    store: Store,
+    store: Leader,
     clock: Clock,
     client: Client,
     metrics: Metrics,
@@ -85,11 +91,11 @@ const fn width(route: Route) -> usize {
 }
 
 impl Worker {
-    /// A worker on this store. `client` gives up after ten seconds and follows no redirect (`http_client::build`).
+    /// A worker of this reign. `client` gives up after ten seconds and follows no redirect (`http_client::build`).
     #[must_use]
     pub fn new(
         notifiers: &Notifiers,
-        store: Store,
+        store: Leader,
         clock: Clock,
         client: Client,
         metrics: Metrics,
@@ -111,7 +117,7 @@ impl Worker {
     /// Where it's dropped in the middle of a sending, the claim runs out and the item is sent again, marked.
     ///
     /// # Errors
-    /// Where the store holds what this version doesn't know.
+    /// Where the reign is over, or the store holds what this version doesn't know.
     pub async fn run(mut self) -> Result<(), WorkerError> {
         // Only a bell: `look` finds the change itself, so that it's not forgotten where the store is away.
         let mut changed = self.setup.clone();
@@ -165,7 +171,7 @@ impl Worker {
                 continue;
             }
             let limit = u32::try_from(free).unwrap_or(1);
-            let items = self.shared.store.claim_outbox(&[route], now, LEASE_MILLIS, limit).await?;
+            let items = self.shared.store.claim_outbox(&[route], now, CLAIM_MILLIS, limit).await?;
             lane.sending += items.len();
             for item in items {
                 self.sending.spawn(Arc::clone(&self.shared).deliver(Arc::clone(&setup), item));
@@ -201,7 +207,17 @@ impl Shared {
             Ok(thread) => thread,
             Err(error) => return self.give_back(route, setup, error),
         };
-        match self.send(&setup, &item, thread.as_deref()).await {
+        // This process may have stood still since it claimed the item, and another one may lead and have sent it.
+        let begun = Instant::now();
+        match self.store.claim_holds(&item, self.clock.now()).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!(%route, key = item.key, "the claim has run out before anything was sent; it comes again");
+                return Ok(Done { route, pause, setup });
+            }
+            Err(error) => return self.give_back(route, setup, error),
+        }
+        match self.send_by(begun + SEND_WITHIN, &setup, &item, thread.as_deref()).await {
             Ok(receipt) => {
                 // It is sent, whether or not that can be recorded.
                 self.count(route, "sent");
@@ -272,6 +288,22 @@ impl Shared {
         self.store.outbox_receipt(item.route, &item.target).await
     }
 
+    /// Sends by a deadline on the machine's clock: a receiver that takes and takes, or a process that stood still, must not
+    /// outlast the claim.
+    async fn send_by(
+        &self,
+        deadline: Instant,
+        setup: &Setup,
+        item: &OutboxItem,
+        thread: Option<&str>,
+    ) -> Result<Option<String>, Failure> {
+        if Instant::now() >= deadline {
+            return Err(Failure::transient("this process stood still before it was sent", None));
+        }
+        let sending = tokio::time::timeout_at(deadline.into(), self.send(setup, item, thread));
+        sending.await.unwrap_or_else(|_| Err(Failure::unknown("the receiver did not answer in time")))
+    }
+
     async fn send(&self, setup: &Setup, item: &OutboxItem, thread: Option<&str>) -> Result<Option<String>, Failure> {
         let now = self.clock.now();
         let Some(body) = &item.body else {
@@ -304,7 +336,7 @@ impl Shared {
         F: Fn(Timestamp) -> R,
         R: Future<Output = Result<(), StoreError>>,
     {
-        let until = self.clock.now().plus_millis(LEASE_MILLIS / 2);
+        let until = self.clock.now().plus_millis(CLAIM_MILLIS / 2);
         loop {
             let now = self.clock.now();
             match write(now).await {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{NewControl, Recipient, StoreError, Submission, WordKind, recent::ByHash};
-use crate::model::{EventKind, StreamKey};
+use super::{EntryKind, Mark, NewControl, NewEntry, Recipient, StoreError, Submission, WordKind, recent::ByHash};
+use crate::model::{EventKind, NoticeKind, StreamKey, Timestamp};
 
 /// Words with their numbers. Streams, which every outcome has, are also found by their key.
 #[derive(Debug, Default)]
@@ -52,9 +52,19 @@ pub(super) struct Numbers {
     pub(super) words: Words,
     pub(super) addresses: ByHash<i64>,
     pub(super) accounts: HashMap<[u8; 16], i64>,
+    /// The count of erasures under which the addresses are found.
+    pub(super) erasures: i64,
+    /// Addresses and accounts that the batch made rows for.
+    pub(super) fresh_addresses: Vec<i64>,
+    pub(super) fresh_accounts: Vec<i64>,
 }
 
 impl Numbers {
+    /// Whether it made rows for people.
+    pub(super) fn has_fresh_people(&self) -> bool {
+        !self.fresh_addresses.is_empty() || !self.fresh_accounts.is_empty()
+    }
+
     pub(super) fn word(&self, kind: WordKind, text: &str) -> Result<i32, StoreError> {
         self.words.get(kind, text).ok_or_else(|| missing("word", kind.as_str()))
     }
@@ -76,6 +86,35 @@ fn missing(table: &'static str, what: &'static str) -> StoreError {
 pub(super) fn stream_text(key: &StreamKey) -> String {
     // A struct of strings, options and words always serialises.
     serde_json::to_string(key).unwrap_or_default()
+}
+
+/// What a notice says of its account and its address, beside naming them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Teaching {
+    /// The Apple Account was deleted at this time.
+    pub(super) deleted_at: Option<Timestamp>,
+    /// Its user was there at this time: forwarding was restored.
+    pub(super) returned_at: Option<Timestamp>,
+    /// Whether the address is a private one.
+    pub(super) mark: Option<Mark>,
+}
+
+impl Teaching {
+    pub(super) fn of(entry: &NewEntry) -> Self {
+        if entry.kind != EntryKind::Notice {
+            return Self::default();
+        }
+        let at = entry.key.at;
+        let kind = entry.body.get("kind").and_then(serde_json::Value::as_str).and_then(NoticeKind::from_name);
+        // On a relay domain the word says nothing new.
+        let told = |key: &str| entry.body.get(key).and_then(serde_json::Value::as_bool);
+        let private = told("private").filter(|_| told("relay_domain") != Some(true));
+        Self {
+            deleted_at: (kind == Some(NoticeKind::AccountDeleted)).then_some(at),
+            returned_at: (kind == Some(NoticeKind::EmailEnabled)).then_some(at),
+            mark: private.map(|private| Mark { private, at }),
+        }
+    }
 }
 
 /// Everybody whom a submission speaks of.

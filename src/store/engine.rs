@@ -1,17 +1,14 @@
 //! What both engines share: reading rows, numbering words, small caches.
 
-use std::sync::{
-    PoisonError, RwLock,
-    atomic::{AtomicI64, Ordering},
-};
+use std::sync::{PoisonError, RwLock};
 
 use aws_lc_rs::digest;
 use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 use super::{
     AddressRecord, CellKey, Counts, EntryKind, EntryRecord, EventKey, EventRecord, IncidentRecord, IncidentState,
-    LedgerRow, NewOutbox, OutboxItem, Position, ReplyRecord, Route, StoreError, WordKind, batch::Words, hash::Hash16,
-    recent::Recent,
+    Label, LedgerRow, NewOutbox, OperatorWord, OutboxItem, Position, ReplyRecord, Route, StoreError, WordKind,
+    batch::Words, hash::Hash16, recent::Recent,
 };
 use crate::{
     model::{Cause, DAY_MILLIS, Destination, EventKind, Exposure, FailureClass, MxFamily, StreamKey, Timestamp},
@@ -29,14 +26,24 @@ const ADDRESS_CACHE: usize = 100_000;
 const WORD_CACHE: usize = 100_000;
 
 /// The columns of [`EventRow`], in the order of its fields. Few and by place, since each column of a row costs as much as the
-/// rest of reading it: three words share a number, and a reply, which few rows have, is one text.
+/// rest of reading it: three words share a number, and a reply, which few rows have, is one text. Mail on a shared domain (2)
+/// to an address that is counted as a relay address is relay mail (1); `by_domain` gives what the domain alone tells.
 macro_rules! event_columns {
     () => {
-        "e.at, e.hash, e.kind + e.exposure * 256 + e.class * 65536 AS words, \
-         e.destination, \
-         e.feed, e.stream, e.address, e.message, e.sent_at, e.label, \
-         e.template || ',' || e.cause || ',' || e.rule || ',' || COALESCE(e.code, -1) || ',' || \
-         COALESCE(e.enhanced, -1) || ',' || COALESCE(e.mx, 0) || ',' || COALESCE(e.confidence, 0) AS reply"
+        event_columns!(of "CASE WHEN e.destination = 2 AND EXISTS (SELECT 1 FROM relay_mark r WHERE r.address = e.address \
+                       AND r.folded) THEN CAST(1 AS SMALLINT) ELSE e.destination END AS destination")
+    };
+    (by_domain) => {
+        event_columns!(of "e.destination")
+    };
+    (of $destination:literal) => {
+        concat!(
+            "e.at, e.hash, e.kind + e.exposure * 256 + e.class * 65536 AS words, ",
+            $destination,
+            ", e.feed, e.stream, e.address, e.message, e.sent_at, e.label, \
+             e.template || ',' || e.cause || ',' || e.rule || ',' || COALESCE(e.code, -1) || ',' || \
+             COALESCE(e.enhanced, -1) || ',' || COALESCE(e.mx, 0) || ',' || COALESCE(e.confidence, 0) AS reply"
+        )
     };
 }
 pub(super) use event_columns;
@@ -105,7 +112,12 @@ fn reply(text: &str) -> Result<ReplyRecord, StoreError> {
     })
 }
 
-fn word<T>(table: &'static str, what: &'static str, code: i16, read: fn(i16) -> Option<T>) -> Result<T, StoreError> {
+pub(super) fn word<T>(
+    table: &'static str,
+    what: &'static str,
+    code: i16,
+    read: fn(i16) -> Option<T>,
+) -> Result<T, StoreError> {
     read(code).ok_or_else(|| StoreError::Unknown { table, what, value: code.to_string() })
 }
 
@@ -281,6 +293,9 @@ pub(super) struct IncidentRow {
     opened_at: i64,
     updated_at: i64,
     closed_at: Option<i64>,
+    label: Option<i16>,
+    accepted_normal: bool,
+    operator_closed_at: Option<i64>,
     body: String,
 }
 
@@ -294,6 +309,11 @@ pub(super) fn incidents(rows: Vec<IncidentRow>) -> Result<Vec<IncidentRecord>, S
                 opened_at: Timestamp::from_millis(row.opened_at),
                 updated_at: Timestamp::from_millis(row.updated_at),
                 closed_at: row.closed_at.map(Timestamp::from_millis),
+                operator: OperatorWord {
+                    label: row.label.map(|label| word("incident", "label", label, Label::from_code)).transpose()?,
+                    accepted_normal: row.accepted_normal,
+                    closed_at: row.operator_closed_at.map(Timestamp::from_millis),
+                },
                 body: serde_json::from_str(&row.body).map_err(|error| StoreError::Unknown {
                     table: "incident",
                     what: "body",
@@ -374,14 +394,14 @@ pub(super) const fn kept_long(kind: EventKind) -> bool {
 #[derive(Debug)]
 pub(super) struct Caches {
     words: RwLock<Words>,
-    addresses: Recent<i64>,
-    /// The number of erasures that the address cache knows of.
-    erasures: AtomicI64,
+    /// Each id with the count of erasures under which it was found: after the next erasure it's worth nothing, whenever it
+    /// was put here.
+    addresses: Recent<(i64, i64)>,
 }
 
 impl Caches {
     pub(super) fn new() -> Self {
-        Self { words: RwLock::default(), addresses: Recent::new(ADDRESS_CACHE), erasures: AtomicI64::new(-1) }
+        Self { words: RwLock::default(), addresses: Recent::new(ADDRESS_CACHE) }
     }
 
     pub(super) fn word(&self, kind: WordKind, text: &str) -> Option<i32> {
@@ -401,20 +421,15 @@ impl Caches {
         words.extend(found);
     }
 
-    pub(super) fn address(&self, hash: &[u8; 16]) -> Option<i64> {
-        self.addresses.get(hash)
+    /// The id of an address, as long as nobody was forgotten since it was found.
+    pub(super) fn address(&self, hash: &[u8; 16], erasures: i64) -> Option<i64> {
+        self.addresses.get(hash).filter(|(_, under)| *under == erasures).map(|(id, _)| id)
     }
 
-    pub(super) fn keep_addresses(&self, found: impl IntoIterator<Item = ([u8; 16], i64)>) {
+    /// Keeps ids that a transaction has found under this count of erasures.
+    pub(super) fn keep_addresses(&self, found: impl IntoIterator<Item = ([u8; 16], i64)>, erasures: i64) {
         for (hash, id) in found {
-            self.addresses.insert(hash, id);
-        }
-    }
-
-    /// Takes note of the store's count of erasures; forgets all addresses where it has moved.
-    pub(super) fn see_erasures(&self, count: i64) {
-        if self.erasures.swap(count, Ordering::SeqCst) != count {
-            self.addresses.invalidate_all();
+            self.addresses.insert(hash, (id, erasures));
         }
     }
 }
@@ -439,12 +454,12 @@ impl Marks {
         marks
     }
 
-    /// Brings caches and keys up to date with them.
-    pub(super) fn heed(self, caches: &Caches, keyring: &Keyring) {
-        caches.see_erasures(self.erasures);
+    /// Brings the keys up to date with them; gives the count of erasures.
+    pub(super) fn heed(self, keyring: &Keyring) -> i64 {
         if let Some(announced) = self.sealing_key {
             keyring.keep_up(announced);
         }
+        self.erasures
     }
 }
 

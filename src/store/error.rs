@@ -54,6 +54,12 @@ pub enum StoreError {
     /// The cursor stands elsewhere: another monitor has gone on.
     #[error("another monitor has moved on in the journal")]
     CursorMoved,
+    /// Another process leads, or the reign ran out.
+    #[error("this process no longer leads the monitors")]
+    NotLeading,
+    /// Something has kept the store's tables locked for too long.
+    #[error("another transaction (a backup?) keeps the store's tables locked; try again when it has ended")]
+    Busy,
     /// A row holds what this version doesn't know.
     #[error("a row of {table} holds a {what} that this relaywatch does not know: {value}")]
     Unknown {
@@ -85,6 +91,13 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
 }
 
 impl StoreError {
+    /// Whether the database answers and holds nothing of relaywatch (PostgreSQL's "undefined table").
+    #[must_use]
+    pub fn is_without_tables(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else { return false };
+        error.code().as_deref() == Some("42P01")
+    }
+
     /// Whether the same call may go through later without anybody's doing.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -96,7 +109,7 @@ impl StoreError {
                     | sqlx::Error::Decode(_)
                     | sqlx::Error::Encode(_)
             ),
-            Self::CursorMoved | Self::Privacy(PrivacyError::Random) => true,
+            Self::CursorMoved | Self::Busy | Self::Privacy(PrivacyError::Random) => true,
             _ => false,
         }
     }

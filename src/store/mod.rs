@@ -5,25 +5,34 @@
 
 mod batch;
 mod engine;
+mod erase;
 mod error;
 mod evidence;
+mod feeds;
 mod hash;
+mod incidents;
+mod lease;
+mod listing;
 mod postgres;
 mod recent;
 mod sqlite;
+mod traces;
 mod types;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use error::StoreError;
 pub use evidence::{AddressNotice, ControlSum, RefusedAddress};
+pub use lease::{Epoch, Leader};
+pub use listing::{SetAsideRecord, Span};
 pub use postgres::PgStore;
 pub use sqlite::SqliteStore;
 pub use types::{
-    AccountRecord, AddressRecord, CellKey, Commit, Counts, EntryKind, EntryRecord, EventFilter, EventKey, EventRecord,
-    Fold, IncidentRecord, IncidentState, LedgerRow, MapCoverage, NewAccount, NewControl, NewEntry, NewEvent, NewOutbox,
-    NewReply, NewSetAside, NewToken, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Outcome, Position, Recipient,
-    RefusedChange, ReplyRecord, Route, Subject, Submission, WordKind,
+    AccountRecord, AddressRecord, CellKey, Commit, Counts, DueAccount, EntryKind, EntryRecord, Erased, EventFilter,
+    EventKey, EventRecord, FeedCounts, FeedHour, Fold, IncidentRecord, IncidentState, Label, LedgerRow, MapCoverage,
+    Mark, NewAccount, NewControl, NewEntry, NewEvent, NewOutbox, NewReply, NewSetAside, NewToken, OperatorWord,
+    OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Outcome, Position, Recipient, RefusedChange, ReplyRecord,
+    Route, Subject, Submission, Turn, Whom, WordKind,
 };
 
 use crate::{
@@ -115,6 +124,21 @@ impl Store {
         }
     }
 
+    /// Takes the lead for `term`, where nobody has it: a new reign, under which older ones write nothing more. `holder` is a
+    /// random id of this process, for people to see who leads.
+    ///
+    /// On SQLite, where one process has the file, whoever asks leads, and for as long as it likes.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn lead(&self, holder: &str, term: Duration) -> Result<Option<Leader>, StoreError> {
+        let epoch = match self {
+            Self::Sqlite(store) => store.lead().await?,
+            Self::Postgres(store) => store.lead(holder, term).await?,
+        };
+        Ok(epoch.map(|epoch| Leader::new(self.clone(), epoch)))
+    }
+
     /// The file, with SQLite.
     #[must_use]
     pub fn file(&self) -> Option<&PathBuf> {
@@ -133,78 +157,6 @@ impl Store {
     /// Where the store is away or full: nothing of the batch is stored then.
     pub async fn commit(&self, batch: &[Submission]) -> Result<Commit, StoreError> {
         dispatch!(self, store => store.commit(batch).await)
-    }
-
-    /// Puts things into the outbox, all or none; those whose key is there already change nothing. Gives how many are new.
-    ///
-    /// # Errors
-    /// Where the store is away or full.
-    pub async fn enqueue(&self, items: &[NewOutbox]) -> Result<u64, StoreError> {
-        dispatch!(self, store => store.enqueue(items).await)
-    }
-
-    /// Claims what is due by these routes, in the order in which it was put in, at most `limit`, until `lease_millis` from
-    /// `now`.
-    ///
-    /// No other worker gets it until then; after that it comes again, marked as a possible repeat. Of ordered rows with one
-    /// target, only the oldest is ever claimed.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn claim_outbox(
-        &self,
-        routes: &[Route],
-        now: Timestamp,
-        lease_millis: i64,
-        limit: u32,
-    ) -> Result<Vec<OutboxItem>, StoreError> {
-        dispatch!(self, store => store.claim_outbox(routes, now, lease_millis, limit).await)
-    }
-
-    /// Records that a claimed row has left; `receipt` is the receiver's id of it. Older rows of its target that are held
-    /// back end with it.
-    ///
-    /// It counts also where the claim has run out: what was sent was sent.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn outbox_sent(
-        &self,
-        item: &OutboxItem,
-        now: Timestamp,
-        receipt: Option<&str>,
-    ) -> Result<(), StoreError> {
-        dispatch!(self, store => store.outbox_sent(item, now, receipt).await)
-    }
-
-    /// Records that a claimed row has not left. Nothing changes where the claim has run out and another worker has the row.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn outbox_failed(
-        &self,
-        item: &OutboxItem,
-        now: Timestamp,
-        failure: &OutboxFailure,
-    ) -> Result<(), StoreError> {
-        dispatch!(self, store => store.outbox_failed(item, now, failure).await)
-    }
-
-    /// Holds a claimed row back until `until`. Younger rows of its target may overtake it, and
-    /// older ones that are held end.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn outbox_held(&self, item: &OutboxItem, now: Timestamp, until: Timestamp) -> Result<(), StoreError> {
-        dispatch!(self, store => store.outbox_held(item, now, until).await)
-    }
-
-    /// Makes everything due that waits for another attempt: for when the receivers' settings have changed.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn outbox_hurry(&self, now: Timestamp) -> Result<(), StoreError> {
-        dispatch!(self, store => store.outbox_hurry(now).await)
     }
 
     /// When the paced rows of a target were sent that were sent after `since`, oldest first.
@@ -252,6 +204,14 @@ impl Store {
     /// Where the store is away.
     pub async fn events_after(&self, after: Position, limit: u32) -> Result<Vec<EventRecord>, StoreError> {
         dispatch!(self, store => store.events_after(after, limit).await)
+    }
+
+    /// Whether [`Store::events_after`] would give anything: cheap enough to be asked every second.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn has_events_after(&self, after: Position) -> Result<bool, StoreError> {
+        dispatch!(self, store => store.has_events_after(after).await)
     }
 
     /// All outcomes up to a place in the journal of the given (address, message) pairs, in no particular order.
@@ -312,20 +272,36 @@ impl Store {
         dispatch!(self, store => store.entries_after(after, limit).await)
     }
 
+    /// Addresses whose mail is not yet counted as the latest word on them has it, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn pending_turns(&self, limit: u32) -> Result<Vec<Turn>, StoreError> {
+        dispatch!(self, store => store.pending_turns(limit).await)
+    }
+
+    /// What the map or a notice says of an address: private or not.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn mark_of(&self, address: i64) -> Result<Option<Mark>, StoreError> {
+        dispatch!(self, store => store.mark_of(address).await)
+    }
+
+    /// All outcomes of these addresses up to a place in the journal, with the destination that the domain alone tells.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn events_by_domain(&self, addresses: &[i64], up_to: Position) -> Result<Vec<EventRecord>, StoreError> {
+        dispatch!(self, store => store.events_by_domain(addresses, up_to).await)
+    }
+
     /// Where a reader of the journal stands.
     ///
     /// # Errors
     /// Where the store is away.
     pub async fn cursor(&self, name: &str) -> Result<Position, StoreError> {
         dispatch!(self, store => store.cursor(name).await)
-    }
-
-    /// Applies one step of the monitor: projections and cursor in one transaction.
-    ///
-    /// # Errors
-    /// [`StoreError::CursorMoved`] where the cursor doesn't stand at `fold.from`; or where the store is away.
-    pub async fn apply(&self, name: &str, fold: &Fold) -> Result<(), StoreError> {
-        dispatch!(self, store => store.apply(name, fold).await)
     }
 
     /// Throws the projections away and puts the cursors back to the start.
@@ -391,30 +367,6 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<i64>, StoreError> {
         dispatch!(self, store => store.refused_addresses(streams, from, to, limit).await)
-    }
-
-    /// Writes an incident; a new one (id zero) gets its number, which is given back.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn save_incident(&self, incident: &IncidentRecord) -> Result<i64, StoreError> {
-        dispatch!(self, store => store.save_incident(incident).await)
-    }
-
-    /// Incidents in any of these states, newest onset first, at most `limit`.
-    ///
-    /// # Errors
-    /// Where the store is away, or one is none that this version knows.
-    pub async fn incidents(&self, states: &[IncidentState], limit: u32) -> Result<Vec<IncidentRecord>, StoreError> {
-        dispatch!(self, store => store.incidents(states, limit).await)
-    }
-
-    /// One incident.
-    ///
-    /// # Errors
-    /// Where the store is away, or it is none that this version knows.
-    pub async fn incident(&self, id: i64) -> Result<Option<IncidentRecord>, StoreError> {
-        dispatch!(self, store => store.incident(id).await)
     }
 
     /// What the ledger knows of an address.
@@ -489,15 +441,6 @@ impl Store {
         dispatch!(self, store => store.import_accounts(accounts).await)
     }
 
-    /// Forgets an address: deletes its row and its accounts. Counts, dedupe keys and incidents stay. Gives whether it was
-    /// known.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn forget_address(&self, hash: &[u8; 16]) -> Result<bool, StoreError> {
-        dispatch!(self, store => store.forget_address(hash).await)
-    }
-
     /// Tells every process of this store which key seals now. When this returns, no transaction that seals with an older
     /// key is under way; a process whose keyring is older looks into its key file before it seals again.
     ///
@@ -546,16 +489,6 @@ impl Store {
     /// Where the store is away.
     pub async fn template_sample(&self, template: i32) -> Result<Option<(i64, Option<Vec<u8>>)>, StoreError> {
         dispatch!(self, store => store.template_sample(template).await)
-    }
-
-    /// Deletes what has outlived its retention: deliveries before `deliveries`, the rest before `refusals`, and what is
-    /// set aside or remembered only until `now`, and what left the outbox 30 days ago. All in milliseconds since the epoch. Gives how many rows went; on
-    /// PostgreSQL whole days go at once and are not counted.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn expire(&self, now: i64, deliveries: i64, refusals: i64) -> Result<u64, StoreError> {
-        dispatch!(self, store => store.expire(now, deliveries, refusals).await)
     }
 
     /// How many rows the journal and its side tables have: for `doctor`, benchmarks and tests.

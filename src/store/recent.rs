@@ -71,12 +71,6 @@ impl<V: Copy> Recent<V> {
         }
         all.young.insert(hash, value);
     }
-
-    pub(super) fn invalidate_all(&self) {
-        let mut all = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-        all.young.clear();
-        all.old.clear();
-    }
 }
 
 #[cfg(test)]
@@ -104,8 +98,6 @@ mod tests {
         assert_eq!(recent.get(&hash(50)), None);
         recent.insert(hash(99), 7);
         assert_eq!(recent.get(&hash(99)), Some(7), "the latest value stands");
-        recent.invalidate_all();
-        assert_eq!(recent.get(&hash(99)), None);
     }
 
     #[test]

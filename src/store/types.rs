@@ -1,8 +1,14 @@
 //! What goes into the store and what comes out, the same for both engines.
 
+mod feeds;
+mod incident;
 mod outbox;
+mod people;
 
+pub use feeds::{FeedCounts, FeedHour};
+pub use incident::{IncidentRecord, IncidentState, Label, OperatorWord};
 pub use outbox::{NewOutbox, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Route};
+pub use people::{AccountRecord, AddressRecord, DueAccount, Erased, MapCoverage, Mark, NewAccount, Turn, Whom};
 
 use crate::{
     ingest::SetAsideReason,
@@ -431,6 +437,11 @@ pub struct Fold {
     pub ledger: Vec<LedgerRow>,
     /// Changes of who was refused.
     pub refused: Vec<RefusedChange>,
+    /// Addresses whose mail is counted as relay mail from here on, or no longer; the changes above move what is counted
+    /// already. The store refuses the step where one of them was turned meanwhile.
+    pub turns: Vec<Turn>,
+    /// Changes of what each feed reported.
+    pub feeds: Vec<(FeedHour, FeedCounts)>,
 }
 
 /// One address more or less among the permanently refused of a finest stream and bin.
@@ -444,69 +455,6 @@ pub struct RefusedChange {
     pub address: i64,
     /// By how many messages.
     pub change: i32,
-}
-
-crate::model::words! {
-    /// Where an incident stands.
-    pub enum IncidentState {
-        /// It goes on.
-        Open = 1, "open";
-        /// It has become quiet.
-        Closed = 2, "closed";
-        /// Late reports undid the judgement.
-        Withdrawn = 3, "withdrawn";
-        /// Its refused addresses have vanished from the traffic: silence about them proves nothing.
-        Masked = 4, "masked";
-        /// It was over before it was known: from imported history, for example. It never paged.
-        Past = 5, "past";
-    }
-}
-
-/// An incident as the store holds it; `body` belongs to the room `incident`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct IncidentRecord {
-    /// Its number; zero for one that is new.
-    pub id: i64,
-    /// Where it stands.
-    pub state: IncidentState,
-    /// The estimated onset.
-    pub onset: Timestamp,
-    /// When it was judged to be one, by send time.
-    pub opened_at: Timestamp,
-    /// When it last changed, by the monitor's clock.
-    pub updated_at: Timestamp,
-    /// When it was over.
-    pub closed_at: Option<Timestamp>,
-    /// The rest, without personal data.
-    pub body: serde_json::Value,
-}
-
-/// One account, as `accounts import` brings it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewAccount {
-    /// Team and `sub`.
-    pub subject: Subject,
-    /// The relay address, where there is one.
-    pub address: Option<Recipient>,
-    /// The client id.
-    pub app: Option<String>,
-    /// When the user signed up.
-    pub signed_up_at: Option<Timestamp>,
-}
-
-/// One account as the store holds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccountRecord {
-    /// Its random id.
-    pub id: i64,
-    /// The team.
-    pub team: String,
-    /// The client id.
-    pub app: Option<String>,
-    /// The address's random id.
-    pub address: Option<i64>,
-    /// When the user signed up.
-    pub signed_up_at: Option<Timestamp>,
 }
 
 /// Which outcomes to read; what is not set lets everything through.
@@ -537,24 +485,4 @@ impl EventFilter {
             && self.feeds.as_ref().is_none_or(|feeds| feeds.contains(&event.feed))
             && self.streams.as_ref().is_none_or(|streams| streams.contains(&event.stream))
     }
-}
-
-/// How much of the relay mail's addresses the account map covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub struct MapCoverage {
-    /// Relay addresses that mail went to and that are not forgotten.
-    pub addresses: i64,
-    /// Those among them whose account is known.
-    pub mapped: i64,
-}
-
-/// An address as the store holds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AddressRecord {
-    /// Its random id.
-    pub id: i64,
-    /// The keyed hash of its comparison form.
-    pub hash: [u8; 16],
-    /// Its sealed form; `None` in `hashed` mode.
-    pub sealed: Option<Vec<u8>>,
 }

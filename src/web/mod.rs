@@ -1,4 +1,5 @@
 //! HTTP as relaywatch serves it.
 
+mod page;
 pub mod private;
 pub mod server;

@@ -1,4 +1,4 @@
-//! The private listener: health, metrics, and a page that says what to connect next.
+//! The private listener: health, metrics, and a first page.
 
 use std::net::SocketAddr;
 
@@ -7,11 +7,17 @@ use axum::{
     extract::{Request, State as Extract},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{self, Next},
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
     routing::get,
 };
 
-use crate::{clock::Clock, config::Secret, ingest::http::endpoint::Endpoint, metrics::Metrics, store::Store};
+use tokio::sync::watch;
+
+use super::page;
+use crate::{
+    clock::Clock, config::Secret, daemon::Role, ingest::http::endpoint::Endpoint, metrics::Metrics, notify::Notifiers,
+    store::Store,
+};
 
 /// What the private listener shows.
 #[derive(Debug, Clone)]
@@ -22,20 +28,37 @@ pub struct State {
     pub metrics: Metrics,
     /// The clock.
     pub clock: Clock,
-    /// The feeds in force.
-    pub endpoint: Endpoint,
-    /// Where the feeds are.
-    pub public: SocketAddr,
+    /// What the process does.
+    pub role: Role,
+    /// Whether it leads the monitors.
+    pub leading: watch::Receiver<bool>,
+    /// The feeds in force, where it takes reports in.
+    pub endpoint: Option<Endpoint>,
+    /// Who is told, by the setup in force.
+    pub notifiers: Notifiers,
+    /// Where the feeds are, where it takes reports in.
+    pub public: Option<SocketAddr>,
     /// The bearer token that is asked for; none on loopback.
     pub token: Option<Secret>,
     /// The token before the last rotation.
     pub previous_token: Option<Secret>,
 }
 
+impl State {
+    /// Where this process stands among the monitors.
+    pub(super) fn standing(&self) -> &'static str {
+        match (self.role.monitors(), *self.leading.borrow()) {
+            (false, _) => "none",
+            (true, true) => "leading",
+            (true, false) => "standby",
+        }
+    }
+}
+
 /// The routes. Health is open, so that probes need no secret; everything else asks for the token where there is one.
 pub fn router(state: State) -> Router {
     let guarded = Router::new()
-        .route("/", get(index))
+        .route("/", get(page::index))
         .route("/metrics", get(metrics))
         .layer(middleware::from_fn_with_state(state.clone(), guard));
     Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).merge(guarded).with_state(state)
@@ -71,10 +94,10 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// The store takes writes, so that a delivery would be acknowledged.
+/// The store takes writes, so that a delivery would be acknowledged. A process that stands by is ready as well.
 async fn readyz(Extract(state): Extract<State>) -> Response {
     match state.store.ping().await {
-        Ok(()) => "ready\n".into_response(),
+        Ok(()) => format!("ready\nrole: {}\nmonitors: {}\n", state.role, state.standing()).into_response(),
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "not ready");
             (StatusCode::SERVICE_UNAVAILABLE, "the store does not take writes\n").into_response()
@@ -90,35 +113,4 @@ async fn metrics(Extract(state): Extract<State>) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
-}
-
-async fn index(Extract(state): Extract<State>) -> Response {
-    let setup = state.endpoint.setup();
-    let paths = setup.feeds.paths();
-    let feeds = if paths.is_empty() {
-        "<p>No feed is connected yet. Put a table such as <code>[feeds.ses]</code> into the configuration \
-         (<code>relaywatch config default</code> shows all of them), reload with SIGHUP, and point your provider here:</p>"
-            .to_owned()
-    } else {
-        let items: Vec<String> =
-            paths.iter().map(|path| format!("<li><code>http://{}/in/{path}</code></li>", state.public)).collect();
-        format!("<p>Feeds, by the address behind your TLS proxy:</p><ul>{}</ul>", items.concat())
-    };
-    let rows = match state.store.row_counts().await {
-        Ok(counts) => counts.into_iter().find(|(table, _)| *table == "event").map_or(0, |(_, rows)| rows),
-        Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the store does not tell its size");
-            return (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n").into_response();
-        }
-    };
-    let page = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width\"><title>relaywatch</title><h1>relaywatch {}</h1>\
-         <p>{rows} outcomes in the journal, at {}.</p>{feeds}\
-         <p><a href=\"/metrics\">metrics</a> · <a href=\"/readyz\">ready</a></p></html>",
-        env!("CARGO_PKG_VERSION"),
-        state.clock.now(),
-    );
-    let policy = [(header::CONTENT_SECURITY_POLICY, "default-src 'none'")];
-    (policy, Html(page)).into_response()
 }

@@ -238,7 +238,38 @@ const CSV: &str = "team,app,sub,email,signed_up_at\n\
     A1B2C3D4E5,com.example.app,001234.qx7sub.0001,qx7user1@privaterelay.appleid.com,2025-03-01\n\
     A1B2C3D4E5,com.example.app,001234.qx7sub.0002,qx7user2@privaterelay.appleid.com,1740000000\n\
     A1B2C3D4E5,com.example.other,001234.qx7sub.0003,,\n\
-    ZZZZZZZZZZ,,001234.qx7sub.0004,qx7someone@mail.example.net,\n";
+    A1B2C3D4E5,,001234.qx7sub.0004,qx7someone@mail.example.net,\n";
+
+/// The account map: the first time everything is new, the second time nothing; broken rows are told.
+fn the_map(place: &Place) {
+    std::fs::write(place.path("accounts.csv"), CSV).expect("file");
+    let file = place.path("accounts.csv").display().to_string();
+    let dry = place.run(&["accounts", "import", &file, "--dry-run"]).ok();
+    assert_eq!(dry.out.lines().next(), Some("4 rows read, 4 good, 0 rejected; nothing was changed"));
+    let import = place.run(&["accounts", "import", &file]).ok();
+    insta::assert_snapshot!("accounts_import", format!("{}{}", import.err, import.out));
+    let again = place.run_with(&["accounts", "import", "-", "--summary", "json"], CSV).ok().json();
+    assert_eq!((&again["new"], &again["updated_or_unchanged"]), (&json!(0), &json!(4)), "{again}");
+    let broken = place.run_with(&["accounts", "import", "-"], "team,sub,email\nA1B2C3D4E5,s,nobody\nA1B2C3D4E5,,\n");
+    assert_eq!(broken.code, Some(1));
+    assert!(
+        broken.err.contains("line 2: email: the address has no local part or no domain\nline 3: sub is missing"),
+        "{}",
+        broken.err
+    );
+    let strangers = "team,sub\nA1B2C3D4E6,s\nZZZZZZZZZZ,s\na1,s\n";
+    let broken = place.run_with(&["accounts", "import", "-"], strangers);
+    assert!(broken.code == Some(1) && broken.out.starts_with("3 rows read: 0 new"), "{}", broken.out);
+    for told in [
+        "line 2: team A1B2C3D4E6 is not in the configuration; did you mean A1B2C3D4E5?",
+        "line 3: team ZZZ",
+        "line 4: ",
+    ] {
+        assert!(broken.err.contains(told), "{}", broken.err);
+    }
+    let strict = place.run_with(&["accounts", "import", "-", "--strict"], "team,sub\nA1B2C3D4E5,\nA1B2C3D4E5,ok\n");
+    assert!(strict.code == Some(1) && strict.err.contains("line 2: sub is missing; stopped"), "{}", strict.err);
+}
 
 /// Everything that the commands do, once. `beside`: a daemon runs.
 async fn everything(place: &Place, daemon: Option<&Daemon>) {
@@ -273,34 +304,31 @@ async fn everything(place: &Place, daemon: Option<&Daemon>) {
             .count(),
         2
     );
-    for nothing in [["--feed", "ses"], ["--stream", "nowhere"], ["--until", "2h"], ["--cause", "mailbox_full"]] {
+    let nowhere = place.run(&["events", "list", "--feed", "ses"]);
+    assert_eq!((nowhere.code, nowhere.out.as_str()), (Some(1), ""));
+    assert!(nowhere.err.contains("there is no feed \"ses\"; there are: braze\n"), "{}", nowhere.err);
+    for nothing in [
+        ["--kind", "notice"],
+        ["--kind", "unknown"],
+        ["--stream", "nowhere"],
+        ["--until", "2h"],
+        ["--cause", "mailbox_full"],
+    ] {
         assert_eq!(place.run(&["events", "list", nothing[0], nothing[1]]).ok().out, "", "{nothing:?}");
     }
 
-    // The map: the first time everything is new, the second time nothing.
-    std::fs::write(place.path("accounts.csv"), CSV).expect("file");
-    let file = place.path("accounts.csv").display().to_string();
-    let dry = place.run(&["accounts", "import", &file, "--dry-run"]).ok();
-    assert_eq!(dry.out.lines().next(), Some("4 rows read, 4 good, 0 rejected; nothing was changed"));
-    let import = place.run(&["accounts", "import", &file]).ok();
-    insta::assert_snapshot!("accounts_import", format!("{}{}", import.err, import.out));
-    let again = place.run_with(&["accounts", "import", "-", "--summary", "json"], CSV).ok().json();
-    assert_eq!((&again["new"], &again["updated_or_unchanged"]), (&json!(0), &json!(4)), "{again}");
-    let broken = place.run_with(&["accounts", "import", "-"], "team,sub,email\nA1B2C3D4E5,s,nobody\nA1B2C3D4E5,,\n");
-    assert_eq!(broken.code, Some(1));
-    assert!(
-        broken.err.contains("line 2: email: the address has no local part or no domain\nline 3: sub is missing"),
-        "{}",
-        broken.err
-    );
-    let strict = place.run_with(&["accounts", "import", "-", "--strict"], "team,sub\nA1B2C3D4E5,\nA1B2C3D4E5,ok\n");
-    assert!(strict.code == Some(1) && strict.err.contains("line 2: sub is missing; stopped"), "{}", strict.err);
+    the_map(place);
 
     // The story of one.
     let story = place.until(&["address", "show", "-"], &address(2), |said| !said.out.contains("ledger: none"));
     insta::assert_snapshot!("address_show", place.redacted(&story.out));
     let sub = format!("{TEAM}:001234.qx7sub.0002");
     let known = place.run(&["address", "show", "--sub", &sub, "--format", "json"]).ok().json();
+    let id = known["id"].as_str().expect("an id").to_owned();
+    let by_id = place.run(&["address", "show", "--id", &id, "--format", "json"]).ok().json();
+    assert_eq!(by_id, known, "the id leads to the same story");
+    assert_eq!(place.run(&["address", "show", "--id", "00000000000000ff"]).code, Some(1));
+    assert!(place.run(&["address", "show", "--id", "zz"]).err.contains("16 hexadecimal digits"));
     assert_eq!(
         (&known["address"], &known["events"][0]["cause"]),
         (&json!(address(2)), &json!("recipient_unknown")),
@@ -333,8 +361,10 @@ async fn everything(place: &Place, daemon: Option<&Daemon>) {
     let leak = place.run_with(&["address", "forget", "-", "--yes", "--reason", &address(2)], &address(2));
     assert!(leak.code == Some(1) && leak.err.contains("the journal takes no address"), "{}", leak.err);
     let forgotten = place.run_with(&["address", "forget", "-", "--yes", "--reason", "request 4711"], &address(2)).ok();
-    assert_eq!(forgotten.out, "forgotten, with 1 account\n");
+    assert_eq!(forgotten.out, "forgotten, with 1 account and 1 copy\n", "the sample of a reply went too");
     assert_eq!(place.run(&["address", "show", "--sub", &sub]).code, Some(1));
+    let gone = place.run(&["address", "show", "--id", &id]).ok().out;
+    assert!(gone.contains("belongs to nobody") && gone.contains("last refused"), "{gone}");
     assert_eq!(place.run_with(&["address", "forget", "-", "--yes", "--reason", "again"], &address(2)).code, Some(1));
     assert_eq!(place.run(&["events", "list"]).ok().out.matches("refused").count(), 1, "counts stay");
 
@@ -369,8 +399,21 @@ async fn commands_work_beside_a_daemon_on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_work_without_a_daemon_and_after_a_crash() {
     let place = Place::new(Engine::Sqlite).await.expect("SQLite");
-    let before = place.run(&["events", "list"]);
-    assert!(before.code == Some(1) && before.err.contains("`relaywatch serve` makes it"), "{}", before.err);
+    for arguments in [
+        &["events", "list"][..],
+        &["accounts", "import", "-"],
+        &["address", "forget", "nobody@privaterelay.appleid.com", "--yes", "--reason", "x"],
+        &["keys", "rotate"],
+        &["rebuild"],
+    ] {
+        let before = place.run_with(arguments, "team,sub\nA1B2C3D4E5,early\n");
+        assert!(before.code == Some(1) && before.err.contains("`relaywatch serve` makes it"), "{}", before.err);
+    }
+    assert!(!place.path("relaywatch.key").exists(), "nothing was made");
+    let first = place.run_with(&["accounts", "import", "-", "--create"], "team,sub\nA1B2C3D4E5,early\n").ok();
+    assert!(first.err.contains("made a new store, since"), "{}", first.err);
+    let again = place.run_with(&["accounts", "import", "-", "--create"], "team,sub\nA1B2C3D4E5,early\n").ok();
+    assert!(!again.err.contains("made a new store"), "{}", again.err);
     let daemon = Daemon::start(&place);
     let mode = std::fs::metadata(place.path("relaywatch.sock")).expect("the socket").permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "for its owner only");
@@ -434,6 +477,85 @@ async fn tail_shows_what_comes_in_and_a_closed_pipe_is_no_error() {
     list.stderr.take().expect("stderr").read_to_string(&mut err).expect("text");
     assert!(list.wait().expect("it ends").success() && err.is_empty(), "{err}");
     daemon.stop();
+}
+
+const REPLY: &str = "{\"id\":\"a-17\",\"text\":\"550 5.1.1 <x7kq2m9abc@privaterelay.appleid.com>: user not found\"}\n";
+
+/// The command with its three streams.
+fn classify(folder: &Path, arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_relaywatch"))
+        .arg("classify")
+        .args(arguments)
+        .env("STATE_DIRECTORY", folder)
+        .env_remove("RELAYWATCH_CONFIG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("classify")
+}
+
+#[test]
+fn classify_answers_before_more_comes_and_ends_quietly_with_its_reader() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = classify(folder.path(), &["--format", "json"]);
+    let mut pen = child.stdin.take().expect("its input");
+    let mut out = BufReader::new(child.stdout.take().expect("its output"));
+    let mut line = String::new();
+    for number in 1..=2 {
+        pen.write_all(REPLY.as_bytes()).expect("written");
+        line.clear();
+        // Its input stays open: it does not wait for more.
+        out.read_line(&mut line).expect("a line");
+        let said: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!((&said["line"], &said["id"]), (&json!(number), &json!("a-17")), "{said}");
+        assert_eq!(said["rule"], "apple-relay/user-not-found");
+    }
+    drop(out);
+    // As `| head` does: the reader is gone, and the writer learns of it.
+    while pen.write_all(REPLY.as_bytes()).is_ok() {}
+    let mut err = String::new();
+    child.stderr.take().expect("stderr").read_to_string(&mut err).expect("text");
+    assert!(child.wait().expect("it ends").success() && err.is_empty(), "{err}");
+}
+
+#[test]
+fn classify_takes_any_amount_in_constant_memory_and_names_broken_lines() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = classify(folder.path(), &["--format", "json"]);
+    let mut pen = child.stdin.take().expect("its input");
+    let mut out = BufReader::new(child.stdout.take().expect("its output"));
+    let reader = std::thread::spawn(move || {
+        let (mut line, mut last, mut lines) = (String::new(), String::new(), 0_usize);
+        while out.read_line(&mut line).expect("text") > 0 {
+            std::mem::swap(&mut line, &mut last);
+            line.clear();
+            lines += 1;
+        }
+        (lines, last)
+    });
+    let chunk = vec![b'x'; 1 << 20];
+    // One line that is longer than the memory that is granted, then short ones.
+    for _ in 0..96 {
+        pen.write_all(&chunk).expect("written");
+    }
+    pen.write_all(b"\n{\"text\":\n").expect("written");
+    let sent = 10_000;
+    pen.write_all(REPLY.repeat(sent).as_bytes()).expect("written");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("its status");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+    let kib: u64 = peak.trim().trim_end_matches(" kB").trim().parse().expect("a number");
+    assert!(kib < 64 * 1_024, "{kib} KiB at the peak of 96 MiB");
+    drop(pen);
+    let (lines, last) = reader.join().expect("the reader");
+    assert_eq!(lines, sent + 1, "all but the broken one are judged");
+    let last: Value = serde_json::from_str(&last).expect("JSON");
+    assert_eq!(last["line"], json!(sent + 2));
+    let mut err = String::new();
+    child.stderr.take().expect("stderr").read_to_string(&mut err).expect("text");
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+    assert!(err.starts_with("line 2: the JSON object is cut off"), "{err}");
+    assert!(err.contains("the first is line 2"), "{err}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

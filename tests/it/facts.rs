@@ -35,7 +35,7 @@ const ONSET: i64 = 3 * DAY_MILLIS;
 pub(crate) async fn fold(test: &TestStore, count: usize) {
     test.journal(count, 1_000).await;
     let metrics = Metrics::new().expect("metrics");
-    let mut monitor = Monitor::folding(test.store.clone(), Clock::System, Arc::new(Notify::new()), metrics);
+    let mut monitor = Monitor::folding(test.leader(), Clock::System, Arc::new(Notify::new()), metrics);
     monitor.catch_up(&CancellationToken::new()).await.expect("folded");
 }
 
@@ -62,6 +62,7 @@ pub(crate) async fn map(test: &TestStore, numbers: impl Iterator<Item = usize>) 
         address: Some(test.relay(number)),
         app: None,
         signed_up_at: None,
+        mark: None,
     };
     let accounts: Vec<NewAccount> = numbers.map(account).collect();
     test.store.import_accounts(&accounts).await.expect("imported");
@@ -206,7 +207,7 @@ on_both_engines! {
         // One that is known by import only, and one whose notice named it.
         assert!(test.store.forget_address(&test.relay(2).hash).await.expect("forgotten"));
         assert!(test.store.forget_address(&test.relay(3).hash).await.expect("forgotten"));
-        let mut mapped = vec![ids[0], ids[2]];
+        let mut mapped = vec![ids[0], ids[1], ids[2]];
         mapped.sort_unstable();
         assert_eq!(test.store.mapped_addresses(&ids).await.expect("read"), mapped);
         let told = test.store.notices_of(&ids, at(0), at(10_000)).await.expect("read");
@@ -320,7 +321,7 @@ on_both_engines! {
         };
         tell(&test, vec![notice(&test, 900, -9 * DAY_MILLIS, NoticeKind::AccountDeleted), window]).await;
         let blind = gather(&test.store, &scope).await.expect("facts");
-        assert_eq!(blind.blind_windows, [BlindWindow { watched: Watched::Notices, from, until: None }]);
+        assert_eq!(blind.blind_windows, [BlindWindow { watched: Watched::Notices, from, until: None, reason: None }]);
         assert!((blind.notices.expect("a map").blind_share - 0.2).abs() < 0.01);
         let explanation = explain(&blind);
         assert_eq!(explanation.share_explained.as_ref().expect("notices").status, Revocation::Blind);

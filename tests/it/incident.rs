@@ -6,9 +6,9 @@ use clap::Parser;
 use relaywatch::{
     cli::incident::IncidentCommand,
     detect::Urgency,
-    incident::{self, Body, IncidentError, Label, LeftOut, RecoveryRequest},
+    incident::{self, Basis, Body, IncidentError, Label, LeftOut, RecoveryRequest},
     model::{DAY_MILLIS, EventKind, HOUR_MILLIS, NoticeKind, StreamLevel},
-    store::{EntryKind, IncidentRecord, IncidentState, NewEntry, NewEvent, Store, StoreOptions},
+    store::{EntryKind, IncidentRecord, IncidentState, Leader, NewEntry, NewEvent, OperatorWord, Store, StoreOptions},
 };
 
 use crate::{
@@ -32,15 +32,17 @@ fn body() -> Body {
         share_explained: None,
         explanation: Vec::new(),
         facts: None,
-        label: None,
-        accepted_normal: false,
         pages: 0,
         last_paged_at: None,
         last_paged_refused: 0,
+        basis: Basis::Rate,
+        settings: None,
+        rules: None,
+        operator_told: false,
     }
 }
 
-async fn opened(store: &Store) -> i64 {
+async fn opened(store: &Leader) -> i64 {
     let record = IncidentRecord {
         id: 0,
         state: IncidentState::Open,
@@ -48,6 +50,7 @@ async fn opened(store: &Store) -> i64 {
         opened_at: at(600_000),
         updated_at: at(600_000),
         closed_at: None,
+        operator: OperatorWord::default(),
         body: body().to_value(),
     };
     store.save_incident(&record).await.expect("saved")
@@ -121,11 +124,12 @@ async fn command(place: &(StoreOptions, PathBuf), arguments: &[&str]) -> Result<
 
 on_both_engines! {
     async fn labels_and_accepting_are_kept_and_journalled(test: TestStore) {
-        let id = opened(&test.store).await;
+        let id = opened(&test.leader()).await;
         incident::set_label(&test.store, &test.keyring, id, Label::False, at(DAY_MILLIS)).await.expect("labelled");
         incident::accept_normal(&test.store, &test.keyring, id, at(DAY_MILLIS)).await.expect("accepted");
         let (record, changed) = incident::find(&test.store, id).await.expect("there");
-        assert_eq!(changed, Body { label: Some(Label::False), accepted_normal: true, ..body() });
+        assert_eq!(changed, body(), "what operators say is no part of it");
+        assert_eq!(record.operator, OperatorWord { label: Some(Label::False), accepted_normal: true, closed_at: None });
         assert_eq!((record.state, record.updated_at), (IncidentState::Open, at(DAY_MILLIS)));
         let actions = test.store.entries_of_kind(EntryKind::Action, at(DAY_MILLIS), 10).await.expect("read");
         let mut actions: Vec<&str> = actions.iter().filter_map(|entry| entry.body["action"].as_str()).collect();
@@ -135,9 +139,45 @@ on_both_engines! {
         assert!(matches!(missing, Err(IncidentError::Unknown(other)) if other == id + 1));
     }
 
+    async fn what_operators_say_and_what_the_monitor_writes_do_not_undo_each_other(test: TestStore) {
+        let id = opened(&test.leader()).await;
+        // The monitor has read it, an operator speaks, the monitor writes what it has made of it.
+        let (before, _) = incident::find(&test.store, id).await.expect("there");
+        incident::set_label(&test.store, &test.keyring, id, Label::Real, at(DAY_MILLIS)).await.expect("labelled");
+        incident::accept_normal(&test.store, &test.keyring, id, at(DAY_MILLIS)).await.expect("accepted");
+        let said = ("Jo Operator", "masked for good");
+        incident::close(&test.store, &test.keyring, id, said, at(2 * DAY_MILLIS)).await.expect("closed");
+        let grown = IncidentRecord { body: Body { refused: 99, ..body() }.to_value(), ..before };
+        test.leader().save_incident(&grown).await.expect("saved");
+        let (record, body) = incident::find(&test.store, id).await.expect("there");
+        let closed_at = Some(at(2 * DAY_MILLIS));
+        assert_eq!(record.operator, OperatorWord { label: Some(Label::Real), accepted_normal: true, closed_at });
+        assert_eq!((record.state, record.closed_at, body.refused), (IncidentState::Closed, closed_at, 99));
+        assert_eq!(test.store.operator_words().await.expect("words"), [(id, record.operator)]);
+    }
+
+    async fn an_operator_closes_what_cannot_end_by_itself_once(test: TestStore) {
+        let id = opened(&test.leader()).await;
+        let record = incident::find(&test.store, id).await.expect("there").0;
+        let masked = IncidentRecord { state: IncidentState::Masked, closed_at: Some(at(HOUR_MILLIS)), ..record };
+        test.leader().save_incident(&masked).await.expect("saved");
+        let close = || incident::close(&test.store, &test.keyring, id, ("Jo", "nothing comes back"), at(DAY_MILLIS));
+        close().await.expect("closed");
+        let record = incident::find(&test.store, id).await.expect("there").0;
+        assert_eq!((record.state, record.closed_at), (IncidentState::Closed, Some(at(HOUR_MILLIS))), "it was over before");
+        assert!(matches!(close().await, Err(IncidentError::Over { state: IncidentState::Closed, .. })));
+        let actions = test.store.entries_of_kind(EntryKind::Action, at(DAY_MILLIS), 10).await.expect("read");
+        let expected = serde_json::json!(
+            { "action": "close", "incident": id, "operator": "Jo", "reason": "nothing comes back" }
+        );
+        assert_eq!(actions.iter().map(|entry| &entry.body).collect::<Vec<_>>(), [&expected]);
+        let missing = incident::close(&test.store, &test.keyring, id + 1, ("Jo", "x"), at(0)).await;
+        assert!(matches!(missing, Err(IncidentError::Unknown(_))));
+    }
+
     async fn only_addresses_that_nothing_speaks_against_are_listed(test: TestStore) {
         stories(&test).await;
-        let id = opened(&test.store).await;
+        let id = opened(&test.leader()).await;
         let made = incident::recovery(&test.store, &test.keyring, id, &request(false), at(DAY_MILLIS)).await.expect("made");
         let mut listed: Vec<_> = made.rows.iter().map(|row| row.address.clone()).collect();
         listed.sort();
@@ -167,8 +207,9 @@ on_both_engines! {
         let options = StoreOptions { sealed: false, ..options };
         let store = Store::open(&options, Arc::clone(&keyring)).await.expect("opens");
         let test = TestStore { store, keyring, options, folder };
+        test.lead_again().await;
         stories(&test).await;
-        let id = opened(&test.store).await;
+        let id = opened(&test.leader()).await;
         let refused = incident::recovery(&test.store, &test.keyring, id, &request(true), at(DAY_MILLIS)).await;
         assert!(matches!(refused, Err(IncidentError::Hashed)), "{refused:?}");
         assert_eq!(test.store.entries_of_kind(EntryKind::Action, at(2 * DAY_MILLIS), 10).await.expect("read"), []);
@@ -176,7 +217,7 @@ on_both_engines! {
 
     async fn the_command_reads_writes_and_overwrites_nothing(test: TestStore) {
         stories(&test).await;
-        let id = opened(&test.store).await.to_string();
+        let id = opened(&test.leader()).await.to_string();
         let TestStore { store, keyring, options, folder } = test;
         let key_file = folder.path().join("relaywatch.key");
         keyring.write(&key_file, true).expect("the key file");
@@ -196,6 +237,13 @@ on_both_engines! {
         assert!(report.contains("| Baseline | accepted as normal by an operator |") && !report.contains('@'), "{report}");
         let error = command(&place, &["show", "999"]).await.expect_err("none such");
         assert!(error.starts_with("there is no incident 999"), "{error}");
+
+        let (_, said) = command(&place, &["close", &id, "--operator", "Jo", "--reason", "over"]).await.expect("closed");
+        assert_eq!(said, format!("incident {id} is closed; the hold on its addresses stays\n"));
+        assert!(command(&place, &["show", &id]).await.expect("shown").0.contains("Closed by:       an operator"));
+        let error = command(&place, &["close", &id, "--operator", "Jo", "--reason", "again"]).await.expect_err("over");
+        assert!(error.contains("only an incident that is open or masked can be closed"), "{error}");
+        assert!(command(&place, &["close", &id, "--operator", " ", "--reason", "x"]).await.is_err(), "somebody answers");
 
         let file = folder.path().join("win-back.csv");
         let name = file.display().to_string();

@@ -1,15 +1,18 @@
 //! From the journal to the page: incidents are opened, explained, announced once, and undone.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use relaywatch::{
     clock::{Clock, ManualClock},
+    config::Config,
+    detect::Parameters,
     explain::Hypothesis,
     incident::Body,
+    metrics::Metrics,
     model::{Cause, DAY_MILLIS, Exposure, HOUR_MILLIS, MINUTE_MILLIS, StreamLevel},
     monitor::Monitor,
-    notify::Page,
-    store::{IncidentRecord, IncidentState, NewEvent, NewReply, Route},
+    notify::{self, Notifiers, Page},
+    store::{IncidentRecord, IncidentState, NewEvent, NewReply, Route, Whom},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -18,14 +21,14 @@ use crate::{
     support::{TestStore, at, monitor, stream, submission},
 };
 
-const SLACK: &str = "[notify.slack]\nwebhook_url = \"https://hooks.example/secret\"\n";
+pub(crate) const SLACK: &str = "[notify.slack]\nwebhook_url = \"https://hooks.example/secret\"\n";
 /// Days of ordinary traffic before the trouble.
-const DAYS: i64 = 30;
+pub(crate) const DAYS: i64 = 30;
 /// When the trouble begins.
-const TROUBLE: i64 = DAYS * DAY_MILLIS + 6 * HOUR_MILLIS;
+pub(crate) const TROUBLE: i64 = DAYS * DAY_MILLIS + 6 * HOUR_MILLIS;
 
 /// Ordinary traffic: 60 mails a day to 600 addresses, one in 200 refused.
-fn history(test: &TestStore) -> Vec<NewEvent> {
+pub(crate) fn history(test: &TestStore) -> Vec<NewEvent> {
     let ordinary = |n: i64| {
         let number = usize::try_from(n).expect("small");
         let millis = n * DAY_MILLIS / 60;
@@ -37,7 +40,7 @@ fn history(test: &TestStore) -> Vec<NewEvent> {
 }
 
 /// `count` refusals, one every three seconds from the trouble on, with this reply.
-fn trouble(test: &TestStore, count: i64, cause: Cause, template: &str) -> Vec<NewEvent> {
+pub(crate) fn trouble(test: &TestStore, count: i64, cause: Cause, template: &str) -> Vec<NewEvent> {
     let refused = |n: i64| {
         let number = usize::try_from(n).expect("small");
         let millis = TROUBLE + n * 3_000;
@@ -49,16 +52,16 @@ fn trouble(test: &TestStore, count: i64, cause: Cause, template: &str) -> Vec<Ne
     (0..count).map(refused).collect()
 }
 
-fn gone(test: &TestStore, count: i64) -> Vec<NewEvent> {
+pub(crate) fn gone(test: &TestStore, count: i64) -> Vec<NewEvent> {
     trouble(test, count, Cause::RecipientUnknown, "550 5.1.1 <{recipient}>: user not found")
 }
 
-fn unauthorized(test: &TestStore, count: i64) -> Vec<NewEvent> {
+pub(crate) fn unauthorized(test: &TestStore, count: i64) -> Vec<NewEvent> {
     trouble(test, count, Cause::RelaySenderUnregistered, "550 5.1.1 <{sender}>: unauthorized sender")
 }
 
 /// `count` deliveries from `from` on, one every `step` milliseconds.
-fn deliveries(test: &TestStore, count: i64, from: i64, step: i64) -> Vec<NewEvent> {
+pub(crate) fn deliveries(test: &TestStore, count: i64, from: i64, step: i64) -> Vec<NewEvent> {
     let delivered = |n: i64| {
         let number = usize::try_from(n).expect("small");
         let millis = from + n * step;
@@ -68,21 +71,27 @@ fn deliveries(test: &TestStore, count: i64, from: i64, step: i64) -> Vec<NewEven
     (0..count).map(delivered).collect()
 }
 
-struct Run {
-    clock: ManualClock,
-    monitor: Monitor,
-    rows: usize,
+/// Who is told, by a configuration's text.
+fn setup(text: &str) -> notify::Setup {
+    let config = Config::from_text(None, text.to_owned(), std::collections::HashMap::new()).expect("a configuration");
+    notify::Setup::new(&config).expect("notifiers")
+}
+
+pub(crate) struct Run {
+    pub(crate) clock: ManualClock,
+    pub(crate) monitor: Monitor,
+    pub(crate) rows: usize,
 }
 
 impl Run {
-    async fn begin(test: &TestStore, events: Vec<NewEvent>, now: i64) -> Self {
+    pub(crate) async fn begin(test: &TestStore, events: Vec<NewEvent>, now: i64) -> Self {
         let clock = ManualClock::new(at(now));
         let mut run = Self { monitor: monitor(test, Clock::Manual(clock.clone()), SLACK), clock, rows: 0 };
         run.take(test, events).await;
         run
     }
 
-    async fn take(&mut self, test: &TestStore, events: Vec<NewEvent>) {
+    pub(crate) async fn take(&mut self, test: &TestStore, events: Vec<NewEvent>) {
         self.rows += events.len();
         for chunk in events.chunks(500) {
             test.store.commit(&[submission(chunk.to_vec())]).await.expect("commit");
@@ -92,28 +101,28 @@ impl Run {
     }
 }
 
-async fn incidents(test: &TestStore) -> Vec<(IncidentRecord, Body)> {
+pub(crate) async fn incidents(test: &TestStore) -> Vec<(IncidentRecord, Body)> {
     let found = test.store.incidents(IncidentState::ALL, 100).await.expect("incidents");
     found.into_iter().map(|record| (record.clone(), Body::from_record(&record).expect("a body"))).collect()
 }
 
 /// Takes every page out of the outbox, as its worker would.
-async fn pages(test: &TestStore) -> Vec<Page> {
+pub(crate) async fn pages(test: &TestStore) -> Vec<Page> {
     let mut found = Vec::new();
     loop {
         let now = at(100 * DAY_MILLIS);
-        let items = test.store.claim_outbox(&[Route::Slack], now, MINUTE_MILLIS, 10).await.expect("claimed");
+        let items = test.leader().claim_outbox(&[Route::Slack], now, MINUTE_MILLIS, 10).await.expect("claimed");
         if items.is_empty() {
             return found;
         }
         for item in items {
             found.push(serde_json::from_slice(item.body.as_ref().expect("it opens")).expect("a page"));
-            test.store.outbox_sent(&item, now, None).await.expect("recorded");
+            test.leader().outbox_sent(&item, now, None).await.expect("recorded");
         }
     }
 }
 
-async fn kinds(test: &TestStore) -> Vec<String> {
+pub(crate) async fn kinds(test: &TestStore) -> Vec<String> {
     pages(test).await.iter().map(|page| page.kind.to_string()).collect()
 }
 
@@ -144,6 +153,63 @@ on_both_engines! {
         run.take(&test, Vec::new()).await;
         assert_eq!(incidents(&test).await.len(), 1);
         assert_eq!(pages(&test).await.len(), 0);
+    }
+
+    async fn without_a_notifier_nobody_is_told_until_one_is_configured(test: TestStore) {
+        let notifiers = Notifiers::new(setup(""));
+        let metrics = Metrics::new().expect("metrics");
+        let clock = ManualClock::new(at(TROUBLE));
+        let monitor = Monitor::new(
+            test.leader(),
+            Clock::Manual(clock.clone()),
+            Arc::new(tokio::sync::Notify::new()),
+            metrics.clone(),
+            Parameters::default(),
+            notifiers.clone(),
+        );
+        let mut run = Run { clock, monitor, rows: 0 };
+        run.take(&test, history(&test)).await;
+        run.clock.advance(Duration::from_mins(30));
+        run.take(&test, gone(&test, 400)).await;
+        run.take(&test, Vec::new()).await;
+        let (_, body) = incidents(&test).await.pop().expect("it is recorded all the same");
+        assert_eq!((body.pages, body.last_paged_at), (0, None), "what reached nobody counts as no page");
+        assert_eq!(metrics.unheard.get(), 1, "said once, not at every look");
+        assert!(pages(&test).await.is_empty());
+
+        // What is still open is announced to whoever is configured later, from its beginning.
+        notifiers.exchange(setup(SLACK));
+        run.take(&test, Vec::new()).await;
+        assert_eq!(kinds(&test).await, ["opened"]);
+        let (_, body) = incidents(&test).await.pop().expect("the incident");
+        assert_eq!(body.pages, 1);
+        assert_eq!(metrics.unheard.get(), 1);
+    }
+
+    async fn trouble_that_nobody_was_told_of_ends_unannounced(test: TestStore) {
+        let notifiers = Notifiers::new(setup(""));
+        let clock = ManualClock::new(at(TROUBLE));
+        let monitor = Monitor::new(
+            test.leader(),
+            Clock::Manual(clock.clone()),
+            Arc::new(tokio::sync::Notify::new()),
+            Metrics::new().expect("metrics"),
+            Parameters::default(),
+            notifiers.clone(),
+        );
+        let mut run = Run { clock, monitor, rows: 0 };
+        run.take(&test, history(&test)).await;
+        run.clock.advance(Duration::from_mins(30));
+        run.take(&test, gone(&test, 400)).await;
+        // Ordinary traffic again for days.
+        run.clock.advance(Duration::from_hours(72));
+        run.take(&test, deliveries(&test, 900, TROUBLE + HOUR_MILLIS, 4 * MINUTE_MILLIS)).await;
+        run.take(&test, Vec::new()).await;
+        let (record, _) = incidents(&test).await.pop().expect("the incident");
+        assert_ne!(record.state, IncidentState::Open, "it ends without a page as it does with one");
+        notifiers.exchange(setup(SLACK));
+        run.take(&test, Vec::new()).await;
+        assert!(kinds(&test).await.is_empty());
     }
 
     async fn a_sender_that_apple_refuses_is_named(test: TestStore) {
@@ -248,5 +314,23 @@ on_both_engines! {
         assert_eq!(standing.len(), 1, "{found:?}");
         let (record, body) = standing[0];
         assert_eq!((record.onset, body.refused, body.addresses), (at(TROUBLE), 200, 200));
+    }
+
+    async fn forgetting_people_and_making_everything_again_changes_no_incident(test: TestStore) {
+        let mut run = Run::begin(&test, history(&test), TROUBLE).await;
+        run.clock.advance(Duration::from_mins(30));
+        run.take(&test, gone(&test, 400)).await;
+        let before = incidents(&test).await;
+        assert_eq!((before.len(), before[0].1.addresses), (1, 400));
+        let forgotten: Vec<Whom> =
+            (0..300).map(|n| Whom::Address { hash: test.relay(n).hash, address: None }).collect();
+        for people in forgotten.chunks(100) {
+            assert_eq!(test.store.forget(people).await.expect("forgotten").addresses, 100);
+        }
+        test.store.reset_projections().await.expect("reset");
+        run.monitor = monitor(&test, Clock::Manual(run.clock.clone()), SLACK);
+        run.take(&test, Vec::new()).await;
+        assert_eq!(incidents(&test).await, before, "counts and dedupe keys stay");
+        assert_eq!(kinds(&test).await, ["opened"], "and nothing is said again");
     }
 }

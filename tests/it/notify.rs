@@ -21,7 +21,7 @@ use relaywatch::{
         Endpoint, Notifiers, Page, PageKind, Setup, Severity, Worker, WorkerError, heartbeat, pages, slack::Slack,
     },
     privacy::Keyring,
-    store::{Access, NewOutbox, OutboxState, Route, Store},
+    store::{Access, Leader, NewOutbox, OutboxState, Route, Store},
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -87,7 +87,7 @@ struct Running {
     metrics: Metrics,
 }
 
-fn start(store: &Store, setup: Setup, clock: &ManualClock) -> Running {
+fn start(store: &Leader, setup: Setup, clock: &ManualClock) -> Running {
     let notifiers = Notifiers::new(setup);
     let (stop, metrics) = (CancellationToken::new(), Metrics::new().expect("metrics"));
     let client = http_client::build(CLIENT_TIMEOUT).expect("client");
@@ -144,7 +144,7 @@ fn setup(config: &Config) -> Setup {
     Setup::new(config).expect("a setup")
 }
 
-async fn enqueue(store: &Store, page: &Page, config: &Config) {
+async fn enqueue(store: &Leader, page: &Page, config: &Config) {
     for item in pages(page, &config.notify) {
         store.enqueue(&[item]).await.expect("enqueued");
     }
@@ -154,8 +154,8 @@ on_both_engines! {
     async fn a_page_reaches_slack_and_the_webhook_with_its_key(test: TestStore) {
         let sink = Sink::start().await;
         let config = slack_and_webhook(&sink);
-        enqueue(&test.store, &page(PageKind::Opened, 1), &config).await;
-        let running = start(&test.store, setup(&config), &ManualClock::new(at(0)));
+        enqueue(&test.leader(), &page(PageKind::Opened, 1), &config).await;
+        let running = start(&test.leader(), setup(&config), &ManualClock::new(at(0)));
         let received = sink.wait(2).await;
         let webhook = received.iter().find(|request| request.path == "/webhook").expect("the webhook");
         let slack = received.iter().find(|request| request.path == "/slack").expect("slack");
@@ -175,17 +175,17 @@ on_both_engines! {
     async fn a_worker_that_dies_between_sending_and_recording_repeats_and_says_so(test: TestStore) {
         let sink = Sink::start().await;
         let config = slack_and_webhook(&sink);
-        enqueue(&test.store, &page(PageKind::Opened, 1), &config).await;
+        enqueue(&test.leader(), &page(PageKind::Opened, 1), &config).await;
         sink.then([Answer::Hang, Answer::Hang]);
         let clock = ManualClock::new(at(0));
-        let running = start(&test.store, setup(&config), &clock);
+        let running = start(&test.leader(), setup(&config), &clock);
         // Both have arrived; nothing is recorded.
         sink.wait(2).await;
         running.task.abort();
         assert!(running.task.await.expect_err("killed").is_cancelled());
 
         clock.advance(Duration::from_secs(61));
-        let running = start(&test.store, setup(&config), &clock);
+        let running = start(&test.leader(), setup(&config), &clock);
         running.until_state(&test.store, Route::Slack, "inc-1/opened/1", OutboxState::Sent).await;
         running.until_state(&test.store, Route::Webhook, "inc-1/opened/1", OutboxState::Sent).await;
         let received = sink.received();
@@ -206,14 +206,14 @@ on_both_engines! {
         let sink = Sink::start().await;
         let config = only_webhook(&sink);
         let clock = ManualClock::new(at(0));
-        let running = start(&test.store, setup(&config), &clock);
+        let running = start(&test.leader(), setup(&config), &clock);
         for (number, (answer, repeat)) in
             [(Answer::Close, true), (Answer::Hang, true), (Answer::status(500), true), (Answer::status(503), false), (Answer::status(404), false)]
                 .into_iter().enumerate()
         {
             sink.then([answer]);
             let page = Page { incident: format!("inc-{number}"), ..page(PageKind::Opened, number) };
-            enqueue(&test.store, &page, &config).await;
+            enqueue(&test.leader(), &page, &config).await;
             running.until_state(&test.store, Route::Webhook, &page.key, OutboxState::Sent).await;
             let received = sink.received();
             assert_eq!(received.len(), 2 * (number + 1));
@@ -229,9 +229,9 @@ on_both_engines! {
         let slack = || sink.received().iter().filter(|request| request.path == "/slack").count();
         let clock = ManualClock::new(at(0));
         let first = page(PageKind::Opened, 1);
-        test.store.enqueue(&pages(&first, &only_slack(&sink).notify)).await.expect("enqueued");
+        test.leader().enqueue(&pages(&first, &only_slack(&sink).notify)).await.expect("enqueued");
         sink.then([Answer::With(429, vec![("retry-after", "120".to_owned())], String::new())]);
-        let running = start(&test.store, setup(&config), &clock);
+        let running = start(&test.leader(), setup(&config), &clock);
         sink.wait(1).await;
         until(|| async {
             test.store.outbox_state(Route::Slack, &first.key).await.expect("state") == Some(OutboxState::Waiting)
@@ -239,7 +239,7 @@ on_both_engines! {
         // Another incident's page waits as well: it's the channel that is full. The webhook doesn't.
         clock.advance(Duration::from_secs(119));
         let second = Page { incident: "inc-2".to_owned(), ..page(PageKind::Opened, 2) };
-        enqueue(&test.store, &second, &config).await;
+        enqueue(&test.leader(), &second, &config).await;
         running.notifiers.wake().notify_one();
         let webhook = || test.store.outbox_state(Route::Webhook, &second.key);
         until(|| async { webhook().await.expect("state") == Some(OutboxState::Sent) }).await;
@@ -256,29 +256,29 @@ on_both_engines! {
         let sink = Sink::start().await;
         let config = only_slack(&sink);
         let clock = ManualClock::new(at(0));
-        let running = start(&test.store, setup(&config), &clock);
+        let running = start(&test.leader(), setup(&config), &clock);
         let sent = OutboxState::Sent;
-        enqueue(&test.store, &page(PageKind::Opened, 0), &config).await;
-        enqueue(&test.store, &page(PageKind::CauseNamed, 1), &config).await;
-        enqueue(&test.store, &page(PageKind::Worse, 2), &config).await;
+        enqueue(&test.leader(), &page(PageKind::Opened, 0), &config).await;
+        enqueue(&test.leader(), &page(PageKind::CauseNamed, 1), &config).await;
+        enqueue(&test.leader(), &page(PageKind::Worse, 2), &config).await;
         running.until_state(&test.store, Route::Slack, "inc-1/worse/2", sent).await;
-        enqueue(&test.store, &page(PageKind::Worse, 3), &config).await;
+        enqueue(&test.leader(), &page(PageKind::Worse, 3), &config).await;
         running.until_state(&test.store, Route::Slack, "inc-1/worse/3", OutboxState::Held).await;
-        enqueue(&test.store, &page(PageKind::Worse, 4), &config).await;
+        enqueue(&test.leader(), &page(PageKind::Worse, 4), &config).await;
         running.until_state(&test.store, Route::Slack, "inc-1/worse/4", OutboxState::Held).await;
         let superseded = test.store.outbox_state(Route::Slack, "inc-1/worse/3").await.expect("state");
         assert_eq!(superseded, Some(OutboxState::Superseded));
         assert_eq!(sink.received().len(), 3);
         // A rise of the severity waits for nothing.
-        enqueue(&test.store, &Page { raised: true, ..page(PageKind::Worse, 5) }, &config).await;
+        enqueue(&test.leader(), &Page { raised: true, ..page(PageKind::Worse, 5) }, &config).await;
         let waited = running.until_state(&test.store, Route::Slack, "inc-1/worse/5", sent).await;
         assert_eq!(waited, 0);
-        enqueue(&test.store, &page(PageKind::Worse, 6), &config).await;
+        enqueue(&test.leader(), &page(PageKind::Worse, 6), &config).await;
         running.until_state(&test.store, Route::Slack, "inc-1/worse/6", OutboxState::Held).await;
         // After an hour the last word is said.
         clock.advance_to(clock.now().plus_millis(HOUR_MILLIS));
         running.until_state(&test.store, Route::Slack, "inc-1/worse/6", sent).await;
-        enqueue(&test.store, &page(PageKind::Closed, 7), &config).await;
+        enqueue(&test.leader(), &page(PageKind::Closed, 7), &config).await;
         let waited = running.until_state(&test.store, Route::Slack, "inc-1/closed/7", sent).await;
         assert_eq!(waited, 0);
         let order: Vec<String> = sink.received().iter().map(|request| {
@@ -293,8 +293,8 @@ on_both_engines! {
         let config = only_webhook(&sink);
         let clock = ManualClock::new(at(0));
         sink.then((0..40).map(|_| Answer::status(410)));
-        enqueue(&test.store, &page(PageKind::Opened, 1), &config).await;
-        let running = start(&test.store, setup(&config), &clock);
+        enqueue(&test.leader(), &page(PageKind::Opened, 1), &config).await;
+        let running = start(&test.leader(), setup(&config), &clock);
         running.until_state(&test.store, Route::Webhook, "inc-1/opened/1", OutboxState::GivenUp).await;
         assert!(clock.now().millis_since(at(0)) >= DAY_MILLIS);
         assert!((5..20).contains(&sink.received().len()), "{} tries", sink.received().len());
@@ -307,8 +307,8 @@ on_both_engines! {
         let wrong = config(&format!("[notify.webhook]\nurl = \"{}\"\n", sink.url("/wrong")));
         let clock = ManualClock::new(at(0));
         sink.then((0..6).map(|_| Answer::status(404)));
-        enqueue(&test.store, &page(PageKind::Opened, 1), &wrong).await;
-        let running = start(&test.store, setup(&wrong), &clock);
+        enqueue(&test.leader(), &page(PageKind::Opened, 1), &wrong).await;
+        let running = start(&test.leader(), setup(&wrong), &clock);
         let state = || test.store.outbox_state(Route::Webhook, "inc-1/opened/1");
         for attempt in 1..6 {
             sink.wait(attempt).await;
@@ -377,11 +377,11 @@ on_both_engines! {
         let ok = |ts: &str| Answer::With(200, Vec::new(), format!("{{\"ok\":true,\"ts\":\"{ts}\"}}"));
         let no = Answer::With(200, Vec::new(), "{\"ok\":false,\"error\":\"internal_error\"}".to_owned());
         sink.then([no, ok("1700000000.000100"), ok("1700000009.000200")]);
-        enqueue(&test.store, &page(PageKind::Opened, 1), &config).await;
+        enqueue(&test.leader(), &page(PageKind::Opened, 1), &config).await;
         let clock = ManualClock::new(at(0));
-        let running = start(&test.store, Setup { slack: Some(bot), ..Setup::default() }, &clock);
+        let running = start(&test.leader(), Setup { slack: Some(bot), ..Setup::default() }, &clock);
         running.until_state(&test.store, Route::Slack, "inc-1/opened/1", OutboxState::Sent).await;
-        enqueue(&test.store, &page(PageKind::Worse, 2), &config).await;
+        enqueue(&test.leader(), &page(PageKind::Worse, 2), &config).await;
         running.until_state(&test.store, Route::Slack, "inc-1/worse/2", OutboxState::Sent).await;
         let received = sink.received();
         assert_eq!(received.len(), 3);
@@ -398,15 +398,16 @@ on_both_engines! {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_workers_on_one_database_send_each_page_once() {
     let Some(test) = fresh_store(Engine::Postgres).await else { return };
-    let other = test.again(Access::Write).await;
+    // Two workers of one reign; two reigns never work at the same time.
+    let other = Leader::new(test.again(Access::Write).await, test.leader().epoch());
     let sink = Sink::start().await;
     let config = only_webhook(&sink);
     let all: Vec<NewOutbox> = (0..60)
         .flat_map(|n| pages(&Page { incident: format!("inc-{n}"), ..page(PageKind::Opened, n) }, &config.notify))
         .collect();
-    test.store.enqueue(&all).await.expect("enqueued");
+    test.leader().enqueue(&all).await.expect("enqueued");
     let clock = ManualClock::new(at(0));
-    let workers = [start(&test.store, setup(&config), &clock), start(&other, setup(&config), &clock)];
+    let workers = [start(&test.leader(), setup(&config), &clock), start(&other, setup(&config), &clock)];
     sink.wait(60).await;
     until(|| async { test.store.outbox_depth().await.expect("depth").waiting == 0 }).await;
     for worker in workers {
@@ -425,7 +426,7 @@ async fn a_page_whose_key_is_lost_is_given_up_and_holds_nothing_up() {
     let test = fresh_store(Engine::Sqlite).await.expect("SQLite is always there");
     let sink = Sink::start().await;
     let config = only_webhook(&sink);
-    enqueue(&test.store, &page(PageKind::Opened, 1), &config).await;
+    enqueue(&test.leader(), &page(PageKind::Opened, 1), &config).await;
     let path = test.folder.path().join("keys.json");
     test.keyring.write(&path, true).expect("written");
     test.store.close().await;
@@ -435,6 +436,7 @@ async fn a_page_whose_key_is_lost_is_given_up_and_holds_nothing_up() {
     let TestStore { store, options, folder: _folder, .. } = test;
     drop(store);
     let store = Store::open(&options, Arc::new(keyring)).await.expect("opens");
+    let store = store.lead("again", Duration::from_mins(1)).await.expect("the lease").expect("nobody leads");
     enqueue(&store, &page(PageKind::Worse, 2), &config).await;
     let running = start(&store, setup(&config), &ManualClock::new(at(0)));
     running.until_state(&store, Route::Webhook, "inc-1/worse/2", OutboxState::Sent).await;
@@ -469,7 +471,7 @@ async fn a_notice_is_passed_on_once_also_when_apple_retries() {
     let (signals, receiver) = mpsc::channel(1);
     let drain = Duration::from_secs(10);
     let mut lifecycle = Lifecycle::new(Signals::from_channel(receiver), Supervisor::none(), drain);
-    let daemon = daemon::start(config, Clock::System, &mut lifecycle, None).await.expect("starts");
+    let daemon = daemon::start(config, daemon::Role::All, Clock::System, &mut lifecycle, None).await.expect("starts");
     let running = tokio::spawn(lifecycle.run("test"));
 
     let now = Clock::System.now();
@@ -486,7 +488,7 @@ async fn a_notice_is_passed_on_once_also_when_apple_retries() {
     };
     let bodies: Vec<_> = ["one", "two"].map(|subject| signer.notice(&notice(subject)).expect("signed")).to_vec();
     let client = http_client::build(Duration::from_secs(10)).expect("client");
-    let url = format!("http://{}/in/apple", daemon.public);
+    let url = format!("http://{}/in/apple", daemon.public.expect("it takes reports in"));
     sink.then([Answer::status(503)]);
     for body in [&bodies[0], &bodies[0], &bodies[0]] {
         let response = client.post(&url).body(body.clone()).send().await.expect("answered");

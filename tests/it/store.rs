@@ -4,12 +4,12 @@ use std::{collections::HashSet, os::unix::fs::PermissionsExt, sync::Arc};
 
 use relaywatch::{
     ingest::SetAsideReason,
-    model::{Cause, Destination, EventKind, StreamKey, StreamLevel},
+    model::{Bin, Cause, Destination, EventKind, Exposure, StreamKey, StreamLevel},
     privacy::{Keyring, Purpose},
     store::{
-        Access, CellKey, Counts, EntryKind, EventFilter, Fold, IncidentRecord, IncidentState, LedgerRow, MapCoverage,
-        NewAccount, NewEntry, NewSetAside, NewToken, Outcome, Position, RefusedChange, Store, StoreError, StoreOptions,
-        Submission, WordKind,
+        Access, CellKey, Counts, EntryKind, EventFilter, FeedCounts, FeedHour, Fold, IncidentRecord, IncidentState,
+        Leader, LedgerRow, MapCoverage, NewAccount, NewEntry, NewSetAside, NewToken, OperatorWord, Outcome, Position,
+        RefusedChange, Store, StoreError, StoreOptions, Submission, WordKind,
     },
 };
 
@@ -167,7 +167,7 @@ on_both_engines! {
     }
 
     async fn the_map_covers_addresses_that_mail_went_to(test: TestStore) {
-        let account = |number: usize| NewAccount { subject: test.subject("T", &format!("s{number}")), address: Some(test.relay(number)), app: None, signed_up_at: None };
+        let account = |number: usize| NewAccount { subject: test.subject("T", &format!("s{number}")), address: Some(test.relay(number)), app: None, signed_up_at: None, mark: None };
         test.store.commit(&[submission((0..4).map(|n| test.delivered(n, 0)).collect())]).await.expect("commit");
         let ids = ids_of(&test, 4).await;
         let row = |address| LedgerRow {
@@ -175,7 +175,7 @@ on_both_engines! {
             complained_at: None, unsubscribed_at: None, suppressed_at: None, destination: Destination::Relay,
         };
         let fold = Fold { to: Position { transaction: 1, row: 0 }, ledger: ids.iter().map(|id| row(*id)).collect(), ..Fold::default() };
-        test.store.apply("monitor", &fold).await.expect("folded");
+        test.leader().apply("monitor", &fold).await.expect("folded");
         // 0 and 1 are mapped; nobody ever wrote to 9; 1 is mapped twice.
         let mut accounts = vec![account(0), account(1), account(9)];
         accounts.push(NewAccount { address: Some(test.relay(1)), ..account(30) });
@@ -197,7 +197,7 @@ on_both_engines! {
         assert_eq!(forged.outcomes, [Outcome::TokenReused, Outcome::Committed]);
         assert_eq!(forged.added, 1, "the forged body adds nothing, its neighbour in the batch is taken");
         assert_eq!(test.rows("event").await, 2);
-        test.store.expire(at(60_001).as_millis(), 0, 0).await.expect("expiry");
+        test.leader().expire(at(60_001).as_millis(), 0, 0).await.expect("expiry");
         assert_eq!(test.rows("one_time_token").await, 0);
     }
 
@@ -247,6 +247,7 @@ on_both_engines! {
             address: address.map(|number| test.relay(number)),
             app: app.map(ToOwned::to_owned),
             signed_up_at: Some(at(0)),
+            mark: None,
         };
         let many: Vec<_> = (0..500).map(|n| account(n, Some(n), None)).collect();
         assert_eq!(test.store.import_accounts(&many).await.expect("import"), 500);
@@ -258,7 +259,7 @@ on_both_engines! {
     }
 
     async fn a_forgotten_address_is_nobody_and_everything_else_stays(test: TestStore) {
-        test.store.import_accounts(&[NewAccount { subject: test.subject("T", "s"), address: Some(test.relay(1)), app: None, signed_up_at: None }]).await.expect("import");
+        test.store.import_accounts(&[NewAccount { subject: test.subject("T", "s"), address: Some(test.relay(1)), app: None, signed_up_at: None, mark: None }]).await.expect("import");
         test.store.commit(&[submission(vec![test.delivered(1, 0), test.delivered(2, 0)])]).await.expect("commit");
         let old = test.store.address_by_hash(&test.relay(1).hash).await.expect("address").expect("known").id;
         assert!(test.store.forget_address(&test.relay(1).hash).await.expect("forget"));
@@ -282,9 +283,9 @@ on_both_engines! {
         let batch = Submission { feed: "ses".to_owned(), set_aside: vec![part(1), part(2), part(1)], ..Submission::default() };
         test.store.commit(&[batch.clone(), batch]).await.expect("commit");
         assert_eq!(test.rows("set_aside").await, 2);
-        test.store.expire(at(29_999).as_millis(), 0, 0).await.expect("expiry");
+        test.leader().expire(at(29_999).as_millis(), 0, 0).await.expect("expiry");
         assert_eq!(test.rows("set_aside").await, 2);
-        test.store.expire(at(30_001).as_millis(), 0, 0).await.expect("expiry");
+        test.leader().expire(at(30_001).as_millis(), 0, 0).await.expect("expiry");
         assert_eq!(test.rows("set_aside").await, 0);
     }
 
@@ -309,14 +310,16 @@ on_both_engines! {
         };
         let who = |bin, address, change| RefusedChange { stream: 1, bin, address, change };
         let place = |n| Position { transaction: n, row: 0 };
-        let first = Fold { from: Position::START, to: place(10), cells: vec![(key(5), counts(10, 1)), (key(6), counts(1, 0))], ledger: vec![row(Some(100), Some(Cause::RecipientUnknown), Some(50), 20)], refused: vec![who(5, 42, 1), who(5, 41, 2), who(6, 42, 1)] };
-        test.store.apply("monitor", &first).await.expect("first");
-        assert!(matches!(test.store.apply("monitor", &first).await, Err(StoreError::CursorMoved)), "the same step again is refused");
+        let of = FeedHour { feed: 3, exposure: Exposure::Sends, hour: 7 };
+        let feed_hour = (of, FeedCounts { events: 2, sent: 1, delivered: 1, refused: 0, unsent: -1 });
+        let first = Fold { from: Position::START, to: place(10), cells: vec![(key(5), counts(10, 1)), (key(6), counts(1, 0))], ledger: vec![row(Some(100), Some(Cause::RecipientUnknown), Some(50), 20)], refused: vec![who(5, 42, 1), who(5, 41, 2), who(6, 42, 1)], feeds: vec![feed_hour], ..Fold::default() };
+        test.leader().apply("monitor", &first).await.expect("first");
+        assert!(matches!(test.leader().apply("monitor", &first).await, Err(StoreError::CursorMoved)), "the same step again is refused");
         assert_eq!(test.store.cursor("monitor").await.expect("cursor"), place(10));
         assert_eq!(test.store.cursor("other").await.expect("cursor"), Position::START);
 
-        let second = Fold { from: place(10), to: place(11), cells: vec![(key(5), counts(-2, 3))], ledger: vec![row(Some(90), Some(Cause::MailboxDisabled), None, 10)], refused: vec![who(5, 41, -2), who(6, 43, 1)] };
-        test.store.apply("monitor", &second).await.expect("second");
+        let second = Fold { from: place(10), to: place(11), cells: vec![(key(5), counts(-2, 3))], ledger: vec![row(Some(90), Some(Cause::MailboxDisabled), None, 10)], refused: vec![who(5, 41, -2), who(6, 43, 1)], feeds: vec![feed_hour], ..Fold::default() };
+        test.leader().apply("monitor", &second).await.expect("second");
         assert_eq!(test.store.cells(1, 5, 5).await.expect("cells"), [(key(5), counts(8, 4))]);
         assert_eq!(test.store.cells_since(6).await.expect("cells"), [(key(6), counts(1, 0))]);
         let both = [key(5), key(6), key(7)];
@@ -327,13 +330,21 @@ on_both_engines! {
         assert_eq!(found, [(1, 5, 42), (1, 6, 42), (1, 6, 43)], "41 was taken away again");
         assert_eq!(test.store.refused_addresses(&[1, 2], 5, 6, 10).await.expect("addresses"), [42, 43]);
         assert_eq!(test.store.refused_addresses(&[1], 6, 6, 1).await.expect("addresses"), [42]);
+        let by_hour = async |bare| test.store.refused_by_hour(&[1, 2], Bin(5), Bin(6), bare).await.expect("hours");
+        assert_eq!(by_hour(false).await, [(0, 2)], "an address counts once in an hour");
+        assert_eq!(by_hour(true).await, [], "both cells are exposed");
         let ledger = test.store.ledger(42).await.expect("ledger").expect("row");
         let mut expected = row(Some(100), Some(Cause::RecipientUnknown), Some(50), 20);
         expected.merge(&row(Some(90), Some(Cause::MailboxDisabled), None, 10));
         assert_eq!(ledger, expected, "an earlier refusal doesn't change the latest cause");
         assert_eq!((ledger.last_cause, ledger.first_event_at), (Some(Cause::RecipientUnknown), at(10)));
 
+        let twice = FeedCounts { events: 4, sent: 2, delivered: 2, refused: 0, unsent: -2 };
+        assert_eq!(test.store.feed_hours(7).await.expect("hours"), [(of, twice)]);
+        assert!(test.store.feed_hours(8).await.expect("hours").is_empty());
+
         test.store.reset_projections().await.expect("reset");
+        assert!(test.store.feed_hours(0).await.expect("hours").is_empty());
         assert_eq!(test.store.cursor("monitor").await.expect("cursor"), Position::START);
         assert_eq!(test.store.ledger(42).await.expect("ledger"), None);
         assert!(test.store.cells_since(0).await.expect("cells").is_empty());
@@ -342,13 +353,13 @@ on_both_engines! {
     async fn an_incident_is_kept_and_changed(test: TestStore) {
         let new = IncidentRecord {
             id: 0, state: IncidentState::Open, onset: at(0), opened_at: at(300_000), updated_at: at(300_000), closed_at: None,
-            body: serde_json::json!({"scope": "ses"}),
+            operator: OperatorWord::default(), body: serde_json::json!({"scope": "ses"}),
         };
-        let id = test.store.save_incident(&new).await.expect("saved");
-        let other = test.store.save_incident(&IncidentRecord { onset: at(9), ..new.clone() }).await.expect("saved");
+        let id = test.leader().save_incident(&new).await.expect("saved");
+        let other = test.leader().save_incident(&IncidentRecord { onset: at(9), ..new.clone() }).await.expect("saved");
         assert_ne!(id, other);
         let closed = IncidentRecord { id, state: IncidentState::Closed, closed_at: Some(at(900_000)), ..new.clone() };
-        assert_eq!(test.store.save_incident(&closed).await.expect("changed"), id);
+        assert_eq!(test.leader().save_incident(&closed).await.expect("changed"), id);
         assert_eq!(test.store.incident(id).await.expect("incident"), Some(closed));
         assert_eq!(test.store.incident(other + 1).await.expect("incident"), None);
         let open = test.store.incidents(&[IncidentState::Open], 10).await.expect("incidents");
@@ -357,6 +368,18 @@ on_both_engines! {
         assert_eq!(all.iter().map(|incident| incident.id).collect::<Vec<_>>(), [other, id], "newest onset first");
         test.store.reset_projections().await.expect("reset");
         assert_eq!(test.store.incidents(&[IncidentState::Open], 10).await.expect("incidents").len(), 1, "they outlive a rebuild");
+    }
+
+    async fn a_sign_of_life_never_goes_back_and_own_facts_are_there_once(test: TestStore) {
+        assert_eq!(test.store.sign_of_life("ingest").await.expect("read"), None);
+        for millis in [5_000, 9_000, 7_000] {
+            test.store.give_sign_of_life("ingest", at(millis)).await.expect("given");
+        }
+        assert_eq!(test.store.sign_of_life("ingest").await.expect("read"), Some(at(9_000)));
+        let fact = || test.store.append(EntryKind::BlindWindow, at(0), serde_json::json!({ "watched": "all" }));
+        assert!(fact().await.expect("appended"));
+        assert!(!fact().await.expect("appended"), "the same fact is there once");
+        assert_eq!(test.rows("entry").await, 1);
     }
 
     async fn rotation_reseals_everything(test: TestStore) {
@@ -436,10 +459,10 @@ on_both_engines! {
         let day = 86_400_000;
         let events = vec![test.delivered(1, 0), test.refused(2, 0), test.delivered(3, 10 * day), test.refused(4, 10 * day)];
         test.store.commit(&[submission(events)]).await.expect("commit");
-        test.store.expire(at(0).as_millis(), at(2 * day).as_millis(), at(0).as_millis()).await.expect("expiry");
+        test.leader().expire(at(0).as_millis(), at(2 * day).as_millis(), at(0).as_millis()).await.expect("expiry");
         let left: Vec<_> = test.journal(3, 10).await.into_iter().map(|event| (event.kind, event.key.at)).collect();
         assert_eq!(left.len(), 3, "only the old delivery went: {left:?}");
-        test.store.expire(at(0).as_millis(), at(60 * day).as_millis(), at(60 * day).as_millis()).await.expect("expiry");
+        test.leader().expire(at(0).as_millis(), at(60 * day).as_millis(), at(60 * day).as_millis()).await.expect("expiry");
         assert_eq!(test.rows("event").await, 0);
         // A day that went can come back (a late import), and be read.
         test.store.commit(&[submission(vec![test.delivered(5, 0)])]).await.expect("commit");
@@ -528,7 +551,10 @@ async fn postgres_makes_a_partition_again_that_another_process_dropped() {
     test.store.commit(&[submission(vec![test.delivered(1, 0)])]).await.expect("commit");
     let other = test.again(Access::Write).await;
     let later = at(10 * 86_400_000).as_millis();
-    other.expire(at(0).as_millis(), later, at(0).as_millis()).await.expect("expiry");
+    Leader::new(other, test.leader().epoch())
+        .expire(at(0).as_millis(), later, at(0).as_millis())
+        .await
+        .expect("expiry");
     test.store.commit(&[submission(vec![test.delivered(2, 0)])]).await.expect("a late report is taken");
     assert_eq!(test.rows("event").await, 1);
 }

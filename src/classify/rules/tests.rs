@@ -30,7 +30,7 @@ fn judge(rules: &Rules, text: &str, recipient: &str, sender: &str, mx: &str) -> 
 fn the_built_in_rules_are_clean() {
     let findings = rules().lint();
     assert!(findings.is_empty(), "{}", findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
-    assert_eq!(rules().version(), 3);
+    assert_eq!(rules().version(), 5);
 }
 
 /// Every reply of the private relay and of iCloud: `§R` stands for the recipient, `§S` for the envelope sender.
@@ -340,7 +340,7 @@ fn extra_rules_come_first_and_mistakes_name_file_rule_and_line() {
     let extra = "version = 5\n[[rule]]\nname = \"ours\"\nwording = [\"unauthorized  Sender\"]\ncause = \"policy_rejected\"\nfault = \"sender\"\naction = \"hold\"\nconfidence = 1.0\ndoc = \"us\"\n";
     let rules = Rules::with_extra(&[("our-rules.toml", extra)]).expect("extra");
     let verdict = judge(&rules, "550 unauthorized sender", RELAY, SENDER, RELAY_MX);
-    assert_eq!((verdict.rule.as_str(), verdict.cause, verdict.version), ("our-rules/ours", Cause::PolicyRejected, 8));
+    assert_eq!((verdict.rule.as_str(), verdict.cause, verdict.version), ("our-rules/ours", Cause::PolicyRejected, 10));
     let findings = rules.lint();
     assert!(findings.iter().any(|f| f.rule == "our-rules/ours" && f.problem == LintProblem::NoSamples));
     assert!(

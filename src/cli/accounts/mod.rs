@@ -21,9 +21,9 @@ use super::{
 use crate::{
     classify::destination,
     clock::Clock,
-    config::Config,
+    config::{Config, nearest_word},
     control::{Account, ImportAccounts, Writer},
-    model::{Address, Destination, RelayDomains},
+    model::{Address, Destination, RelayDomains, Timestamp},
     store::MapCoverage,
 };
 
@@ -31,6 +31,19 @@ use crate::{
 const BATCH: usize = crate::control::MAX_ACCOUNTS;
 /// Broken rows and unknown teams that are told one by one.
 const TOLD: u64 = 50;
+
+/// Reads a file of accounts without importing it: how many rows are good, and how many are not.
+///
+/// # Errors
+/// Where the file as a whole is none.
+pub fn examine(file: &[u8], csv: bool, now: Timestamp) -> anyhow::Result<(u64, u64)> {
+    let mut rows = if csv { Rows::csv(Box::new(file), false)? } else { Rows::lines(Box::new(file), false) };
+    let (mut good, mut broken) = (0, 0);
+    while let Some((_, row)) = rows.next(now)? {
+        *if row.is_ok() { &mut good } else { &mut broken } += 1;
+    }
+    Ok((good, broken))
+}
 
 /// Import the map from Sign in with Apple accounts to their addresses.
 #[derive(Debug, Args)]
@@ -40,13 +53,17 @@ relaywatch knows which address is meant, and how much of an incident such notice
 Examples:
   relaywatch accounts import accounts.csv
   relaywatch accounts import accounts.csv --dry-run            checks every row, changes nothing
-  psql -qAt -c \"SELECT row_to_json(a) FROM accounts a\" | relaywatch accounts import - --format jsonl
+  psql -qAt -c \"SELECT row_to_json(a) FROM accounts a\" \\
+      | relaywatch accounts import - --format jsonl
 
 CSV needs a header; team and sub are needed, the others may be missing or empty:
-  team,app,sub,email,signed_up_at
-  A1B2C3D4E5,com.example.app,001234.abcd.0123,xyz@privaterelay.appleid.com,2025-03-01T10:00:00Z
+  team,app,sub,email,signed_up_at,is_private_email
+  A1B2C3D4E5,com.example.app,001234.abcd.0123,xyz@privaterelay.appleid.com,2025-03-01T10:00:00Z,true
 
-signed_up_at is RFC 3339, a date, or seconds or milliseconds since 1970. Importing a file twice changes nothing.")]
+signed_up_at is RFC 3339, a date, or seconds or milliseconds since 1970. is_private_email is Apple's
+own word from the id token. It matters on domains that hold ordinary mailboxes too, such as
+icloud.com: an address there counts as a relay address only where the map or a notice calls it
+private. Importing a file twice changes nothing.")]
 pub struct AccountsCommand {
     #[command(subcommand)]
     action: Action,
@@ -57,6 +74,7 @@ enum Action {
     /// Import accounts from a file; known ones get the newer values.
     ///
     /// Broken rows are told with their line, the rest is taken, and the exit code is 1.
+    #[command(after_help = "Example: relaywatch accounts import accounts.csv --dry-run")]
     Import(Import),
 }
 
@@ -70,12 +88,22 @@ enum Form {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 struct Import {
     /// The file; `-` reads standard input.
     file: PathBuf,
     /// How the rows are written; by default told from the name, else from the first character.
     #[arg(long, value_enum)]
     format: Option<Form>,
+    /// Every address in the file is a relay address unless its is_private_email says otherwise.
+    #[arg(long)]
+    private: bool,
+    /// Leave out columns that no account has, instead of stopping.
+    #[arg(long)]
+    ignore_unknown: bool,
+    /// Make the store where there is none yet.
+    #[arg(long)]
+    create: bool,
     /// Check every row and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -95,6 +123,7 @@ struct Summary {
     updated_or_unchanged: u64,
     rejected: u64,
     outside_relay_domains: u64,
+    not_told_private: u64,
     dry_run: bool,
     coverage: Option<MapCoverage>,
 }
@@ -144,6 +173,14 @@ impl Summary {
             let outside = count(self.outside_relay_domains, "account");
             writeln!(out, "{outside} with an address that can't be a relay address: the address was not kept")?;
         }
+        if self.not_told_private > 0 {
+            let untold = count(self.not_told_private, "account");
+            writeln!(
+                out,
+                "{untold} with an address on a domain of ordinary mailboxes, and no word on whether it is a private one: \
+                 such an address counts as a relay address once the column is_private_email, --private or a notice says so"
+            )?;
+        }
         if let Some(MapCoverage { addresses, mapped }) = self.coverage {
             let percent = if addresses > 0 { mapped * 100 / addresses } else { 0 };
             writeln!(out, "map coverage: {mapped} of {addresses} relay addresses that mail went to ({percent} %)")?;
@@ -169,11 +206,12 @@ impl Import {
 
     fn read(&self, input: &mut impl BufRead, config: &Config, diagnostics: &mut impl Write) -> anyhow::Result<Summary> {
         let rows = match self.form(input)? {
-            Form::Csv => Rows::csv(Box::new(input) as Box<dyn Read + '_>)?,
-            Form::Jsonl => Rows::lines(Box::new(input)),
+            Form::Csv => Rows::csv(Box::new(input) as Box<dyn Read + '_>, self.ignore_unknown)?,
+            Form::Jsonl => Rows::lines(Box::new(input), self.ignore_unknown),
         };
         open::block_on(async {
-            let writer = if self.dry_run { None } else { Some(open::writer(config).await?) };
+            let writer =
+                if self.dry_run { None } else { Some(open::writer_or_new(config, self.create, diagnostics).await?) };
             let summary = self.import(rows, writer.as_ref(), config, diagnostics).await;
             if let Some(writer) = writer {
                 writer.close().await;
@@ -197,10 +235,17 @@ impl Import {
         let mut batch = Vec::with_capacity(BATCH);
         while let Some((line, row)) = rows.next(now)? {
             summary.read += 1;
-            match row {
-                Ok(account) => {
+            match row.and_then(|account| known_team(account, config)) {
+                Ok(mut account) => {
                     strangers.meet(&account, config, diagnostics)?;
-                    summary.outside_relay_domains += u64::from(is_outside(&account, &relay));
+                    if self.private && account.email.is_some() {
+                        account.private = account.private.or(Some(true));
+                    }
+                    match holds(&account, &relay) {
+                        Some(Destination::Other) => summary.outside_relay_domains += 1,
+                        Some(Destination::Shared) if account.private.is_none() => summary.not_told_private += 1,
+                        _ => {}
+                    }
                     batch.push(account);
                 }
                 Err(reason) => {
@@ -246,9 +291,23 @@ async fn flush(
     Ok(())
 }
 
-fn is_outside(account: &Account, relay: &RelayDomains) -> bool {
+/// What the domain of the account's address can hold.
+fn holds(account: &Account, relay: &RelayDomains) -> Option<Destination> {
     let address = account.email.as_deref().and_then(|email| Address::parse(email).ok());
-    address.is_some_and(|address| destination(Some(&address), relay) == Destination::Other)
+    address.map(|address| destination(Some(&address), relay))
+}
+
+/// A team that the configuration lacks while it has others is a mistake: no notice would ever find the account.
+fn known_team(account: Account, config: &Config) -> Result<Account, String> {
+    let mut teams = config.team.iter().map(|team| team.id.as_str());
+    if config.team.is_empty() || teams.clone().any(|id| id == account.team) {
+        return Ok(account);
+    }
+    let id = Safe(&account.team);
+    Err(match nearest_word(&account.team, &mut teams) {
+        Some(meant) => format!("team {id} is not in the configuration; did you mean {meant}? Else add it as [[team]]"),
+        None => format!("team {id} is not in the configuration; add it as [[team]], or mend the file"),
+    })
 }
 
 /// Teams and apps that the configuration lacks: each is told once.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
+    config::{is_team_id, nearest_word},
     control::Account,
     ingest::plausible,
     model::{Address, Timestamp},
@@ -30,6 +31,10 @@ struct Raw {
     sub: Option<String>,
     email: Option<String>,
     signed_up_at: Option<Value>,
+    is_private_email: Option<Value>,
+    /// What no account has.
+    #[serde(flatten)]
+    others: serde_json::Map<String, Value>,
 }
 
 /// What a row holds, or what is wrong with it; never a value of it.
@@ -42,14 +47,14 @@ pub(super) enum Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Of a CSV file.
-    pub(super) fn csv(input: Box<dyn Read + 'a>) -> anyhow::Result<Self> {
-        Ok(Self::Csv(Box::new(Csv::new(input)?)))
+    /// Of a CSV file. Columns that no account has are an error unless they are to be left out.
+    pub(super) fn csv(input: Box<dyn Read + 'a>, leave_out_unknown: bool) -> anyhow::Result<Self> {
+        Ok(Self::Csv(Box::new(Csv::new(input, leave_out_unknown)?)))
     }
 
-    /// Of a file with one JSON object a line.
-    pub(super) fn lines(input: Box<dyn BufRead + 'a>) -> Self {
-        Self::Lines(Lines { input, number: 0 })
+    /// Of a file with one JSON object a line. Fields that no account has break their row unless they are to be left out.
+    pub(super) fn lines(input: Box<dyn BufRead + 'a>, leave_out_unknown: bool) -> Self {
+        Self::Lines(Lines { input, number: 0, leave_out_unknown })
     }
 
     /// The next row with its line; `None` at the end.
@@ -83,17 +88,28 @@ impl<R: Read> Read for Bounded<R> {
 pub(super) struct Csv<'a> {
     reader: csv::Reader<Bounded<Box<dyn Read + 'a>>>,
     left: Rc<Cell<u64>>,
-    /// Where team, app, sub, email and signed_up_at stand.
-    columns: [Option<usize>; 5],
+    /// Where each of [`COLUMNS`] stands.
+    columns: [Option<usize>; 6],
     width: usize,
     record: csv::ByteRecord,
 }
 
 /// The names of the columns.
-const COLUMNS: [&str; 5] = ["team", "app", "sub", "email", "signed_up_at"];
+const COLUMNS: [&str; 6] = ["team", "app", "sub", "email", "signed_up_at", "is_private_email"];
+
+/// What to say of a column or field that no account has.
+fn unknown(what: &str, name: &str) -> String {
+    // Longer names are no typing mistakes, and what they hold is a stranger's.
+    let name: String = name.chars().take(64).collect();
+    let meant = nearest_word(&name, COLUMNS).map(|meant| format!("did you mean {meant:?}? ")).unwrap_or_default();
+    format!(
+        "no account has the {what} {name:?}; {meant}There are {}; leave it out, or give --ignore-unknown",
+        COLUMNS.join(", ")
+    )
+}
 
 impl<'a> Csv<'a> {
-    fn new(input: Box<dyn Read + 'a>) -> anyhow::Result<Self> {
+    fn new(input: Box<dyn Read + 'a>, leave_out_unknown: bool) -> anyhow::Result<Self> {
         let left = Rc::new(Cell::new(MAX_ROW));
         let mut reader = csv::ReaderBuilder::new()
             .flexible(true)
@@ -107,13 +123,16 @@ impl<'a> Csv<'a> {
         for (column, place) in COLUMNS.iter().zip(columns) {
             if place.is_none() && matches!(*column, "team" | "sub") {
                 anyhow::bail!(
-                    "the first line is no header with the column {column:?}; it should be team,app,sub,email,signed_up_at \
-                     with commas between"
+                    "the first line is no header with the column {column:?}; it should be {} with commas between",
+                    COLUMNS.join(",")
                 );
             }
             if names.iter().filter(|name| name == column).count() > 1 {
                 anyhow::bail!("the header has the column {column:?} twice");
             }
+        }
+        if let Some(name) = names.iter().find(|name| !leave_out_unknown && !COLUMNS.contains(&name.as_str())) {
+            anyhow::bail!("line 1: {}", unknown("column", name));
         }
         Ok(Self { reader, left, columns, width, record: csv::ByteRecord::new() })
     }
@@ -132,7 +151,7 @@ impl<'a> Csv<'a> {
         if self.record.len() != self.width {
             return Err(format!("it has {} fields and the header has {}", self.record.len(), self.width));
         }
-        let [team, app, sub, email, signed_up_at] = self.columns;
+        let [team, app, sub, email, signed_up_at, is_private_email] = self.columns;
         let field = |place: Option<usize>, name: &str| {
             let Some(bytes) = place.and_then(|place| self.record.get(place)) else { return Ok(None) };
             let text = std::str::from_utf8(bytes).map_err(|_| format!("{name} is no UTF-8"))?;
@@ -144,6 +163,8 @@ impl<'a> Csv<'a> {
             sub: field(sub, "sub")?,
             email: field(email, "email")?,
             signed_up_at: field(signed_up_at, "signed_up_at")?.map(Value::String),
+            is_private_email: field(is_private_email, "is_private_email")?.map(Value::String),
+            others: serde_json::Map::new(),
         })
     }
 }
@@ -163,6 +184,7 @@ fn broken(error: &csv::Error, line: u64) -> anyhow::Error {
 pub(super) struct Lines<'a> {
     input: Box<dyn BufRead + 'a>,
     number: u64,
+    leave_out_unknown: bool,
 }
 
 impl Lines<'_> {
@@ -186,7 +208,12 @@ impl Lines<'_> {
                 // serde's own words could quote a value.
                 format!("it is no JSON object with texts for team, app, sub and email (column {})", error.column())
             });
-            return Ok(Some((self.number, raw)));
+            let leave_out = self.leave_out_unknown;
+            let known = raw.and_then(|raw: Raw| match raw.others.keys().next() {
+                Some(name) if !leave_out => Err(unknown("field", name)),
+                _ => Ok(raw),
+            });
+            return Ok(Some((self.number, known)));
         }
     }
 }
@@ -197,13 +224,43 @@ fn account(raw: Raw, now: Timestamp) -> Row {
     if let Some(email) = &email {
         Address::parse(email).map_err(|error| format!("email: {error}"))?;
     }
+    let team = text(raw.team, "team", MAX_NAME)?.ok_or("team is missing")?;
+    if !is_team_id(&team) {
+        return Err(
+            "team is no team id: that has ten capital letters and digits, and stands on the membership page of \
+                    the developer account"
+                .to_owned(),
+        );
+    }
     Ok(Account {
-        team: text(raw.team, "team", MAX_NAME)?.ok_or("team is missing")?,
+        team,
         app: text(raw.app, "app", MAX_NAME)?,
         sub: text(raw.sub, "sub", MAX_NAME)?.ok_or("sub is missing")?,
         email,
         signed_up_at: raw.signed_up_at.map(|value| time(&value, now)).transpose()?.flatten(),
+        private: raw.is_private_email.map(|value| flag(&value)).transpose()?.flatten(),
     })
+}
+
+/// `true` or `false`, as Apple and as databases write it; nothing where it is empty.
+fn flag(value: &Value) -> Result<Option<bool>, String> {
+    let found = match value {
+        Value::Null => return Ok(None),
+        Value::Bool(flag) => Some(*flag),
+        Value::Number(number) => match number.as_i64() {
+            Some(0) => Some(false),
+            Some(1) => Some(true),
+            _ => None,
+        },
+        Value::String(text) => match text.trim().to_ascii_lowercase().as_str() {
+            "" => return Ok(None),
+            "true" | "t" | "1" | "yes" => Some(true),
+            "false" | "f" | "0" | "no" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    };
+    found.map(Some).ok_or_else(|| "is_private_email is neither true nor false".to_owned())
 }
 
 fn text(value: Option<String>, name: &str, limit: usize) -> Result<Option<String>, String> {
@@ -249,99 +306,4 @@ fn time(value: &Value, now: Timestamp) -> Result<Option<Timestamp>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const NOW: Timestamp = Timestamp::from_millis(1_780_000_000_000);
-
-    /// Rows as `line: what`, or the error that ended reading.
-    fn read(mut rows: Rows<'_>) -> Vec<String> {
-        let mut out = Vec::new();
-        loop {
-            match rows.next(NOW) {
-                Ok(None) => return out,
-                Ok(Some((line, Ok(account)))) => out.push(format!(
-                    "{line}: {} {:?} {} {:?} {:?}",
-                    account.team, account.app, account.sub, account.email, account.signed_up_at
-                )),
-                Ok(Some((line, Err(reason)))) => out.push(format!("{line}: {reason}")),
-                Err(error) => {
-                    out.push(format!("ended: {error}"));
-                    return out;
-                }
-            }
-        }
-    }
-
-    fn csv(text: &[u8]) -> Vec<String> {
-        match Rows::csv(Box::new(text)) {
-            Ok(rows) => read(rows),
-            Err(error) => vec![format!("refused: {error}")],
-        }
-    }
-
-    #[test]
-    fn good_and_broken_rows_are_told_apart_with_their_lines() {
-        let text = "\u{feff}Team, app ,sub,email,signed_up_at,plan\n\
-            T1,com.example,s1,A@privaterelay.appleid.com,2025-03-01T10:00:00+02:00,x\n\
-            T1,,s2,,,\n\
-            \n\
-            T1,\"a\nb\",s3,,,\n\
-            T1,,s4,,1740000000,\n\
-            T1,,s5,,1740000000123,\n\
-            T1,,s6,,2025-03-01,\n\
-            T1,,,x@y.example,,\n\
-            ,,s7,,,\n\
-            T1,,s8,nobody,,\n\
-            T1,,s9,,yesterday,\n\
-            T1,,s10,,0001-01-01,\n\
-            T1,,s11,,9999-12-31T23:59:59Z,\n\
-            T1,s12\n\
-            T1,,s13,,99999999999999999999,\n";
-        insta::assert_snapshot!("csv_rows", csv(text.as_bytes()).join("\n"));
-    }
-
-    #[test]
-    fn hostile_files_end_soon_and_say_why() {
-        assert!(csv(b"")[0].starts_with("refused: the first line is no header"), "{:?}", csv(b""));
-        assert!(csv(b"team;app;sub\nT;a;s\n")[0].contains("with commas between"));
-        assert!(csv(b"team,sub,sub\n")[0].contains("twice"));
-        assert_eq!(csv(b"team,sub\nT,\xff\xfe\nT,s\n"), ["2: sub is no UTF-8", "3: T None s None None"]);
-        let mut open_quote = b"team,sub\nT,s\nT,\"".to_vec();
-        open_quote.extend(std::iter::repeat_n(b'x', 10_000_000));
-        let told = csv(&open_quote);
-        assert_eq!(told[0], "2: T None s None None");
-        assert!(told[1].starts_with("ended: line 3: the row is longer than 64 KiB"), "{told:?}");
-        let long = format!("team,sub\nT,{}\n", "s".repeat(300));
-        assert_eq!(csv(long.as_bytes()), ["2: sub is longer than 255 bytes"]);
-        assert_eq!(csv(b"team,sub\nT,a\x00b\n"), ["2: sub holds a control character"]);
-    }
-
-    #[test]
-    fn json_lines_are_read_and_long_ones_skipped() {
-        let mut text = br#"{"team":"T","sub":"s1","signed_up_at":1740000000.5,"more":[1]}
-
-{"team":"T","sub":7}
-[]
-{"team":"T","team":"U","sub":"s"}
-{"team":"T","sub":"s2","signed_up_at":9007199254740993000000}
-{"team":"T","sub":"s3","email":"#
-            .to_vec();
-        text.extend(std::iter::repeat_n(b'x', 200_000));
-        text.extend_from_slice(b"\n{\"team\":\"T\",\"app\":null,\"sub\":\"s4\",\"signed_up_at\":null}");
-        insta::assert_snapshot!("json_rows", read(Rows::lines(Box::new(text.as_slice()))).join("\n"));
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let mut file = b"team,app,sub,email,signed_up_at\n".to_vec();
-            file.extend_from_slice(&bytes);
-            let lines = bytes.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count() + 1;
-            prop_assert!(csv(&file).len() <= lines);
-            prop_assert!(read(Rows::lines(Box::new(bytes.as_slice()))).len() <= lines);
-        }
-    }
-}
+mod tests;

@@ -58,11 +58,11 @@ pub async fn run_case(plan: &Plan, folder: &Path, signals: Signals, out: &mut dy
     let providers = Arc::new(Providers::new()?);
     let config = stage::lay_out(plan, folder, &providers, &sink.url())?;
     let mut lifecycle = Lifecycle::new(signals, Supervisor::none(), DRAIN);
-    let daemon = daemon::start(config, Clock::Manual(clock.clone()), &mut lifecycle, None).await?;
+    let daemon = daemon::start(config, daemon::Role::All, Clock::Manual(clock.clone()), &mut lifecycle, None).await?;
     let stop = lifecycle.tasks().soft();
     let running = tokio::spawn(async move { lifecycle.run("demo").await });
 
-    let connections = Connections::new(daemon.public);
+    let connections = Connections::new(daemon.public.context("the daemon has no public listener")?);
     let progress = daemon.progress.clone();
     let mut driver =
         Driver { plan, daemon, clock, sink, providers, connections, progress, stop, expected: 0, shown: 0 };
@@ -130,7 +130,7 @@ impl Driver<'_> {
         let rows = |table: &str| counts.iter().find(|(name, _)| *name == table).map_or(0, |(_, rows)| *rows);
         writeln!(
             out,
-            "  {} outcomes, {} notices, {} cells, {} accounts in {:.1} s; the monitor was {} ms behind at the end",
+            "  {} outcomes, {} other entries, {} cells, {} accounts in {:.1} s; the monitor was {} ms behind at the end",
             rows("event"),
             rows("entry"),
             rows("cell"),
@@ -243,6 +243,7 @@ fn account(daemon: &Daemon, row: &Account) -> anyhow::Result<NewAccount> {
         address: Some(Recipient { hash: hash(Purpose::Address, &[address.key().as_bytes()]), address }),
         app: Some(APP.to_owned()),
         signed_up_at: Some(row.signed_up_at),
+        mark: None,
     })
 }
 

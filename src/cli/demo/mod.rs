@@ -33,10 +33,17 @@ pub use outcome::{CaseReport, Incident, Page, Verdict, table};
 /// See relaywatch find three kinds of trouble, and pass over two decoys, in a simulation.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Nothing leaves this machine: daemon, providers and the Slack that gets the pages are all in this process, on
-loopback. Weeks of ordinary mail come first, so that relaywatch knows what is ordinary; then something happens.
+    after_help = "Nothing leaves this machine: daemon, providers and the Slack that gets the pages are all in this
+process, on loopback. Weeks of ordinary mail come first, so that relaywatch knows what is
+ordinary; then something happens.
 
-Exit code 1 where a trouble was missed, its cause named wrongly, a decoy paged, or an event lost or counted twice."
+Examples:
+  relaywatch demo                                 all cases
+  relaywatch demo --case revocations --seed 7     one case, with other mail
+  relaywatch demo --keep demo-state               keep what it leaves, and say how to look at it
+
+Exit code: 1 where a trouble was missed, its cause named wrongly, a decoy paged, or an event lost
+or counted twice; else 0."
 )]
 pub struct DemoCommand {
     /// Keep the data of each case in a folder of this directory, and tell how to look at it.
@@ -82,16 +89,35 @@ impl DemoCommand {
             })?;
             reports.push(report);
         }
-        writeln!(out, "\n{}", table(&reports))?;
-        writeln!(out, "{} cases in {:.0} s", reports.len(), began.elapsed().as_secs_f64())?;
-        if self.keep.is_some() {
-            for case in cases {
-                let config = folder.path().join(case.as_str()).join(stage::CONFIG_FILE);
-                writeln!(out, "look at {case}: relaywatch --config {} serve", config.display())?;
-            }
-        }
         let good = reports.iter().all(|report| report.verdict.is_good());
+        writeln!(out, "\n{}\n{}", table(&reports), outcome::LEGEND)?;
+        let cases_run = super::text::count(reports.len() as u64, "case");
+        let seconds = began.elapsed().as_secs_f64();
+        let result = if good { "all as they should be" } else { "NOT ALL AS THEY SHOULD BE" };
+        writeln!(out, "{cases_run} in {seconds:.0} s, {result}.")?;
+        self.tell_how_to_look(cases, folder.path(), out)?;
         Ok(if good { Exit::Success } else { Exit::Finding })
+    }
+}
+
+impl DemoCommand {
+    /// How to look at what was kept, or how to keep it.
+    fn tell_how_to_look(&self, cases: &[Case], folder: &Path, out: &mut dyn Write) -> io::Result<()> {
+        let Some(first) = cases.first() else { return Ok(()) };
+        if self.keep.is_none() {
+            return writeln!(out, "To look at what a case has left: relaywatch demo --keep demo-state");
+        }
+        let config = |case: &Case| folder.join(case.as_str()).join(stage::CONFIG_FILE);
+        writeln!(out, "\nThe state is kept. To look at a case:")?;
+        for case in cases {
+            writeln!(out, "  relaywatch --config {} incident list", config(case).display())?;
+        }
+        let config = config(first);
+        writeln!(out, "and further, as with any installation:")?;
+        for rest in ["incident show 1", "incident report 1", "events list --kind refused", "serve"] {
+            writeln!(out, "  relaywatch --config {} {rest}", config.display())?;
+        }
+        Ok(())
     }
 }
 

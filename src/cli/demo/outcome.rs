@@ -1,7 +1,5 @@
 //! What a case has come to, and the table of all cases.
 
-use std::fmt::Write as _;
-
 use crate::{
     model::{MINUTE_MILLIS, Timestamp},
     simulate::{Case, TrueCause, Truth},
@@ -134,62 +132,102 @@ impl CaseReport {
     }
 }
 
-/// The table for people: a line for each case.
+/// A column: its head in two lines, and whether it holds numbers, which stand to the right.
+struct Column {
+    group: &'static str,
+    head: &'static str,
+    number: bool,
+}
+
+const fn column(group: &'static str, head: &'static str, number: bool) -> Column {
+    Column { group, head, number }
+}
+
+/// The columns of the table. A group's name stands over its first column.
+const COLUMNS: [Column; 10] = [
+    column("", "case", false),
+    column("onset to page", "minutes", true),
+    column("", "messages", true),
+    column("cause", "said", false),
+    column("", "in truth", false),
+    column("share explained", "said", true),
+    column("", "in truth", true),
+    column("false", "pages", true),
+    column("", "tickets", true),
+    column("", "result", false),
+];
+
+/// The table for people: a line for each case, what was said beside the truth.
 #[must_use]
 pub fn table(reports: &[CaseReport]) -> String {
-    let heads = [
-        "case",
-        "outcomes",
-        "minutes",
-        "messages",
-        "cause said",
-        "explained",
-        "in truth",
-        "false pages",
-        "tickets",
-        "",
-    ];
+    let rows: Vec<[String; 10]> = reports.iter().map(row).collect();
+    let mut widths = COLUMNS.map(|column| column.head.len());
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.len().max(*width);
+        }
+    }
+    let mut groups = String::new();
+    let mut start = 0;
+    for (column, width) in COLUMNS.iter().zip(widths) {
+        if !column.group.is_empty() {
+            let gap = start - groups.len().min(start);
+            groups.extend(std::iter::repeat_n(' ', gap));
+            groups.push_str(column.group);
+        }
+        start += width + GAP.len();
+    }
+    let line = |cells: &[String; 10]| {
+        let mut line = String::new();
+        for ((cell, column), width) in cells.iter().zip(&COLUMNS).zip(widths) {
+            let pad = " ".repeat(width - cell.len().min(width));
+            let (before, after) = if column.number { (pad.as_str(), "") } else { ("", pad.as_str()) };
+            line.extend([before, cell, after, GAP]);
+        }
+        line.truncate(line.trim_end().len());
+        line
+    };
+    let heads = line(&COLUMNS.map(|column| column.head.to_owned()));
+    let rule = "-".repeat(heads.len());
+    let lines = [groups, heads, rule].into_iter().chain(rows.iter().map(line));
+    lines.map(|line| line + "\n").collect()
+}
+
+/// What stands between two columns.
+const GAP: &str = "   ";
+
+fn row(report: &CaseReport) -> [String; 10] {
     let dash = || "-".to_owned();
     let percent = |share: Option<f64>| share.map_or_else(dash, |share| format!("{:.0} %", share * 100.0));
-    let rows: Vec<[String; 10]> = reports
-        .iter()
-        .map(|report| {
-            [
-                report.case.to_string(),
-                report.journalled.to_string(),
-                report.delay.map_or_else(dash, |(millis, _)| (millis / MINUTE_MILLIS).to_string()),
-                report.delay.map_or_else(dash, |(_, messages)| messages.to_string()),
-                report.cause.clone().unwrap_or_else(|| match report.delay {
-                    Some(_) => "undetermined".to_owned(),
-                    None => dash(),
-                }),
-                percent(report.share_explained),
-                percent(report.share_revoked),
-                report.false_pages.to_string(),
-                report.tickets.to_string(),
-                report.verdict.to_string(),
-            ]
-        })
-        .collect();
-    let mut out = String::new();
-    let lines = std::iter::once(heads.map(ToOwned::to_owned)).chain(rows.iter().cloned());
-    for cells in lines {
-        let mut line = String::new();
-        for (index, (cell, head)) in cells.iter().zip(heads).enumerate() {
-            let width =
-                rows.iter().filter_map(|row| row.get(index)).map(String::len).max().unwrap_or(0).max(head.len());
-            // Numbers to the right, words to the left.
-            let written = match index {
-                1..=3 | 5..=8 => write!(line, "{cell:>width$}  "),
-                _ => write!(line, "{cell:<width$}  "),
-            };
-            debug_assert!(written.is_ok(), "a String takes everything");
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-    out
+    let minutes = |(millis, _): (i64, usize)| {
+        let tenths = (millis * 10 + MINUTE_MILLIS - 1) / MINUTE_MILLIS;
+        format!("{}.{}", tenths / 10, tenths % 10)
+    };
+    let said = report.cause.clone().unwrap_or_else(|| match report.delay {
+        Some(_) => "undetermined".to_owned(),
+        None => dash(),
+    });
+    [
+        report.case.to_string(),
+        report.delay.map_or_else(dash, minutes),
+        report.delay.map_or_else(dash, |(_, messages)| messages.to_string()),
+        said,
+        report.case.cause().map_or("nothing wrong", TrueCause::as_str).to_owned(),
+        percent(report.share_explained),
+        percent(report.share_revoked),
+        report.false_pages.to_string(),
+        report.tickets.to_string(),
+        report.verdict.to_string(),
+    ]
 }
+
+/// What the words of the table mean.
+pub(super) const LEGEND: &str = "\
+Minutes and messages: how long, and how much relay mail, from the onset to the first page. The share explained is that of the
+refusals which Apple's notices of revoked consent explain. \"undetermined\" is an answer: it says that the evidence names no
+cause, and the page says what would tell. A ticket wakes nobody.
+found: paged, and no wrong cause was said.   silent: a decoy, and nobody was paged.
+";
 
 #[cfg(test)]
 mod tests {

@@ -128,8 +128,8 @@ fn the_purge_without_an_account_map_is_undetermined_and_says_what_would_tell() {
 fn a_blind_notice_endpoint_excludes_nothing() {
     let mut facts = purge();
     facts.blind_windows = vec![
-        BlindWindow { watched: Watched::Feed(Provider::Braze), from: Timestamp::EPOCH, until: None },
-        BlindWindow { watched: Watched::Notices, from: Timestamp::EPOCH, until: None },
+        BlindWindow { watched: Watched::Feed(Provider::Braze), from: Timestamp::EPOCH, until: None, reason: None },
+        BlindWindow { watched: Watched::Notices, from: Timestamp::EPOCH, until: None, reason: None },
     ];
     let explanation = explain(&facts);
     assert_eq!(explanation.named, None, "to name the purge would exclude revocations");
@@ -138,7 +138,8 @@ fn a_blind_notice_endpoint_excludes_nothing() {
     assert_eq!(explanation.blind, [Watched::Notices, Watched::Feed(Provider::Braze)]);
 
     let long_ago = Timestamp::from_rfc3339("2025-08-07T05:00:00Z");
-    facts.blind_windows = vec![BlindWindow { watched: Watched::Notices, from: Timestamp::EPOCH, until: long_ago }];
+    facts.blind_windows =
+        vec![BlindWindow { watched: Watched::Notices, from: Timestamp::EPOCH, until: long_ago, reason: None }];
     let status = |facts: &IncidentFacts| explain(facts).share_explained.map(|share| share.status);
     assert_eq!(status(&facts), Some(Revocation::Checked), "two days before the onset only the sensitivity falls");
     facts.notices = facts.notices.map(|notices| NoticeFacts { blind_share: 0.3, ..notices });
@@ -217,6 +218,18 @@ fn an_outage_by_its_signature_and_temporary_texts_by_one_provider() {
 }
 
 #[test]
+fn what_to_check_never_contradicts_what_to_do() {
+    // An outage and a purge would be told apart by a retry; while retries are held, nobody is asked for one.
+    let facts = IncidentFacts { apple_control: None, ..purge() };
+    let explanation = explain(&facts);
+    assert!(explanation.safe_action.advice.contains("hold") || explanation.safe_action.advice.contains("Hold"));
+    let text = render(&explanation);
+    assert!(!text.contains("send again") && !text.contains("send to a few"), "{text}");
+    let trial = explain(&refused_sender());
+    assert!(trial.safe_action.allows_trials, "the addresses exist: {}", trial.safe_action.advice);
+}
+
+#[test]
 fn nothing_known_is_undetermined() {
     let explanation = explain(&IncidentFacts::default());
     assert_eq!(explanation.named, None);
@@ -257,6 +270,8 @@ proptest! {
         prop_assert!(checked || explanation.ruled_out().all(|h| h != Hypothesis::Revoked));
         prop_assert!(checked || explanation.named != Some(Hypothesis::Revoked));
         prop_assert!(render(&explanation).lines().count() <= 25);
+        let mut checks = explanation.next_check.iter().chain(&explanation.what_would_tell);
+        prop_assert!(explanation.safe_action.allows_trials || checks.all(|clue| !clue.sends_to_refused()));
         prop_assert_eq!(explain(&facts), explanation);
     }
 }

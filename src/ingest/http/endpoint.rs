@@ -24,6 +24,7 @@ use crate::{
     clock::Clock,
     ingest::{
         FollowUp,
+        alive::Deliveries,
         committer::CommitError,
         intake::{Intake, Knowledge},
     },
@@ -47,16 +48,31 @@ pub struct Setup {
     pub request_timeout: Duration,
 }
 
+/// A setup with the budget that fits it.
+#[derive(Debug, Clone)]
+struct InForce {
+    setup: Arc<Setup>,
+    budget: Budget,
+}
+
+impl InForce {
+    fn new(setup: Setup) -> Self {
+        // One of the largest size, packed, is always let in.
+        let budget = Budget::new(BODIES.max(setup.body_bytes.saturating_mul(2)));
+        Self { setup: Arc::new(setup), budget }
+    }
+}
+
 /// The state of the public listener.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    setup: Arc<RwLock<Arc<Setup>>>,
+    in_force: Arc<RwLock<InForce>>,
     intake: Intake,
     clock: Clock,
     metrics: Metrics,
     places: Arc<Semaphore>,
-    budget: Budget,
     follow_ups: mpsc::Sender<FollowUp>,
+    deliveries: Deliveries,
 }
 
 impl Endpoint {
@@ -70,28 +86,42 @@ impl Endpoint {
         concurrent: usize,
         follow_ups: mpsc::Sender<FollowUp>,
     ) -> Self {
-        // One of the largest size, packed, is always let in.
-        let budget = Budget::new(BODIES.max(setup.body_bytes.saturating_mul(2)));
         Self {
-            setup: Arc::new(RwLock::new(Arc::new(setup))),
+            in_force: Arc::new(RwLock::new(InForce::new(setup))),
             intake,
             clock,
             metrics,
             places: Arc::new(Semaphore::new(concurrent.max(1))),
-            budget,
             follow_ups,
+            deliveries: Deliveries::default(),
         }
+    }
+
+    /// What became of the latest deliveries, to be watched.
+    #[must_use]
+    pub fn deliveries(&self) -> Deliveries {
+        self.deliveries.clone()
     }
 
     /// The setup in force.
     #[must_use]
     pub fn setup(&self) -> Arc<Setup> {
-        Arc::clone(&self.setup.read().unwrap_or_else(PoisonError::into_inner))
+        self.in_force().setup
+    }
+
+    fn in_force(&self) -> InForce {
+        self.in_force.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts another setup in force; deliveries under way finish with the old one.
     pub fn exchange(&self, setup: Setup) {
-        *self.setup.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(setup);
+        let mut next = InForce::new(setup);
+        let mut in_force = self.in_force.write().unwrap_or_else(PoisonError::into_inner);
+        if next.setup.body_bytes == in_force.setup.body_bytes {
+            // What is taken of the budget stays taken.
+            next.budget = in_force.budget.clone();
+        }
+        *in_force = next;
     }
 
     /// The routes of the public listener.
@@ -105,7 +135,7 @@ impl Endpoint {
     }
 
     async fn receive(&self, path: &str, request: Request<Body>) -> Response {
-        let setup = self.setup();
+        let InForce { setup, budget } = self.in_force();
         let Some(feed) = setup.feeds.get(path) else {
             self.metrics.unknown_paths.inc();
             let detail = "no feed is configured at this path; see [feeds] in the configuration";
@@ -113,15 +143,17 @@ impl Endpoint {
         };
         let name = feed.name.name.as_str();
         let began = Instant::now();
-        let answer = self.process(&setup, feed, request).await;
+        let answer = self.process(&setup, &budget, feed, request).await;
         self.metrics.feed_duration.with_label_values(&[name]).observe(began.elapsed().as_secs_f64());
         match answer {
             Ok(()) => {
                 self.metrics.feed_deliveries.with_label_values(&[name, "accepted"]).inc();
                 self.metrics.feed_last_accepted.with_label_values(&[name]).set(self.clock.now().as_seconds());
+                self.deliveries.accepted(name, self.clock.now());
                 StatusCode::OK.into_response()
             }
             Err(rejection) => {
+                self.deliveries.refused(name, rejection.reason, self.clock.now());
                 let answer = match rejection.reason {
                     RejectionReason::StoreUnavailable
                     | RejectionReason::Overloaded
@@ -140,13 +172,18 @@ impl Endpoint {
         }
     }
 
-    async fn process(&self, setup: &Setup, feed: &super::feeds::Feed, request: Request<Body>) -> Result<(), Rejection> {
+    async fn process(
+        &self,
+        setup: &Setup,
+        budget: &Budget,
+        feed: &super::feeds::Feed,
+        request: Request<Body>,
+    ) -> Result<(), Rejection> {
         let Ok(_place) = self.places.try_acquire() else {
             return Err(busy(RejectionReason::Overloaded, "too many deliveries at once; come again"));
         };
         let (parts, body) = request.into_parts();
-        let (body, _taken) =
-            body::read(&parts.headers, body, setup.body_bytes, setup.request_timeout, &self.budget).await?;
+        let (body, _taken) = body::read(&parts.headers, body, setup.body_bytes, setup.request_timeout, budget).await?;
         let delivery = Delivery { headers: strip(parts.headers), body, received_at: self.clock.now() };
         let report = feed.receive(&delivery).await?;
         let outcome =

@@ -1,6 +1,11 @@
 //! The list of feeds that arrive over HTTP. Adding a provider touches its file, this list, the configuration and the docs.
 
-use std::{collections::HashMap, fs, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use secrecy::SecretString;
@@ -20,6 +25,8 @@ pub enum FeedError {
     File {
         /// The feed.
         feed: String,
+        /// The setting, as `feeds.apple.0.jwks_file`.
+        setting: String,
         /// The file.
         path: PathBuf,
         /// Why.
@@ -30,9 +37,21 @@ pub enum FeedError {
     Settings {
         /// The feed.
         feed: String,
+        /// Its table, as `feeds.apple.0`.
+        setting: String,
         /// What is wrong.
         reason: String,
     },
+}
+
+impl FeedError {
+    /// The setting that is wrong, as `feeds.apple.0.jwks_file`.
+    #[must_use]
+    pub fn setting(&self) -> &str {
+        match self {
+            Self::File { setting, .. } | Self::Settings { setting, .. } => setting,
+        }
+    }
 }
 
 /// One provider's way of reporting.
@@ -81,30 +100,47 @@ impl Feeds {
     /// # Errors
     /// The first that can't be set up.
     pub fn new(config: &Config) -> Result<Self, FeedError> {
+        let (feeds, mut wrong) = Self::build(config);
+        if wrong.is_empty() { Ok(feeds) } else { Err(wrong.swap_remove(0)) }
+    }
+
+    /// Sets up every configured feed that can be, and says of each other one why it can't.
+    #[must_use]
+    pub fn build(config: &Config) -> (Self, Vec<FeedError>) {
         let mut feeds = Self::default();
-        for settings in &config.feeds.apple {
-            let name = path(Provider::Apple, settings);
-            let feed = apple::Apple::new(apple_settings(config, settings, &name)?);
-            feeds.add(&name, Provider::Apple, Exposure::None, Kind::Apple(or_wrong(&name, feed)?));
+        let mut wrong = Vec::new();
+        let mut add = |name: &str, provider, exposure, kind: Result<Kind, FeedError>| match kind {
+            Ok(kind) => feeds.add(name, provider, exposure, kind),
+            Err(error) => wrong.push(error),
+        };
+        for (index, settings) in config.feeds.apple.iter().enumerate() {
+            let place = Place::new(Provider::Apple, settings, index);
+            let kind = apple_settings(config, settings, &place)
+                .and_then(|settings| place.or_wrong(apple::Apple::new(settings)))
+                .map(Kind::Apple);
+            add(&place.feed, Provider::Apple, Exposure::None, kind);
         }
-        for settings in &config.feeds.ses {
-            let name = path(Provider::Ses, settings);
-            let certificates = settings
+        for (index, settings) in config.feeds.ses.iter().enumerate() {
+            let place = Place::new(Provider::Ses, settings, index);
+            let certificates: Result<Vec<_>, FeedError> = settings
                 .signing_certificates
                 .iter()
-                .map(|file| read(&name, file))
-                .collect::<Result<Vec<_>, FeedError>>()?;
-            let feed = ses::SesFeed::new(&ses::SesSettings {
-                topics: settings.topics.clone(),
-                signing_certificates: certificates,
-                refuse_signature_version_1: settings.refuse_signature_version_1,
-                campaign_tag: settings.campaign_tag.clone(),
-                ..ses::SesSettings::default()
+                .enumerate()
+                .map(|(number, file)| place.read(&format!("signing_certificates.{number}"), file))
+                .collect();
+            let kind = certificates.and_then(|certificates| {
+                place.or_wrong(ses::SesFeed::new(&ses::SesSettings {
+                    topics: settings.topics.clone(),
+                    signing_certificates: certificates,
+                    refuse_signature_version_1: settings.refuse_signature_version_1,
+                    campaign_tag: settings.campaign_tag.clone(),
+                    ..ses::SesSettings::default()
+                }))
             });
-            feeds.add(&name, Provider::Ses, settings.exposure, Kind::Ses(or_wrong(&name, feed)?));
+            add(&place.feed, Provider::Ses, settings.exposure, kind.map(Kind::Ses));
         }
-        for settings in &config.feeds.sparkpost {
-            let name = path(Provider::Sparkpost, settings);
+        for (index, settings) in config.feeds.sparkpost.iter().enumerate() {
+            let place = Place::new(Provider::Sparkpost, settings, index);
             let username = settings.username.clone().unwrap_or_default();
             let logins = secrets(&[&settings.password, &settings.previous_password])
                 .into_iter()
@@ -112,22 +148,22 @@ impl Feeds {
                 .collect();
             let tokens = secrets(&[&settings.token, &settings.previous_token]);
             let feed = sparkpost::SparkPost::new(&sparkpost::Settings { logins, tokens });
-            feeds.add(&name, Provider::Sparkpost, settings.exposure, Kind::Sparkpost(or_wrong(&name, feed)?));
+            add(&place.feed, Provider::Sparkpost, settings.exposure, place.or_wrong(feed).map(Kind::Sparkpost));
         }
-        for settings in &config.feeds.braze {
-            let name = path(Provider::Braze, settings);
+        for (index, settings) in config.feeds.braze.iter().enumerate() {
+            let place = Place::new(Provider::Braze, settings, index);
             let tokens = secrets(&[&settings.token, &settings.previous_token]);
             let feed = braze::Braze::new(&braze::Settings { tokens });
-            feeds.add(&name, Provider::Braze, settings.exposure, Kind::Braze(or_wrong(&name, feed)?));
+            add(&place.feed, Provider::Braze, settings.exposure, place.or_wrong(feed).map(Kind::Braze));
         }
-        for settings in &config.feeds.mailgun {
-            let name = path(Provider::Mailgun, settings);
+        for (index, settings) in config.feeds.mailgun.iter().enumerate() {
+            let place = Place::new(Provider::Mailgun, settings, index);
             let signing_keys = secrets(&[&settings.signing_key, &settings.previous_signing_key]);
             let window_millis = mailgun::DEFAULT_WINDOW_MILLIS;
             let feed = mailgun::Mailgun::new(&mailgun::Settings { signing_keys, window_millis });
-            feeds.add(&name, Provider::Mailgun, settings.exposure, Kind::Mailgun(or_wrong(&name, feed)?));
+            add(&place.feed, Provider::Mailgun, settings.exposure, place.or_wrong(feed).map(Kind::Mailgun));
         }
-        Ok(feeds)
+        (feeds, wrong)
     }
 
     fn add(&mut self, name: &str, provider: Provider, exposure: Exposure, kind: Kind) {
@@ -141,6 +177,13 @@ impl Feeds {
         self.0.get(path)
     }
 
+    /// What each feed declares of mail that did not bounce, by name; nothing for those that bring notices.
+    #[must_use]
+    pub fn exposures(&self) -> BTreeMap<String, Option<Exposure>> {
+        let declared = |feed: &Feed| (feed.provider != Provider::Apple).then_some(feed.name.exposure);
+        self.0.iter().map(|(path, feed)| (path.clone(), declared(feed))).collect()
+    }
+
     /// The paths of all feeds, sorted.
     #[must_use]
     pub fn paths(&self) -> Vec<&str> {
@@ -150,27 +193,57 @@ impl Feeds {
     }
 }
 
+/// Where a feed stands: its name, and its table in the configuration.
+struct Place {
+    feed: String,
+    table: String,
+}
+
+impl Place {
+    fn new(provider: Provider, settings: &impl Named, index: usize) -> Self {
+        let feed = settings.name().map_or_else(|| provider.to_string(), |name| format!("{provider}/{name}"));
+        Self { feed, table: format!("feeds.{provider}.{index}") }
+    }
+
+    fn or_wrong<T>(&self, made: Result<T, impl std::fmt::Display>) -> Result<T, FeedError> {
+        made.map_err(|reason| FeedError::Settings {
+            feed: self.feed.clone(),
+            setting: self.table.clone(),
+            reason: reason.to_string(),
+        })
+    }
+
+    fn read(&self, key: &str, file: &FilePath) -> Result<Vec<u8>, FeedError> {
+        fs::read(&file.0).map_err(|source| FeedError::File {
+            feed: self.feed.clone(),
+            setting: format!("{}.{key}", self.table),
+            path: file.0.clone(),
+            source,
+        })
+    }
+}
+
 fn apple_settings(
     config: &Config,
     settings: &crate::config::AppleFeed,
-    name: &str,
+    place: &Place,
 ) -> Result<apple::Settings, FeedError> {
     let apps = config.team.iter().flat_map(|team| {
         let app = |app: &crate::config::App| apple::App { client_id: app.client_id.clone(), team: team.id.clone() };
         team.app.iter().map(app)
     });
-    let file = |file: &FilePath| read(name, file).map(Bytes::from);
     let keys = match &settings.jwks_file {
-        Some(pinned) => apple::KeySource::Pinned(file(pinned)?),
-        None => apple::KeySource::Published(Arc::new(or_wrong(name, apple::AppleKeyServer::new())?)),
+        Some(pinned) => apple::KeySource::Pinned(place.read("jwks_file", pinned)?.into()),
+        None => apple::KeySource::Published(Arc::new(place.or_wrong(apple::AppleKeyServer::new())?)),
     };
+    let archived = |file: &FilePath| place.read("archived_jwks_file", file).map(Bytes::from);
     let mode = match settings.mode {
         AppleMode::Direct => {
             apple::Mode::Direct { forward_to: settings.forward_to.as_ref().map(|url| url.0.to_string()) }
         }
         AppleMode::Forwarded => apple::Mode::Forwarded {
             secrets: secrets(&[&settings.secret, &settings.previous_secret]),
-            archived_keys: settings.archived_jwks_file.iter().map(file).collect::<Result<_, _>>()?,
+            archived_keys: settings.archived_jwks_file.iter().map(archived).collect::<Result<_, _>>()?,
         },
     };
     Ok(apple::Settings { apps: apps.collect(), mode, keys })
@@ -179,16 +252,4 @@ fn apple_settings(
 /// The secrets that are set, the current one first.
 fn secrets(given: &[&Option<Secret>]) -> Vec<SecretString> {
     given.iter().filter_map(|secret| secret.as_ref()).map(|secret| secret.expose().into()).collect()
-}
-
-fn or_wrong<T>(feed: &str, made: Result<T, impl std::fmt::Display>) -> Result<T, FeedError> {
-    made.map_err(|reason| FeedError::Settings { feed: feed.to_owned(), reason: reason.to_string() })
-}
-
-fn path(provider: Provider, settings: &impl Named) -> String {
-    settings.name().map_or_else(|| provider.to_string(), |name| format!("{provider}/{name}"))
-}
-
-fn read(feed: &str, file: &FilePath) -> Result<Vec<u8>, FeedError> {
-    fs::read(&file.0).map_err(|source| FeedError::File { feed: feed.to_owned(), path: file.0.clone(), source })
 }

@@ -303,7 +303,7 @@ fn class_of(bounce_class: Option<&str>) -> FailureClass {
 
 /// Whether a reason is SparkPost's own word for an address that it has suppressed. Braze hands on the same words.
 pub(super) fn is_suppression(reason: &str) -> bool {
-    const SIGN: &[u8] = b"suppressed due to";
+    const SIGN: &[u8] = b"recipient address was suppressed due to";
     reason.as_bytes().windows(SIGN.len()).any(|window| window.eq_ignore_ascii_case(SIGN))
 }
 

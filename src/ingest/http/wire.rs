@@ -18,8 +18,8 @@ use crate::{
 /// The most elements that one delivery may hold. Providers batch by hundreds; an array of millions of empty objects
 /// would cost far more memory than its bytes.
 pub(super) const MAX_ELEMENTS: usize = 10_000;
-/// Numbers above it are milliseconds, those up to it are seconds since the epoch.
-const MILLIS_FROM: i64 = 100_000_000_000;
+/// Numbers above it, the end of the year 9999 in seconds since the epoch, are milliseconds.
+const MILLIS_FROM: i64 = 253_402_300_799;
 /// The longest message id that is kept: a line of RFC 5322 holds 998 octets, real ids far fewer.
 const MAX_ID_BYTES: usize = 512;
 /// The longest campaign or host name that is kept.
@@ -323,14 +323,26 @@ mod tests {
     #[test]
     fn times_come_in_every_dress() {
         let at = Some(Timestamp::from_millis(1_754_719_200_000));
-        for dress in
-            ["1754719200", "\"1754719200\"", "1754719200000", "\"2025-08-09T06:00:00Z\"", "1754719200.0", "1.7547192e9"]
-        {
+        for dress in [
+            "1754719200",
+            "\"1754719200\"",
+            "1754719200000",
+            "\"1754719200000\"",
+            "\"2025-08-09T06:00:00Z\"",
+            "1754719200.0",
+            "1.7547192e9",
+        ] {
             assert_eq!(scalar(dress).time(), at, "{dress}");
         }
         for none in ["\"yesterday\"", "true", "[]", "1e300", "\"NaN\"", "\"2025-08-09T06:00:00\""] {
             assert_eq!(scalar(none).time(), None, "{none}");
         }
+    }
+
+    #[test]
+    fn seconds_are_seconds_to_the_end_of_the_calendar() {
+        assert_eq!(scalar("253402300799").time(), Some(Timestamp::from_seconds(253_402_300_799)));
+        assert_eq!(scalar("100000000001").time(), Some(Timestamp::from_seconds(100_000_000_001)));
     }
 
     #[test]
@@ -345,6 +357,11 @@ mod tests {
             "0",
             "9223372036854775807",
             "1e308",
+            "-1e308",
+            "\"253402300799.5\"",
+            "\"NaN\"",
+            "\"-inf\"",
+            "true",
             "92356927693813856789012345678901",
         ] {
             assert_eq!(reason(absurd), Err(SetAsideReason::ImplausibleTime), "{absurd}");

@@ -1,12 +1,11 @@
 //! How an address stands with Apple's notices, and how much of the time nobody watched: pure.
 
-use std::collections::BTreeMap;
-
 use super::{AFTER_MILLIS, BEFORE_MILLIS};
 use crate::{
     detect::stats::count,
-    explain::{BlindWindow, Watched},
-    model::{NoticeKind, Provider, Timestamp},
+    explain::BlindWindow,
+    model::{NoticeKind, Timestamp},
+    monitor::blind::{Window, windows},
     store::{AddressNotice, EntryRecord},
 };
 
@@ -42,35 +41,9 @@ pub(super) fn standing(notices: &[AddressNotice], at: Timestamp) -> Standing {
 }
 
 /// The blind windows that the entries tell of, as far as they reach into the time from `from` to `to`, by their begin.
-///
-/// A window that is still open when it's written gets a second entry with its end: the end that is known counts, the latest of
-/// several.
 pub(super) fn blind_windows(entries: &[EntryRecord], from: Timestamp, to: Timestamp) -> Vec<BlindWindow> {
-    let mut windows: BTreeMap<(Timestamp, i16), BlindWindow> = BTreeMap::new();
-    for entry in entries {
-        let Some(read) = blind_window(entry) else { continue };
-        let code = match read.watched {
-            Watched::Notices => -1,
-            Watched::Feed(provider) => provider.code(),
-        };
-        let known = windows.entry((read.from, code)).or_insert(read);
-        known.until = known.until.max(read.until);
-    }
     let reaches = |window: &BlindWindow| window.from < to && window.until.is_none_or(|until| until > from);
-    windows.into_values().filter(reaches).collect()
-}
-
-/// One window; `None` where the entry names nothing that this version watches.
-fn blind_window(entry: &EntryRecord) -> Option<BlindWindow> {
-    let watched = entry.body.get("watched")?.as_str()?;
-    let watched = if watched == "notices" {
-        Watched::Notices
-    } else {
-        // `ses/eu` is one feed of SES.
-        Watched::Feed(Provider::from_name(watched.split('/').next()?)?)
-    };
-    let time = |name: &str| entry.body.get(name).and_then(serde_json::Value::as_i64).map(Timestamp::from_millis);
-    Some(BlindWindow { watched, from: time("from")?, until: time("until") })
+    windows(entries).iter().filter_map(Window::evidence).filter(reaches).collect()
 }
 
 /// The share of the time from `from` to `to` that the windows cover together, 0 to 1. They come by their begin.
@@ -97,7 +70,8 @@ pub(super) fn blind_share<'a>(
 mod tests {
     use super::*;
     use crate::{
-        model::{DAY_MILLIS, HOUR_MILLIS},
+        explain::Watched,
+        model::{DAY_MILLIS, HOUR_MILLIS, Provider},
         store::{EntryKind, EventKey, Position},
     };
 
@@ -161,8 +135,8 @@ mod tests {
         ];
         let windows = blind_windows(&entries, at(-2 * DAY), at(5 * DAY));
         let expected = [
-            BlindWindow { watched: Watched::Notices, from: at(0), until: Some(at(DAY)) },
-            BlindWindow { watched: Watched::Feed(Provider::Ses), from: at(DAY), until: None },
+            BlindWindow { watched: Watched::Notices, from: at(0), until: Some(at(DAY)), reason: None },
+            BlindWindow { watched: Watched::Feed(Provider::Ses), from: at(DAY), until: None, reason: None },
         ];
         assert_eq!(windows, expected);
         let mut backwards = entries.to_vec();
@@ -176,6 +150,7 @@ mod tests {
             watched: Watched::Notices,
             from: at(from),
             until: until.map(at),
+            reason: None,
         };
         let share = |windows: &[BlindWindow]| blind_share(windows, at(0), at(10 * DAY));
         assert!((share(&[window(-DAY, Some(2 * DAY)), window(DAY, Some(3 * DAY))]) - 0.3).abs() < 1e-12);

@@ -14,7 +14,7 @@ use self::{
 };
 use crate::{
     detect::Counts,
-    explain::{Control, IncidentFacts, LastDelivery, NoticeFacts, Watched},
+    explain::{Control, IncidentFacts, LastDelivery, NoticeFacts},
     model::{Bin, Cause, DAY_MILLIS, Destination, HOUR_MILLIS, StreamKey, Timestamp},
     store::{AddressNotice, EntryKind, RefusedAddress, Store, StoreError},
 };
@@ -105,7 +105,7 @@ pub async fn gather(store: &Store, scope: &Scope) -> Result<IncidentFacts, Store
     // Where no notice ever came before the onset, nothing shows that the endpoint was watched at all.
     let watched = store.first_notice().await?.is_some_and(|first| first < onset);
     notices.blind_share = if watched {
-        let notice_windows = blind_windows.iter().filter(|window| window.watched == Watched::Notices);
+        let notice_windows = blind_windows.iter().filter(|window| window.watched.covers_notices());
         blind_share(notice_windows, onset.plus_millis(-BEFORE_MILLIS), scope.until.end())
     } else {
         1.0

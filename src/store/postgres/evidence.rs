@@ -53,7 +53,8 @@ impl PgStore {
     ) -> Result<Vec<(i64, Timestamp)>, StoreError> {
         // Nothing is delivered before it is sent, so that the range of event times bounds what is read.
         let rows: Vec<(i64, i64)> = query_as(
-            "SELECT address, max(at) FROM event WHERE NOT kept_long AND at BETWEEN $1 AND $2 AND kind = $3 AND destination = $4 \
+            "SELECT address, max(at) FROM event WHERE NOT kept_long AND at BETWEEN $1 AND $2 AND kind = $3 AND (destination = $4 \
+             OR EXISTS (SELECT 1 FROM relay_mark m WHERE m.address = event.address AND m.folded)) \
              AND stream = ANY ($5) \
              AND COALESCE(sent_at, at) >= $1 AND COALESCE(sent_at, at) < $6 GROUP BY address ORDER BY address LIMIT $7",
         )
@@ -90,6 +91,7 @@ impl PgStore {
         Ok(query_scalar(
             "WITH wanted (address) AS (SELECT DISTINCT a FROM unnest($1::bigint[]) AS u (a)) \
              SELECT w.address FROM wanted w WHERE EXISTS (SELECT 1 FROM account a WHERE a.address = w.address) \
+             OR EXISTS (SELECT 1 FROM tombstone t WHERE t.address = w.address) \
              OR EXISTS (SELECT 1 FROM entry e WHERE e.address = w.address AND e.kind = $2 AND e.account IS NOT NULL) \
              ORDER BY w.address",
         )
@@ -108,6 +110,7 @@ impl PgStore {
         let rows: Vec<(i64, i64, Option<String>)> = query_as(
             "WITH wanted (address) AS (SELECT DISTINCT a FROM unnest($1::bigint[]) AS u (a)), \
              who (address, account) AS (SELECT w.address, a.id FROM wanted w JOIN account a ON a.address = w.address \
+             UNION SELECT t.address, t.account FROM wanted w JOIN tombstone t ON t.address = w.address \
              UNION SELECT w.address, e.account FROM wanted w JOIN entry e ON e.address = w.address \
              WHERE e.kind = $2 AND e.account IS NOT NULL) \
              SELECT w.address AS address, e.at AS at, e.body::json ->> 'kind' AS kind FROM who w JOIN entry e \

@@ -1,7 +1,13 @@
 //! PostgreSQL: any number of processes on one database; batches through `unnest`, day partitions for the journal.
 
 mod commit;
+mod erase;
 mod evidence;
+mod feeds;
+mod incidents;
+mod lease;
+mod listing;
+mod marks;
 mod outbox;
 mod partitions;
 mod people;
@@ -32,6 +38,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// How long a caller waits for a connection before the store counts as away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a transaction may stand still: far longer than any of ours does.
+const IDLE_IN_TRANSACTION: &str = "SET idle_in_transaction_session_timeout = '10s'";
 
 /// Places in the journal hold the cluster's generation above this bit and the transaction id below it.
 const GENERATION_SHIFT: u32 = 48;
@@ -71,6 +80,8 @@ impl PgStore {
                 Box::pin(async move {
                     // Compiling a statement takes longer than any of these runs.
                     query("SET jit = off").execute(&mut *connection).await?;
+                    // A process that is stopped in a transaction would hold up the monitor's reading and a takeover.
+                    query(IDLE_IN_TRANSACTION).execute(&mut *connection).await?;
                     let found = identity(connection).await?;
                     if cluster.get_or_init(|| found.clone()) == &found {
                         Ok(())
@@ -166,6 +177,11 @@ async fn identity(connection: &mut PgConnection) -> Result<String, sqlx::Error> 
     )
     .fetch_one(connection)
     .await
+}
+
+/// Whether a statement gave up since it would have had to wait for a lock for too long.
+fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("55P03"))
 }
 
 async fn meta(connection: &mut PgConnection, key: &str) -> Result<Option<String>, sqlx::Error> {

@@ -6,7 +6,7 @@ use super::PgStore;
 use crate::{
     model::Timestamp,
     store::{
-        NewOutbox, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Route, StoreError,
+        Epoch, NewOutbox, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Route, StoreError,
         engine::{OutboxRow, outbox, outbox_error, seal_outbox},
     },
 };
@@ -42,8 +42,8 @@ impl PgStore {
         Ok(added)
     }
 
-    pub(in crate::store) async fn enqueue(&self, items: &[NewOutbox]) -> Result<u64, StoreError> {
-        let mut transaction = self.pool.begin().await?;
+    pub(in crate::store) async fn enqueue(&self, epoch: Epoch, items: &[NewOutbox]) -> Result<u64, StoreError> {
+        let mut transaction = self.led(epoch).await?;
         let added = self.enqueue_in(&mut transaction, items).await?;
         transaction.commit().await?;
         Ok(added)
@@ -51,12 +51,14 @@ impl PgStore {
 
     pub(in crate::store) async fn claim_outbox(
         &self,
+        epoch: Epoch,
         routes: &[Route],
         now: Timestamp,
-        lease_millis: i64,
+        claim_millis: i64,
         limit: u32,
     ) -> Result<Vec<OutboxItem>, StoreError> {
         let routes: Vec<i16> = routes.iter().map(|route| route.code()).collect();
+        let mut transaction = self.led(epoch).await?;
         let rows: Vec<OutboxRow> = query_as(
             "WITH due AS (SELECT o.id FROM outbox o WHERE o.ended_at IS NULL AND o.route = ANY ($1) \
              AND (CASE WHEN o.state = 2 THEN o.claimed_until ELSE o.due_at END) <= $2 \
@@ -69,20 +71,41 @@ impl PgStore {
         )
         .bind(routes)
         .bind(now.as_millis())
-        .bind(now.plus_millis(lease_millis).as_millis())
+        .bind(now.plus_millis(claim_millis).as_millis())
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *transaction)
         .await?;
+        transaction.commit().await?;
         outbox(&self.keyring, rows)
+    }
+
+    pub(in crate::store) async fn claim_holds(
+        &self,
+        epoch: Epoch,
+        item: &OutboxItem,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut transaction = self.led(epoch).await?;
+        let holds = query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM outbox WHERE id = $1 AND attempts = $2 AND state = 2 AND claimed_until > $3)",
+        )
+        .bind(item.id)
+        .bind(item.attempts)
+        .bind(now.as_millis())
+        .fetch_one(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(holds)
     }
 
     pub(in crate::store) async fn outbox_sent(
         &self,
+        epoch: Epoch,
         item: &OutboxItem,
         now: Timestamp,
         receipt: Option<&str>,
     ) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.led(epoch).await?;
         query(
             "UPDATE outbox SET state = 3, ended_at = $2, receipt = $3, claimed_until = NULL, sealed = NULL, \
              last_error = NULL WHERE id = $1 AND state <> 3",
@@ -99,6 +122,7 @@ impl PgStore {
 
     pub(in crate::store) async fn outbox_failed(
         &self,
+        epoch: Epoch,
         item: &OutboxItem,
         now: Timestamp,
         failure: &OutboxFailure,
@@ -110,6 +134,7 @@ impl PgStore {
             "UPDATE outbox SET state = 4, ended_at = $4, claimed_until = NULL, last_error = $3, sealed = NULL, \
              possible_repeat = possible_repeat OR $5, ordered = ordered AND NOT $6 WHERE id = $1 AND attempts = $2 AND state = 2"
         };
+        let mut transaction = self.led(epoch).await?;
         query(statement)
             .bind(item.id)
             .bind(item.attempts)
@@ -117,18 +142,20 @@ impl PgStore {
             .bind(failure.retry_at.unwrap_or(now).as_millis())
             .bind(failure.may_have_arrived)
             .bind(failure.lets_pass)
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         Ok(())
     }
 
     pub(in crate::store) async fn outbox_held(
         &self,
+        epoch: Epoch,
         item: &OutboxItem,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.led(epoch).await?;
         let held = query(
             "UPDATE outbox SET state = 5, due_at = $3, claimed_until = NULL \
              WHERE id = $1 AND attempts = $2 AND state = 2",
@@ -146,11 +173,13 @@ impl PgStore {
         Ok(())
     }
 
-    pub(in crate::store) async fn outbox_hurry(&self, now: Timestamp) -> Result<(), StoreError> {
+    pub(in crate::store) async fn outbox_hurry(&self, epoch: Epoch, now: Timestamp) -> Result<(), StoreError> {
+        let mut transaction = self.led(epoch).await?;
         query("UPDATE outbox SET due_at = $1 WHERE ended_at IS NULL AND state = 1 AND due_at > $1")
             .bind(now.as_millis())
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         Ok(())
     }
 

@@ -4,10 +4,10 @@ use std::sync::PoisonError;
 
 use sqlx::{AssertSqlSafe, query, query_scalar};
 
-use super::{Lock, PgStore, lock};
+use super::{Lock, PgStore, is_lock_timeout, lock};
 use crate::{
     model::DAY_MILLIS,
-    store::{NewEvent, StoreError, engine::kept_long},
+    store::{Epoch, NewEvent, StoreError, engine::kept_long},
 };
 
 /// Days in a partition of what is kept long.
@@ -75,7 +75,10 @@ impl PgStore {
     }
 
     /// Drops the partitions that end before a time.
-    pub(super) async fn drop_partitions(&self, long: bool, before: i64) -> Result<(), StoreError> {
+    ///
+    /// Dropping locks the whole journal: behind whoever reads it, and before whoever writes. It is not waited for; where
+    /// somebody reads for long, the rest stays until the next time.
+    pub(super) async fn drop_partitions(&self, epoch: Epoch, long: bool, before: i64) -> Result<(), StoreError> {
         let parent = parent(long);
         let names: Vec<String> = query_scalar(
             "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
@@ -88,10 +91,21 @@ impl PgStore {
             let number = name.strip_prefix(parent).and_then(|rest| rest.strip_prefix('_'));
             let Some(number) = number.and_then(|text| text.replace('m', "-").parse::<i64>().ok()) else { continue };
             if (number + 1).saturating_mul(width(long)) <= before {
-                let mut transaction = self.pool.begin().await?;
+                let mut transaction = self.led(epoch).await?;
                 lock(&mut transaction, Lock::Partitions).await?;
-                query(AssertSqlSafe(format!("DROP TABLE IF EXISTS {name}"))).execute(&mut *transaction).await?;
-                transaction.commit().await?;
+                query("SET LOCAL lock_timeout = '500ms'").execute(&mut *transaction).await?;
+                let drop = format!("DROP TABLE IF EXISTS {name}");
+                match query(AssertSqlSafe(drop)).execute(&mut *transaction).await {
+                    Ok(_) => transaction.commit().await?,
+                    Err(error) if is_lock_timeout(&error) => {
+                        tracing::warn!(
+                            partition = name,
+                            "somebody reads the journal for long: an old day is let go later"
+                        );
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error.into()),
+                }
                 self.partitions.lock().unwrap_or_else(PoisonError::into_inner).remove(&(long, number));
             }
         }

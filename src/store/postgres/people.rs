@@ -1,8 +1,10 @@
 //! Addresses and accounts: looking up, importing, forgetting, sealing anew.
 
-use sqlx::{query, query_as, query_scalar};
+use std::time::Duration;
 
-use super::PgStore;
+use sqlx::{Postgres, Transaction, query, query_as, query_scalar};
+
+use super::{PgStore, is_lock_timeout};
 use crate::{
     model::{Destination, Timestamp},
     privacy::Purpose,
@@ -10,9 +12,14 @@ use crate::{
         AccountRecord, AddressRecord, MapCoverage, NewAccount, StoreError,
         batch::Numbers,
         engine::{address, digest_of},
-        sqlite::{AccountRow, account, again},
+        sqlite::{AccountRow, account, account_columns, again},
     },
 };
+
+/// How often the lock that keeps all commits out is asked for, a second each time …
+const LOCK_ATTEMPTS: u32 = 8;
+/// … and how long commits run in between.
+const LOCK_PAUSE: Duration = Duration::from_millis(500);
 
 impl PgStore {
     pub(in crate::store) async fn address_by_hash(&self, hash: &[u8; 16]) -> Result<Option<AddressRecord>, StoreError> {
@@ -46,7 +53,7 @@ impl PgStore {
 
     pub(in crate::store) async fn account_by_hash(&self, hash: &[u8; 16]) -> Result<Option<AccountRecord>, StoreError> {
         let found: Option<AccountRow> =
-            query_as("SELECT id, team, app, address, signed_up_at FROM account WHERE hash = $1")
+            query_as(concat!("SELECT ", account_columns!(), " FROM account WHERE hash = $1"))
                 .bind(hash.as_slice())
                 .fetch_optional(&self.pool)
                 .await?;
@@ -55,7 +62,7 @@ impl PgStore {
 
     pub(in crate::store) async fn accounts_of_address(&self, address: i64) -> Result<Vec<AccountRecord>, StoreError> {
         let found: Vec<AccountRow> =
-            query_as("SELECT id, team, app, address, signed_up_at FROM account WHERE address = $1 ORDER BY team, id")
+            query_as(concat!("SELECT ", account_columns!(), " FROM account WHERE address = $1 ORDER BY team, id"))
                 .bind(address)
                 .fetch_all(&self.pool)
                 .await?;
@@ -64,13 +71,13 @@ impl PgStore {
 
     pub(in crate::store) async fn import_accounts(&self, accounts: &[NewAccount]) -> Result<u64, StoreError> {
         let mut transaction = self.pool.begin().await?;
-        super::commit::marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
+        let erasures = super::commit::marks(&mut transaction).await?.heed(&self.keyring);
         let hashes: Vec<Vec<u8>> = accounts.iter().map(|account| account.subject.hash.to_vec()).collect();
         let known: i64 = query_scalar("SELECT count(*) FROM account WHERE hash = ANY ($1)")
             .bind(&hashes)
             .fetch_one(&mut *transaction)
             .await?;
-        let mut numbers = Numbers::default();
+        let mut numbers = Numbers { erasures, ..Numbers::default() };
         let recipients = accounts.iter().filter_map(|account| account.address.as_ref());
         self.number_addresses(&mut transaction, recipients, &mut numbers).await?;
         self.number_accounts(&mut transaction, accounts.iter().map(|account| &account.subject), &mut numbers).await?;
@@ -78,7 +85,7 @@ impl PgStore {
             let address = account.address.as_ref().and_then(|recipient| numbers.addresses.get(&recipient.hash));
             query(
                 "UPDATE account SET address = COALESCE($2, address), app = COALESCE($3, app), \
-                 signed_up_at = COALESCE($4, signed_up_at) WHERE id = $1",
+                 signed_up_at = COALESCE($4, signed_up_at), returned_at = greatest(returned_at, $4) WHERE id = $1",
             )
             .bind(numbers.accounts.get(&account.subject.hash))
             .bind(address)
@@ -86,35 +93,38 @@ impl PgStore {
             .bind(account.signed_up_at.map(Timestamp::as_millis))
             .execute(&mut *transaction)
             .await?;
+            if let (Some(address), Some(mark)) = (address, account.mark) {
+                super::commit::insert_mark(&mut transaction, *address, mark).await?;
+            }
         }
         transaction.commit().await?;
-        self.caches.keep_addresses(numbers.addresses);
+        self.caches.keep_addresses(numbers.addresses, numbers.erasures);
         Ok((numbers.accounts.len() as u64).saturating_sub(u64::try_from(known).unwrap_or(0)))
     }
 
-    pub(in crate::store) async fn forget_address(&self, hash: &[u8; 16]) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin().await?;
-        let id: Option<i64> = query_scalar("DELETE FROM address WHERE hash = $1 RETURNING id")
-            .bind(hash.as_slice())
-            .fetch_optional(&mut *transaction)
-            .await?;
-        if let Some(id) = id {
-            query("DELETE FROM account WHERE address = $1").bind(id).execute(&mut *transaction).await?;
-            query(
-                "INSERT INTO meta (key, value) VALUES ('erasures', '1') \
-                 ON CONFLICT (key) DO UPDATE SET value = (meta.value::bigint + 1)::text",
-            )
-            .execute(&mut *transaction)
-            .await?;
+    /// Begins a transaction beside which none that seals or numbers addresses is under way, in any process: each of them
+    /// has read `meta` before, and this one locks it. So nobody goes on under an address that this transaction forgets.
+    ///
+    /// Commits queue behind a lock that is waited for, and a backup holds it off for as long as it runs: it is asked for
+    /// briefly, again and again, and then given up.
+    pub(super) async fn alone(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        for attempt in 0..LOCK_ATTEMPTS {
+            if attempt > 0 {
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
+            let mut transaction = self.pool.begin().await?;
+            query("SET LOCAL lock_timeout = '1s'").execute(&mut *transaction).await?;
+            match query("LOCK TABLE meta IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await {
+                Ok(_) => return Ok(transaction),
+                Err(error) if is_lock_timeout(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        transaction.commit().await?;
-        Ok(id.is_some())
+        Err(StoreError::Busy)
     }
 
     pub(in crate::store) async fn announce_key(&self) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await?;
-        // Every transaction that seals has read this table before: the lock waits for those that are under way.
-        query("LOCK TABLE meta IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await?;
+        let mut transaction = self.alone().await?;
         query(
             "INSERT INTO meta (key, value) VALUES ('sealing_key', $1) \
              ON CONFLICT (key) DO UPDATE SET value = excluded.value",

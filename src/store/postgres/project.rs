@@ -2,15 +2,15 @@
 
 use sqlx::{PgConnection, query, query_as, query_scalar};
 
-use super::PgStore;
+use super::{PgStore, feeds::apply_feeds};
 use crate::{
     model::{Cause, Timestamp},
-    store::{Fold, IncidentRecord, LedgerRow, Position, RefusedChange, StoreError, engine::OUTBOX_KEPT_MILLIS},
+    store::{Epoch, Fold, IncidentRecord, LedgerRow, Position, RefusedChange, StoreError, engine::OUTBOX_KEPT_MILLIS},
 };
 
 impl PgStore {
-    pub(in crate::store) async fn apply(&self, name: &str, fold: &Fold) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await?;
+    pub(in crate::store) async fn apply(&self, epoch: Epoch, name: &str, fold: &Fold) -> Result<(), StoreError> {
+        let mut transaction = self.led(epoch).await?;
         query("INSERT INTO journal_cursor (name, position, row) VALUES ($1, 0, 0) ON CONFLICT (name) DO NOTHING")
             .bind(name)
             .execute(&mut *transaction)
@@ -92,17 +92,24 @@ impl PgStore {
             .await?;
         }
         apply_refused(&mut transaction, &fold.refused).await?;
+        super::marks::turn(&mut transaction, &fold.turns).await?;
+        apply_feeds(&mut transaction, &fold.feeds).await?;
         transaction.commit().await?;
         Ok(())
     }
 
-    pub(in crate::store) async fn save_incident(&self, incident: &IncidentRecord) -> Result<i64, StoreError> {
+    pub(in crate::store) async fn save_incident(
+        &self,
+        epoch: Epoch,
+        incident: &IncidentRecord,
+    ) -> Result<i64, StoreError> {
         let text = if incident.id == 0 {
             "INSERT INTO incident (state, onset, opened_at, updated_at, closed_at, body) \
              VALUES ($1, $2, $3, $4, $5, $6) RETURNING id"
         } else {
-            "UPDATE incident SET state = $1, onset = $2, opened_at = $3, updated_at = $4, closed_at = $5, body = $6 \
-             WHERE id = $7 RETURNING id"
+            "UPDATE incident SET onset = $2, opened_at = $3, updated_at = $4, body = $6, \
+             state = CASE WHEN operator_closed_at IS NULL THEN $1 ELSE state END, \
+             closed_at = CASE WHEN operator_closed_at IS NULL THEN $5 ELSE closed_at END WHERE id = $7 RETURNING id"
         };
         let statement = query_scalar(text)
             .bind(incident.state.code())
@@ -112,17 +119,29 @@ impl PgStore {
             .bind(incident.closed_at.map(Timestamp::as_millis))
             .bind(incident.body.to_string());
         let statement = if incident.id == 0 { statement } else { statement.bind(incident.id) };
-        Ok(statement.fetch_one(&self.pool).await?)
+        let mut transaction = self.led(epoch).await?;
+        let id = statement.fetch_one(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(id)
     }
 
     pub(in crate::store) async fn reset_projections(&self) -> Result<(), StoreError> {
-        query("TRUNCATE cell, ledger, refused, journal_cursor").execute(&self.pool).await?;
+        let mut transaction = self.pool.begin().await?;
+        query("TRUNCATE cell, ledger, refused, feed_hour, journal_cursor").execute(&mut *transaction).await?;
+        query("UPDATE relay_mark SET folded = FALSE WHERE folded").execute(&mut *transaction).await?;
+        transaction.commit().await?;
         Ok(())
     }
 
-    pub(in crate::store) async fn expire(&self, now: i64, deliveries: i64, refusals: i64) -> Result<u64, StoreError> {
-        self.drop_partitions(false, deliveries).await?;
-        self.drop_partitions(true, refusals).await?;
+    pub(in crate::store) async fn expire(
+        &self,
+        epoch: Epoch,
+        now: i64,
+        deliveries: i64,
+        refusals: i64,
+    ) -> Result<u64, StoreError> {
+        self.drop_partitions(epoch, false, deliveries).await?;
+        self.drop_partitions(epoch, true, refusals).await?;
         let mut gone = 0;
         for (text, limit) in [
             ("DELETE FROM entry WHERE at < $1", refusals),
@@ -131,7 +150,9 @@ impl PgStore {
             ("DELETE FROM one_time_token WHERE expires_at < $1", now),
             ("DELETE FROM outbox WHERE ended_at < $1", now - OUTBOX_KEPT_MILLIS),
         ] {
-            gone += query(text).bind(limit).execute(&self.pool).await?.rows_affected();
+            let mut transaction = self.led(epoch).await?;
+            gone += query(text).bind(limit).execute(&mut *transaction).await?.rows_affected();
+            transaction.commit().await?;
         }
         Ok(gone)
     }

@@ -6,11 +6,8 @@ use super::PgStore;
 use crate::{
     model::{Destination, Timestamp},
     store::{
-        CellKey, Counts, EntryRecord, EventFilter, EventKey, EventRecord, IncidentRecord, IncidentState, LedgerRow,
-        Position, StoreError, WordKind,
-        engine::{
-            CellRow, DailyRow, EntryRow, EventRow, IncidentRow, cells, entries, event_columns, events, incidents,
-        },
+        CellKey, Counts, EntryRecord, EventFilter, EventKey, EventRecord, LedgerRow, Position, StoreError, WordKind,
+        engine::{CellRow, DailyRow, EntryRow, EventRow, cells, entries, event_columns, events},
         hash::Hash16,
         sqlite::COUNTED,
     },
@@ -46,6 +43,20 @@ impl PgStore {
         .fetch_all(&self.pool)
         .await?;
         events(rows)
+    }
+
+    pub(in crate::store) async fn has_events_after(&self, after: Position) -> Result<bool, StoreError> {
+        Ok(query_scalar(concat!(
+            "SELECT EXISTS (SELECT 1 FROM event e WHERE e.position >= $1 AND (e.position, e.row) > ($1, $2) \
+             AND e.position < ",
+            settled!("$3"),
+            ")"
+        ))
+        .bind(after.transaction)
+        .bind(after.row)
+        .bind(self.base)
+        .fetch_one(&self.pool)
+        .await?)
     }
 
     pub(in crate::store) async fn events_of_messages(
@@ -286,27 +297,6 @@ impl PgStore {
         .bind(i64::from(limit))
         .fetch_all(&self.pool)
         .await?)
-    }
-
-    pub(in crate::store) async fn incidents(
-        &self,
-        states: &[IncidentState],
-        limit: u32,
-    ) -> Result<Vec<IncidentRecord>, StoreError> {
-        let states: Vec<i16> = states.iter().map(|state| state.code()).collect();
-        let rows: Vec<IncidentRow> =
-            query_as("SELECT * FROM incident WHERE state = ANY ($1) ORDER BY onset DESC, id DESC LIMIT $2")
-                .bind(&states)
-                .bind(i64::from(limit))
-                .fetch_all(&self.pool)
-                .await?;
-        incidents(rows)
-    }
-
-    pub(in crate::store) async fn incident(&self, id: i64) -> Result<Option<IncidentRecord>, StoreError> {
-        let rows: Vec<IncidentRow> =
-            query_as("SELECT * FROM incident WHERE id = $1").bind(id).fetch_all(&self.pool).await?;
-        Ok(incidents(rows)?.pop())
     }
 
     pub(in crate::store) async fn ledger(&self, address: i64) -> Result<Option<LedgerRow>, StoreError> {

@@ -12,9 +12,9 @@ use crate::{
     model::{StreamKey, Timestamp},
     privacy::Purpose,
     store::{
-        Commit, NewControl, NewEntry, NewEvent, NewSetAside, Outcome, Recipient, StoreError, Subject, Submission,
+        Commit, Mark, NewControl, NewEntry, NewEvent, NewSetAside, Outcome, Recipient, StoreError, Subject, Submission,
         WordKind,
-        batch::{Numbers, control_cells, recipients_of, stream_text},
+        batch::{Numbers, Teaching, control_cells, recipients_of, stream_text},
         engine::{Marks, digest_of, random_id, storable},
     },
 };
@@ -47,8 +47,8 @@ impl SqliteStore {
             .map(|(s, _)| s)
             .collect();
 
-        marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
-        let mut numbers = Numbers::default();
+        let erasures = marks(&mut transaction).await?.heed(&self.keyring);
+        let mut numbers = Numbers { erasures, ..Numbers::default() };
         self.number_words(&mut transaction, &taken, &mut numbers).await?;
         let recipients = taken.iter().flat_map(|submission| recipients_of(submission));
         self.number_addresses(&mut transaction, recipients, &mut numbers).await?;
@@ -82,9 +82,12 @@ impl SqliteStore {
         for submission in &taken {
             self.enqueue_in(&mut transaction, &submission.outbox).await?;
         }
+        if commit.repeated > 0 && numbers.has_fresh_people() {
+            super::erase::drop_strangers(&mut transaction, &mut numbers).await?;
+        }
         transaction.commit().await?;
         self.caches.keep_words(numbers.words);
-        self.caches.keep_addresses(numbers.addresses);
+        self.caches.keep_addresses(numbers.addresses, numbers.erasures);
         Ok(commit)
     }
 
@@ -197,7 +200,7 @@ impl SqliteStore {
             if numbers.addresses.contains_key(&recipient.hash) {
                 continue;
             }
-            match self.caches.address(&recipient.hash) {
+            match self.caches.address(&recipient.hash, numbers.erasures) {
                 Some(id) => {
                     numbers.addresses.insert(recipient.hash, id);
                 }
@@ -244,6 +247,7 @@ impl SqliteStore {
             }
             statement.execute(&mut *connection).await?;
         }
+        numbers.fresh_addresses.extend(fresh.iter().map(|(id, ..)| *id));
         numbers.addresses.extend(fresh.into_iter().map(|(id, hash, _)| (hash, id)));
         Ok(())
     }
@@ -279,6 +283,7 @@ impl SqliteStore {
                     .bind(sealed)
                     .execute(&mut *connection)
                     .await?;
+                numbers.fresh_accounts.push(id);
                 id
             };
             numbers.accounts.insert(subject.hash, id);
@@ -431,11 +436,26 @@ async fn insert_control(
     Ok(added)
 }
 
+/// Takes note of a word on whether an address is private; the latest stands.
+pub(super) async fn insert_mark(connection: &mut SqliteConnection, address: i64, mark: Mark) -> Result<(), StoreError> {
+    query(
+        "INSERT INTO relay_mark (address, private, at) VALUES ($1, $2, $3) ON CONFLICT (address) DO UPDATE \
+         SET private = excluded.private, at = excluded.at WHERE (excluded.at, excluded.private) > (at, private)",
+    )
+    .bind(address)
+    .bind(mark.private)
+    .bind(mark.at.as_millis())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 async fn insert_entry(
     connection: &mut SqliteConnection,
     entry: &NewEntry,
     numbers: &Numbers,
 ) -> Result<u64, StoreError> {
+    let teaching = Teaching::of(entry);
     let account = entry.account.as_ref().and_then(|subject| numbers.accounts.get(&subject.hash)).copied();
     let address = entry.address.as_ref().map(|recipient| numbers.address(&recipient.hash)).transpose()?;
     let added = query(
@@ -451,17 +471,27 @@ async fn insert_entry(
     .execute(&mut *connection)
     .await?
     .rows_affected();
-    if let Some(account) = account {
-        // A notice teaches the map: which address and app the account has.
+    // A repetition teaches nobody anew: it can be about somebody who is forgotten since.
+    let stranger = |id: &i64| added == 0 && numbers.fresh_accounts.contains(id);
+    if let Some(account) = account.filter(|id| !stranger(id)) {
+        // A notice teaches the map: which address and app the account has, and whether its user is still there.
         query(
-            "UPDATE account SET address = COALESCE($2, address), app = COALESCE(app, $3) \
-             WHERE id = $1 AND (address IS NOT COALESCE($2, address) OR app IS NOT COALESCE(app, $3))",
+            "UPDATE account SET address = COALESCE($2, address), app = COALESCE(app, $3), \
+             deleted_at = max(ifnull(deleted_at, $4), ifnull($4, deleted_at)), \
+             returned_at = max(ifnull(returned_at, $5), ifnull($5, returned_at)) WHERE id = $1",
         )
         .bind(account)
         .bind(address)
         .bind(&entry.app)
+        .bind(teaching.deleted_at.map(Timestamp::as_millis))
+        .bind(teaching.returned_at.map(Timestamp::as_millis))
         .execute(&mut *connection)
         .await?;
+    }
+    if added > 0
+        && let (Some(address), Some(mark)) = (address, teaching.mark)
+    {
+        insert_mark(connection, address, mark).await?;
     }
     Ok(added)
 }

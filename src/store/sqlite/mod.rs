@@ -2,7 +2,13 @@
 
 mod bulk;
 mod commit;
+mod erase;
 mod evidence;
+mod feeds;
+mod incidents;
+mod lease;
+mod listing;
+mod marks;
 mod outbox;
 mod people;
 mod project;
@@ -24,7 +30,7 @@ use sqlx::{
 };
 
 pub(super) use evidence::opened;
-pub(super) use people::{AccountRow, account, again};
+pub(super) use people::{AccountRow, account, account_columns, again};
 pub(super) use read::COUNTED;
 
 use super::{Access, StoreError, StoreOptions, engine::Caches};
@@ -58,6 +64,8 @@ pub struct SqliteStore {
     sealed: bool,
     /// The highest id of an address that was given; zero before the first one since the store was opened.
     highest_address: AtomicI64,
+    /// The reign in force, see [`crate::store::Leader`].
+    reign: AtomicI64,
     path: PathBuf,
     /// Held for as long as the store is open for writing; the kernel releases it when the process ends, however it ends.
     _lock: Option<File>,
@@ -113,6 +121,7 @@ impl SqliteStore {
             caches: Caches::new(),
             sealed: options.sealed,
             highest_address: AtomicI64::new(0),
+            reign: AtomicI64::new(0),
             path,
             _lock: lock,
         };

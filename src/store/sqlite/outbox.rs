@@ -6,7 +6,7 @@ use super::SqliteStore;
 use crate::{
     model::Timestamp,
     store::{
-        NewOutbox, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Route, StoreError,
+        Epoch, NewOutbox, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Route, StoreError,
         engine::{OutboxRow, outbox, outbox_error, seal_outbox},
     },
 };
@@ -39,8 +39,8 @@ impl SqliteStore {
         Ok(added)
     }
 
-    pub(in crate::store) async fn enqueue(&self, items: &[NewOutbox]) -> Result<u64, StoreError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+    pub(in crate::store) async fn enqueue(&self, epoch: Epoch, items: &[NewOutbox]) -> Result<u64, StoreError> {
+        let mut transaction = self.led(epoch).await?;
         let added = self.enqueue_in(&mut transaction, items).await?;
         transaction.commit().await?;
         Ok(added)
@@ -48,12 +48,14 @@ impl SqliteStore {
 
     pub(in crate::store) async fn claim_outbox(
         &self,
+        epoch: Epoch,
         routes: &[Route],
         now: Timestamp,
-        lease_millis: i64,
+        claim_millis: i64,
         limit: u32,
     ) -> Result<Vec<OutboxItem>, StoreError> {
         let routes: Vec<i16> = routes.iter().map(|route| route.code()).collect();
+        let mut transaction = self.led(epoch).await?;
         let rows: Vec<OutboxRow> = query_as(
             "UPDATE outbox SET possible_repeat = possible_repeat OR state = 2, state = 2, claimed_until = $3, \
              attempts = attempts + 1 WHERE id IN (SELECT o.id FROM outbox o WHERE o.ended_at IS NULL \
@@ -65,20 +67,41 @@ impl SqliteStore {
         )
         .bind(serde_json::json!(routes).to_string())
         .bind(now.as_millis())
-        .bind(now.plus_millis(lease_millis).as_millis())
+        .bind(now.plus_millis(claim_millis).as_millis())
         .bind(limit)
-        .fetch_all(&self.writer)
+        .fetch_all(&mut *transaction)
         .await?;
+        transaction.commit().await?;
         outbox(&self.keyring, rows)
+    }
+
+    pub(in crate::store) async fn claim_holds(
+        &self,
+        epoch: Epoch,
+        item: &OutboxItem,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut transaction = self.led(epoch).await?;
+        let holds = query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM outbox WHERE id = $1 AND attempts = $2 AND state = 2 AND claimed_until > $3)",
+        )
+        .bind(item.id)
+        .bind(item.attempts)
+        .bind(now.as_millis())
+        .fetch_one(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(holds)
     }
 
     pub(in crate::store) async fn outbox_sent(
         &self,
+        epoch: Epoch,
         item: &OutboxItem,
         now: Timestamp,
         receipt: Option<&str>,
     ) -> Result<(), StoreError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.led(epoch).await?;
         query(
             "UPDATE outbox SET state = 3, ended_at = $2, receipt = $3, claimed_until = NULL, sealed = NULL, \
              last_error = NULL WHERE id = $1 AND state <> 3",
@@ -95,6 +118,7 @@ impl SqliteStore {
 
     pub(in crate::store) async fn outbox_failed(
         &self,
+        epoch: Epoch,
         item: &OutboxItem,
         now: Timestamp,
         failure: &OutboxFailure,
@@ -106,6 +130,7 @@ impl SqliteStore {
             "UPDATE outbox SET state = 4, ended_at = $4, claimed_until = NULL, last_error = $3, sealed = NULL, \
              possible_repeat = possible_repeat OR $5, ordered = ordered AND NOT $6 WHERE id = $1 AND attempts = $2 AND state = 2"
         };
+        let mut transaction = self.led(epoch).await?;
         query(statement)
             .bind(item.id)
             .bind(item.attempts)
@@ -113,18 +138,20 @@ impl SqliteStore {
             .bind(failure.retry_at.unwrap_or(now).as_millis())
             .bind(failure.may_have_arrived)
             .bind(failure.lets_pass)
-            .execute(&self.writer)
+            .execute(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         Ok(())
     }
 
     pub(in crate::store) async fn outbox_held(
         &self,
+        epoch: Epoch,
         item: &OutboxItem,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.led(epoch).await?;
         let held = query(
             "UPDATE outbox SET state = 5, due_at = $3, claimed_until = NULL \
              WHERE id = $1 AND attempts = $2 AND state = 2",
@@ -142,11 +169,13 @@ impl SqliteStore {
         Ok(())
     }
 
-    pub(in crate::store) async fn outbox_hurry(&self, now: Timestamp) -> Result<(), StoreError> {
+    pub(in crate::store) async fn outbox_hurry(&self, epoch: Epoch, now: Timestamp) -> Result<(), StoreError> {
+        let mut transaction = self.led(epoch).await?;
         query("UPDATE outbox SET due_at = $1 WHERE ended_at IS NULL AND state = 1 AND due_at > $1")
             .bind(now.as_millis())
-            .execute(&self.writer)
+            .execute(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         Ok(())
     }
 

@@ -14,10 +14,20 @@ use crate::{
 };
 
 /// One row of `account`.
-pub(in crate::store) type AccountRow = (i64, String, Option<String>, Option<i64>, Option<i64>);
+pub(in crate::store) type AccountRow = (i64, String, Option<String>, Option<i64>, Option<i64>, Option<i64>);
 
-pub(in crate::store) fn account((id, team, app, address, signed_up_at): AccountRow) -> AccountRecord {
-    AccountRecord { id, team, app, address, signed_up_at: signed_up_at.map(Timestamp::from_millis) }
+/// The columns of [`AccountRow`].
+macro_rules! account_columns {
+    () => {
+        "id, team, app, address, signed_up_at, \
+         CASE WHEN deleted_at >= COALESCE(returned_at, deleted_at) THEN deleted_at END"
+    };
+}
+pub(in crate::store) use account_columns;
+
+pub(in crate::store) fn account((id, team, app, address, signed_up_at, deleted_at): AccountRow) -> AccountRecord {
+    let time = |at: Option<i64>| at.map(Timestamp::from_millis);
+    AccountRecord { id, team, app, address, signed_up_at: time(signed_up_at), deleted_at: time(deleted_at) }
 }
 
 impl SqliteStore {
@@ -52,7 +62,7 @@ impl SqliteStore {
 
     pub(in crate::store) async fn account_by_hash(&self, hash: &[u8; 16]) -> Result<Option<AccountRecord>, StoreError> {
         let found: Option<AccountRow> =
-            query_as("SELECT id, team, app, address, signed_up_at FROM account WHERE hash = $1")
+            query_as(concat!("SELECT ", account_columns!(), " FROM account WHERE hash = $1"))
                 .bind(hash.as_slice())
                 .fetch_optional(&self.readers)
                 .await?;
@@ -61,7 +71,7 @@ impl SqliteStore {
 
     pub(in crate::store) async fn accounts_of_address(&self, address: i64) -> Result<Vec<AccountRecord>, StoreError> {
         let found: Vec<AccountRow> =
-            query_as("SELECT id, team, app, address, signed_up_at FROM account WHERE address = $1 ORDER BY team, id")
+            query_as(concat!("SELECT ", account_columns!(), " FROM account WHERE address = $1 ORDER BY team, id"))
                 .bind(address)
                 .fetch_all(&self.readers)
                 .await?;
@@ -70,9 +80,9 @@ impl SqliteStore {
 
     pub(in crate::store) async fn import_accounts(&self, accounts: &[NewAccount]) -> Result<u64, StoreError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        super::commit::marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
+        let erasures = super::commit::marks(&mut transaction).await?.heed(&self.keyring);
         let before: i64 = query_scalar("SELECT count(*) FROM account").fetch_one(&mut *transaction).await?;
-        let mut numbers = Numbers::default();
+        let mut numbers = Numbers { erasures, ..Numbers::default() };
         let recipients = accounts.iter().filter_map(|account| account.address.as_ref());
         self.number_addresses(&mut transaction, recipients, &mut numbers).await?;
         self.number_accounts(&mut transaction, accounts.iter().map(|account| &account.subject), &mut numbers).await?;
@@ -80,7 +90,8 @@ impl SqliteStore {
             let address = account.address.as_ref().and_then(|recipient| numbers.addresses.get(&recipient.hash));
             query(
                 "UPDATE account SET address = COALESCE($2, address), app = COALESCE($3, app), \
-                 signed_up_at = COALESCE($4, signed_up_at) WHERE id = $1",
+                 signed_up_at = COALESCE($4, signed_up_at), \
+                 returned_at = max(ifnull(returned_at, $4), ifnull($4, returned_at)) WHERE id = $1",
             )
             .bind(numbers.accounts.get(&account.subject.hash))
             .bind(address)
@@ -88,30 +99,14 @@ impl SqliteStore {
             .bind(account.signed_up_at.map(Timestamp::as_millis))
             .execute(&mut *transaction)
             .await?;
+            if let (Some(address), Some(mark)) = (address, account.mark) {
+                super::commit::insert_mark(&mut transaction, *address, mark).await?;
+            }
         }
         let after: i64 = query_scalar("SELECT count(*) FROM account").fetch_one(&mut *transaction).await?;
         transaction.commit().await?;
-        self.caches.keep_addresses(numbers.addresses);
+        self.caches.keep_addresses(numbers.addresses, numbers.erasures);
         Ok(u64::try_from(after - before).unwrap_or(0))
-    }
-
-    pub(in crate::store) async fn forget_address(&self, hash: &[u8; 16]) -> Result<bool, StoreError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let id: Option<i64> = query_scalar("DELETE FROM address WHERE hash = $1 RETURNING id")
-            .bind(hash.as_slice())
-            .fetch_optional(&mut *transaction)
-            .await?;
-        if let Some(id) = id {
-            query("DELETE FROM account WHERE address = $1").bind(id).execute(&mut *transaction).await?;
-            query(
-                "INSERT INTO meta (key, value) VALUES ('erasures', '1') \
-                 ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)",
-            )
-            .execute(&mut *transaction)
-            .await?;
-        }
-        transaction.commit().await?;
-        Ok(id.is_some())
     }
 
     pub(in crate::store) async fn announce_key(&self) -> Result<(), StoreError> {

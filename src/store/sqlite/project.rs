@@ -4,10 +4,10 @@ use std::sync::LazyLock;
 
 use sqlx::{query, query_as, query_scalar};
 
-use super::{SqliteStore, bulk::Bulk};
+use super::{SqliteStore, bulk::Bulk, feeds::apply_feeds};
 use crate::{
     model::Timestamp,
-    store::{Fold, IncidentRecord, Position, StoreError, engine::OUTBOX_KEPT_MILLIS},
+    store::{Epoch, Fold, IncidentRecord, Position, StoreError, engine::OUTBOX_KEPT_MILLIS},
 };
 
 static LEDGER: LazyLock<Bulk> = LazyLock::new(|| {
@@ -53,8 +53,8 @@ static REFUSED: LazyLock<Bulk> = LazyLock::new(|| {
 const EXPIRY_STEP: i64 = 5_000;
 
 impl SqliteStore {
-    pub(in crate::store) async fn apply(&self, name: &str, fold: &Fold) -> Result<(), StoreError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+    pub(in crate::store) async fn apply(&self, epoch: Epoch, name: &str, fold: &Fold) -> Result<(), StoreError> {
+        let mut transaction = self.led(epoch).await?;
         let stands: Option<(i64, i32)> = query_as("SELECT position, row FROM journal_cursor WHERE name = $1")
             .bind(name)
             .fetch_optional(&mut *transaction)
@@ -125,16 +125,25 @@ impl SqliteStore {
             .execute(&mut *transaction)
             .await?;
         }
+        super::marks::turn(&mut transaction, &fold.turns).await?;
+        apply_feeds(&mut transaction, &fold.feeds).await?;
         transaction.commit().await?;
         Ok(())
     }
 
-    pub(in crate::store) async fn save_incident(&self, incident: &IncidentRecord) -> Result<i64, StoreError> {
-        Ok(query_scalar(
+    pub(in crate::store) async fn save_incident(
+        &self,
+        epoch: Epoch,
+        incident: &IncidentRecord,
+    ) -> Result<i64, StoreError> {
+        let mut transaction = self.led(epoch).await?;
+        let id = query_scalar(
             "INSERT INTO incident (id, state, onset, opened_at, updated_at, closed_at, body) \
-             VALUES (nullif($1, 0), $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET state = excluded.state, \
+             VALUES (nullif($1, 0), $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET \
+             state = CASE WHEN operator_closed_at IS NULL THEN excluded.state ELSE state END, \
              onset = excluded.onset, opened_at = excluded.opened_at, updated_at = excluded.updated_at, \
-             closed_at = excluded.closed_at, body = excluded.body RETURNING id",
+             closed_at = CASE WHEN operator_closed_at IS NULL THEN excluded.closed_at ELSE closed_at END, \
+             body = excluded.body RETURNING id",
         )
         .bind(incident.id)
         .bind(incident.state.code())
@@ -143,8 +152,10 @@ impl SqliteStore {
         .bind(incident.updated_at.as_millis())
         .bind(incident.closed_at.map(Timestamp::as_millis))
         .bind(incident.body.to_string())
-        .fetch_one(&self.writer)
-        .await?)
+        .fetch_one(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(id)
     }
 
     pub(in crate::store) async fn reset_projections(&self) -> Result<(), StoreError> {
@@ -152,12 +163,20 @@ impl SqliteStore {
         query("DELETE FROM cell").execute(&mut *transaction).await?;
         query("DELETE FROM ledger").execute(&mut *transaction).await?;
         query("DELETE FROM refused").execute(&mut *transaction).await?;
+        query("UPDATE relay_mark SET folded = 0 WHERE folded").execute(&mut *transaction).await?;
+        query("DELETE FROM feed_hour").execute(&mut *transaction).await?;
         query("DELETE FROM journal_cursor").execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(())
     }
 
-    pub(in crate::store) async fn expire(&self, now: i64, deliveries: i64, refusals: i64) -> Result<u64, StoreError> {
+    pub(in crate::store) async fn expire(
+        &self,
+        epoch: Epoch,
+        now: i64,
+        deliveries: i64,
+        refusals: i64,
+    ) -> Result<u64, StoreError> {
         let mut gone = 0;
         for (text, limit) in [
             (
@@ -184,7 +203,9 @@ impl SqliteStore {
             ),
         ] {
             loop {
-                let step = query(text).bind(limit).bind(EXPIRY_STEP).execute(&self.writer).await?.rows_affected();
+                let mut transaction = self.led(epoch).await?;
+                let step = query(text).bind(limit).bind(EXPIRY_STEP).execute(&mut *transaction).await?.rows_affected();
+                transaction.commit().await?;
                 gone += step;
                 if step == 0 {
                     break;

@@ -6,11 +6,8 @@ use super::SqliteStore;
 use crate::{
     model::{Destination, Timestamp},
     store::{
-        CellKey, Counts, EntryRecord, EventFilter, EventKey, EventRecord, IncidentRecord, IncidentState, LedgerRow,
-        Position, StoreError, WordKind,
-        engine::{
-            CellRow, DailyRow, EntryRow, EventRow, IncidentRow, cells, entries, event_columns, events, incidents,
-        },
+        CellKey, Counts, EntryRecord, EventFilter, EventKey, EventRecord, LedgerRow, Position, StoreError, WordKind,
+        engine::{CellRow, DailyRow, EntryRow, EventRow, cells, entries, event_columns, events},
     },
 };
 
@@ -46,6 +43,13 @@ impl SqliteStore {
         .fetch_all(&self.readers)
         .await?;
         events(rows)
+    }
+
+    pub(in crate::store) async fn has_events_after(&self, after: Position) -> Result<bool, StoreError> {
+        Ok(query_scalar("SELECT EXISTS (SELECT 1 FROM event WHERE position > $1)")
+            .bind(after.transaction)
+            .fetch_one(&self.readers)
+            .await?)
     }
 
     pub(in crate::store) async fn events_of_messages(
@@ -274,29 +278,6 @@ impl SqliteStore {
         .bind(limit)
         .fetch_all(&self.readers)
         .await?)
-    }
-
-    pub(in crate::store) async fn incidents(
-        &self,
-        states: &[IncidentState],
-        limit: u32,
-    ) -> Result<Vec<IncidentRecord>, StoreError> {
-        let states: Vec<i16> = states.iter().map(|state| state.code()).collect();
-        let rows: Vec<IncidentRow> = query_as(
-            "SELECT * FROM incident WHERE state IN (SELECT value FROM json_each($1)) \
-             ORDER BY onset DESC, id DESC LIMIT $2",
-        )
-        .bind(serde_json::json!(states).to_string())
-        .bind(limit)
-        .fetch_all(&self.readers)
-        .await?;
-        incidents(rows)
-    }
-
-    pub(in crate::store) async fn incident(&self, id: i64) -> Result<Option<IncidentRecord>, StoreError> {
-        let rows: Vec<IncidentRow> =
-            query_as("SELECT * FROM incident WHERE id = $1").bind(id).fetch_all(&self.readers).await?;
-        Ok(incidents(rows)?.pop())
     }
 
     pub(in crate::store) async fn ledger(&self, address: i64) -> Result<Option<LedgerRow>, StoreError> {

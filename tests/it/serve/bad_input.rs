@@ -217,6 +217,9 @@ fn sparkpost_and_braze() -> Vec<Bad> {
             bad("two secrets", &twice, (401, "unauthenticated")),
         ]);
     }
+    // In a batch only the element is spoilt; where the body is one element, it is the body.
+    let twice = sparkpost_body().trim_matches(['[', ']']).replacen("{\"msys\":", "{\"msys\":{},\"msys\":", 1);
+    all.push(Bad::new("a key twice", "/in/sparkpost", &bearer(SPARKPOST_TOKEN), twice, (400, "malformed")));
     all.push(Bad::new(
         "a key twice",
         "/in/braze",
@@ -306,6 +309,33 @@ async fn start() -> (Home, Daemon) {
     (home, daemon)
 }
 
+/// Which of the cases every feed is held to; the rest depends on how a feed authenticates.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_feed_goes_without_a_case() {
+    let home = Home::new(Engine::Sqlite).await.expect("SQLite is always there");
+    let all: Vec<Bad> =
+        [ses(&home), sparkpost_and_braze(), mailgun(), apple_feeds(&home)].into_iter().flatten().collect();
+    let has = |feed: &str, what: &str| all.iter().any(|bad| bad.feed() == feed && bad.what.contains(what));
+    for feed in ["ses", "sparkpost", "braze", "mailgun", "apple/direct"] {
+        for what in ["no JSON", "cut off", "invalid UTF-8", "a compressed bomb", "more than the cap", "twice"] {
+            assert!(has(feed, what), "{feed}: {what}");
+        }
+    }
+    let by_authentication: &[(&str, &[&str])] = &[
+        ("ses", &["no signature", "a wrong signature", "a foreign topic", "a foreign key", "the certificate address"]),
+        ("sparkpost", &["no secret", "a wrong secret"]),
+        ("braze", &["no secret", "a wrong secret"]),
+        ("mailgun", &["no signature", "a foreign key", "another token", "too old", "year 1", "year 9999"]),
+        ("apple/direct", &["expired", "a foreign key", "alg none", "key confusion", "another app", "another issuer"]),
+        ("apple/backend", &["no secret", "a wrong secret", "a forged notice"]),
+    ];
+    for (feed, cases) in by_authentication {
+        for what in *cases {
+            assert!(has(feed, what), "{feed}: {what}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_input_is_refused_counted_and_forgotten() {
     let (home, daemon) = start().await;
@@ -346,34 +376,58 @@ async fn absurd_times_and_huge_numbers_are_set_aside_or_survive() {
         sent.set(sent.get() + 1);
     };
     let good = payload::rfc3339(now.as_millis());
-    for time in [year_1, year_9999] {
-        let message = payload::ses(1, now.as_millis(), true).replace(&good, time);
-        assert!(message.contains(time));
-        post("/in/ses", &[], home.notification(&message).as_bytes());
-    }
     let huge = json!(9_007_199_254_740_993_u64);
     let beyond: Value = serde_json::from_str("1e300").expect("a number");
-    for time in [json!(year_1), json!(year_9999), json!(-62_135_596_800_i64), json!(253_402_300_799_i64), huge, beyond]
-    {
+    let absurd = [
+        json!(year_1),
+        json!(year_9999),
+        json!("9999-01-01T00:00:00Z"),
+        json!(-62_135_596_800_i64),
+        json!(253_402_300_799_i64),
+        json!("253402300799"),
+        json!("253402300799.5"),
+        json!(-1),
+        json!(0),
+        json!("-0.5"),
+        json!("1e300"),
+        json!("NaN"),
+        json!("-inf"),
+        json!(true),
+        huge,
+        beyond,
+    ];
+    for time in &absurd {
+        let message = payload::ses(1, now.as_millis(), true).replace(&format!("\"{good}\""), &time.to_string());
+        assert!(!message.contains(&good));
+        post("/in/ses", &[], home.notification(&message).as_bytes());
         let seconds = now.as_seconds().to_string();
         let element = payload::sparkpost(1, now.as_millis(), true);
         let batch = payload::sparkpost_batch([element.replace(&format!("\"{seconds}\""), &time.to_string())]);
         assert!(!batch.contains(&seconds));
         post("/in/sparkpost", &bearer(SPARKPOST_TOKEN), batch.as_bytes());
-        post("/in/braze", &bearer(BRAZE_TOKEN), braze_body(&time).as_bytes());
+        post("/in/braze", &bearer(BRAZE_TOKEN), braze_body(time).as_bytes());
         let token = format!("token-{time}");
-        let body = mailgun_feed::signing::body(MAILGUN_KEY, now, &token, &mailgun_event(&time));
+        let body = mailgun_feed::signing::body(MAILGUN_KEY, now, &token, &mailgun_event(time));
         post("/in/mailgun", &[], &body);
         let event = json!({ "type": "consent-revoked", "sub": CANARY, "event_time": time });
         let jwt = home.apple.jwt(&with(claims(now), "events", event.to_string().into())).expect("signed");
         post("/in/apple/direct", &[], &apple::signing::body(&jwt));
+    }
+    for feed in ["ses", "sparkpost", "braze", "mailgun", "apple/direct"] {
+        let of = |reason: &str| {
+            daemon.metric(&format!("relaywatch_feed_set_aside_total{{feed=\"{feed}\",reason=\"{reason}\"}}"))
+        };
+        // A text that is no time at all may count as malformed; each is counted under one reason.
+        assert_eq!(of("implausible-time") + of("malformed"), absurd.len() as u64, "{feed}");
+        assert!(of("implausible-time") >= 12, "{feed}: {}", of("implausible-time"));
     }
     let store = home.store().await;
     let rows = |counts: &[(&'static str, i64)], table: &str| {
         counts.iter().find(|(name, _)| *name == table).expect("a counted table").1
     };
     let counts = store.row_counts().await.expect("counts");
-    assert_eq!((rows(&counts, "event"), rows(&counts, "entry")), (0, 0), "no time of these is believed");
+    // The one entry holds the settings of the start.
+    assert_eq!((rows(&counts, "event"), rows(&counts, "entry")), (0, 1), "no time of these is believed");
     assert_eq!(rows(&counts, "set_aside"), sent.get());
 
     // Numbers that a JSON reader with doubles would merge stay apart.

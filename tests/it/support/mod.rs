@@ -6,7 +6,10 @@ pub(crate) mod daemon;
 pub(crate) mod payload;
 pub(crate) mod sink;
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use relaywatch::{
     clock::Clock,
@@ -18,8 +21,8 @@ use relaywatch::{
     notify::{self, Notifiers},
     privacy::{Keyring, Purpose},
     store::{
-        Access, EventKey, EventRecord, NewControl, NewEvent, NewReply, Position, Recipient, Store, StoreOptions,
-        Subject, Submission,
+        Access, Epoch, EventKey, EventRecord, Leader, NewControl, NewEvent, NewReply, Position, Recipient, Store,
+        StoreOptions, Subject, Submission,
     },
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -38,6 +41,9 @@ pub(crate) struct TestStore {
     pub(crate) options: StoreOptions,
     pub(crate) folder: tempfile::TempDir,
 }
+
+/// The reign of each test's store, by its URL.
+static EPOCHS: Mutex<BTreeMap<String, Epoch>> = Mutex::new(BTreeMap::new());
 
 /// The URL of the PostgreSQL that `scripts/test` has started; `None` on a laptop without one, never in CI.
 pub(crate) fn postgres_url() -> Option<String> {
@@ -79,7 +85,9 @@ pub(crate) async fn fresh_store(engine: Engine) -> Option<TestStore> {
     let keyring = Arc::new(Keyring::generate().expect("keys"));
     let options = StoreOptions { connections: 4, ..StoreOptions::new(url, Access::Write) };
     let store = Store::open(&options, Arc::clone(&keyring)).await.expect("the store opens");
-    Some(TestStore { store, keyring, options, folder })
+    let test = TestStore { store, keyring, options, folder };
+    test.lead().await;
+    Some(test)
 }
 
 /// Makes one test of each engine out of `async fn name(test: TestStore)`.
@@ -186,6 +194,27 @@ impl TestStore {
         }
     }
 
+    /// Takes the lead, for the whole test.
+    pub(crate) async fn lead(&self) -> Leader {
+        let leader = self.store.lead("test", std::time::Duration::from_hours(1)).await.expect("the lease");
+        let leader = leader.expect("nobody leads");
+        EPOCHS.lock().expect("whole").insert(self.options.url.clone(), leader.epoch());
+        leader
+    }
+
+    /// Leads after the store was opened anew: a reign outlives that on PostgreSQL, and on SQLite another one begins.
+    pub(crate) async fn lead_again(&self) {
+        if self.store.file().is_some() {
+            self.lead().await;
+        }
+    }
+
+    /// The store with the writes of the reign that [`TestStore::lead`] has begun.
+    pub(crate) fn leader(&self) -> Leader {
+        let epochs = EPOCHS.lock().expect("whole");
+        Leader::new(self.store.clone(), *epochs.get(&self.options.url).expect("the test leads"))
+    }
+
     /// Opens the same store once more.
     pub(crate) async fn again(&self, access: Access) -> Store {
         let options = StoreOptions { access, ..self.options.clone() };
@@ -238,7 +267,7 @@ pub(crate) fn submission(events: Vec<NewEvent>) -> Submission {
 pub(crate) fn monitor(test: &TestStore, clock: Clock, config: &str) -> Monitor {
     let config = Config::from_text(None, config.to_owned(), std::collections::HashMap::new()).expect("a configuration");
     Monitor::new(
-        test.store.clone(),
+        test.leader(),
         clock,
         Arc::new(tokio::sync::Notify::new()),
         Metrics::new().expect("metrics"),

@@ -98,8 +98,8 @@ impl Sink {
     pub(crate) async fn wait(&self, count: usize) -> Vec<Received> {
         let mut received = self.shared.received.subscribe();
         let all = received.wait_for(|all| all.len() >= count);
-        let all = tokio::time::timeout(std::time::Duration::from_secs(30), all).await;
-        all.expect("the requests come within thirty seconds").expect("the sink runs").clone()
+        let all = tokio::time::timeout(std::time::Duration::from_mins(1), all).await;
+        all.expect("the requests come within a minute").expect("the sink runs").clone()
     }
 }
 

@@ -157,6 +157,18 @@ fn forgeries_are_refused() {
     assert!(receive(&pinned(), body(&good)).is_ok());
 }
 
+/// Apple rotates its keys: whoever has pinned them must learn that from the refusal.
+#[test]
+fn a_key_outside_a_pinned_file_is_explained() {
+    let unknown = OTHER.jwt(&claims()).expect("signed");
+    let refused = receive(&pinned(), body(&unknown)).expect_err("an unknown key");
+    assert!(refused.detail.contains("not in the pinned jwks_file"), "{}", refused.detail);
+    assert!(refused.detail.contains(KEYS_URL), "it says where the keys are: {}", refused.detail);
+    let known = OTHER.jwt_with_header(&json!({"kid": "K1", "alg": "RS256"}), &claims()).expect("signed");
+    let forged = receive(&pinned(), body(&known)).expect_err("a forgery");
+    assert!(!forged.detail.contains("jwks_file"), "a forgery is no rotation: {}", forged.detail);
+}
+
 #[test]
 fn claims_that_are_not_for_us_are_refused() {
     let refused = |claims: &Value| outcome(receive(&pinned(), signed(claims)));

@@ -2,17 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    facts::{Scope, gather},
-    judge::{DAY_BINS, Judge, RING_DAYS, related},
+mod announce;
+mod counts;
+mod reason;
+
+pub(super) use self::counts::Bare;
+use self::{
+    announce::{finish, tell_of_operator},
+    reason::reason,
 };
+use super::judge::{DAY_BINS, Judge, RING_DAYS, related};
 use crate::{
     detect::{self, Alarm, Urgency, describe, stats::count},
-    explain::{Hypothesis, explain, render},
-    incident::Body,
+    incident::{Basis, Body},
+    metrics::Metrics,
     model::{Bin, DAY_MILLIS, HOUR_MILLIS, MINUTE_MILLIS, StreamKey, Timestamp},
-    notify::{Notifiers, Page, PageKind, Severity},
-    store::{IncidentRecord, IncidentState, Store, StoreError},
+    notify::{Notifiers, PageKind},
+    store::{IncidentRecord, IncidentState, Leader, OperatorWord, Store, StoreError},
 };
 
 /// Of a coarser stream's refusals, the share that a finer one must hold for the trouble to be its.
@@ -31,8 +37,6 @@ const EXPLAIN_MILLIS: i64 = MINUTE_MILLIS;
 const EXPLAIN_AT_LEAST_MILLIS: i64 = 10 * MINUTE_MILLIS;
 /// Where fewer of the refused addresses than this share had mail accepted since, silence about them proves nothing.
 const SEEN_AGAIN: f64 = 0.05;
-/// How the line of an explanation begins that says what to do.
-const ADVICE: &str = "Do now:";
 /// Incidents that are looked at: the open ones and those of the last days.
 const LOOKED_AT: u32 = 1_000;
 
@@ -44,6 +48,8 @@ struct Kept {
     /// When it was last explained, and how many were refused then.
     explained: Option<(Timestamp, u64)>,
     measured: bool,
+    /// Whether it was to be announced and no notifier was there.
+    unheard: bool,
 }
 
 impl Kept {
@@ -63,7 +69,7 @@ impl Kept {
     /// Whether an alarm of a stream is this incident's.
     fn claims(&self, stream: &StreamKey, alarm: &Alarm) -> bool {
         // What late reports have undone may come back: then it is another incident.
-        if self.record.state == IncidentState::Withdrawn {
+        if self.record.state == IncidentState::Withdrawn || self.body.basis != Basis::Rate {
             return false;
         }
         let at = alarm.bin.start();
@@ -83,6 +89,8 @@ pub(super) struct Incidents {
 pub(super) struct Announcer<'a> {
     pub(super) notifiers: &'a Notifiers,
     pub(super) now: Timestamp,
+    /// Counts what reaches nobody.
+    pub(super) metrics: &'a Metrics,
     /// Whether any cell has changed since the last look.
     pub(super) changed: bool,
 }
@@ -95,15 +103,40 @@ impl Incidents {
             .incidents(&states, LOOKED_AT)
             .await?
             .into_iter()
-            .map(|record| Ok(Kept { body: body_of(&record)?, record, explained: None, measured: false }))
+            .map(|record| {
+                Ok(Kept { body: body_of(&record)?, record, explained: None, measured: false, unheard: false })
+            })
             .collect::<Result<Vec<_>, StoreError>>()?;
         Ok(Self { kept })
+    }
+
+    /// Takes over what operators have said meanwhile: what is theirs stays theirs. What they close is announced as closed.
+    pub(super) async fn heed_operators(&mut self, store: &Leader, announcer: &Announcer<'_>) -> Result<(), StoreError> {
+        let words: BTreeMap<i64, OperatorWord> = store.operator_words().await?.into_iter().collect();
+        for kept in &mut self.kept {
+            let Some(word) = words.get(&kept.record.id) else { continue };
+            if let Some(closed_at) = word.closed_at
+                && kept.record.operator.closed_at.is_none()
+            {
+                kept.record.state = IncidentState::Closed;
+                kept.record.closed_at.get_or_insert(closed_at);
+            }
+            kept.record.operator = *word;
+            if word.closed_at.is_some() && !kept.body.operator_told {
+                tell_of_operator(kept, store, announcer).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Days of each stream that were trouble, for the baselines; not those that an operator calls normal.
     pub(super) fn trouble(&self, now: Timestamp) -> BTreeMap<StreamKey, BTreeSet<i64>> {
         let mut trouble: BTreeMap<StreamKey, BTreeSet<i64>> = BTreeMap::new();
-        let standing = |kept: &&Kept| !kept.body.accepted_normal && kept.record.state != IncidentState::Withdrawn;
+        let standing = |kept: &&Kept| {
+            !kept.record.operator.accepted_normal
+                && kept.record.state != IncidentState::Withdrawn
+                && kept.body.basis == Basis::Rate
+        };
         for kept in self.kept.iter().filter(standing) {
             let first = kept.record.onset.bin().0.div_euclid(DAY_BINS);
             let last = kept.record.closed_at.unwrap_or(now).bin().0.div_euclid(DAY_BINS);
@@ -117,7 +150,8 @@ impl Incidents {
     /// The streams of open incidents, each with the day of its onset.
     pub(super) fn open(&self) -> BTreeMap<StreamKey, i64> {
         let mut open = BTreeMap::new();
-        for kept in self.kept.iter().filter(|kept| kept.is_open() && !kept.body.accepted_normal) {
+        let learning = |kept: &&Kept| kept.is_open() && !kept.record.operator.accepted_normal;
+        for kept in self.kept.iter().filter(learning) {
             let day = kept.record.onset.bin().0.div_euclid(DAY_BINS);
             for stream in &kept.body.streams {
                 let known = open.entry(stream.clone()).or_insert(day);
@@ -130,7 +164,7 @@ impl Incidents {
     /// Brings the incidents in step with what the judge says now, and puts what is to be announced into the outbox.
     pub(super) async fn follow(
         &mut self,
-        store: &Store,
+        store: &Leader,
         judge: &Judge,
         keys: &std::collections::HashMap<i32, StreamKey>,
         announcer: &Announcer<'_>,
@@ -151,7 +185,7 @@ impl Incidents {
             }
         }
         for (kept, alarms) in self.kept.iter_mut().zip(claimed) {
-            if kept.is_open() {
+            if kept.is_open() && kept.body.basis == Basis::Rate {
                 update(kept, &alarms, store, judge, keys, announcer).await?;
             }
         }
@@ -226,15 +260,26 @@ fn opened(scope: &StreamKey, alarms: &[(StreamKey, Alarm)], judge: &Judge, now: 
         share_explained: None,
         explanation: Vec::new(),
         facts: None,
-        label: None,
-        accepted_normal: false,
         pages: 0,
         last_paged_at: None,
         last_paged_refused: 0,
+        basis: Basis::Rate,
+        settings: None,
+        rules: None,
+        operator_told: false,
     };
     let closed_at = is_past.then_some(last);
-    let record = IncidentRecord { id: 0, state, onset, opened_at, updated_at: now, closed_at, body: body.to_value() };
-    Kept { record, body, explained: None, measured: false }
+    let record = IncidentRecord {
+        id: 0,
+        state,
+        onset,
+        opened_at,
+        updated_at: now,
+        closed_at,
+        operator: OperatorWord::default(),
+        body: body.to_value(),
+    };
+    Kept { record, body, explained: None, measured: false, unheard: false }
 }
 
 fn stored(kept: &Kept) -> IncidentRecord {
@@ -245,19 +290,13 @@ fn stored(kept: &Kept) -> IncidentRecord {
 async fn update(
     kept: &mut Kept,
     alarms: &[(StreamKey, Alarm)],
-    store: &Store,
+    store: &Leader,
     judge: &Judge,
     keys: &std::collections::HashMap<i32, StreamKey>,
     announcer: &Announcer<'_>,
 ) -> Result<(), StoreError> {
     let now = announcer.now;
     let before = stored(kept);
-    // An operator may have labelled it meanwhile: what is his stays his.
-    if let Some(record) = store.incident(kept.record.id).await? {
-        let theirs = body_of(&record)?;
-        kept.body.label = theirs.label;
-        kept.body.accepted_normal = theirs.accepted_normal;
-    }
     for (stream, _) in alarms {
         if !kept.body.streams.contains(stream) {
             kept.body.streams.push(stream.clone());
@@ -272,12 +311,12 @@ async fn update(
         return finish(kept, &before, store, announcer, Some(PageKind::Withdrawn)).await;
     }
     if announcer.changed || !kept.measured {
-        measure(kept, alarms, store, judge).await?;
+        measure(kept, alarms, store, judge, now).await?;
         kept.measured = true;
     }
     let was_named = kept.body.named;
     if kept.wants_explanation(now) {
-        reason(kept, store, judge, keys, now).await?;
+        reason(kept, store, judge.finest_of(&kept.body.scope), keys, now).await?;
         kept.explained = Some((now, kept.body.refused));
     }
     let worse_severity = kept.body.severity == Urgency::Ticket
@@ -285,7 +324,7 @@ async fn update(
     if worse_severity {
         kept.body.severity = Urgency::Page;
     }
-    let quiet = judge.quiet(&kept.body.scope).filter(|_| kept.is_open() && kept.body.pages > 0);
+    let quiet = judge.quiet(&kept.body.scope).filter(|_| kept.is_open() && (kept.body.pages > 0 || kept.unheard));
     let kind = if let Some(quiet) = quiet {
         kept.record.state = closing_state(kept, store, judge).await?;
         kept.record.closed_at = Some(quiet.since.start().min(now));
@@ -308,8 +347,9 @@ async fn update(
 async fn measure(
     kept: &mut Kept,
     alarms: &[(StreamKey, Alarm)],
-    store: &Store,
+    store: &Leader,
     judge: &Judge,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     let onset = kept.record.onset.bin();
     let finest = judge.finest_of(&kept.body.scope);
@@ -321,6 +361,11 @@ async fn measure(
         if key.destination == crate::model::Destination::Relay {
             sums.add(&counts, 1);
         }
+    }
+    let in_ring = now.millis_since(kept.record.onset) < RING_DAYS * DAY_MILLIS;
+    if !in_ring && u64::try_from(sums.refused).unwrap_or(0) < kept.body.refused {
+        // What was counted has outlived its retention, or is being made again: what was known of it stands.
+        return Ok(());
     }
     let addresses = store.refused_addresses(&finest, onset.0, until, u32::MAX).await?.len() as u64;
     kept.body.sends = u64::try_from(sums.exposed).unwrap_or(0);
@@ -340,38 +385,6 @@ async fn measure(
     Ok(())
 }
 
-/// Gathers the facts and explains.
-async fn reason(
-    kept: &mut Kept,
-    store: &Store,
-    judge: &Judge,
-    keys: &std::collections::HashMap<i32, StreamKey>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let numbers = judge.finest_of(&kept.body.scope);
-    let named = |number: &i32| keys.get(number).map(|key| (*number, key.clone()));
-    let scope = Scope {
-        finest: numbers.iter().filter_map(named).collect(),
-        all_finest: keys.iter().map(|(number, key)| (*number, key.clone())).collect(),
-        onset: kept.record.onset.bin(),
-        until: kept.record.closed_at.unwrap_or(now).bin(),
-        counts: detect::Counts { sends: kept.body.sends, refused: kept.body.refused },
-        expected: kept.body.expected,
-    };
-    let facts = gather(store, &scope).await?;
-    if kept.body.facts.as_ref().is_some_and(|before| facts.refused_addresses < before.refused_addresses) {
-        // The evidence has outlived its retention, or somebody was forgotten: what was concluded from it stands.
-        return Ok(());
-    }
-    let explanation = explain(&facts);
-    kept.body.named = explanation.named;
-    kept.body.share_explained =
-        explanation.share_explained.as_ref().map(|share| (share.share.value, share.share.low, share.share.high));
-    kept.body.explanation = render(&explanation).lines().map(ToOwned::to_owned).collect();
-    kept.body.facts = Some(facts);
-    Ok(())
-}
-
 /// Closed; or masked, where next to none of the refused addresses has been tried with success since.
 async fn closing_state(kept: &Kept, store: &Store, judge: &Judge) -> Result<IncidentState, StoreError> {
     let finest = judge.finest_of(&kept.body.scope);
@@ -385,79 +398,10 @@ async fn closing_state(kept: &Kept, store: &Store, judge: &Judge) -> Result<Inci
     Ok(if share < SEEN_AGAIN { IncidentState::Masked } else { IncidentState::Closed })
 }
 
-/// Announces and saves what has changed.
-async fn finish(
-    kept: &mut Kept,
-    before: &IncidentRecord,
-    store: &Store,
-    announcer: &Announcer<'_>,
-    kind: Option<PageKind>,
-) -> Result<(), StoreError> {
-    if let Some(kind) = kind {
-        // The key names the announcement: whoever announces it again, after a crash or as another leader, says the same.
-        let key = format!("incident/{}/{}/{}", kept.record.id, kind, kept.body.pages + 1);
-        let page = page(kept, kind, key, announcer.now);
-        store.enqueue(&announcer.notifiers.pages(&page)).await?;
-        announcer.notifiers.wake().notify_one();
-        kept.body.pages += 1;
-        kept.body.last_paged_at = Some(announcer.now);
-        kept.body.last_paged_refused = kept.body.refused;
-        tracing::info!(incident = kept.record.id, kind = %kind, stream = %kept.body.scope, refused = kept.body.refused, "an incident is announced");
-    }
-    let now = stored(kept);
-    if now != *before {
-        kept.record.updated_at = announcer.now;
-        store.save_incident(&stored(kept)).await?;
-    }
-    Ok(())
-}
-
-fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
-    let body = &kept.body;
-    let cause = body.named.map_or("undetermined", Hypothesis::title);
-    let headline = match kind {
-        PageKind::Opened => format!("Relay mail is refused on {}", body.scope),
-        PageKind::CauseNamed => format!("Cause named for {}: {cause}", body.scope),
-        PageKind::Worse => format!("Worse on {}: {} refused", body.scope, body.refused),
-        PageKind::Closed => format!("Quiet again on {}", body.scope),
-        PageKind::Withdrawn => format!("Withdrawn: late reports undid the alarm on {}", body.scope),
-    };
-    let mut facts = vec![body.sentence.clone(), format!("{} different addresses were refused.", body.addresses)];
-    facts.push(format!("Cause: {cause}"));
-    if let Some((estimate, low, high)) = body.share_explained {
-        facts.push(format!(
-            "Revocations explain {:.0} % ({:.0} to {:.0} %) of it.",
-            100.0 * estimate,
-            100.0 * low,
-            100.0 * high
-        ));
-    }
-    facts.retain(|fact| !fact.is_empty());
-    // The advice of the explanation has its own place in a page.
-    let (advice, explanation): (Vec<&String>, Vec<&String>) =
-        body.explanation.iter().partition(|line| line.starts_with(ADVICE));
-    let advice = advice.first().and_then(|line| line.strip_prefix(ADVICE)).map(str::trim);
-    let hold = "Hold: do not suppress the refused addresses while the cause is open.";
-    Page {
-        key,
-        kind,
-        severity: if body.severity == Urgency::Page { Severity::Page } else { Severity::Ticket },
-        raised: false,
-        incident: kept.record.id.to_string(),
-        stream: body.scope.to_string(),
-        headline,
-        since: kept.record.onset,
-        at: now,
-        refused: body.refused,
-        sent: body.sends,
-        facts,
-        explanation: explanation.into_iter().cloned().collect(),
-        safe_action: Some(advice.unwrap_or(hold).to_owned()),
-        links: Vec::new(),
-    }
-}
-
 /// The first bin whose cells the detectors still take, seen from `now`.
 pub(super) fn ring_start(now: Bin) -> i64 {
     (now.0.div_euclid(DAY_BINS) - RING_DAYS) * DAY_BINS
 }
+
+#[cfg(test)]
+mod tests;

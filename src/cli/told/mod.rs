@@ -1,4 +1,7 @@
-//! An outcome as relaywatch understood it, for people and for machines. No address: its random id only.
+//! What was taken in, as relaywatch understood it, for people and for machines. No address: its random id only.
+
+mod other;
+mod verdict;
 
 use std::{
     collections::HashMap,
@@ -7,12 +10,16 @@ use std::{
 
 use serde::Serialize;
 
+pub(super) use self::{
+    other::{ToldAside, ToldNotice},
+    verdict::VerdictFields,
+};
 use super::text::{Safe, address_id};
 use crate::{
     classify::Rules,
     model::{
         Action, Cause, Destination, EventKind, FailureClass, MxFamily, Provider, ReplyContext, SendTimeOrigin,
-        StreamKey, Timestamp,
+        StreamKey, Timestamp, Verdict,
     },
     monitor::fold::send_time,
     store::{EventRecord, Position, Store, StoreError},
@@ -39,15 +46,33 @@ pub(super) struct Told {
 /// What the receiving side said, and what that means.
 pub(super) struct ToldReply {
     pub(super) cause: Cause,
-    /// What to do, where today's rules still give the verdict of the journal.
-    pub(super) action: Option<Action>,
-    pub(super) hard: Option<bool>,
+    /// What follows from the cause, where today's rules still give the verdict of the journal.
+    pub(super) verdict: Option<Verdict>,
+    /// The rule that decided, as `file/name`, and the version of the rules.
     pub(super) rule: String,
+    pub(super) rule_version: Option<u32>,
     pub(super) confidence: u8,
     pub(super) template: String,
     pub(super) code: Option<u16>,
     pub(super) enhanced: Option<String>,
     pub(super) mx: MxFamily,
+}
+
+impl ToldReply {
+    fn fields(&self) -> VerdictFields<'_> {
+        let verdict = self.verdict.as_ref();
+        VerdictFields {
+            cause: Some(self.cause),
+            fault: verdict.map(|verdict| verdict.fault),
+            action: verdict.map(|verdict| verdict.action),
+            hard: verdict.map(|verdict| verdict.hard),
+            confidence: Some(f32::from(self.confidence) / 100.0),
+            rule: Some(&self.rule),
+            rule_version: self.rule_version,
+            evidence: verdict.map(|verdict| verdict.evidence.as_slice()),
+            template: Some(&self.template),
+        }
+    }
 }
 
 /// The line of a machine. The names of the fields are stable; fields may be added.
@@ -66,12 +91,8 @@ struct Line<'a> {
     address: String,
     sent_at: Option<String>,
     sent_at_origin: Option<SendTimeOrigin>,
-    cause: Option<Cause>,
-    action: Option<Action>,
-    hard: Option<bool>,
-    confidence: Option<u8>,
-    rule: Option<&'a str>,
-    template: Option<&'a str>,
+    #[serde(flatten)]
+    verdict: VerdictFields<'a>,
     code: Option<u16>,
     enhanced: Option<&'a str>,
     mx: Option<MxFamily>,
@@ -96,12 +117,7 @@ impl Told {
             address: address_id(self.address),
             sent_at: self.sent_at.map(|at| at.to_string()),
             sent_at_origin: self.sent_at_origin,
-            cause: reply.map(|reply| reply.cause),
-            action: reply.and_then(|reply| reply.action),
-            hard: reply.and_then(|reply| reply.hard),
-            confidence: reply.map(|reply| reply.confidence),
-            rule: reply.map(|reply| reply.rule.as_str()),
-            template: reply.map(|reply| reply.template.as_str()),
+            verdict: reply.map(ToldReply::fields).unwrap_or_default(),
             code: reply.and_then(|reply| reply.code),
             enhanced: reply.and_then(|reply| reply.enhanced.as_deref()),
             mx: reply.map(|reply| reply.mx),
@@ -126,14 +142,14 @@ impl Told {
         }
         writeln!(out)?;
         if let Some(reply) = &self.reply {
-            let action = reply.action.map_or("no action: the rules have changed since", Action::as_str);
+            let action = reply.verdict.as_ref().map(|verdict| verdict.action);
+            let action = action.map_or("no action: the rules have changed since", Action::as_str);
             let (cause, sure) = (reply.cause, reply.confidence);
-            writeln!(
-                out,
-                "{indent}    {cause}, {action} ({sure} % by {}): {}",
-                Safe(&reply.rule),
-                Safe(&reply.template)
-            )?;
+            write!(out, "{indent}    {cause}, {action} ({sure} % by {}", Safe(&reply.rule))?;
+            if let Some(version) = reply.rule_version {
+                write!(out, "@{version}")?;
+            }
+            writeln!(out, "): {}", Safe(&reply.template))?;
         }
         if let Some(verdict) = &self.provider_verdict {
             writeln!(out, "{indent}    the provider's verdict: {}", Safe(verdict))?;
@@ -181,14 +197,25 @@ impl Teller {
         let sent = send_time(message);
         let reply = event.reply.map(|reply| {
             let template = word(reply.template);
-            let context = ReplyContext { provider: stream.provider, destination: event.destination, mx: reply.mx };
-            let verdict = self.rules.classify(template.as_str(), &context);
-            let same = verdict.cause == reply.cause;
+            let by = |destination| {
+                let context = ReplyContext { provider: stream.provider, destination, mx: reply.mx };
+                self.rules.classify(template.as_str(), &context)
+            };
+            let mut verdict = by(event.destination);
+            // An address that was found to be a private one later has the verdicts of its domain.
+            if verdict.cause != reply.cause && event.destination == Destination::Relay {
+                verdict = by(Destination::Shared);
+            }
+            let rule = word(reply.rule);
+            let (rule, version) = match rule.rsplit_once('@') {
+                Some((name, version)) => (name.to_owned(), version.parse().ok()),
+                None => (rule, None),
+            };
             ToldReply {
                 cause: reply.cause,
-                action: same.then_some(verdict.action),
-                hard: same.then_some(verdict.hard),
-                rule: word(reply.rule),
+                verdict: (verdict.cause == reply.cause).then_some(verdict),
+                rule,
+                rule_version: version,
                 confidence: reply.confidence,
                 template,
                 code: reply.code,
@@ -209,6 +236,14 @@ impl Teller {
             provider_verdict: event.label.map(word),
             reply,
         }
+    }
+
+    /// The name of a feed.
+    pub(super) async fn feed(&mut self, number: i32) -> Result<String, StoreError> {
+        if !self.words.contains_key(&number) {
+            self.words.extend(self.store.words(&[number]).await?);
+        }
+        Ok(self.words.get(&number).cloned().unwrap_or_default())
     }
 
     async fn learn(&mut self, events: &[EventRecord]) -> Result<(), StoreError> {

@@ -1,0 +1,130 @@
+//! `relaywatch events entries`: what the journal holds beside outcomes and notices.
+
+use std::io::{self, Write};
+
+use clap::{Args, builder::TypedValueParser};
+use serde_json::{Value, json};
+
+use super::Format;
+use crate::{
+    clock::Clock,
+    model::{DAY_MILLIS, Timestamp},
+    monitor::blind::Window,
+    store::{EntryKind, EntryRecord, Store},
+};
+
+/// Kinds that are listed: notices are about people, see `address show`.
+const LISTED: [EntryKind; 4] = [EntryKind::BlindWindow, EntryKind::Settings, EntryKind::Action, EntryKind::Note];
+
+/// What is asked for.
+#[derive(Debug, Args)]
+pub(super) struct Entries {
+    /// Only of this kind: several with commas.
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kinds())]
+    kind: Vec<EntryKind>,
+    /// Not before: 2026-08-09T06:00:00Z, 2026-08-09, or how long ago (30m, 2h, 7d).
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// How many at most, of each kind.
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+    /// For people, or one JSON object a line.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+fn kinds() -> impl TypedValueParser<Value = EntryKind> {
+    clap::builder::PossibleValuesParser::new(LISTED.iter().map(|kind| kind.as_str()))
+        .try_map(|text| EntryKind::from_name(&text).ok_or("no such kind"))
+}
+
+impl Entries {
+    pub(super) fn since(&self, now: Timestamp) -> anyhow::Result<Option<Timestamp>> {
+        let read = self.since.as_ref().map(|text| super::time::parse(text, now)).transpose();
+        read.map_err(|error| anyhow::anyhow!("--since: {error}"))
+    }
+
+    pub(super) async fn run(
+        &self,
+        store: &Store,
+        since: Option<Timestamp>,
+        clock: &Clock,
+        out: &mut impl Write,
+    ) -> anyhow::Result<()> {
+        let kinds: &[EntryKind] = if self.kind.is_empty() { &LISTED } else { &self.kind };
+        // A clock that was set back hides nothing.
+        let to = clock.now().plus_millis(DAY_MILLIS);
+        let mut entries: Vec<EntryRecord> = Vec::new();
+        for kind in kinds {
+            entries.extend(store.entries_of_kind(*kind, to, self.limit).await?);
+        }
+        entries.retain(|entry| since.is_none_or(|since| entry.key.at >= since));
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.key));
+        for entry in &entries {
+            match self.format {
+                Format::Json => {
+                    serde_json::to_writer(&mut *out, &machine(entry)).map_err(io::Error::from)?;
+                    writeln!(out)?;
+                }
+                Format::Text => writeln!(out, "{}  {:<12}  {}", entry.key.at, entry.kind, people(entry))?,
+            }
+        }
+        if entries.is_empty() && self.format == Format::Text {
+            writeln!(out, "no entries")?;
+        }
+        Ok(out.flush()?)
+    }
+}
+
+fn machine(entry: &EntryRecord) -> Value {
+    json!({ "at": entry.key.at.to_string(), "kind": entry.kind, "body": entry.body })
+}
+
+fn people(entry: &EntryRecord) -> String {
+    let text = match entry.kind {
+        EntryKind::BlindWindow => Window::read(entry).map(|window| {
+            let until = window.until.map_or_else(|| "not ended by then".to_owned(), |until| format!("until {until}"));
+            let why = window.reason.map_or("", crate::explain::BlindReason::says);
+            format!("{}, {until}: {why}", window.watched)
+        }),
+        EntryKind::Settings => entry.body.get("version").map(|version| {
+            let rules = entry.body.pointer("/settings/rules").cloned().unwrap_or_default();
+            format!("version {version}, rules {rules}; --format json shows all of them")
+        }),
+        _ => None,
+    };
+    text.unwrap_or_else(|| entry.body.to_string()).replace(char::is_control, " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{EventKey, Position};
+
+    #[test]
+    fn entries_for_people() {
+        let entry = |kind, body| EntryRecord {
+            position: Position::START,
+            key: EventKey { at: Timestamp::from_seconds(1_754_719_200), hash: [0; 16] },
+            kind,
+            account: None,
+            address: None,
+            body,
+        };
+        let from = 1_754_719_200_000_i64;
+        let window = json!({ "watched": "ses/eu", "reason": "silent", "from": from, "until": from + 3_600_000 });
+        let lasting = json!({ "watched": "apple", "reason": "refused", "from": from, "until": null });
+        let settings = json!({ "version": 3, "settings": { "rules": 7 } });
+        let action = json!({ "action": "close", "incident": 7, "operator": "Jo", "reason": "over\u{1b}" });
+        let lines: Vec<String> = [
+            entry(EntryKind::BlindWindow, window),
+            entry(EntryKind::BlindWindow, lasting),
+            entry(EntryKind::Settings, settings),
+            entry(EntryKind::Action, action),
+        ]
+        .iter()
+        .map(people)
+        .collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+}

@@ -1,0 +1,212 @@
+//! Signs of life of the process that takes feeds in, and the blind windows that only it can see: outages of ours, and feeds
+//! whose every delivery fails its authentication.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    explain::BlindReason,
+    ingest::http::RejectionReason,
+    metrics::Metrics,
+    model::{MINUTE_MILLIS, Timestamp},
+    monitor::blind::{ALL, Window, known},
+    store::{Store, StoreError},
+};
+
+/// The name of the sign of life: one for all processes that take feeds in, since any of them is enough.
+const NAME: &str = "ingest";
+/// How often a sign of life is given.
+const EVERY: Duration = Duration::from_secs(30);
+/// Without a sign of life for so long, there was an outage. A restart takes less, and providers bridge it.
+const OUTAGE_MILLIS: i64 = 3 * MINUTE_MILLIS;
+/// Deliveries in a row that fail their authentication before a feed counts as blind …
+const LEAST_REFUSED: u32 = 5;
+/// … over so long a time.
+const REFUSED_MILLIS: i64 = 10 * MINUTE_MILLIS;
+
+/// Deliveries of one feed in a row that failed their authentication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    first: Timestamp,
+    last: Timestamp,
+    deliveries: u32,
+}
+
+impl Run {
+    fn is_blind(&self) -> bool {
+        self.deliveries >= LEAST_REFUSED && self.last.millis_since(self.first) >= REFUSED_MILLIS
+    }
+}
+
+/// What became of the latest deliveries of each feed. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Deliveries(Arc<Mutex<HashMap<String, Latest>>>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Latest {
+    accepted_at: Option<Timestamp>,
+    run: Option<Run>,
+}
+
+impl Deliveries {
+    /// Takes note of a delivery that was accepted.
+    pub fn accepted(&self, feed: &str, now: Timestamp) {
+        let mut feeds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match feeds.get_mut(feed) {
+            Some(latest) => *latest = Latest { accepted_at: Some(now), run: None },
+            None => {
+                feeds.insert(feed.to_owned(), Latest { accepted_at: Some(now), run: None });
+            }
+        }
+    }
+
+    /// Takes note of a delivery that was refused, where that says that nothing of the provider would be taken: credentials or a
+    /// signature that do not verify, or that cannot be verified. Deliveries without any are strangers'.
+    pub fn refused(&self, feed: &str, reason: RejectionReason, now: Timestamp) {
+        use RejectionReason as Reason;
+        if !matches!(reason, Reason::BadSignature | Reason::Foreign | Reason::Stale | Reason::KeysUnavailable) {
+            return;
+        }
+        let mut feeds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = feeds.entry(feed.to_owned()).or_default();
+        let run = latest.run.get_or_insert(Run { first: now, last: now, deliveries: 0 });
+        run.last = now;
+        run.deliveries = run.deliveries.saturating_add(1);
+    }
+
+    fn latest(&self) -> Vec<(String, Latest)> {
+        let feeds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        feeds.iter().map(|(feed, latest)| (feed.clone(), *latest)).collect()
+    }
+}
+
+/// Gives signs of life and journals blind windows, until it's told to stop. A store that is away is waited for: that is an
+/// outage, and journalled as one when it is over.
+///
+/// # Errors
+/// None.
+pub async fn run(
+    store: Store,
+    clock: Clock,
+    deliveries: Deliveries,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> Result<(), Infallible> {
+    let mut life = Life::default();
+    loop {
+        if let Err(error) = life.step(&store, &clock, &deliveries, &metrics).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "no sign of life can be given; what comes meanwhile is taken by nobody"
+            );
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = clock.sleep(EVERY) => {}
+        }
+    }
+}
+
+/// The life of one process: whether its last step worked.
+#[derive(Debug, Default)]
+pub struct Life {
+    continuous: bool,
+}
+
+impl Life {
+    /// Gives one sign of life, and journals the blind windows that show.
+    ///
+    /// # Errors
+    /// Where the store is away: what is missing then shows at the next step.
+    pub async fn step(
+        &mut self,
+        store: &Store,
+        clock: &Clock,
+        deliveries: &Deliveries,
+        metrics: &Metrics,
+    ) -> Result<(), StoreError> {
+        let was_continuous = std::mem::replace(&mut self.continuous, false);
+        let now = clock.now();
+        // A clock that is stepped by hand has no time between its steps.
+        let could_sleep = matches!(clock, Clock::System);
+        let last = store.sign_of_life(NAME).await?;
+        let gap = last.filter(|last| now.millis_since(*last) >= OUTAGE_MILLIS);
+        if let Some(from) = gap.filter(|_| could_sleep || !was_continuous) {
+            let reason = Some(BlindReason::Outage);
+            let window = Window { from, watched: ALL.to_owned(), reason, until: Some(now) };
+            // Before the sign of life: a crash between the two leaves the window, not the gap.
+            window.journal(store).await?;
+            tracing::warn!(%from, until = %now, "nothing was taken in: an outage of ours is journalled as a blind window");
+        }
+        store.give_sign_of_life(NAME, now).await?;
+        self.continuous = true;
+        refusals(store, deliveries, metrics, now).await
+    }
+}
+
+/// Journals feeds whose every delivery fails, and those that are taken again.
+async fn refusals(store: &Store, deliveries: &Deliveries, metrics: &Metrics, now: Timestamp) -> Result<(), StoreError> {
+    let latest = deliveries.latest();
+    if latest.is_empty() {
+        return Ok(());
+    }
+    let known = known(store, now).await?;
+    for (feed, latest) in latest {
+        let open = known.iter().find(|window| {
+            window.watched == feed && window.reason == Some(BlindReason::Refused) && window.until.is_none()
+        });
+        let window = match (open, latest.run, latest.accepted_at) {
+            (None, Some(run), _) if run.is_blind() => {
+                let reason = Some(BlindReason::Refused);
+                Window { from: run.first, watched: feed.clone(), reason, until: None }
+            }
+            (Some(open), _, Some(accepted)) if accepted > open.from => Window { until: Some(accepted), ..open.clone() },
+            _ => continue,
+        };
+        if window.journal(store).await? {
+            let ended = window.until.is_some();
+            metrics.blind_windows.with_label_values(&[feed.as_str()]).set(i64::from(!ended));
+            tracing::warn!(feed, since = %window.from, ended, "every delivery of a feed fails its authentication");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_and_single_failures_make_no_feed_blind() {
+        let deliveries = Deliveries::default();
+        let at = |minutes: i64| Timestamp::from_millis(minutes * MINUTE_MILLIS);
+        let blind = |feed: &str| {
+            deliveries
+                .latest()
+                .iter()
+                .any(|(name, latest)| name == feed && latest.run.is_some_and(|run| run.is_blind()))
+        };
+        for minute in 0..30 {
+            deliveries.refused("ses", RejectionReason::Unauthenticated, at(minute));
+            deliveries.refused("ses", RejectionReason::Malformed, at(minute));
+            deliveries.refused("apple", RejectionReason::BadSignature, at(minute));
+            if minute % 8 == 7 {
+                deliveries.accepted("apple", at(minute));
+            }
+        }
+        assert!(!blind("ses") && !blind("apple"));
+        for minute in 30..41 {
+            deliveries.refused("apple", RejectionReason::BadSignature, at(minute));
+        }
+        assert!(blind("apple"));
+        deliveries.accepted("apple", at(41));
+        assert!(!blind("apple"));
+    }
+}

@@ -1,0 +1,201 @@
+//! Blind windows: times in which a feed or relaywatch itself was down or silent, so that absence proves nothing.
+//!
+//! Each is two entries of the journal at most: one when it is found, one when it ends. They are written by whoever sees it:
+//! outages of ours and refused deliveries by the process that takes feeds in ([`crate::ingest::alive`]), silence by the monitor.
+
+mod silence;
+
+use serde_json::json;
+
+pub(super) use self::silence::Silence;
+use crate::{
+    explain::{BlindReason, BlindWindow, Watched},
+    model::{Bin, Provider, Timestamp},
+    store::{EntryKind, EntryRecord, Store, StoreError},
+};
+
+/// What [`Window::watched`] says where nothing at all was watched.
+pub const ALL: &str = "all";
+/// What it says of Apple's notices, through whatever feed they come.
+pub const NOTICES: &str = "notices";
+/// Windows that are read, the newest ones.
+const MOST: u32 = 10_000;
+/// Once an outage is over, what providers hold back comes in within this time, or within the outage's own length where that is
+/// longer: their retries grow apart with the time that they have waited.
+const LEAST_REFILL_MILLIS: i64 = 30 * 60_000;
+
+/// One blind window, as the journal tells it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Window {
+    /// From when.
+    pub from: Timestamp,
+    /// `all`, `notices`, or a feed's name: `ses/eu`.
+    pub watched: String,
+    /// Why, where it is known.
+    pub reason: Option<BlindReason>,
+    /// Until when; `None` while it lasts.
+    pub until: Option<Timestamp>,
+}
+
+impl Window {
+    /// What an entry says; `None` where it is no window.
+    #[must_use]
+    pub fn read(entry: &EntryRecord) -> Option<Self> {
+        let time = |name: &str| entry.body.get(name).and_then(serde_json::Value::as_i64).map(Timestamp::from_millis);
+        let text = |name: &str| entry.body.get(name).and_then(serde_json::Value::as_str);
+        Some(Self {
+            from: time("from")?,
+            watched: text("watched")?.to_owned(),
+            reason: text("reason").and_then(BlindReason::from_name),
+            until: time("until"),
+        })
+    }
+
+    /// Journals it as it is now known; gives whether that is new.
+    ///
+    /// # Errors
+    /// Where the store is away or full.
+    pub async fn journal(&self, store: &Store) -> Result<bool, StoreError> {
+        let body = json!({
+            "watched": self.watched,
+            "reason": self.reason,
+            "from": self.from.as_millis(),
+            "until": self.until.map(Timestamp::as_millis),
+        });
+        store.append(EntryKind::BlindWindow, self.from, body).await
+    }
+
+    /// What an incident's evidence says of it; `None` where it names nothing that this version watches.
+    #[must_use]
+    pub fn evidence(&self) -> Option<BlindWindow> {
+        let watched = match self.watched.as_str() {
+            ALL => Watched::All,
+            NOTICES => Watched::Notices,
+            // `ses/eu` is one feed of SES; Apple's feeds bring notices.
+            feed => match Provider::from_name(feed.split('/').next()?)? {
+                Provider::Apple => Watched::Notices,
+                provider => Watched::Feed(provider),
+            },
+        };
+        Some(BlindWindow { watched, from: self.from, until: self.until, reason: self.reason })
+    }
+}
+
+/// The windows that entries tell of, by their begin, in whatever order the entries come. Of a window that was journalled twice
+/// the end that is known counts, the latest of several.
+#[must_use]
+pub fn windows(entries: &[EntryRecord]) -> Vec<Window> {
+    let mut all: Vec<Window> = entries.iter().filter_map(Window::read).collect();
+    all.sort_unstable();
+    all.dedup_by(|later, kept| {
+        let same = (&later.watched, later.from, later.reason) == (&kept.watched, kept.from, kept.reason);
+        if same {
+            kept.until = kept.until.max(later.until);
+        }
+        same
+    });
+    all
+}
+
+/// The windows of the journal.
+///
+/// # Errors
+/// Where the store is away.
+pub async fn known(store: &Store, now: Timestamp) -> Result<Vec<Window>, StoreError> {
+    Ok(windows(&store.entries_of_kind(EntryKind::BlindWindow, now, MOST).await?))
+}
+
+/// An outage of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Outage {
+    /// From when.
+    pub from: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+impl Outage {
+    /// Those among the windows, by their begin; one that lasts ends now.
+    #[must_use]
+    pub fn among(windows: &[Window], now: Timestamp) -> Vec<Self> {
+        let ours = windows.iter().filter(|window| window.watched == ALL);
+        ours.map(|window| Self { from: window.from, until: window.until.unwrap_or(now) }).collect()
+    }
+
+    /// Whether mail of this bin through this provider moves no detector because of the outage, seen from `now`.
+    ///
+    /// A bin that overlaps it is incomplete: some of its outcomes were reported to nobody. It counts again, with what has come
+    /// meanwhile, where the provider holds every report for longer than the outage took, once there was time for it to come.
+    #[must_use]
+    pub fn withholds(&self, bin: Bin, provider: Option<Provider>, now: Timestamp) -> bool {
+        if bin.end() <= self.from || bin.start() >= self.until {
+            return false;
+        }
+        let took = self.until.millis_since(self.from);
+        let held = provider.map_or(0, Provider::holds_reports_millis);
+        took >= held || now < self.refilled_at()
+    }
+
+    /// When what was held back has come.
+    #[must_use]
+    pub fn refilled_at(&self) -> Timestamp {
+        self.until.plus_millis(self.until.millis_since(self.from).max(LEAST_REFILL_MILLIS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{DAY_MILLIS, HOUR_MILLIS},
+        store::{EventKey, Position},
+    };
+
+    fn at(hours: i64) -> Timestamp {
+        Timestamp::from_millis(20_000 * DAY_MILLIS + hours * HOUR_MILLIS)
+    }
+
+    fn entry(watched: &str, from: i64, until: Option<i64>) -> EntryRecord {
+        let millis = |hours: i64| at(hours).as_millis();
+        EntryRecord {
+            position: Position::START,
+            key: EventKey { at: at(from), hash: [0; 16] },
+            kind: EntryKind::BlindWindow,
+            account: None,
+            address: None,
+            body: json!({ "watched": watched, "reason": "silent", "from": millis(from), "until": until.map(millis) }),
+        }
+    }
+
+    #[test]
+    fn a_window_ends_with_its_second_entry_in_whatever_order_they_come() {
+        let mut entries = vec![
+            entry("ses/eu", 0, None),
+            entry("ses/eu", 0, Some(3)),
+            entry("ses", 0, None),
+            entry("apple", 1, Some(2)),
+        ];
+        let read = windows(&entries);
+        let told: Vec<_> = read.iter().map(|window| (window.watched.as_str(), window.until)).collect();
+        assert_eq!(told, [("ses", None), ("ses/eu", Some(at(3))), ("apple", Some(at(2)))]);
+        entries.reverse();
+        assert_eq!(windows(&entries), read);
+        assert_eq!(read[2].evidence().map(|window| window.watched), Some(Watched::Notices));
+        assert_eq!(read[1].evidence().map(|window| window.watched), Some(Watched::Feed(Provider::Ses)));
+    }
+
+    #[test]
+    fn a_bin_of_an_outage_counts_again_only_where_the_provider_sends_all_of_it_again() {
+        let outage = Outage { from: at(0), until: at(2) };
+        let inside = at(1).bin();
+        let withheld = |provider, now| outage.withholds(inside, Some(provider), now);
+        assert!(withheld(Provider::Sparkpost, at(3)), "its retries are still to come");
+        assert!(!withheld(Provider::Sparkpost, at(4)), "it has sent all of it again");
+        assert!(withheld(Provider::Ses, at(4_000)), "SNS gives up within minutes");
+        assert!(withheld(Provider::Mailgun, at(4_000)), "deliveries do not come again, refusals do");
+        let long = Outage { from: at(0), until: at(9) };
+        assert!(long.withholds(inside, Some(Provider::Sparkpost), at(4_000)), "longer than it tries");
+        assert!(!long.withholds(at(9).bin(), Some(Provider::Ses), at(9)), "after it");
+        assert!(!long.withholds(Bin(at(0).bin().0 - 1), Some(Provider::Ses), at(9)), "before it");
+    }
+}

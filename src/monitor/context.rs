@@ -1,0 +1,143 @@
+//! What judgements depend on beside the cells: blind windows, what feeds declare and report, since when relaywatch runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    blind::{self, Outage, Window},
+    exposure::{Finding, check, only_refusals, provider_of},
+    judge::DAY_BINS,
+    settings::installed_at,
+};
+use crate::{
+    metrics::Metrics,
+    model::{Bin, Exposure, HOUR_MILLIS, MINUTE_MILLIS, Provider, Timestamp},
+    notify::{Notifiers, Page, PageKind, Severity},
+    store::{FeedCounts, FeedHour, Leader, Store, StoreError, WordKind},
+};
+
+/// How far back what feeds reported is looked at, in hours: as far as the baselines.
+const HISTORY_HOURS: i64 = 66 * 24;
+/// How often it is looked at where nothing new makes it needful.
+const EVERY_MILLIS: i64 = MINUTE_MILLIS;
+
+/// The context of the last look.
+#[derive(Debug, Default)]
+pub(super) struct Context {
+    read_at: Option<Timestamp>,
+    /// The blind windows.
+    pub(super) windows: Vec<Window>,
+    /// Outages of ours, and whether what providers hold back of them has come.
+    pub(super) outages: Vec<(Outage, bool)>,
+    /// Providers whose declared exposure is no denominator.
+    pub(super) distrusted: BTreeSet<Provider>,
+    /// Providers that have reported something and are not among those.
+    trusted: BTreeSet<Provider>,
+    /// The hour of the first report without exposure of each provider.
+    pub(super) bare_since: BTreeMap<Provider, i64>,
+    /// The day on which relaywatch first ran.
+    pub(super) installed: Option<i64>,
+    findings: Vec<Finding>,
+}
+
+impl Context {
+    /// Whether it is to be read again before mail of these providers is judged.
+    pub(super) fn is_stale(&self, providers: impl IntoIterator<Item = Provider>, now: Timestamp) -> bool {
+        self.read_at.is_none_or(|at| now.millis_since(at) >= EVERY_MILLIS)
+            || providers.into_iter().any(|provider| !self.trusted.contains(&provider))
+    }
+
+    /// Reads it again. `ring` is the first bin that is still judged.
+    pub(super) async fn read(&mut self, store: &Store, ring: Bin, now: Timestamp) -> Result<(), StoreError> {
+        self.windows = blind::known(store, now).await?;
+        self.outages = Outage::among(&self.windows, now)
+            .into_iter()
+            .filter(|outage| outage.until > ring.start())
+            .map(|outage| (outage, now >= outage.refilled_at()))
+            .collect();
+        self.installed = installed_at(store, now).await?.map(|at| at.bin().0.div_euclid(DAY_BINS));
+        let hour = now.as_millis().div_euclid(HOUR_MILLIS);
+        let hours = store.feed_hours(hour - HISTORY_HOURS).await?;
+        let names: BTreeMap<i32, String> = store.words_of(WordKind::Feed).await?.into_iter().collect();
+        self.distrusted = only_refusals(&hours, &names, &BTreeSet::new());
+        if !self.distrusted.is_empty() {
+            let accepts = accepts(store, ring, now).await?;
+            self.distrusted.retain(|provider| !accepts.contains(provider));
+        }
+        self.trusted.clear();
+        self.bare_since.clear();
+        for (of, counts) in &hours {
+            let Some(provider) = names.get(&of.feed).and_then(|name| provider_of(name)) else { continue };
+            self.heed(provider, of, counts);
+        }
+        self.read_at = Some(now);
+        Ok(())
+    }
+
+    fn heed(&mut self, provider: Provider, of: &FeedHour, counts: &FeedCounts) {
+        if counts.events == 0 {
+            return;
+        }
+        let is_distrusted = self.distrusted.contains(&provider);
+        if !is_distrusted {
+            self.trusted.insert(provider);
+        }
+        if is_distrusted || of.exposure == Exposure::None {
+            let since = self.bare_since.entry(provider).or_insert(of.hour);
+            *since = of.hour.min(*since);
+        }
+    }
+
+    /// Holds what feeds declare against what they report, and says what to change: once a month for each.
+    pub(super) async fn check_feeds(
+        &mut self,
+        store: &Leader,
+        notifiers: &Notifiers,
+        metrics: &Metrics,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let findings = check(store, now).await?;
+        let labels = |finding: &Finding| [finding.feed.clone(), finding.mismatch.to_string()];
+        for gone in self.findings.iter().filter(|finding| !findings.contains(finding)) {
+            metrics.feed_mismatches.with_label_values(&labels(gone)).set(0);
+            tracing::info!(feed = gone.feed, mismatch = %gone.mismatch, "the feed reports what it declares again");
+        }
+        for finding in findings.iter().filter(|finding| !self.findings.contains(finding)) {
+            metrics.feed_mismatches.with_label_values(&labels(finding)).set(1);
+            tracing::warn!(feed = finding.feed, mismatch = %finding.mismatch, advice = finding.advice(), "check the set-up");
+            // While a row of the outbox is kept, the same key is no new page.
+            store.enqueue(&notifiers.pages(&ticket(finding, now))).await?;
+            notifiers.wake().notify_one();
+        }
+        self.findings = findings;
+        Ok(())
+    }
+}
+
+/// Providers of whose mail to recipients outside the relay some was accepted.
+async fn accepts(store: &Store, ring: Bin, now: Timestamp) -> Result<BTreeSet<Provider>, StoreError> {
+    let from = Bin(ring.0 - (HISTORY_HOURS / 24) * DAY_BINS);
+    let sums = store.control_sums(from, now.bin()).await?;
+    let accepted: Vec<i32> = sums.iter().filter(|sum| sum.delivered > 0).map(|sum| sum.stream).collect();
+    let keys = store.stream_keys(&accepted).await?;
+    Ok(keys.into_iter().filter_map(|(_, key)| key.provider).collect())
+}
+
+fn ticket(finding: &Finding, now: Timestamp) -> Page {
+    Page {
+        key: format!("setup/{}/{}/{}", finding.feed, finding.mismatch, finding.declared),
+        kind: PageKind::Setup,
+        severity: Severity::Ticket,
+        raised: false,
+        incident: format!("feed {}", finding.feed),
+        stream: finding.feed.clone(),
+        headline: format!("The feed {} reports otherwise than its configuration says.", finding.feed),
+        since: now,
+        at: now,
+        refused: 0,
+        sent: 0,
+        facts: Vec::new(),
+        explanation: Vec::new(),
+        safe_action: Some(finding.advice()),
+        links: Vec::new(),
+    }
+}

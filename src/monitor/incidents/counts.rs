@@ -1,0 +1,252 @@
+//! Tickets for streams without exposure: so many addresses are refused in an hour as in none of the week before.
+//!
+//! No rate, no bound on false alarms, and never a page.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{Announcer, Incidents, Kept, PAGES_FOR_MILLIS, finish, reason, ring_start, stored};
+use crate::{
+    detect::{Episode, Urgency, describe_count, episodes},
+    incident::{Basis, Body},
+    model::{Bin, DAY_MILLIS, Destination, HOUR_MILLIS, Provider, StreamKey, StreamLevel, Timestamp},
+    monitor::{
+        blind::{ALL, Window},
+        exposure::provider_of,
+        judge::{Judge, RING_DAYS},
+    },
+    notify::PageKind,
+    store::{IncidentRecord, IncidentState, Leader, OperatorWord, Store, StoreError},
+};
+
+/// Bins of an hour.
+const HOUR_BINS: i64 = HOUR_MILLIS / crate::model::BIN_MILLIS;
+/// A week that was blind for longer than this gives no highest hour.
+const MOST_BLIND_MILLIS: i64 = DAY_MILLIS;
+
+/// What tickets are judged from beside the counts.
+pub(in crate::monitor) struct Bare<'a> {
+    /// Finest streams in which feeds without exposure told of refusals.
+    pub(in crate::monitor) finest: &'a BTreeSet<i32>,
+    /// The keys of finest streams.
+    pub(in crate::monitor) keys: &'a HashMap<i32, StreamKey>,
+    /// Providers whose declared exposure is none.
+    pub(in crate::monitor) distrusted: &'a BTreeSet<Provider>,
+    /// The hour of each provider's first report.
+    pub(in crate::monitor) known_since: &'a BTreeMap<Provider, i64>,
+    /// The blind windows.
+    pub(in crate::monitor) windows: &'a [Window],
+}
+
+/// Streams of one scope, with its episodes.
+struct Found {
+    scope: StreamKey,
+    finest: Vec<i32>,
+    episodes: Vec<Episode>,
+}
+
+impl Incidents {
+    /// Brings the tickets in step with the counts.
+    pub(in crate::monitor) async fn follow_counts(
+        &mut self,
+        store: &Leader,
+        judge: &Judge,
+        bare: &Bare<'_>,
+        announcer: &Announcer<'_>,
+    ) -> Result<(), StoreError> {
+        let now = announcer.now;
+        for found in find(store, judge, bare, now).await? {
+            let mut seen: BTreeSet<i64> = BTreeSet::new();
+            for episode in &found.episodes {
+                let at = self.kept.iter().position(|kept| is_of(kept, &found.scope, episode));
+                let mut kept = if let Some(at) = at {
+                    self.kept.remove(at)
+                } else {
+                    let mut fresh = opened(&found.scope, episode, now);
+                    fresh.record.id = store.save_incident(&stored(&fresh)).await?;
+                    fresh
+                };
+                seen.insert(kept.record.id);
+                let updated = update(&mut kept, &found, episode, store, bare, announcer).await;
+                self.kept.push(kept);
+                updated?;
+            }
+            let is_unseen = |kept: &Kept| {
+                kept.is_open()
+                    && kept.body.basis == Basis::Count
+                    && kept.body.scope == found.scope
+                    && !seen.contains(&kept.record.id)
+            };
+            for kept in self.kept.iter_mut().filter(|kept| is_unseen(kept)) {
+                let before = stored(kept);
+                // Undone by late reports; or so old that its hours are looked at no more.
+                let in_ring = now.millis_since(kept.record.onset) < RING_DAYS * DAY_MILLIS;
+                let (state, kind) = if in_ring {
+                    (IncidentState::Withdrawn, PageKind::Withdrawn)
+                } else {
+                    (IncidentState::Closed, PageKind::Closed)
+                };
+                kept.record.state = state;
+                kept.record.closed_at = Some(now);
+                finish(kept, &before, store, announcer, Some(kind)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The scopes of tickets that are open.
+    pub(in crate::monitor) fn tickets(&self) -> impl Iterator<Item = &StreamKey> {
+        let open = self.kept.iter().filter(|kept| kept.is_open() && kept.body.basis == Basis::Count);
+        open.map(|kept| &kept.body.scope)
+    }
+}
+
+/// The episodes of each provider and domain; of a provider as a whole only those that none of its domains shows.
+async fn find(store: &Store, judge: &Judge, bare: &Bare<'_>, now: Timestamp) -> Result<Vec<Found>, StoreError> {
+    let mut streams: BTreeMap<StreamKey, Vec<i32>> = BTreeMap::new();
+    for number in bare.finest {
+        let Some(key) = bare.keys.get(number) else { continue };
+        for scope in [StreamLevel::ProviderDomain, StreamLevel::Provider].iter().filter_map(|level| key.at(*level)) {
+            streams.entry(scope).or_default().push(*number);
+        }
+    }
+    let mut found: Vec<Found> = Vec::new();
+    // The finer level sorts last.
+    for (scope, finest) in streams.into_iter().rev() {
+        let Some(provider) = scope.provider else { continue };
+        let Some(&known_since) = bare.known_since.get(&provider) else { continue };
+        let hour = now.as_millis().div_euclid(HOUR_MILLIS);
+        let days = i64::from(judge.parameters().count.days);
+        // The ring, the week before it, and as much again for tickets that began before the ring.
+        let from = Bin(ring_start(now.bin()) - 2 * days * 24 * HOUR_BINS);
+        let is_distrusted = bare.distrusted.contains(&provider);
+        let hours: BTreeMap<i64, u64> = store
+            .refused_by_hour(&finest, from, now.bin(), !is_distrusted)
+            .await?
+            .into_iter()
+            .map(|(hour, addresses)| (hour, u64::try_from(addresses).unwrap_or(0)))
+            .collect();
+        let known_since = known_since.max(from.0.div_euclid(HOUR_BINS));
+        let is_blind = |hour: i64| is_blind(bare.windows, provider, hour, days);
+        let mut episodes = episodes(&hours, known_since, is_blind, hour, judge.parameters());
+        if scope.level == StreamLevel::Provider {
+            let shown = |episode: &Episode| {
+                let finer = found.iter().filter(|finer| finer.scope.provider == Some(provider));
+                finer
+                    .flat_map(|finer| &finer.episodes)
+                    .any(|one| one.onset <= episode.last && one.last >= episode.onset)
+            };
+            episodes.retain(|episode| !shown(episode));
+        }
+        found.push(Found { scope, finest, episodes });
+    }
+    Ok(found)
+}
+
+/// Whether an hour, or too much of the week before it, was not watched.
+fn is_blind(windows: &[Window], provider: Provider, hour: i64, days: i64) -> bool {
+    let (start, end) = (hour.saturating_mul(HOUR_MILLIS), (hour + 1).saturating_mul(HOUR_MILLIS));
+    let week = start - days * DAY_MILLIS;
+    let ours = windows.iter().filter(|window| window.watched == ALL || provider_of(&window.watched) == Some(provider));
+    let spans =
+        || ours.clone().map(|window| (window.from.as_millis(), window.until.map_or(i64::MAX, Timestamp::as_millis)));
+    let overlap = |from: i64, to: i64| (to.min(start) - from.max(week)).max(0);
+    spans().any(|(from, to)| from < end && to > start)
+        || spans().map(|(from, to)| overlap(from, to)).sum::<i64>() > MOST_BLIND_MILLIS
+}
+
+fn onset_of(episode: &Episode) -> Timestamp {
+    Timestamp::from_millis(episode.onset.saturating_mul(HOUR_MILLIS))
+}
+
+fn end_of(episode: &Episode) -> Timestamp {
+    Timestamp::from_millis((episode.last + 1).saturating_mul(HOUR_MILLIS))
+}
+
+/// Whether a ticket is about an episode: they are of one scope and share some time.
+fn is_of(kept: &Kept, scope: &StreamKey, episode: &Episode) -> bool {
+    kept.body.basis == Basis::Count
+        && kept.body.scope == *scope
+        && kept.record.state != IncidentState::Withdrawn
+        && kept.record.onset < end_of(episode)
+        && kept.record.closed_at.is_none_or(|closed| closed > onset_of(episode))
+}
+
+fn opened(scope: &StreamKey, episode: &Episode, now: Timestamp) -> Kept {
+    let (onset, end) = (onset_of(episode), end_of(episode).min(now));
+    let is_past = episode.over && now.millis_since(onset) >= PAGES_FOR_MILLIS;
+    let body = Body {
+        scope: scope.clone(),
+        streams: vec![scope.clone()],
+        severity: Urgency::Ticket,
+        sends: 0,
+        refused: 0,
+        expected: 0.0,
+        addresses: 0,
+        sentence: String::new(),
+        named: None,
+        share_explained: None,
+        explanation: Vec::new(),
+        facts: None,
+        pages: 0,
+        last_paged_at: None,
+        last_paged_refused: 0,
+        basis: Basis::Count,
+        settings: None,
+        rules: None,
+        operator_told: false,
+    };
+    let record = IncidentRecord {
+        id: 0,
+        state: if is_past { IncidentState::Past } else { IncidentState::Open },
+        onset,
+        opened_at: end,
+        updated_at: now,
+        closed_at: is_past.then_some(end),
+        operator: OperatorWord::default(),
+        body: body.to_value(),
+    };
+    Kept { record, body, explained: None, measured: false, unheard: false }
+}
+
+async fn update(
+    kept: &mut Kept,
+    found: &Found,
+    episode: &Episode,
+    store: &Leader,
+    bare: &Bare<'_>,
+    announcer: &Announcer<'_>,
+) -> Result<(), StoreError> {
+    let now = announcer.now;
+    if !kept.is_open() && kept.measured {
+        return Ok(());
+    }
+    let before = stored(kept);
+    kept.record.onset = kept.record.onset.min(onset_of(episode));
+    let (onset, until) = (kept.record.onset.bin(), kept.record.closed_at.unwrap_or(now).bin());
+    let sums = store.cell_sums(&found.finest, onset, until).await?;
+    let refused: i64 =
+        sums.iter().filter(|(_, to, _)| *to == Destination::Relay).map(|(.., counts)| counts.refused).sum();
+    kept.body.refused = u64::try_from(refused).unwrap_or(0);
+    kept.body.addresses = store.refused_addresses(&found.finest, onset.0, until.0, u32::MAX).await?.len() as u64;
+    kept.body.sentence = describe_count(&found.scope, episode);
+    kept.measured = true;
+    let was_named = kept.body.named;
+    if kept.wants_explanation(now) {
+        reason(kept, store, found.finest.clone(), bare.keys, now).await?;
+        kept.explained = Some((now, kept.body.refused));
+    }
+    let kind = if !kept.is_open() {
+        None
+    } else if kept.body.pages == 0 {
+        Some(PageKind::Opened)
+    } else if episode.over {
+        kept.record.state = IncidentState::Closed;
+        kept.record.closed_at = Some(end_of(episode).min(now));
+        Some(PageKind::Closed)
+    } else if kept.body.named.is_some() && kept.body.named != was_named {
+        Some(PageKind::CauseNamed)
+    } else {
+        None
+    };
+    finish(kept, &before, store, announcer, kind).await
+}

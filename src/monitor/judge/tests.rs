@@ -1,0 +1,204 @@
+use super::*;
+use crate::model::Provider;
+
+const TODAY: i64 = 20_000;
+
+fn finest(provider: Provider, domain: &str, campaign: Option<&str>) -> StreamKey {
+    StreamKey::finest(provider, Some(domain.to_owned()), None, campaign.map(ToOwned::to_owned))
+}
+
+fn cell(finest: i32, bin: i64, exposed: i64, refused: i64) -> FinestCell {
+    let addresses =
+        (0..refused).fold(Witnesses::default(), |all, n| all.with(u64::try_from(n + bin * 1_000).expect("positive")));
+    FinestCell { finest, bin, counts: Counts { exposed, refused, ..Counts::default() }, addresses }
+}
+
+/// A judge that knows 30 ordinary days of two senders: 1,000 mails a day each, half a percent refused.
+fn learned() -> Judge {
+    let mut judge = Judge::new(Parameters::default());
+    for (number, key) in
+        [(1, finest(Provider::Ses, "a.example", None)), (2, finest(Provider::Braze, "b.example", None))]
+    {
+        judge.know(number, &key);
+        for day in TODAY - 33..TODAY {
+            judge.set_day(number, day, 1_000, 3 + day % 5);
+        }
+    }
+    judge
+}
+
+#[test]
+fn a_purge_alarms_its_streams_and_no_other() {
+    let mut judge = learned();
+    let start = TODAY * DAY_BINS;
+    let calm: Vec<FinestCell> = (0..24).flat_map(|n| [cell(1, start + n, 4, 0), cell(2, start + n, 4, 0)]).collect();
+    judge.judge(&calm, Bin(start + 24));
+    assert_eq!(judge.phase(), Phase::Learned);
+    assert_eq!(judge.alarms().count(), 0);
+    judge.judge(&[cell(1, start + 24, 40, 38), cell(2, start + 24, 4, 0)], Bin(start + 25));
+    let alarmed: Vec<String> = judge.alarms().map(|(key, _)| key.to_string()).collect();
+    assert!(
+        alarmed.contains(&"ses/a.example".to_owned()) && alarmed.contains(&"all relay mail".to_owned()),
+        "{alarmed:?}"
+    );
+    assert!(!alarmed.iter().any(|name| name.contains("braze") || name.contains("b.example")), "{alarmed:?}");
+    let (_, alarms) = judge.alarms().next().expect("an alarm");
+    assert_eq!(alarms[0].onset, Bin(start + 24));
+}
+
+#[test]
+fn the_order_of_cells_and_their_repetition_leave_no_trace() {
+    let start = TODAY * DAY_BINS;
+    let mut cells: Vec<FinestCell> =
+        (0..60).flat_map(|n| [cell(1, start + n, 5, i64::from(n > 40) * 5), cell(2, start + n, 5, 0)]).collect();
+    let alarms = |judge: &Judge| -> Vec<(StreamKey, Vec<Alarm>)> {
+        judge.alarms().map(|(key, alarms)| (key.clone(), alarms.into_iter().copied().collect())).collect()
+    };
+    let mut one = learned();
+    one.judge(&cells, Bin(start + 60));
+    assert!(!alarms(&one).is_empty());
+    let mut other = learned();
+    cells.reverse();
+    for chunk in cells.chunks(7) {
+        other.judge(chunk, Bin(start + 60));
+        other.judge(chunk, Bin(start + 60));
+    }
+    assert_eq!(alarms(&other), alarms(&one));
+}
+
+#[test]
+fn what_has_no_exposure_moves_nothing() {
+    let mut judge = learned();
+    let start = TODAY * DAY_BINS;
+    let bounces: Vec<FinestCell> = (0..50).map(|n| cell(1, start + n, 0, 20)).collect();
+    judge.judge(&bounces, Bin(start + 50));
+    assert_eq!(judge.alarms().count(), 0, "no denominator is made up");
+    let unsent: Vec<FinestCell> = (0..50)
+        .map(|n| {
+            let mut cell = cell(1, start + n, 10, 10);
+            cell.counts.unexposed = 8;
+            cell
+        })
+        .collect();
+    judge.judge(&unsent, Bin(start + 50));
+    assert_eq!(judge.alarms().count(), 0, "refusals that came before their sends");
+}
+
+#[test]
+fn a_new_installation_learns_and_says_so() {
+    let mut judge = Judge::new(Parameters::default());
+    judge.know(1, &finest(Provider::Ses, "a.example", None));
+    let start = TODAY * DAY_BINS;
+    judge.judge(&[cell(1, start, 200, 180)], Bin(start + 1));
+    assert_eq!(judge.phase(), Phase::Learning);
+    assert!(judge.alarms().count() > 0, "what is blatant is seen at once");
+}
+
+#[test]
+fn relations_follow_the_family() {
+    let a = finest(Provider::Ses, "a.example", Some("spring"));
+    let b = finest(Provider::Braze, "b.example", None);
+    assert!(related(&a, &StreamKey::fleet()));
+    assert!(related(&a.at(StreamLevel::Provider).expect("parent"), &a));
+    assert!(!related(&a, &b));
+    let (provider, domain) = (a.at(StreamLevel::Provider), a.at(StreamLevel::Domain));
+    assert!(!related(&provider.expect("parent"), &domain.expect("parent")), "neither holds the other");
+}
+
+#[test]
+fn history_that_was_brought_in_ends_the_learning() {
+    let phase = |days: i64, installed: Option<i64>| {
+        let mut judge = Judge::new(Parameters::default());
+        judge.know(1, &finest(Provider::Ses, "a.example", None));
+        for day in TODAY - 2 - days..TODAY - 2 {
+            judge.set_day(1, day, 200, 1);
+        }
+        judge.set_installed(installed);
+        judge.judge(&[cell(1, TODAY * DAY_BINS, 4, 0)], Bin(TODAY * DAY_BINS + 1));
+        judge.phase()
+    };
+    assert_eq!(phase(10, None), Phase::Learning, "ten clusters of one's own are few");
+    assert_eq!(phase(10, Some(TODAY - 20)), Phase::Learning, "relaywatch saw all of it happen");
+    assert_eq!(phase(10, Some(TODAY)), Phase::Learned, "it happened before relaywatch was there");
+    assert_eq!(phase(6, Some(TODAY)), Phase::Learning, "less than a week: late reports of the days before");
+    assert_eq!(phase(20, Some(TODAY - 40)), Phase::Learned, "twenty clusters");
+}
+
+#[test]
+fn cells_of_an_outage_and_of_feeds_that_only_refuse_move_nothing() {
+    let start = TODAY * DAY_BINS;
+    let trouble: Vec<FinestCell> = (0..6).map(|n| cell(1, start + n, 40, 38)).collect();
+    let alarms = |prepare: &dyn Fn(&mut Judge)| {
+        let mut judge = learned();
+        prepare(&mut judge);
+        judge.judge(&trouble, Bin(start + 6));
+        judge.alarms().count()
+    };
+    assert!(alarms(&|_| {}) > 0);
+    let at = |bin: i64| Bin(bin).start();
+    let all = [Outage { from: at(start), until: at(start + 6) }];
+    assert_eq!(alarms(&|judge| judge.set_outages(all.to_vec())), 0);
+    let part = [Outage { from: at(start), until: at(start + 2) }];
+    assert!(alarms(&|judge| judge.set_outages(part.to_vec())) > 0, "what comes after it counts");
+    let distrust = |provider| move |judge: &mut Judge| assert!(judge.set_distrusted(BTreeSet::from([provider])));
+    assert_eq!(alarms(&distrust(Provider::Ses)), 0);
+    assert!(alarms(&distrust(Provider::Braze)) > 0);
+    assert!(!learned().is_bare(&trouble[0]));
+    let mut judge = learned();
+    assert!(judge.set_distrusted(BTreeSet::from([Provider::Ses])) && judge.is_bare(&trouble[0]));
+    assert!(learned().is_bare(&cell(1, start, 0, 3)), "a feed without exposure");
+    let mut early = cell(1, start, 0, 3);
+    early.counts.unexposed = 3;
+    assert!(!learned().is_bare(&early), "the sends are on their way");
+}
+
+mod in_any_order {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        /// Cells, outages and distrust may become known in any order, with any repetition: what is judged in the end, once each
+        /// cell was brought again that they concern, is the same.
+        #[test]
+        fn judgements_are_the_same(
+            shape in prop::collection::vec((0_i64..48, 1_i64..30, 0_i64..30), 1..30),
+            (from, length) in (0_i64..40, 1_i64..20),
+            distrust in any::<bool>(),
+            (chunk, turn) in (1_usize..9, any::<prop::sample::Index>()),
+        ) {
+            let start = TODAY * DAY_BINS;
+            let now = Bin(start + 60);
+            let mut of: BTreeMap<(i32, i64), FinestCell> = BTreeMap::new();
+            for (place, (bin, exposed, refused)) in shape.into_iter().enumerate() {
+                let number = 1 + i32::try_from(place % 2).expect("small");
+                of.insert((number, start + bin), cell(number, start + bin, exposed, refused.min(exposed)));
+            }
+            let cells: Vec<FinestCell> = of.into_values().collect();
+            let outages = vec![Outage { from: Bin(start + from).start(), until: Bin(start + from + length).start() }];
+            let distrusted: BTreeSet<Provider> = distrust.then_some(Provider::Braze).into_iter().collect();
+            let judged = |judge: &Judge| -> Vec<(StreamKey, Vec<Alarm>)> {
+                judge.alarms().map(|(key, alarms)| (key.clone(), alarms.into_iter().copied().collect())).collect()
+            };
+            let mut known_first = learned();
+            known_first.set_outages(outages.clone());
+            known_first.set_distrusted(distrusted.clone());
+            known_first.judge(&cells, now);
+
+            let mut known_last = learned();
+            let mut shuffled = cells.clone();
+            shuffled.rotate_left(turn.index(cells.len()));
+            shuffled.reverse();
+            for chunk in shuffled.chunks(chunk) {
+                known_last.judge(chunk, now);
+                known_last.judge(chunk, now);
+            }
+            known_last.set_outages(outages);
+            known_last.set_distrusted(distrusted);
+            known_last.judge(&shuffled, now);
+            prop_assert_eq!(judged(&known_last), judged(&known_first));
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The first page of the private listener: how relaywatch stands, and what to connect next. No address is on it.
+
+use std::{
+    fmt::{self, Write as _},
+    sync::LazyLock,
+};
+
+use axum::{
+    extract::State as Extract,
+    http::{StatusCode, header},
+    response::{Html, IntoResponse, Response},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use super::private::State;
+use crate::{
+    incident::Body,
+    ingest::http::endpoint::Endpoint,
+    model::Timestamp,
+    monitor::{blind, exposure},
+    store::{IncidentRecord, IncidentState, StoreError},
+};
+
+/// Incidents that are shown.
+const SHOWN: u32 = 20;
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
+                     table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem 1rem .3rem 0;\
+                     border-bottom:1px solid #8884;vertical-align:top}code{font-size:.95em}\
+                     .alarm{border-left:.3rem solid #c00;padding:.5rem 1rem;background:#c001}:root{color-scheme:light dark}";
+
+/// Nothing is loaded, and of styles only the page's own, by its hash.
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, STYLE.as_bytes());
+    format!("default-src 'none'; style-src 'sha256-{}'; frame-ancestors 'none'", STANDARD.encode(digest))
+});
+
+/// Text between tags: streams and feeds carry names that others chose.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '"' => f.write_str("&quot;")?,
+                '\'' => f.write_str("&#39;")?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the page is made of.
+struct Standing {
+    now: Timestamp,
+    /// What the process does, and where it stands among the monitors.
+    role: String,
+    /// Each feed's address, and when it last took a delivery; nothing where the process takes no reports in.
+    feeds: Option<Vec<(String, Option<Timestamp>)>>,
+    /// What is wrong with feeds: those that report otherwise than they declare, and blind windows that last.
+    findings: Vec<String>,
+    incidents: Vec<(IncidentRecord, Option<Body>)>,
+    /// Whether pages go anywhere.
+    heard: bool,
+    /// Rows that came into the journal since the start.
+    added: u64,
+    /// When the monitor last stood at the end of the journal.
+    caught_up: Option<Timestamp>,
+    /// Pages and notices that have not left.
+    waiting: i64,
+}
+
+pub(super) async fn index(Extract(state): Extract<State>) -> Response {
+    match standing(&state).await {
+        Ok(standing) => {
+            let headers = [
+                (header::CONTENT_SECURITY_POLICY, POLICY.as_str()),
+                (header::REFERRER_POLICY, "no-referrer"),
+                (header::CACHE_CONTROL, "no-store"),
+            ];
+            (headers, Html(page(&standing))).into_response()
+        }
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the store does not tell how it stands");
+            (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n").into_response()
+        }
+    }
+}
+
+async fn standing(state: &State) -> Result<Standing, StoreError> {
+    let seconds = |seconds: i64| (seconds > 0).then(|| Timestamp::from_seconds(seconds));
+    let last = |path: &str| seconds(state.metrics.feed_last_accepted.with_label_values(&[path]).get());
+    let feeds = state.endpoint.as_ref().map(Endpoint::setup).zip(state.public).map(|(setup, public)| {
+        let paths = setup.feeds.paths().into_iter();
+        paths.map(|path| (format!("http://{public}/in/{path}"), last(path))).collect()
+    });
+    let records = state.store.incidents(&[IncidentState::Open], SHOWN).await?;
+    Ok(Standing {
+        now: state.clock.now(),
+        role: format!("{}; monitors: {}", state.role, state.standing()),
+        feeds,
+        findings: findings(state).await?,
+        incidents: records.into_iter().map(|record| (record.clone(), Body::from_record(&record).ok())).collect(),
+        heard: state.notifiers.reach_somebody(),
+        added: state.metrics.rows_added.get(),
+        caught_up: seconds(state.metrics.monitor_caught_up.get()),
+        waiting: state.store.outbox_depth().await?.waiting,
+    })
+}
+
+async fn findings(state: &State) -> Result<Vec<String>, StoreError> {
+    let now = state.clock.now();
+    let mut items: Vec<String> =
+        exposure::check(&state.store, now).await?.iter().map(exposure::Finding::advice).collect();
+    let windows = blind::known(&state.store, now).await?;
+    items.extend(windows.iter().filter(|window| window.until.is_none()).map(|window| {
+        let why = window.reason.map_or("", crate::explain::BlindReason::says);
+        format!("Blind since {}: {}; {why}. Absence proves nothing.", window.from, window.watched)
+    }));
+    Ok(items)
+}
+
+fn page(standing: &Standing) -> String {
+    let mut out = format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width\"><title>relaywatch</title><style>{STYLE}</style></head><body>\
+         <h1>relaywatch {}</h1>",
+        env!("CARGO_PKG_VERSION")
+    );
+    let takes_in = standing.feeds.as_ref().is_none_or(|feeds| !feeds.is_empty());
+    if !standing.heard && (takes_in || !standing.incidents.is_empty()) {
+        let untold = match standing.incidents.len() {
+            0 => String::new(),
+            1 => " <strong>An incident is open and nobody was told.</strong>".to_owned(),
+            more => format!(" <strong>{more} incidents are open and nobody was told.</strong>"),
+        };
+        out.push_str("<p class=\"alarm\">No notifier: nobody is told of trouble.");
+        out.push_str(&untold);
+        out.push_str(" Set <code>[notify.slack]</code> or <code>[notify.webhook]</code> and reload with SIGHUP.</p>");
+    }
+    incidents(&standing.incidents, &mut out);
+    if !standing.findings.is_empty() {
+        out.push_str("<h2>To be looked at</h2><ul>");
+        for finding in &standing.findings {
+            out.extend(["<li>", &Escaped(finding).to_string(), "</li>"]);
+        }
+        out.push_str("</ul>");
+    }
+    feeds(standing.feeds.as_deref(), &mut out);
+    let caught_up = standing.caught_up.map_or_else(|| "not yet".to_owned(), |at| at.to_string());
+    let rows = [
+        ("Role", standing.role.clone()),
+        ("Taken into the journal since the start", standing.added.to_string()),
+        ("The monitor stood at the end of the journal", caught_up),
+        ("Pages and notices that wait to leave", standing.waiting.to_string()),
+        ("Now", standing.now.to_string()),
+    ];
+    out.push_str("<h2>State</h2><table>");
+    for (name, value) in rows {
+        out.extend(["<tr><th>", name, "</th><td>", &value, "</td></tr>"]);
+    }
+    out.push_str(
+        "</table><p><a href=\"/metrics\">metrics</a> · <a href=\"/readyz\">ready</a> · <a href=\"/healthz\">alive</a></p>\
+         </body></html>",
+    );
+    out
+}
+
+fn incidents(found: &[(IncidentRecord, Option<Body>)], out: &mut String) {
+    out.push_str("<h2>Open incidents</h2>");
+    if found.is_empty() {
+        out.push_str("<p>None.</p>");
+        return;
+    }
+    out.push_str("<table><tr><th>Number</th><th>Since</th><th>Stream</th><th>Refused</th><th>Cause</th></tr>");
+    for (record, body) in found {
+        let (stream, refused, cause) = body.as_ref().map_or_else(
+            || ("made by another version".to_owned(), String::new(), String::new()),
+            |body| {
+                let cause = body.named.map_or("undetermined", crate::explain::Hypothesis::title);
+                (body.scope.to_string(), format!("{} of {}", body.refused, body.sends), cause.to_owned())
+            },
+        );
+        let cells = [&record.id.to_string(), &record.onset.to_string(), &stream, &refused, &cause];
+        out.push_str("<tr>");
+        for cell in cells {
+            out.extend(["<td>", &Escaped(cell).to_string(), "</td>"]);
+        }
+        out.push_str("</tr>");
+    }
+    out.push_str("</table><p><code>relaywatch incident show NUMBER</code> says what is known of one.</p>");
+}
+
+fn feeds(found: Option<&[(String, Option<Timestamp>)]>, out: &mut String) {
+    out.push_str("<h2>Feeds</h2>");
+    let Some(found) = found else {
+        out.push_str("<p>This process takes no reports in.</p>");
+        return;
+    };
+    if found.is_empty() {
+        out.push_str(
+            "<p>No feed is connected yet. Put a table such as <code>[feeds.ses]</code> into the configuration \
+             (<code>relaywatch config default</code> shows all of them), reload with SIGHUP, and point your provider to the \
+             address that stands here then.</p>",
+        );
+        return;
+    }
+    out.push_str("<table><tr><th>Address, behind your TLS proxy</th><th>Last delivery</th></tr>");
+    for (address, last) in found {
+        let last = last.map_or_else(|| "none since the start".to_owned(), |at| at.to_string());
+        out.extend(["<tr><td><code>", &Escaped(address).to_string(), "</code></td><td>", &last, "</td></tr>"]);
+    }
+    out.push_str("</table>");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quiet() -> Standing {
+        Standing {
+            now: Timestamp::from_seconds(1_754_719_200),
+            role: "all; monitors: leading".to_owned(),
+            feeds: Some(vec![("http://127.0.0.1:8025/in/ses".to_owned(), None)]),
+            findings: Vec::new(),
+            incidents: Vec::new(),
+            heard: true,
+            added: 17,
+            caught_up: Some(Timestamp::from_seconds(1_754_719_199)),
+            waiting: 0,
+        }
+    }
+
+    #[test]
+    fn it_says_loudly_that_nobody_is_told() {
+        assert!(!page(&quiet()).contains("No notifier"));
+        assert!(page(&Standing { heard: false, ..quiet() }).contains("No notifier: nobody is told of trouble."));
+        let nothing = Standing { heard: false, feeds: Some(Vec::new()), ..quiet() };
+        assert!(!page(&nothing).contains("No notifier"), "first things first");
+        let at = Timestamp::from_seconds(1_754_700_000);
+        let record = IncidentRecord {
+            id: 7,
+            state: IncidentState::Open,
+            onset: at,
+            opened_at: at,
+            updated_at: at,
+            closed_at: None,
+            operator: crate::store::OperatorWord::default(),
+            body: serde_json::Value::Null,
+        };
+        let shown = page(&Standing { heard: false, incidents: vec![(record, None)], ..quiet() });
+        assert!(shown.contains("An incident is open and nobody was told."), "{shown}");
+    }
+
+    #[test]
+    fn names_of_others_are_text() {
+        assert_eq!(Escaped("<b onclick='x'>&\"").to_string(), "&lt;b onclick=&#39;x&#39;&gt;&amp;&quot;");
+        let shown = page(&Standing {
+            feeds: Some(vec![("<script>".to_owned(), None)]),
+            findings: vec!["<script>".to_owned()],
+            ..quiet()
+        });
+        assert!(!shown.contains("<script>") && shown.contains("&lt;script&gt;"), "{shown}");
+    }
+
+    #[test]
+    fn the_policy_names_the_style_alone() {
+        assert!(POLICY.starts_with("default-src 'none'; style-src 'sha256-"), "{}", POLICY.as_str());
+        assert!(page(&quiet()).contains(&format!("<style>{STYLE}</style>")));
+    }
+}

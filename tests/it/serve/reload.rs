@@ -1,0 +1,78 @@
+//! What SIGHUP takes up and what it answers with "needs a restart".
+
+use std::{io::Write, process::Stdio};
+
+use relaywatch::{model::Address, privacy::Purpose};
+
+use crate::support::{
+    Engine,
+    daemon::{Home, SPARKPOST_TOKEN, now, program},
+    payload,
+};
+
+async fn home() -> Home {
+    Home::new(Engine::Sqlite).await.expect("SQLite is always there")
+}
+
+#[tokio::test]
+async fn what_needs_a_restart_is_named_and_the_rest_is_taken_up() {
+    let home = home().await;
+    let feed = format!("[feeds.sparkpost]\ntoken = \"{SPARKPOST_TOKEN}\"\n");
+    home.configure(&feed);
+    let daemon = home.start();
+    let authorization = format!("Bearer {SPARKPOST_TOKEN}");
+    let batch = payload::sparkpost_batch((0..100).map(|number| payload::sparkpost(number, now().as_millis(), false)));
+    assert!(batch.len() > 65_536);
+    let post = || daemon.post("/in/sparkpost", &[("authorization", &authorization)], batch.as_bytes()).status;
+    assert_eq!(post(), 200);
+
+    home.configure(&format!(
+        "{feed}[feeds.braze]\ntoken = \"short\"\n[detect]\nmax_streams = 1000\n[limits]\nbody_bytes = 65536\n\
+         max_connections = 5\nmax_concurrent_requests = 5\n[log]\nformat = \"text\"\n[lifecycle]\ndrain_seconds = 5\n"
+    ));
+    daemon.signal("HUP");
+    for setting in
+        ["[detect]", "[limits] max_connections", "[limits] max_concurrent_requests", "[log] format", "[lifecycle]"]
+    {
+        daemon.wait_for(&format!("{setting} has changed and needs a restart"));
+    }
+    let warning = daemon.wait_for("`token` is shorter than 16 bytes");
+    assert!(
+        warning.contains("relaywatch.toml:9") && warning.contains("openssl rand"),
+        "its place and advice: {warning}"
+    );
+    daemon.wait_for("no notifier is configured: incidents are recorded and nobody is told");
+    daemon.wait_for("\"reloaded\"");
+    assert_eq!(post(), 413, "the cap on bodies is taken up");
+    let log = daemon.stop();
+    assert!(!log.contains("[listen] has changed") && !log.contains("[store] has changed"), "{log}");
+}
+
+#[tokio::test]
+async fn the_operators_socket_goes_by_the_new_relay_domains() {
+    let home = home().await;
+    home.configure("");
+    let daemon = home.start();
+    let import = |sub: &str, email: &str| {
+        let mut command = program(home.folder.path());
+        command.args(["accounts", "import", "-", "--config"]).arg(home.path("relaywatch.toml"));
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("the command starts");
+        let rows = format!("team,sub,email\nA1B2C3D4E5,{sub},{email}\n");
+        child.stdin.take().expect("its input").write_all(rows.as_bytes()).expect("written");
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let store = home.store().await;
+    let keyring = home.keyring();
+    let known = async |email: &str| {
+        let address = Address::parse(email).expect("an address");
+        let hash = keyring.hash(Purpose::Address, &[address.key().as_bytes()]);
+        store.address_by_hash(&hash).await.expect("the store").is_some()
+    };
+    home.configure("[relay]\ndomains = [\"privaterelay.appleid.com\", \"relay.example\"]\n");
+    daemon.signal("HUP");
+    daemon.wait_for("\"reloaded\"");
+    import("s1", "x7kq2m9abc@relay.example");
+    assert!(known("x7kq2m9abc@relay.example").await, "a relay address by the settings in force");
+    daemon.stop();
+}
