@@ -23,6 +23,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use error::StoreError;
 pub use evidence::{AddressNotice, ControlSum, RefusedAddress};
+pub use feeds::OWN_FEED;
 pub use lease::{Epoch, Leader};
 pub use listing::{SetAsideRecord, Span};
 pub use postgres::PgStore;
