@@ -9,6 +9,7 @@
 
 mod load;
 #[path = "../../tests/it/support/payload.rs"]
+#[expect(dead_code, reason = "shared with the tests, which use more of it")]
 mod payload;
 mod server;
 mod shapes;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use load::Measured;
 use server::{Home, Process};
-use shapes::Shape;
+use shapes::{Mix, Shape};
 
 /// Where the outcomes are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -47,6 +48,9 @@ struct Options {
     /// Shapes of requests; all by default.
     #[arg(long, value_enum)]
     shape: Vec<Kind>,
+    /// To whom the events are; both by default.
+    #[arg(long, value_enum)]
+    mix: Vec<Mix>,
     /// Seconds of load for each figure.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
@@ -77,8 +81,9 @@ fn main() {
     let engines = if options.engine.is_empty() { Engine::value_variants() } else { &options.engine };
     let kinds = if options.shape.is_empty() { Kind::value_variants() } else { &options.shape };
     println!("{}", machine());
+    let mixes = if options.mix.is_empty() { Mix::value_variants() } else { &options.mix };
     for kind in kinds {
-        runtime.block_on(ingest(&options, *kind, engines));
+        runtime.block_on(ingest(&options, *kind, engines, mixes));
     }
     if !options.no_bytes {
         for engine in engines {
@@ -101,40 +106,51 @@ fn machine() -> String {
     )
 }
 
-/// One shape: bare, then each engine, in one run.
-async fn ingest(options: &Options, kind: Kind, engines: &[Engine]) {
+/// One shape: bare, then each engine with each mix, in one run.
+async fn ingest(options: &Options, kind: Kind, engines: &[Engine], mixes: &[Mix]) {
     let limit = Duration::from_secs(options.seconds);
     // Batches are large: fewer connections carry as many events at a time.
     let (connections, per_request) = match kind {
         Kind::Ses => (options.connections, 1),
         Kind::Sparkpost => (options.connections.div_ceil(4), shapes::BATCH),
     };
-    println!("\n{kind:?}: {per_request} event(s) a request, {connections} connections, 2 % refused, all on the relay");
-    println!(
-        "{:<10} {:>10} {:>7} {:>9} {:>9} {:>12} {:>9} {:>11} {:>9}",
-        "server", "events/s", "ratio", "p50 ms", "p99 ms", "CPU s/M ev.", "RSS MiB", "lag events", "nil in s"
-    );
     let home = Home::new(None).await.expect("a folder");
-    let mut shape = Shape::new(kind, options.posts, &home);
-    let bare = Process::bare();
-    let reference = load::run(bare.public, &shape, connections, limit).await;
-    row("bare", &reference, &reference, per_request, &bare.usage(), None);
-    drop(bare);
-
-    for engine in engines {
-        let Some(home) = home.with_store(*engine).await else {
-            println!("{engine:?}: skipped, RELAYWATCH_TEST_POSTGRES is not set; use scripts/bench");
-            continue;
-        };
-        shape.rewind();
-        let daemon = Process::daemon(&home);
-        let measured = load::run(daemon.public, &shape, connections, limit).await;
-        let lag = daemon.lag().await;
-        let ended = Instant::now();
-        daemon.caught_up().await;
-        let nil = ended.elapsed();
-        row(&format!("{engine:?}"), &measured, &reference, per_request, &daemon.usage(), Some((lag, nil)));
-        daemon.assert_all_durable(measured.requests * per_request).await;
+    let mut reference = None;
+    for mix in mixes {
+        let mut shape = Shape::new(kind, *mix, options.posts, &home);
+        if reference.is_none() {
+            println!(
+                "\n{kind:?}: {per_request} event(s) and {} bytes a request, {connections} connections, 2 % refused, all on \
+                 the relay",
+                shape.request_bytes()
+            );
+            println!(
+                "{:<15} {:>10} {:>7} {:>9} {:>9} {:>12} {:>9} {:>11} {:>9}",
+                "server", "events/s", "ratio", "p50 ms", "p99 ms", "CPU s/M ev.", "RSS MiB", "lag events", "nil in s"
+            );
+            shape.rewind(true);
+            let bare = Process::bare();
+            let measured = load::run(bare.public, &shape, connections, limit).await;
+            row("bare", &measured, &measured, per_request, &bare.usage(), None);
+            reference = Some(measured);
+        }
+        let Some(reference) = &reference else { continue };
+        for engine in engines {
+            let Some(home) = home.with_store(*engine).await else {
+                println!("{engine:?}: skipped, RELAYWATCH_TEST_POSTGRES is not set; use scripts/bench");
+                continue;
+            };
+            shape.rewind(false);
+            let daemon = Process::daemon(&home);
+            let measured = load::run(daemon.public, &shape, connections, limit).await;
+            let lag = daemon.lag().await;
+            let ended = Instant::now();
+            daemon.caught_up().await;
+            let nil = ended.elapsed();
+            let name = format!("{engine:?}, {mix:?}");
+            row(&name, &measured, reference, per_request, &daemon.usage(), Some((lag, nil)));
+            daemon.assert_all_durable(measured.requests * per_request).await;
+        }
     }
 }
 
@@ -158,7 +174,7 @@ fn row(
         |(lag, nil)| (lag.to_string(), format!("{:.1}", nil.as_secs_f64())),
     );
     println!(
-        "{:<10} {rate:>10.0} {:>7.3} {:>9.2} {:>9.2} {:>12.1} {:>9.1} {lag:>11} {nil:>9}",
+        "{:<15} {rate:>10.0} {:>7.3} {:>9.2} {:>9.2} {:>12.1} {:>9.1} {lag:>11} {nil:>9}",
         name.to_lowercase(),
         rate / reference,
         millis(0.50),
@@ -169,9 +185,10 @@ fn row(
 }
 
 /// What one outcome takes in the store, with all indexes: the first of an address, which brings the address and its place
-/// in the ledger, and each that follows.
+/// in the ledger, and each that follows, as the mean of four.
 async fn bytes_stored(engine: Engine) {
     const COUNT: u64 = 100_000;
+    const FURTHER: u64 = 4;
     println!("\n{engine:?}: bytes stored for each outcome, all indexes counted");
     for (name, refused) in [("delivery", false), ("refusal", true)] {
         let Some(home) = Home::new(Some(engine)).await else {
@@ -180,14 +197,17 @@ async fn bytes_stored(engine: Engine) {
         };
         let daemon = Process::daemon(&home);
         let mut before = home.bytes().await;
-        for (wave, what) in [(0, "of a new address"), (1, "of a known address")] {
-            load::run_all(daemon.public, &shapes::wave(wave, COUNT, refused)).await;
-            daemon.caught_up().await;
-            daemon.assert_all_durable((wave + 1) * COUNT).await;
+        for (waves, what) in [(0..1, "of a new address"), (1..1 + FURTHER, "of a known address")] {
+            let events = COUNT * (waves.end - waves.start);
+            for wave in waves.clone() {
+                load::run_all(daemon.public, &shapes::wave(wave, COUNT, refused)).await;
+                daemon.caught_up().await;
+            }
+            daemon.assert_all_durable(waves.end * COUNT).await;
             let after = home.bytes().await;
             let each = |table: &str, bytes: i64| {
                 let known = before.iter().find(|(other, _)| other == table).map_or(0, |(_, bytes)| *bytes);
-                (bytes - known) / i64::try_from(COUNT).expect("small")
+                (bytes - known) / i64::try_from(events).expect("small")
             };
             let parts: Vec<_> = after.iter().map(|(table, bytes)| (table, each(table, *bytes))).collect();
             let all: i64 = parts.iter().map(|(_, each)| each).sum();

@@ -19,12 +19,48 @@ use crate::{
 pub(crate) const BATCH: u64 = 200;
 /// One of so many is refused.
 const REFUSED: u64 = 50;
-/// Digits of a number in a payload, and a number that stands for all of them in the template.
+/// Digits of a number in a payload, and the numbers that stand for all messages and all addresses in the template.
 const DIGITS: usize = 12;
 const PLACE: u64 = 700_000_000_000;
+const ADDRESS_PLACE: u64 = 800_000_000_000;
+/// Mails that an address gets in a run where the sender mails the same people again and again.
+const MAILS_EACH: u64 = 20;
+/// Events of a long run of batches: what [`MAILS_EACH`] is reckoned by where the number of events is not known beforehand.
+const LONG_RUN: u64 = 1_000_000;
 
 /// A whole request, head and body.
 pub(crate) type Request = Vec<u8>;
+
+/// To whom the events are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Mix {
+    /// A sender's own people, in random order: about twenty mails to each in the run.
+    Known,
+    /// Every event is to an address that was never met before.
+    New,
+}
+
+/// Gives each message the number of its address.
+#[derive(Debug, Clone, Copy)]
+struct Addresses {
+    /// How many there are; every message has one of its own where there is no such number.
+    population: Option<u64>,
+}
+
+impl Addresses {
+    fn of(mix: Mix, events: u64) -> Self {
+        Self { population: (mix == Mix::Known).then_some((events / MAILS_EACH).max(1)) }
+    }
+
+    fn number(self, message: u64) -> u64 {
+        let Some(population) = self.population else { return message };
+        // SplitMix64's mixing: the same order at each run, without any pattern.
+        let mut mixed = message.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % population
+    }
+}
 
 fn now() -> i64 {
     relaywatch::clock::Clock::System.now().as_millis()
@@ -34,6 +70,7 @@ fn now() -> i64 {
 pub(crate) struct Shape {
     next: Arc<AtomicU64>,
     source: Source,
+    around: bool,
 }
 
 #[derive(Clone)]
@@ -44,17 +81,26 @@ enum Source {
 
 impl Shape {
     /// Makes what can be made beforehand.
-    pub(crate) fn new(kind: Kind, posts: u64, home: &Home) -> Self {
+    pub(crate) fn new(kind: Kind, mix: Mix, posts: u64, home: &Home) -> Self {
         let source = match kind {
-            Kind::Ses => Source::Signed(signed(posts, &home.signer).into()),
-            Kind::Sparkpost => Source::Template(Arc::new(Template::new())),
+            Kind::Ses => Source::Signed(signed(posts, Addresses::of(mix, posts), &home.signer).into()),
+            Kind::Sparkpost => Source::Template(Arc::new(Template::new(Addresses::of(mix, LONG_RUN)))),
         };
-        Self { next: Arc::default(), source }
+        Self { next: Arc::default(), source, around: false }
     }
 
-    /// Starts again from the first request.
-    pub(crate) fn rewind(&mut self) {
+    /// Starts again from the first request; goes `around` from the last to the first where the server keeps nothing.
+    pub(crate) fn rewind(&mut self, around: bool) {
         self.next = Arc::default();
+        self.around = around;
+    }
+
+    /// Bytes of one request.
+    pub(crate) fn request_bytes(&self) -> usize {
+        match &self.source {
+            Source::Signed(posts) => posts.first().map_or(0, Vec::len),
+            Source::Template(template) => template.request.len(),
+        }
     }
 
     /// The requests of one connection.
@@ -63,7 +109,7 @@ impl Shape {
             Source::Signed(_) => Vec::new(),
             Source::Template(template) => template.request.clone(),
         };
-        Requests { next: Arc::clone(&self.next), source: self.source.clone(), buffer }
+        Requests { next: Arc::clone(&self.next), source: self.source.clone(), buffer, around: self.around }
     }
 }
 
@@ -72,6 +118,7 @@ pub(crate) struct Requests {
     next: Arc<AtomicU64>,
     source: Source,
     buffer: Vec<u8>,
+    around: bool,
 }
 
 impl Requests {
@@ -79,8 +126,11 @@ impl Requests {
     pub(crate) fn next_request(&mut self) -> Option<&[u8]> {
         match &self.source {
             Source::Signed(posts) => {
-                let number = self.next.fetch_add(1, Ordering::Relaxed);
-                posts.get(usize::try_from(number).ok()?).map(Vec::as_slice)
+                let mut number = usize::try_from(self.next.fetch_add(1, Ordering::Relaxed)).ok()?;
+                if self.around {
+                    number %= posts.len().max(1);
+                }
+                posts.get(number).map(Vec::as_slice)
             }
             Source::Template(template) => {
                 let first = self.next.fetch_add(BATCH, Ordering::Relaxed);
@@ -96,16 +146,17 @@ fn request(path: &str, headers: &str, body: &str) -> Request {
 }
 
 /// SNS notifications with one event each, signed by all cores.
-fn signed(posts: u64, signer: &Signer) -> Vec<Request> {
+fn signed(posts: u64, addresses: Addresses, signer: &Signer) -> Vec<Request> {
     let base = now() - 120_000;
     let post = |number: u64| {
         // Ten a millisecond, as they would come from a busy sender.
         let at = base + i64::try_from(number / 10).expect("small");
+        let to = payload::relay_address(addresses.number(number));
         let draft = Draft {
             kind: MessageType::Notification,
             topic: TOPIC,
             message_id: &message_id(number),
-            message: &payload::ses(number, at, number.is_multiple_of(REFUSED)),
+            message: &payload::ses_to(number, &to, at, number.is_multiple_of(REFUSED)),
             subject: None,
             at: relaywatch::model::Timestamp::from_millis(now()),
             version: SignatureVersion::V2,
@@ -132,40 +183,61 @@ fn batch(elements: impl Iterator<Item = String>) -> Request {
 }
 
 /// One event to each of `count` addresses in batches, all delivered or all refused; a thousand in each second up to now.
-/// Each wave brings other messages to the same addresses.
+/// Each wave brings other messages to the same addresses, in another order.
 pub(crate) fn wave(wave: u64, count: u64, refused: bool) -> Vec<Request> {
+    /// Far apart and without common divisors with `count`, so that each order is another permutation.
+    const STRIDES: [u64; 5] = [1, 38_197, 61_803, 23_609, 76_393];
     let base = now() / 1_000 - i64::try_from(count / 1_000).expect("small");
+    let stride = STRIDES.get(usize::try_from(wave).expect("small")).copied().expect("as many waves as strides");
     let element = |place: u64| {
         let at = (base + i64::try_from(place / 1_000).expect("small")) * 1_000;
-        payload::sparkpost_to(wave * count + place, &payload::relay_address(place), at, refused)
+        let to = payload::relay_address(place * stride % count);
+        payload::sparkpost_to(wave * count + place, &to, at, refused)
     };
     (0..count / BATCH).map(|n| batch((n * BATCH..(n + 1) * BATCH).map(element))).collect()
+}
+
+/// What a place in the template stands for.
+#[derive(Debug, Clone, Copy)]
+enum Stands {
+    /// The number of the message.
+    Message,
+    /// The number of its address.
+    Address,
 }
 
 /// A batch with the places of its numbers and times.
 struct Template {
     request: Request,
-    /// Where a number stands, and which of the batch it is.
-    numbers: Vec<(usize, u64)>,
+    addresses: Addresses,
+    /// Where a number stands, which of the batch it is, and what it stands for.
+    numbers: Vec<(usize, u64, Stands)>,
     /// Where the second of the event stands.
     seconds: Vec<usize>,
 }
 
 impl Template {
-    fn new() -> Self {
+    fn new(addresses: Addresses) -> Self {
         let at = now() / 1_000 * 1_000;
-        let element = |index: u64| payload::sparkpost(PLACE + index, at, index.is_multiple_of(REFUSED));
+        let element = |index: u64| {
+            let to = payload::relay_address(ADDRESS_PLACE + index);
+            payload::sparkpost_to(PLACE + index, &to, at, index.is_multiple_of(REFUSED))
+        };
         let request = batch((0..BATCH).map(element));
         let text = String::from_utf8(request.clone()).expect("text");
+        let places =
+            |number: u64| -> Vec<usize> { text.match_indices(&number.to_string()).map(|(place, _)| place).collect() };
         let numbers = (0..BATCH)
             .flat_map(|index| {
-                let number = (PLACE + index).to_string();
-                text.match_indices(&number).map(|(place, _)| (place, index)).collect::<Vec<_>>()
+                let messages = places(PLACE + index).into_iter().map(move |place| (place, index, Stands::Message));
+                let people =
+                    places(ADDRESS_PLACE + index).into_iter().map(move |place| (place, index, Stands::Address));
+                messages.chain(people).collect::<Vec<_>>()
             })
             .collect();
         let second = format!("\"{}\"", at / 1_000);
         let seconds = text.match_indices(&second).map(|(place, _)| place + 1).collect();
-        Self { request, numbers, seconds }
+        Self { request, addresses, numbers, seconds }
     }
 
     fn fill(&self, out: &mut [u8], first: u64, second: i64) {
@@ -177,8 +249,12 @@ impl Template {
                 number /= 10;
             }
         };
-        for (place, index) in &self.numbers {
-            write(out, *place, first + index, DIGITS);
+        for (place, index, stands) in &self.numbers {
+            let number = match stands {
+                Stands::Message => first + index,
+                Stands::Address => self.addresses.number(first + index),
+            };
+            write(out, *place, number, DIGITS);
         }
         for place in &self.seconds {
             write(out, *place, second.unsigned_abs(), 10);

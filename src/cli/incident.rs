@@ -91,6 +91,8 @@ Exit code 1 where there is no such incident.")]
     ///
     /// For one that cannot become quiet by itself: a masked one, or one whose mail has ended. Refusals from then on are another
     /// incident. It lifts no hold. Who closed it, and why, goes into the journal.
+    #[command(after_help = "Example:
+  relaywatch incident close 7 --operator \"Jo Example\" --reason \"the sender was retired\"")]
     Close {
         /// Its number.
         id: i64,

@@ -22,9 +22,9 @@ const NO_FEED: &str = "no feed is connected yet: `relaywatch config default` sho
 #[command(after_help = "Without any configuration it keeps its data in the state directory ($STATE_DIRECTORY, else
 /var/lib/relaywatch, else ~/.local/state/relaywatch) and listens on loopback only.
 
-With PostgreSQL it can run in several processes on one database: `--role ingest` in any number, `--role monitor` in two or
-more, of which one leads and the others stand by. Each needs the same configuration and the same key file, and a state
-directory of its own ($STATE_DIRECTORY).
+With PostgreSQL it can run in several processes on one database: `--role ingest` in any number,
+`--role monitor` in two or more, of which one leads and the others stand by. Each needs the same
+configuration and the same key file, and a state directory of its own ($STATE_DIRECTORY).
 
 Signals: SIGTERM or SIGINT drains (a second one ends at once), SIGHUP reloads configuration
 and rules, and says what needs a restart.

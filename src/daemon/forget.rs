@@ -8,7 +8,7 @@ use crate::{
     clock::Clock,
     model::{DAY_MILLIS, Timestamp},
     privacy::{Keyring, Purpose},
-    store::{DueAccount, EntryKind, EventKey, NewEntry, Store, StoreError, Submission, Whom},
+    store::{DueAccount, EntryKind, EventKey, NewEntry, OWN_FEED, Store, StoreError, Submission, Whom},
 };
 
 /// How long after its Apple Account was deleted an account and its address are forgotten.
@@ -58,7 +58,7 @@ pub async fn forget_due(store: &Store, keyring: &Keyring, now: Timestamp) -> Res
             return Ok(forgotten);
         }
         let entries = due.iter().map(|account| entry(keyring, account, now)).collect();
-        store.commit(&[Submission { feed: "relaywatch".to_owned(), entries, ..Submission::default() }]).await?;
+        store.commit(&[Submission { feed: OWN_FEED.to_owned(), entries, ..Submission::default() }]).await?;
         let people: Vec<Whom> = due.iter().map(|account| Whom::Deleted { account: account.account }).collect();
         let erased = store.forget(&people).await?;
         forgotten += erased.accounts;

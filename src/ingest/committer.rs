@@ -1,6 +1,10 @@
-//! Group commit: everything that waits goes into one transaction, and nothing waits for more to come.
+//! Group commit: everything that waits goes into one transaction. Nothing waits for more to come, except for the end of a commit
+//! that is under way, where too little is there to be worth a transaction beside it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 
@@ -9,6 +13,9 @@ use crate::{
     store::{Commit, Outcome, Store, StoreError, Submission},
 };
 
+/// Rows that are worth a transaction of their own beside one that is under way: a transaction of few rows costs several times as
+/// much for each of them, on both sides.
+const WORTH_ROWS: usize = 500;
 /// Rows in one transaction, at most (one submission may be larger).
 const MAX_ROWS: usize = 5_000;
 /// Deliveries that may wait; past that the feeds say that they are overloaded.
@@ -43,9 +50,17 @@ pub struct Committer {
 /// Takes submissions from the queue and commits them; as many as the engine has use for.
 pub struct Writer {
     queue: Arc<Mutex<mpsc::Receiver<Job>>>,
+    others: Arc<UnderWay>,
     store: Store,
     metrics: Metrics,
     wake: Arc<Notify>,
+}
+
+/// The commits that are under way.
+#[derive(Debug, Default)]
+struct UnderWay {
+    count: AtomicUsize,
+    ended: Notify,
 }
 
 /// Makes a committer and its writers: one with SQLite, `postgres_writers` with PostgreSQL. They wake the monitor.
@@ -58,6 +73,7 @@ pub fn committer(
 ) -> (Committer, Vec<Writer>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let queue = Arc::new(Mutex::new(receiver));
+    let others = Arc::new(UnderWay::default());
     let count = match store {
         Store::Sqlite(_) => 1,
         Store::Postgres(_) => postgres_writers.max(1),
@@ -65,6 +81,7 @@ pub fn committer(
     let writers = (0..count)
         .map(|_| Writer {
             queue: Arc::clone(&queue),
+            others: Arc::clone(&others),
             store: store.clone(),
             metrics: metrics.clone(),
             wake: Arc::clone(wake),
@@ -115,15 +132,30 @@ impl Writer {
                 let Some(first) = queue.recv().await else { return };
                 let mut rows = first.submission.weight();
                 let mut jobs = vec![first];
+                while rows < WORTH_ROWS && self.others.count.load(Ordering::SeqCst) > 0 {
+                    tokio::select! {
+                        biased;
+                        job = queue.recv() => {
+                            let Some(job) = job else { break };
+                            rows += job.submission.weight();
+                            jobs.push(job);
+                        }
+                        // One that ended before somebody waited for it is noticed here as well: then this goes a little early.
+                        () = self.others.ended.notified() => break,
+                    }
+                }
                 while rows < MAX_ROWS
                     && let Ok(job) = queue.try_recv()
                 {
                     rows += job.submission.weight();
                     jobs.push(job);
                 }
+                self.others.count.fetch_add(1, Ordering::SeqCst);
                 jobs
             };
             self.commit(jobs).await;
+            self.others.count.fetch_sub(1, Ordering::SeqCst);
+            self.others.ended.notify_one();
         }
     }
 

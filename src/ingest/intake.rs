@@ -231,8 +231,11 @@ impl Intake {
     /// Counts what is committed: what is sent again, since the store was away, counts once.
     fn count(&self, feed: &FeedName, report: &Report, causes: &[Cause]) {
         let name = feed.name.as_str();
-        for event in &report.events {
-            self.metrics.feed_events.with_label_values(&[name, event.kind.as_str()]).inc();
+        for kind in EventKind::ALL {
+            let count = report.events.iter().filter(|event| event.kind == *kind).count() as u64;
+            if count > 0 {
+                self.metrics.feed_events.with_label_values(&[name, kind.as_str()]).inc_by(count);
+            }
         }
         for notice in &report.notices {
             self.metrics.feed_notices.with_label_values(&[name, notice.kind.as_str()]).inc();

@@ -40,7 +40,7 @@ const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 /// With several processes nobody wakes it for what the others commit: it asks so often whether something has come.
 const POLL: Duration = Duration::from_secs(1);
 /// Behind in the journal, the monitor judges after so many pages.
-const LOOK_EVERY_PAGES: u32 = 25;
+const LOOK_EVERY_PAGES: u32 = 5;
 /// After it has judged, it waits so long before it does again: commits come many times a second.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(500);
 /// How long it waits after the store failed.

@@ -1,24 +1,20 @@
 //! What both engines share: reading rows, numbering words, small caches.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering},
-    },
+use std::sync::{
+    PoisonError, RwLock,
+    atomic::{AtomicI64, Ordering},
 };
 
 use aws_lc_rs::digest;
-use moka::sync::Cache;
 use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 use super::{
     AddressRecord, CellKey, Counts, EntryKind, EntryRecord, EventKey, EventRecord, Horizon, IncidentRecord,
     IncidentState, Label, LedgerRow, NewOutbox, OperatorWord, OutboxItem, Position, RefusedChange, ReplyRecord, Route,
-    StoreError, WordKind,
+    StoreError, WordKind, batch::Words, hash::Hash16, recent::Recent,
 };
 use crate::{
-    model::{Cause, DAY_MILLIS, Destination, EventKind, Exposure, FailureClass, MxFamily, Timestamp},
+    model::{Cause, DAY_MILLIS, Destination, EventKind, Exposure, FailureClass, MxFamily, StreamKey, Timestamp},
     privacy::{Keyring, PrivacyError, Purpose},
 };
 
@@ -32,13 +28,14 @@ pub(super) const REBUILD_CURSOR: &str = "rebuild";
 /// The longest error that a row of the outbox keeps, in characters.
 const MAX_ERROR: usize = 200;
 
-/// Addresses whose random ids are kept at hand.
-const ADDRESS_CACHE: u64 = 100_000;
+/// Addresses whose random ids are kept at hand, at least; twice as many at most.
+const ADDRESS_CACHE: usize = 100_000;
 /// Words whose numbers are kept at hand; past that the cache starts anew, so that a flood of templates can't fill memory.
 const WORD_CACHE: usize = 100_000;
 
-/// The columns of [`EventRow`], in the order of its fields. Mail on a shared domain (2) to an address that is counted as a
-/// relay address is relay mail (1); `by_domain` gives what the domain alone tells.
+/// The columns of [`EventRow`], in the order of its fields. Few and by place, since each column of a row costs as much as the
+/// rest of reading it: three words share a number, and a reply, which few rows have, is one text. Mail on a shared domain (2)
+/// to an address that is counted as a relay address is relay mail (1); `by_domain` gives what the domain alone tells.
 macro_rules! event_columns {
     () => {
         event_columns!(of "CASE WHEN e.destination = 2 AND EXISTS (SELECT 1 FROM relay_mark r WHERE r.address = e.address \
@@ -49,39 +46,78 @@ macro_rules! event_columns {
     };
     (of $destination:literal) => {
         concat!(
-            "e.at, e.hash, e.kind, e.feed, e.exposure, e.class, ",
+            "e.at, e.hash, e.kind + e.exposure * 256 + e.class * 65536 AS words, ",
             $destination,
-            ", e.stream, e.address, e.message, e.sent_at, \
-             e.label, e.template, e.code, e.enhanced, e.mx, e.cause, e.rule, e.confidence"
+            ", e.feed, e.stream, e.address, e.message, e.sent_at, e.label, \
+             e.template || ',' || e.cause || ',' || e.rule || ',' || COALESCE(e.code, -1) || ',' || \
+             COALESCE(e.enhanced, -1) || ',' || COALESCE(e.mx, 0) || ',' || COALESCE(e.confidence, 0) AS reply"
         )
     };
 }
 pub(super) use event_columns;
 
 /// One row of `event` with its place.
-#[derive(FromRow)]
 pub(super) struct EventRow {
     transaction: i64,
     row: i32,
     at: i64,
-    hash: Vec<u8>,
-    kind: i16,
-    feed: i32,
-    exposure: i16,
-    class: i16,
+    hash: Hash16,
+    words: i32,
     destination: i16,
+    feed: i32,
     stream: i32,
     address: i64,
     message: i64,
     sent_at: Option<i64>,
     label: Option<i32>,
-    template: Option<i32>,
-    code: Option<i16>,
-    enhanced: Option<i32>,
-    mx: Option<i16>,
-    cause: Option<i16>,
-    rule: Option<i32>,
-    confidence: Option<i16>,
+    reply: Option<String>,
+}
+
+impl<'r, R: Row> FromRow<'r, R> for EventRow
+where
+    usize: ColumnIndex<R>,
+    Hash16: Decode<'r, R::Database> + Type<R::Database>,
+    i16: Decode<'r, R::Database> + Type<R::Database>,
+    i32: Decode<'r, R::Database> + Type<R::Database>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            transaction: row.try_get(0)?,
+            row: row.try_get(1)?,
+            at: row.try_get(2)?,
+            hash: row.try_get(3)?,
+            words: row.try_get(4)?,
+            destination: row.try_get(5)?,
+            feed: row.try_get(6)?,
+            stream: row.try_get(7)?,
+            address: row.try_get(8)?,
+            message: row.try_get(9)?,
+            sent_at: row.try_get(10)?,
+            label: row.try_get(11)?,
+            reply: row.try_get(12)?,
+        })
+    }
+}
+
+/// A reply as `event_columns` puts it together.
+fn reply(text: &str) -> Result<ReplyRecord, StoreError> {
+    let unknown = || StoreError::Unknown { table: "event", what: "reply", value: text.to_owned() };
+    let mut numbers = text.split(',').map(str::parse::<i32>);
+    let mut next = || numbers.next().and_then(Result::ok).ok_or_else(unknown);
+    let (template, cause, rule) = (next()?, next()?, next()?);
+    let (code, enhanced, mx, confidence) = (next()?, next()?, next()?, next()?);
+    let cause = i16::try_from(cause).map_err(|_| unknown())?;
+    Ok(ReplyRecord {
+        template,
+        code: u16::try_from(code).ok(),
+        enhanced: (enhanced >= 0).then_some(enhanced),
+        mx: i16::try_from(mx).ok().and_then(MxFamily::from_code).unwrap_or(MxFamily::Unknown),
+        cause: word("event", "cause", cause, Cause::from_code)?,
+        rule,
+        confidence: u8::try_from(confidence).unwrap_or(0),
+    })
 }
 
 pub(super) fn word<T>(
@@ -106,24 +142,13 @@ impl TryFrom<EventRow> for EventRecord {
     type Error = StoreError;
 
     fn try_from(row: EventRow) -> Result<Self, StoreError> {
-        let reply = match (row.template, row.cause, row.rule) {
-            (Some(template), Some(cause), Some(rule)) => Some(ReplyRecord {
-                template,
-                code: row.code.and_then(|code| u16::try_from(code).ok()),
-                enhanced: row.enhanced,
-                mx: row.mx.and_then(MxFamily::from_code).unwrap_or(MxFamily::Unknown),
-                cause: word("event", "cause", cause, Cause::from_code)?,
-                rule,
-                confidence: row.confidence.and_then(|c| u8::try_from(c).ok()).unwrap_or(0),
-            }),
-            _ => None,
-        };
+        let [kind, exposure, class, _] = row.words.to_le_bytes().map(i16::from);
         Ok(Self {
             position: Position { transaction: row.transaction, row: row.row },
-            key: key("event", row.at, row.hash)?,
-            kind: word("event", "kind", row.kind, EventKind::from_code)?,
-            exposure: word("event", "exposure", row.exposure, Exposure::from_code)?,
-            class: word("event", "class", row.class, FailureClass::from_code)?,
+            key: EventKey { at: Timestamp::from_millis(row.at), hash: row.hash.0 },
+            kind: word("event", "kind", kind, EventKind::from_code)?,
+            exposure: word("event", "exposure", exposure, Exposure::from_code)?,
+            class: word("event", "class", class, FailureClass::from_code)?,
             destination: word("event", "destination", row.destination, Destination::from_code)?,
             feed: row.feed,
             stream: row.stream,
@@ -131,7 +156,7 @@ impl TryFrom<EventRow> for EventRecord {
             message: row.message,
             sent_at: row.sent_at.map(Timestamp::from_millis),
             label: row.label,
-            reply,
+            reply: row.reply.as_deref().map(reply).transpose()?,
         })
     }
 }
@@ -354,26 +379,29 @@ pub(crate) const fn kept_long(kind: EventKind) -> bool {
 /// rolled back.
 #[derive(Debug)]
 pub(super) struct Caches {
-    words: RwLock<HashMap<(WordKind, String), i32>>,
+    words: RwLock<Words>,
     /// Each id with the count of erasures under which it was found: after the next erasure it's worth nothing, whenever it
     /// was put here.
-    addresses: Cache<[u8; 16], (i64, i64)>,
+    addresses: Recent<(i64, i64)>,
     /// The number of sweeps of unused words that the cache of words knows of.
     sweeps: AtomicI64,
 }
 
 impl Caches {
     pub(super) fn new() -> Self {
-        Self { words: RwLock::new(HashMap::new()), addresses: Cache::new(ADDRESS_CACHE), sweeps: AtomicI64::new(-1) }
+        Self { words: RwLock::default(), addresses: Recent::new(ADDRESS_CACHE), sweeps: AtomicI64::new(-1) }
     }
 
     pub(super) fn word(&self, kind: WordKind, text: &str) -> Option<i32> {
         // A poisoned lock guards plain numbers: they are whole.
-        let words = self.words.read().unwrap_or_else(PoisonError::into_inner);
-        words.get(&(kind, text.to_owned())).copied()
+        self.words.read().unwrap_or_else(PoisonError::into_inner).get(kind, text)
     }
 
-    pub(super) fn keep_words(&self, found: impl IntoIterator<Item = ((WordKind, String), i32)>) {
+    pub(super) fn stream(&self, key: &StreamKey) -> Option<i32> {
+        self.words.read().unwrap_or_else(PoisonError::into_inner).stream(key)
+    }
+
+    pub(super) fn keep_words(&self, found: Words) {
         let mut words = self.words.write().unwrap_or_else(PoisonError::into_inner);
         if words.len() >= WORD_CACHE {
             words.clear();
@@ -401,7 +429,7 @@ impl Caches {
     /// Takes note of the store's count of sweeps; forgets all words where it has moved.
     pub(super) fn see_sweeps(&self, count: i64) {
         if self.sweeps.swap(count, Ordering::SeqCst) != count {
-            self.words.write().unwrap_or_else(PoisonError::into_inner).clear();
+            *self.words.write().unwrap_or_else(PoisonError::into_inner) = Words::default();
         }
     }
 }

@@ -6,8 +6,8 @@ use crate::{
     privacy::Purpose,
 };
 
-/// The name under which relaywatch's own entries are counted.
-const OWN_FEED: &str = "relaywatch";
+/// The name under which relaywatch's own entries are counted: no feed that anybody could ask for.
+pub const OWN_FEED: &str = "relaywatch";
 
 /// Rows of `feed_hour` as both engines read them.
 pub(super) type FeedHourRow = (i32, i16, i64, i64, i64, i64, i64, i64);

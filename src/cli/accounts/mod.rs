@@ -58,11 +58,11 @@ Examples:
 
 CSV needs a header; team and sub are needed, the others may be missing or empty:
   team,app,sub,email,signed_up_at,is_private_email
-  A1B2C3D4E5,com.example.app,001234.abcd.0123,xyz@privaterelay.appleid.com,2025-03-01T10:00:00Z,true
+  A1B2C3D4E5,com.example.app,001234.abcd.0123,xyz@privaterelay.appleid.com,2025-03-01,true
 
-signed_up_at is RFC 3339, a date, or seconds or milliseconds since 1970. is_private_email is Apple's
-own word from the id token. It matters on domains that hold ordinary mailboxes too, such as
-icloud.com: an address there counts as a relay address only where the map or a notice calls it
+signed_up_at is RFC 3339, a date, or seconds or milliseconds since 1970. is_private_email is
+Apple's own word from the id token. It matters on domains that hold ordinary mailboxes too, such
+as icloud.com: an address there counts as a relay address only where the map or a notice calls it
 private. Importing a file twice changes nothing.")]
 pub struct AccountsCommand {
     #[command(subcommand)]

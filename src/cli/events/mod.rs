@@ -24,7 +24,7 @@ use crate::{
     config::Config,
     incident::OPERATOR_FEED,
     model::{Cause, EventKind, StreamKey},
-    store::{EventFilter, Store, StoreError, WordKind},
+    store::{EventFilter, OWN_FEED, Store, StoreError, WordKind},
 };
 
 /// List or follow what was taken in, as relaywatch understood it.
@@ -36,7 +36,7 @@ use crate::{
   relaywatch events list --kind set-aside                     kept without being understood
   relaywatch events list --since 7d --limit 0 --format json > events.jsonl
   relaywatch events tail --feed ses --stream news.example.com
-  relaywatch events entries --kind blind-window             when feeds, or relaywatch itself, saw nothing
+  relaywatch events entries --kind blind-window             when feeds or relaywatch saw nothing
 
 Beside outcomes there are `notice` (one of Apple's) and `set-aside` (a part of a delivery that is
 of an unknown type or makes no sense: kept sealed for 30 days, listed by its arrival). Addresses
@@ -159,7 +159,7 @@ impl Filters {
     async fn check_feed(&self, store: &Store, config: &Config, diagnostics: &mut impl Write) -> anyhow::Result<()> {
         let Some(wanted) = &self.feed else { return Ok(()) };
         let reported = store.words_of(WordKind::Feed).await?.into_iter().map(|(_, name)| name);
-        let mut known: Vec<String> = reported.filter(|name| name != OPERATOR_FEED).collect();
+        let mut known: Vec<String> = reported.filter(|name| name != OPERATOR_FEED && name != OWN_FEED).collect();
         if known.iter().any(|name| self.admits_feed(name)) {
             return Ok(());
         }

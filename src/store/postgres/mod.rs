@@ -79,8 +79,10 @@ impl PgStore {
             .after_connect(move |connection, _| {
                 let (cluster, moved) = (Arc::clone(&cluster), Arc::clone(&seen_moved));
                 Box::pin(async move {
+                    // Compiling a statement takes longer than any of these runs.
+                    query("SET jit = off").execute(&mut *connection).await?;
                     // A process that is stopped in a transaction would hold up the monitor's reading and a takeover.
-                    sqlx::query(IDLE_IN_TRANSACTION).execute(&mut *connection).await?;
+                    query(IDLE_IN_TRANSACTION).execute(&mut *connection).await?;
                     let found = identity(connection).await?;
                     if cluster.get_or_init(|| found.clone()) == &found {
                         Ok(())

@@ -12,6 +12,7 @@ use crate::{
             CellRow, EntryRow, EventRow, REBUILD_CURSOR, cells, entries, event_columns, events, horizon,
             refused_changes,
         },
+        hash::Hash16,
         sqlite::COUNTED,
     },
 };
@@ -22,6 +23,9 @@ macro_rules! settled {
         concat!($base, " + pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
     };
 }
+
+/// Messages whose outcomes are looked up by one statement.
+const MESSAGES_AT_ONCE: usize = 1_000;
 
 impl PgStore {
     pub(in crate::store) async fn events_after(
@@ -64,20 +68,25 @@ impl PgStore {
         messages: &[(i64, i64)],
         up_to: Position,
     ) -> Result<Vec<EventRecord>, StoreError> {
-        let (addresses, messages): (Vec<i64>, Vec<i64>) = messages.iter().copied().unzip();
-        let rows: Vec<EventRow> = query_as(concat!(
-            "SELECT e.position AS transaction, e.row, ",
-            event_columns!(),
-            " FROM (SELECT DISTINCT a, m FROM unnest($1::bigint[], $2::bigint[]) AS u (a, m)) w \
-             JOIN event e ON e.address = w.a AND e.message = w.m WHERE (e.position, e.row) <= ($3, $4)"
-        ))
-        .bind(&addresses)
-        .bind(&messages)
-        .bind(up_to.transaction)
-        .bind(up_to.row)
-        .fetch_all(&self.pool)
-        .await?;
-        events(rows)
+        let mut found = Vec::new();
+        // For many at once, the planner would rather read the whole journal than look each of them up.
+        for part in messages.chunks(MESSAGES_AT_ONCE) {
+            let (addresses, messages): (Vec<i64>, Vec<i64>) = part.iter().copied().unzip();
+            let rows: Vec<EventRow> = query_as(concat!(
+                "SELECT e.position AS transaction, e.row, ",
+                event_columns!(),
+                " FROM (SELECT DISTINCT a, m FROM unnest($1::bigint[], $2::bigint[]) AS u (a, m)) w \
+                 JOIN event e ON e.address = w.a AND e.message = w.m WHERE (e.position, e.row) <= ($3, $4)"
+            ))
+            .bind(&addresses)
+            .bind(&messages)
+            .bind(up_to.transaction)
+            .bind(up_to.row)
+            .fetch_all(&self.pool)
+            .await?;
+            found.extend(events(rows)?);
+        }
+        Ok(found)
     }
 
     pub(in crate::store) async fn events_of_address(
@@ -138,8 +147,8 @@ impl PgStore {
         .bind(filter.since.map_or(i64::MIN, Timestamp::as_millis))
         .bind(until.min(border))
         .bind(border)
-        // Without a page before, every hash at the end of time is below this: hashes have 16 bytes.
-        .bind(before.map_or_else(|| vec![0xff; 17], |key| key.hash.to_vec()))
+        // Without a page before, the time alone lets everything pass: no event is of the end of time.
+        .bind(Hash16(before.map_or([0xff; 16], |key| key.hash)))
         .bind(filter.kinds.as_ref().map(|kinds| kinds.iter().map(|kind| kind.code()).collect::<Vec<_>>()))
         .bind(filter.causes.as_ref().map(|causes| causes.iter().map(|cause| cause.code()).collect::<Vec<_>>()))
         .bind(filter.feeds.as_deref())

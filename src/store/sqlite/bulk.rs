@@ -1,13 +1,15 @@
-//! Inserts of many rows by few statements: one constant text for each of three sizes.
+//! Inserts of many rows by few statements: one constant text for each of some sizes.
 
 use std::ops::Range;
 
 /// Rows of one statement, largest first. With at most 21 columns, 128 rows stay far below SQLite's 32,766 parameters.
-const SIZES: [usize; 3] = [128, 16, 1];
+/// Every number of rows up to 128 is cut into three statements at most, mostly into two: each is handed to the connection's
+/// thread and waited for, which costs as much as some ten rows.
+const SIZES: [usize; 14] = [128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
 
-/// One `INSERT … VALUES …` in three sizes.
+/// One `INSERT … VALUES …` in each size.
 pub(super) struct Bulk {
-    texts: [&'static str; 3],
+    texts: [&'static str; SIZES.len()],
 }
 
 impl Bulk {

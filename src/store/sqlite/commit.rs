@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::LazyLock,
+    sync::{LazyLock, atomic::Ordering},
 };
 
 use sqlx::{SqliteConnection, query, query_as, query_scalar};
@@ -101,7 +101,7 @@ impl SqliteStore {
         for submission in taken {
             self.number_word(connection, WordKind::Feed, &submission.feed, numbers).await?;
             for event in &submission.events {
-                self.number_word(connection, WordKind::Stream, &stream_text(&event.stream), numbers).await?;
+                self.number_stream(connection, &event.stream, numbers).await?;
                 if let Some(label) = &event.label {
                     self.number_word(connection, WordKind::Label, label, numbers).await?;
                 }
@@ -124,10 +124,31 @@ impl SqliteStore {
                 }
             }
             for control in &submission.control {
-                self.number_word(connection, WordKind::Stream, &stream_text(&control.stream), numbers).await?;
+                self.number_stream(connection, &control.stream, numbers).await?;
             }
         }
         Ok(())
+    }
+
+    /// Numbers one stream.
+    async fn number_stream(
+        &self,
+        connection: &mut SqliteConnection,
+        key: &StreamKey,
+        numbers: &mut Numbers,
+    ) -> Result<i32, StoreError> {
+        if let Some(id) = numbers.words.stream(key) {
+            return Ok(id);
+        }
+        let id = if let Some(id) = self.caches.stream(key) {
+            id
+        } else {
+            let text = stream_text(key);
+            self.number_word(connection, WordKind::Stream, &text, numbers).await?;
+            numbers.word(WordKind::Stream, &text)?
+        };
+        numbers.words.insert_stream(key, id);
+        Ok(id)
     }
 
     /// Numbers one word; gives whether it is new to the store.
@@ -138,12 +159,11 @@ impl SqliteStore {
         text: &str,
         numbers: &mut Numbers,
     ) -> Result<bool, StoreError> {
-        let entry = (kind, text.to_owned());
-        if numbers.words.contains_key(&entry) {
+        if numbers.words.get(kind, text).is_some() {
             return Ok(false);
         }
         if let Some(id) = self.caches.word(kind, text) {
-            numbers.words.insert(entry, id);
+            numbers.words.insert(kind, text.to_owned(), id);
             return Ok(false);
         }
         let digest = digest_of(text);
@@ -173,7 +193,7 @@ impl SqliteStore {
                 true,
             ),
         };
-        numbers.words.insert(entry, id);
+        numbers.words.insert(kind, text.to_owned(), id);
         Ok(new)
     }
 
@@ -214,8 +234,11 @@ impl SqliteStore {
             }
         }
         let mut fresh = Vec::with_capacity(wanted.len());
-        let mut highest: i64 =
-            query_scalar("SELECT COALESCE(MAX(id), 0) FROM address").fetch_one(&mut *connection).await?;
+        // Only this process makes rows, one transaction at a time; ids of transactions that failed are left out.
+        let mut highest = self.highest_address.load(Ordering::SeqCst);
+        if highest == 0 {
+            highest = query_scalar("SELECT COALESCE(MAX(id), 0) FROM address").fetch_one(&mut *connection).await?;
+        }
         for (hash, recipient) in wanted {
             let sealed = if self.sealed {
                 Some(self.keyring.seal(Purpose::Address, &hash, recipient.address.expose().as_bytes())?)
@@ -225,6 +248,7 @@ impl SqliteStore {
             highest = next_id(highest);
             fresh.push((highest, hash, sealed));
         }
+        self.highest_address.store(highest, Ordering::SeqCst);
         for (text, range) in ADDRESSES.cut(fresh.len()) {
             let mut statement = query(text);
             for (id, hash, sealed) in fresh.get(range).unwrap_or_default() {
@@ -298,7 +322,7 @@ impl SqliteStore {
                     .bind(event.exposure.code())
                     .bind(event.class.code())
                     .bind(event.destination.code())
-                    .bind(numbers.word(WordKind::Stream, &stream_text(&event.stream))?)
+                    .bind(numbers.stream(&event.stream)?)
                     .bind(numbers.address(&event.recipient.hash)?)
                     .bind(event.message)
                     .bind(event.sent_at.map(Timestamp::as_millis))
@@ -341,17 +365,15 @@ impl SqliteStore {
     }
 
     pub(in crate::store) async fn stream_ids(&self, keys: &[StreamKey]) -> Result<Vec<i32>, StoreError> {
-        let texts: Vec<String> = keys.iter().map(stream_text).collect();
-        let at_hand: Option<Vec<i32>> = texts.iter().map(|text| self.caches.word(WordKind::Stream, text)).collect();
+        let at_hand: Option<Vec<i32>> = keys.iter().map(|key| self.caches.stream(key)).collect();
         if let Some(ids) = at_hand {
             return Ok(ids);
         }
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let mut numbers = Numbers::default();
-        let mut ids = Vec::with_capacity(texts.len());
-        for text in &texts {
-            self.number_word(&mut transaction, WordKind::Stream, text, &mut numbers).await?;
-            ids.push(numbers.word(WordKind::Stream, text)?);
+        let mut ids = Vec::with_capacity(keys.len());
+        for key in keys {
+            ids.push(self.number_stream(&mut transaction, key, &mut numbers).await?);
         }
         transaction.commit().await?;
         self.caches.keep_words(numbers.words);
@@ -406,7 +428,7 @@ async fn insert_control(
         fresh.extend(statement.fetch_all(&mut *connection).await?);
     }
     let added = fresh.len() as u64;
-    for (&(stream, bin), counts) in &control_cells(control, fresh, |text| numbers.word(WordKind::Stream, text))? {
+    for (&(stream, bin), counts) in &control_cells(control, fresh, numbers)? {
         query(
             "INSERT INTO control_cell (stream, bin, sent, delivered, refused) VALUES ($1, $2, $3, $4, $5) \
              ON CONFLICT (stream, bin) DO UPDATE SET sent = sent + excluded.sent, \

@@ -122,6 +122,7 @@ on_both_engines! {
             test.options.url, key_file.display()
         );
         let hashes = [1, 2].map(|number| test.relay(number).hash);
+        test.leader().release().await.expect("the daemon leads");
         let TestStore { store, options, keyring, folder } = test;
         store.close().await;
         drop(store);

@@ -17,7 +17,11 @@ pub(crate) fn rfc3339(millis: i64) -> String {
 
 /// What SES publishes about message `number`, whose outcome is of `at` (milliseconds): delivered, or refused by Apple.
 pub(crate) fn ses(number: u64, at: i64, refused: bool) -> String {
-    let to = relay_address(number);
+    ses_to(number, &relay_address(number), at, refused)
+}
+
+/// The same to any address.
+pub(crate) fn ses_to(number: u64, to: &str, at: i64, refused: bool) -> String {
     let mut event = json!({
         "eventType": if refused { "Bounce" } else { "Delivery" },
         "mail": {
@@ -78,29 +82,39 @@ pub(crate) fn sparkpost(number: u64, at: i64, refused: bool) -> String {
     sparkpost_to(number, &relay_address(number), at, refused)
 }
 
-/// The same to any address.
+/// The same to any address, with all the fields that SparkPost documents for its message events.
 pub(crate) fn sparkpost_to(number: u64, to: &str, at: i64, refused: bool) -> String {
     let seconds = at / 1_000;
     let sent = rfc3339(at - 2_250);
-    let head = format!(
-        "{{\"msys\":{{\"message_event\":{{\"event_id\":\"92356{number:012}\",\"timestamp\":\"{seconds}\",\"injection_time\":\"{sent}\",\
-         \"message_id\":\"6583{number:012}\",\"transmission_id\":\"65832150921904138\",\"rcpt_to\":\"{to}\",\
-         \"raw_rcpt_to\":\"{to}\",\"recipient_domain\":\"privaterelay.appleid.com\",\
-         \"msg_from\":\"msprvs1=20310abc=bounces-1234@bounce.mail.example.com\",\
-         \"friendly_from\":\"news@mail.example.com\",\"sending_domain\":\"mail.example.com\",\
-         \"campaign_id\":\"Summer sale\",\"ip_pool\":\"shared\",\"sending_ip\":\"192.0.2.17\",\
-         \"rcpt_meta\":{{\"customer\":\"17\"}},\"rcpt_tags\":[\"male\",\"US\"],\"subject\":\"Summer sale\",\
-         \"routing_domain\":\"privaterelay.appleid.com\",\"num_retries\":\"0\""
-    );
-    if refused {
+    let outcome = if refused {
         format!(
-            "{head},\"type\":\"bounce\",\"bounce_class\":\"10\",\"error_code\":\"550\",\
+            "\"type\":\"bounce\",\"bounce_class\":\"10\",\"error_code\":\"550\",\
              \"raw_reason\":\"550 5.1.1 <{to}>: user not found (in reply to RCPT TO command)\",\
-             \"reason\":\"550 5.1.1 <us...@privaterelay.appleid.com>: user not found\"}}}}}}"
+             \"reason\":\"550 5.1.1 <us...@privaterelay.appleid.com>: user not found\""
         )
     } else {
-        format!("{head},\"type\":\"delivery\",\"queue_time\":\"1204\",\"msg_size\":\"21456\"}}}}}}")
-    }
+        "\"type\":\"delivery\",\"queue_time\":\"1204\",\"outbound_tls\":\"1\"".to_owned()
+    };
+    format!(
+        "{{\"msys\":{{\"message_event\":{{{outcome},\
+         \"event_id\":\"92356{number:012}\",\"timestamp\":\"{seconds}\",\"injection_time\":\"{sent}\",\
+         \"message_id\":\"6583{number:012}\",\"transmission_id\":\"65832150921904138\",\
+         \"rcpt_to\":\"{to}\",\"raw_rcpt_to\":\"{to}\",\"rcpt_type\":\"to\",\
+         \"recipient_domain\":\"privaterelay.appleid.com\",\"routing_domain\":\"privaterelay.appleid.com\",\
+         \"mailbox_provider\":\"Apple\",\"mailbox_provider_region\":\"Global\",\
+         \"msg_from\":\"msprvs1=20310abc=bounces-1234@bounce.mail.example.com\",\
+         \"friendly_from\":\"news@mail.example.com\",\"sending_domain\":\"mail.example.com\",\
+         \"subject\":\"What is new for you in this week's summer sale, and what goes on Sunday\",\
+         \"campaign_id\":\"Summer sale\",\"template_id\":\"template-summer-sale-2025\",\"template_version\":\"7\",\
+         \"ab_test_id\":\"summer-subject-lines\",\"ab_test_version\":\"2\",\
+         \"customer_id\":\"20310\",\"subaccount_id\":\"101\",\"ip_pool\":\"shared\",\"sending_ip\":\"192.0.2.17\",\
+         \"ip_address\":\"17.57.156.30\",\"delv_method\":\"esmtp\",\"recv_method\":\"rest\",\
+         \"msg_size\":\"21456\",\"num_retries\":\"0\",\"scheduled_time\":\"{seconds}\",\"transactional\":\"0\",\
+         \"open_tracking\":true,\"click_tracking\":true,\"initial_pixel\":true,\"amp_enabled\":false,\
+         \"rcpt_meta\":{{\"customer\":\"17{number:012}\",\"shop\":\"example.com/fr\",\"language\":\"fr-FR\",\
+         \"segment\":\"bought-within-90-days\",\"dispatch\":\"b2a9c3f0-6d52-4a0e-9f34-51f2c7a1d0e4\"}},\
+         \"rcpt_tags\":[\"summer\",\"newsletter\",\"fr\"]}}}}}}"
+    )
 }
 
 /// A batch of such elements.
