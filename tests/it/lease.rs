@@ -8,8 +8,8 @@ use relaywatch::{
     model::DAY_MILLIS,
     privacy::Keyring,
     store::{
-        Access, Fold, IncidentRecord, IncidentState, Leader, NewOutbox, OperatorWord, OutboxFailure, OutboxState,
-        Position, Route, Store, StoreError, StoreOptions,
+        Access, EntryKind, Fold, IncidentRecord, IncidentState, Leader, NewOutbox, OperatorWord, OutboxFailure,
+        OutboxState, Position, Route, Store, StoreError, StoreOptions, Whom,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -67,6 +67,9 @@ async fn refused_everything(old: &Leader, new: &Leader) {
     not_leading("held", &old.outbox_held(&item, at(1), at(2)).await);
     not_leading("hurry", &old.outbox_hurry(at(1)).await);
     not_leading("retention", &old.expire(i64::MAX, i64::MAX, i64::MAX).await);
+    not_leading("fact", &old.append(EntryKind::BlindWindow, at(0), serde_json::json!({ "watched": "all" })).await);
+    not_leading("commit", &old.commit(&[submission(vec![])]).await);
+    not_leading("erasure", &old.forget(&[Whom::Deleted { account: 1 }]).await);
     not_leading("renewal", &old.renew(TERM).await);
     old.release().await.expect("there is nothing to end");
 
@@ -75,6 +78,7 @@ async fn refused_everything(old: &Leader, new: &Leader) {
     assert!(new.incidents(IncidentState::ALL, 10).await.expect("incidents").is_empty());
     assert_eq!(new.outbox_state(Route::Slack, "other").await.expect("state"), None);
     assert_eq!(new.outbox_state(Route::Slack, "k").await.expect("state"), Some(OutboxState::Claimed));
+    assert!(new.entries_of_kind(EntryKind::BlindWindow, at(1), 10).await.expect("entries").is_empty());
     assert!(new.claim_holds(&item, at(1)).await.expect("asked"));
     assert!(!new.claim_holds(&item, at(60_000)).await.expect("asked"), "it has run out");
     new.renew(TERM).await.expect("renewed");
