@@ -106,6 +106,25 @@ on_both_engines! {
     }
 }
 
+/// Erasing locks more than a write of the leader does, and in the same order: neither waits for the other for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_erases_beside_its_own_writes_and_those_of_others() {
+    let Some(test) = fresh_store(Engine::Postgres).await else { return };
+    let (leader, other) = (test.leader(), test.leader());
+    let writes = tokio::spawn(async move {
+        for number in 0..40 {
+            other.append(EntryKind::Note, at(number), serde_json::json!({})).await.expect("no deadlock");
+            other.renew(TERM).await.expect("renewed");
+        }
+    });
+    for number in 0..10 {
+        test.store.commit(&[submission(vec![test.delivered(number, 0)])]).await.expect("commit");
+        let whom = Whom::Address { hash: test.relay(number).hash, address: None };
+        assert_eq!(leader.forget(&[whom]).await.expect("no deadlock").addresses, 1);
+    }
+    writes.await.expect("no panic");
+}
+
 /// A fresh PostgreSQL whose lease is free.
 async fn postgres() -> Option<TestStore> {
     let test = fresh_store(Engine::Postgres).await?;
