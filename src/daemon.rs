@@ -2,6 +2,7 @@
 
 mod follow_up;
 mod forget;
+mod health;
 mod lead;
 mod reload;
 mod role;
@@ -25,6 +26,7 @@ use tokio::{
 };
 
 pub use forget::{FORGET_AFTER_MILLIS, forget_due};
+pub use health::Health;
 
 use crate::{
     classify::{Rules, RulesError},

@@ -109,6 +109,8 @@ metrics! {
     monitor_folded: IntCounter = "relaywatch_monitor_folded_events_total";
     /// When the monitor last stood at the end of the journal, in seconds since the epoch.
     monitor_caught_up: IntGauge = "relaywatch_monitor_caught_up_timestamp_seconds";
+    /// For how long rows of the journal have waited for an older transaction of the cluster, in seconds; 0 below a minute.
+    journal_held_up: IntGauge = "relaywatch_journal_held_up_seconds";
     /// Blind windows that last, by what is not watched: a feed, notices, or all.
     blind_windows: IntGaugeVec["watched"] = "relaywatch_blind_windows_open";
     /// 1 while a feed reports otherwise than its declared exposure says, by feed and what is wrong.

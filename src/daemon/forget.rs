@@ -1,6 +1,6 @@
 //! The clock that an `account-deleted` notice starts: 30 days later the account and its address are forgotten.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -8,7 +8,7 @@ use crate::{
     clock::Clock,
     model::{DAY_MILLIS, Timestamp},
     privacy::{Keyring, Purpose},
-    store::{DueAccount, EntryKind, EventKey, NewEntry, OWN_FEED, Store, StoreError, Submission, Whom},
+    store::{DueAccount, EntryKind, EventKey, Leader, NewEntry, OWN_FEED, StoreError, Submission, Whom},
 };
 
 /// How long after its Apple Account was deleted an account and its address are forgotten.
@@ -20,15 +20,16 @@ const STEP: u32 = 100;
 
 /// Forgets accounts whose time has come, now and then. The store has the clock: a restart changes nothing.
 pub(super) async fn run(
-    store: Store,
+    store: Leader,
     keyring: Arc<Keyring>,
     clock: Clock,
     stop: CancellationToken,
-) -> Result<(), Infallible> {
+) -> Result<(), StoreError> {
     loop {
         match forget_due(&store, &keyring, clock.now()).await {
             Ok(0) => {}
             Ok(accounts) => tracing::info!(accounts, "forgot accounts whose Apple Account was deleted 30 days ago"),
+            Err(StoreError::NotLeading) => return Err(StoreError::NotLeading),
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -48,8 +49,8 @@ pub(super) async fn run(
 /// Each is journalled before, under a key of its own: the same again after a crash is the same entry.
 ///
 /// # Errors
-/// Where the store is away.
-pub async fn forget_due(store: &Store, keyring: &Keyring, now: Timestamp) -> Result<u64, StoreError> {
+/// [`StoreError::NotLeading`], or where the store is away.
+pub async fn forget_due(store: &Leader, keyring: &Keyring, now: Timestamp) -> Result<u64, StoreError> {
     let until = now.plus_millis(-FORGET_AFTER_MILLIS);
     let mut forgotten = 0;
     loop {

@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::forget;
+use super::{forget, health::Health};
 use crate::{
     clock::Clock,
     config,
@@ -112,6 +112,11 @@ impl Lead {
             // Whoever leads now shows the outbox.
             self.metrics.outbox_waiting.set(0);
             self.metrics.outbox_oldest_due.set(0);
+            // And what else only a leader sees.
+            self.metrics.blind_windows.reset();
+            self.metrics.feed_mismatches.reset();
+            self.metrics.journal_held_up.set(0);
+            self.store.hold_up(false);
         }
     }
 
@@ -182,10 +187,15 @@ impl Lead {
         let worker = Worker::new(&self.notifiers, leader.clone(), self.clock.clone(), client, metrics, stop.clone());
         tasks.spawn(async { Ok(worker.run().await?) });
 
+        let (notifiers, metrics) = (self.notifiers.clone(), self.metrics.clone());
+        let health = Health::new(leader.clone(), notifiers, metrics, self.parameters.clone());
+        let (trouble, looking) = (health.trouble(), health.run(self.clock.clone(), stop.clone()));
+        tasks.spawn(async { Ok(looking.await?) });
+
         let progress = self.progress.subscribe();
         let steps = move || {
             let progress = *progress.borrow();
-            progress.caught_up.wrapping_add(progress.folded)
+            trouble.borrow().map_or_else(|| Ok(progress.caught_up.wrapping_add(progress.folded)), Err)
         };
         let life = heartbeat::run(
             self.notifiers.clone(),
@@ -198,9 +208,8 @@ impl Lead {
         );
         tasks.spawn(async { life.await.map_err(|never| match never {}) });
 
-        let forgetting =
-            forget::run(leader.store().clone(), Arc::clone(&self.keyring), self.clock.clone(), stop.clone());
-        tasks.spawn(async { forgetting.await.map_err(|never| match never {}) });
+        let forgetting = forget::run(leader.clone(), Arc::clone(&self.keyring), self.clock.clone(), stop.clone());
+        tasks.spawn(async { Ok(forgetting.await?) });
 
         let expiring = expire(leader.clone(), self.clock.clone(), self.settings.clone(), stop.clone());
         tasks.spawn(async { Ok(expiring.await?) });

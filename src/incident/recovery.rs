@@ -211,7 +211,10 @@ impl Recovery {
         let mapped: HashSet<i64> = store.mapped_addresses(&ids).await?.into_iter().collect();
         let mut notices: HashMap<i64, Vec<AddressNotice>> = HashMap::new();
         let (from, to) = (Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX));
-        for notice in store.notices_of(&ids, from, to).await? {
+        let mut all = store.notices_of(&ids, from, to).await?;
+        // Whoever revoked has revoked, also when the notice itself has outlived its retention.
+        all.extend(store.latest_notices(&ids).await?);
+        for notice in all {
             notices.entry(notice.address).or_default().push(notice);
         }
         let told = |address: i64| notices.get(&address).map_or(&[][..], Vec::as_slice);
@@ -250,7 +253,7 @@ impl Recovery {
     }
 }
 
-/// What speaks against an address, the user's own word first. The notices come by time.
+/// What speaks against an address, the user's own word first. The notices come in whatever order.
 fn objection(row: &RefusedAddress, notices: &[AddressNotice], mapped: bool) -> Option<Objection> {
     let told =
         |kind: NoticeKind| notices.iter().filter(move |notice| notice.kind == kind).map(|notice| notice.at).max();

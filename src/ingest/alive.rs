@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The name of the sign of life: one for all processes that take feeds in, since any of them is enough.
-const NAME: &str = "ingest";
+pub const NAME: &str = "ingest";
 /// How often a sign of life is given.
 const EVERY: Duration = Duration::from_secs(30);
 /// Without a sign of life for so long, there was an outage. A restart takes less, and providers bridge it.

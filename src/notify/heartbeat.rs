@@ -14,21 +14,21 @@ const STUCK: Duration = Duration::from_mins(1);
 
 /// Gives the sign of life until it's told to stop; waits for a setup that has one.
 ///
-/// `progress` is a number that changes with every step of the monitor.
+/// `progress` is a number that changes with every step of the monitor, or why no sign is to be given.
 ///
 /// # Errors
 /// None.
 pub async fn run(
     notifiers: Notifiers,
     store: Store,
-    progress: impl Fn() -> u64 + Send,
+    progress: impl Fn() -> Result<u64, &'static str> + Send,
     client: Client,
     clock: Clock,
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
     let mut setup = notifiers.watch();
-    let mut watcher = Watcher { seen: progress(), moved_at: clock.now() };
+    let mut watcher = Watcher { seen: progress().unwrap_or(0), moved_at: clock.now() };
     loop {
         let heartbeat = setup.borrow_and_update().heartbeat.clone();
         let Some((endpoint, interval)) = heartbeat else {
@@ -37,7 +37,9 @@ pub async fn run(
                 _ = setup.changed() => continue,
             }
         };
-        let result = if let Err(why) = healthy(&store, watcher.moves(progress(), clock.now())).await {
+        let steps = progress();
+        let moves = steps.map(|steps| watcher.moves(steps, clock.now()));
+        let result = if let Err(why) = healthy(&store, moves).await {
             tracing::warn!(why, "no sign of life is given");
             "withheld"
         } else {
@@ -76,8 +78,8 @@ impl Watcher {
     }
 }
 
-async fn healthy(store: &Store, monitor_moves: bool) -> Result<(), &'static str> {
-    if !monitor_moves {
+async fn healthy(store: &Store, monitor_moves: Result<bool, &'static str>) -> Result<(), &'static str> {
+    if !monitor_moves? {
         return Err("the monitor makes no progress");
     }
     store.ping().await.map_err(|_| "the store takes no writes")

@@ -91,6 +91,8 @@ pub(super) fn stream_text(key: &StreamKey) -> String {
 /// What a notice says of its account and its address, beside naming them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Teaching {
+    /// What the notice says, where this version knows it.
+    pub(super) kind: Option<NoticeKind>,
     /// The Apple Account was deleted at this time.
     pub(super) deleted_at: Option<Timestamp>,
     /// Its user was there at this time: forwarding was restored.
@@ -110,6 +112,7 @@ impl Teaching {
         let told = |key: &str| entry.body.get(key).and_then(serde_json::Value::as_bool);
         let private = told("private").filter(|_| told("relay_domain") != Some(true));
         Self {
+            kind,
             deleted_at: (kind == Some(NoticeKind::AccountDeleted)).then_some(at),
             returned_at: (kind == Some(NoticeKind::EmailEnabled)).then_some(at),
             mark: private.map(|private| Mark { private, at }),

@@ -1,6 +1,6 @@
 //! Forgetting people: their rows, and every copy of their addresses elsewhere in the store.
 
-use super::{DueAccount, Erased, Store, StoreError, Whom, dispatch, traces::Traces};
+use super::{DueAccount, Epoch, Erased, Leader, Store, StoreError, Whom, dispatch, traces::Traces};
 use crate::{
     model::{Address, Timestamp},
     privacy::{Keyring, Purpose},
@@ -48,6 +48,10 @@ impl Store {
     /// # Errors
     /// Where the store is away; it is then to be called again.
     pub async fn forget(&self, people: &[Whom]) -> Result<Erased, StoreError> {
+        self.forget_under(None, people).await
+    }
+
+    async fn forget_under(&self, reign: Option<Epoch>, people: &[Whom]) -> Result<Erased, StoreError> {
         let keyring = dispatch!(self, store => store.keyring());
         let mut traces = Traces::new(keyring);
         for whom in people {
@@ -58,13 +62,13 @@ impl Store {
         // Copies first, since after a crash nobody would know any more what to look for; and once more behind the rows, for
         // what was written meanwhile. When the rows are gone no writer knows the people any more: mail that comes later
         // makes them known again, as somebody new.
-        let mut erased = Erased { copies: self.erase_copies(&traces).await?, ..Erased::default() };
+        let mut erased = Erased { copies: self.erase_copies(reign, &traces).await?, ..Erased::default() };
         for whom in people {
-            let (addresses, accounts) = dispatch!(self, store => store.erase_rows(whom).await)?;
+            let (addresses, accounts) = dispatch!(self, store => store.erase_rows(reign, whom).await)?;
             erased.addresses += addresses;
             erased.accounts += accounts;
         }
-        erased.copies += self.erase_copies(&traces).await?;
+        erased.copies += self.erase_copies(reign, &traces).await?;
         dispatch!(self, store => store.scrub().await)?;
         Ok(erased)
     }
@@ -87,7 +91,7 @@ impl Store {
         dispatch!(self, store => store.due_accounts(until, limit).await)
     }
 
-    async fn erase_copies(&self, traces: &Traces<'_>) -> Result<u64, StoreError> {
+    async fn erase_copies(&self, reign: Option<Epoch>, traces: &Traces<'_>) -> Result<u64, StoreError> {
         let keyring = dispatch!(self, store => store.keyring());
         let mut erased = 0;
         for copies in Copies::ALL {
@@ -106,7 +110,7 @@ impl Store {
                     .map(|(id, ..)| *id)
                     .collect();
                 if !ids.is_empty() {
-                    erased += dispatch!(self, store => store.erase_copies_of(copies, &ids).await)?;
+                    erased += dispatch!(self, store => store.erase_copies_of(reign, copies, &ids).await)?;
                 }
                 if page.len() < PAGE as usize {
                     break;
@@ -114,6 +118,16 @@ impl Store {
             }
         }
         Ok(erased)
+    }
+}
+
+impl Leader {
+    /// Forgets people whose time has come; see [`Store::forget`]. What a reign that is over had begun, the next one does again.
+    ///
+    /// # Errors
+    /// [`StoreError::NotLeading`], or where the store is away.
+    pub async fn forget(&self, people: &[Whom]) -> Result<Erased, StoreError> {
+        self.store().forget_under(Some(self.epoch()), people).await
     }
 }
 

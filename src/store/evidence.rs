@@ -83,6 +83,15 @@ pub(super) fn notices(rows: Vec<(i64, i64, Option<String>)>) -> Vec<AddressNotic
         .collect()
 }
 
+/// The same of rows that name the kind by its number.
+pub(super) fn latest_notices(rows: Vec<(i64, i64, i16)>) -> Vec<AddressNotice> {
+    rows.into_iter()
+        .filter_map(|(address, at, kind)| {
+            Some(AddressNotice { address, at: Timestamp::from_millis(at), kind: NoticeKind::from_code(kind)? })
+        })
+        .collect()
+}
+
 /// Rows of sums of cells as both engines read them.
 pub(super) type SumRow = (i32, i16, i64, i64, i64, i64, i64, i64, i64, i64);
 
@@ -179,6 +188,15 @@ impl Store {
         to: Timestamp,
     ) -> Result<Vec<AddressNotice>, StoreError> {
         dispatch!(self, store => store.notices_of(addresses, from, to).await)
+    }
+
+    /// The latest notice of each kind about these addresses and about their accounts, by address and time. Longer ago than the
+    /// journal's entries go back, too: they hold for as long as address and account are known.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn latest_notices(&self, addresses: &[i64]) -> Result<Vec<AddressNotice>, StoreError> {
+        dispatch!(self, store => store.latest_notices(addresses).await)
     }
 
     /// When the first notice of all happened.

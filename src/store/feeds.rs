@@ -33,12 +33,16 @@ impl Store {
     /// # Errors
     /// Where the store is away or full.
     pub async fn append(&self, kind: EntryKind, at: Timestamp, body: serde_json::Value) -> Result<bool, StoreError> {
+        Ok(self.commit(&[self.own_fact(kind, at, body)]).await?.added > 0)
+    }
+
+    /// A fact of relaywatch's own, under a key that it makes itself.
+    pub(super) fn own_fact(&self, kind: EntryKind, at: Timestamp, body: serde_json::Value) -> Submission {
         let keyring = dispatch!(self, store => store.keyring());
         let hash = keyring.hash(Purpose::Event, &[b"own", &kind.code().to_le_bytes(), body.to_string().as_bytes()]);
         let key = EventKey { at, hash };
         let entry = NewEntry { key, kind, account: None, address: None, app: None, body };
-        let submission = Submission { feed: OWN_FEED.to_owned(), entries: vec![entry], ..Submission::default() };
-        Ok(self.commit(&[submission]).await?.added > 0)
+        Submission { feed: OWN_FEED.to_owned(), entries: vec![entry], ..Submission::default() }
     }
 
     /// What each feed reported from an hour on, by feed and hour.

@@ -32,9 +32,9 @@ pub use listing::{SetAsideRecord, Span};
 pub use postgres::PgStore;
 pub use sqlite::SqliteStore;
 pub use types::{
-    AccountRecord, AddressRecord, CellKey, Commit, Counts, DayChange, DueAccount, EntryKind, EntryRecord, Erased,
-    EventFilter, EventKey, EventRecord, FeedCounts, FeedHour, Fold, Horizon, IncidentRecord, IncidentState, Label,
-    LedgerRow, MapCoverage, Mark, NewAccount, NewControl, NewEntry, NewEvent, NewOutbox, NewReply, NewSetAside,
+    AccountRecord, AddressRecord, Backlog, CellKey, Commit, Counts, DayChange, DueAccount, EntryKind, EntryRecord,
+    Erased, EventFilter, EventKey, EventRecord, FeedCounts, FeedHour, Fold, Horizon, IncidentRecord, IncidentState,
+    Label, LedgerRow, MapCoverage, Mark, NewAccount, NewControl, NewEntry, NewEvent, NewOutbox, NewReply, NewSetAside,
     NewToken, OperatorWord, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Outcome, Position, Recipient,
     RefusedChange, ReplyRecord, Route, Subject, Submission, Turn, Whom, WordKind,
 };
@@ -128,6 +128,47 @@ impl Store {
         }
     }
 
+    /// Up to where the journal is settled, and its newest row: rows from the settled place on wait for an older transaction of the
+    /// cluster. `None` on SQLite, where nothing ever waits.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn backlog(&self) -> Result<Option<Backlog>, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(store) => store.backlog().await,
+        }
+    }
+
+    /// Which writing transaction of the cluster is the oldest, in words for people and without its text; `None` where this role
+    /// may not know.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn oldest_writer(&self) -> Result<Option<String>, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(store) => store.oldest_writer().await,
+        }
+    }
+
+    /// Keeps whether the journal is held up by an older transaction; gives whether that is new.
+    pub fn hold_up(&self, held_up: bool) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(store) => store.hold_up(held_up),
+        }
+    }
+
+    /// Whether it was held up when it was last looked at.
+    #[must_use]
+    pub fn is_held_up(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(store) => store.is_held_up(),
+        }
+    }
+
     /// Takes the lead for `term`, where nobody has it: a new reign, under which older ones write nothing more. `holder` is a
     /// random id of this process, for people to see who leads.
     ///
@@ -160,7 +201,7 @@ impl Store {
     /// # Errors
     /// Where the store is away or full: nothing of the batch is stored then.
     pub async fn commit(&self, batch: &[Submission]) -> Result<Commit, StoreError> {
-        dispatch!(self, store => store.commit(batch).await)
+        dispatch!(self, store => store.commit(None, batch).await)
     }
 
     /// When the paced rows of a target were sent that were sent after `since`, oldest first.

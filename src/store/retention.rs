@@ -40,6 +40,8 @@ pub(super) struct Cutoffs {
     pub(super) control: i64,
     /// Bins of who was refused.
     pub(super) refused: i64,
+    /// Times of the latest notices about people who are not known any more.
+    pub(super) notices: i64,
     /// Days of totals, of what feeds reported, and of checkpoints.
     pub(super) days: i64,
 }
@@ -73,6 +75,7 @@ impl Leader {
                 cells: bin((now - CELL_DAYS * DAY_MILLIS).min(kept_for)),
                 control: bin((now - TOTAL_DAYS * DAY_MILLIS).min(kept_for)),
                 refused: bin(refusals),
+                notices: refusals,
                 days: today - TOTAL_DAYS,
             };
             gone += fenced!(self, store, epoch => store.expire_projections(epoch, cutoffs).await)?;

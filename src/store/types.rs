@@ -7,7 +7,7 @@ mod outbox;
 mod people;
 
 pub use feeds::{FeedCounts, FeedHour};
-pub use horizon::{DayChange, Horizon};
+pub use horizon::{Backlog, DayChange, Horizon};
 pub use incident::{IncidentRecord, IncidentState, Label, OperatorWord};
 pub use outbox::{NewOutbox, OutboxDepth, OutboxFailure, OutboxItem, OutboxState, Route};
 pub use people::{AccountRecord, AddressRecord, DueAccount, Erased, MapCoverage, Mark, NewAccount, Turn, Whom};

@@ -175,6 +175,27 @@ on_both_engines! {
         assert!(matches!(missing, Err(IncidentError::Unknown(_))));
     }
 
+    async fn a_word_on_consent_outlives_the_notice(test: TestStore) {
+        stories(&test).await;
+        let id = opened(&test.leader()).await;
+        let (now, early) = (at(DAY_MILLIS).as_millis(), at(-20 * DAY_MILLIS).as_millis());
+        let before = incident::list(&test.store, id, &request(false)).await.expect("made");
+        test.leader().expire(now, early, at(-HOUR_MILLIS).as_millis()).await.expect("expired");
+        assert_eq!(test.store.entries_of_kind(EntryKind::Notice, at(0), 10).await.expect("read").len(), 0, "they have gone");
+        let after = incident::list(&test.store, id, &request(false)).await.expect("made");
+        assert_eq!(after.left_out, before.left_out);
+        assert_eq!((before.left_out.revoked, before.left_out.disabled), (1, 1));
+        test.store.reset_projections().await.expect("reset");
+        test.fold_all().await;
+        assert_eq!(incident::list(&test.store, id, &request(false)).await.expect("made").left_out, before.left_out);
+        // Whoever is forgotten has no word left once the journal would have none.
+        let address = test.store.address_by_hash(&test.relay(2).hash).await.expect("read").expect("known").id;
+        assert_eq!(test.store.latest_notices(&[address]).await.expect("read").len(), 1);
+        test.store.forget_address(&test.relay(2).hash).await.expect("forgotten");
+        test.leader().expire(now + DAY_MILLIS, early, at(-HOUR_MILLIS).as_millis()).await.expect("expired");
+        assert_eq!(test.store.latest_notices(&[address]).await.expect("read"), []);
+    }
+
     async fn only_addresses_that_nothing_speaks_against_are_listed(test: TestStore) {
         stories(&test).await;
         let id = opened(&test.leader()).await;

@@ -10,8 +10,8 @@ use relaywatch::{
     monitor::Monitor,
     privacy::Keyring,
     store::{
-        Access, Fold, IncidentRecord, IncidentState, Leader, NewOutbox, OperatorWord, OutboxFailure, OutboxState,
-        Position, Route, Store, StoreError, StoreOptions,
+        Access, EntryKind, Fold, IncidentRecord, IncidentState, Leader, NewOutbox, OperatorWord, OutboxFailure,
+        OutboxState, Position, Route, Store, StoreError, StoreOptions, Whom,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -69,6 +69,9 @@ async fn refused_everything(old: &Leader, new: &Leader) {
     not_leading("held", &old.outbox_held(&item, at(1), at(2)).await);
     not_leading("hurry", &old.outbox_hurry(at(1)).await);
     not_leading("retention", &old.expire(i64::MAX, i64::MAX, i64::MAX).await);
+    not_leading("fact", &old.append(EntryKind::BlindWindow, at(0), serde_json::json!({ "watched": "all" })).await);
+    not_leading("commit", &old.commit(&[submission(vec![])]).await);
+    not_leading("erasure", &old.forget(&[Whom::Deleted { account: 1 }]).await);
     not_leading("renewal", &old.renew(TERM).await);
     old.release().await.expect("there is nothing to end");
 
@@ -77,6 +80,7 @@ async fn refused_everything(old: &Leader, new: &Leader) {
     assert!(new.incidents(IncidentState::ALL, 10).await.expect("incidents").is_empty());
     assert_eq!(new.outbox_state(Route::Slack, "other").await.expect("state"), None);
     assert_eq!(new.outbox_state(Route::Slack, "k").await.expect("state"), Some(OutboxState::Claimed));
+    assert!(new.entries_of_kind(EntryKind::BlindWindow, at(1), 10).await.expect("entries").is_empty());
     assert!(new.claim_holds(&item, at(1)).await.expect("asked"));
     assert!(!new.claim_holds(&item, at(60_000)).await.expect("asked"), "it has run out");
     new.renew(TERM).await.expect("renewed");
@@ -102,6 +106,25 @@ on_both_engines! {
         assert!(test.store.has_events_after(found[0].position).await.expect("asked"));
         assert!(!test.store.has_events_after(found[1].position).await.expect("asked"));
     }
+}
+
+/// Erasing locks more than a write of the leader does, and in the same order: neither waits for the other for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_erases_beside_its_own_writes_and_those_of_others() {
+    let Some(test) = fresh_store(Engine::Postgres).await else { return };
+    let (leader, other) = (test.leader(), test.leader());
+    let writes = tokio::spawn(async move {
+        for number in 0..40 {
+            other.append(EntryKind::Note, at(number), serde_json::json!({})).await.expect("no deadlock");
+            other.renew(TERM).await.expect("renewed");
+        }
+    });
+    for number in 0..10 {
+        test.store.commit(&[submission(vec![test.delivered(number, 0)])]).await.expect("commit");
+        let whom = Whom::Address { hash: test.relay(number).hash, address: None };
+        assert_eq!(leader.forget(&[whom]).await.expect("no deadlock").addresses, 1);
+    }
+    writes.await.expect("no panic");
 }
 
 /// A fresh PostgreSQL whose lease is free.

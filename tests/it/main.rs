@@ -8,6 +8,7 @@ mod commands;
 mod crash;
 mod demo;
 mod facts;
+mod health;
 mod incident;
 mod incidents;
 mod judgement;

@@ -333,7 +333,7 @@ on_both_engines! {
         let life = tokio::spawn(heartbeat::run(
             Notifiers::new(setup(&config)),
             test.store.clone(),
-            { let steps = Arc::clone(&steps); move || steps.load(Ordering::SeqCst) },
+            { let steps = Arc::clone(&steps); move || Ok(steps.load(Ordering::SeqCst)) },
             http_client::build(CLIENT_TIMEOUT).expect("client"),
             Clock::Manual(clock.clone()),
             metrics.clone(),

@@ -312,6 +312,30 @@ async fn expiry_and_rebuild_change_no_judgement_on_postgres() {
 }
 
 on_both_engines! {
+    async fn what_is_in_force_outlives_its_retention(test: TestStore) {
+        let window = |watched: &str, from: i64, until: Option<i64>| {
+            serde_json::json!({ "watched": watched, "reason": "silent", "from": at(from).as_millis(),
+                "until": until.map(|until| at(until).as_millis()) })
+        };
+        for (kind, millis, body) in [
+            (EntryKind::Settings, 0, serde_json::json!({ "version": 1 })),
+            (EntryKind::Settings, 1, serde_json::json!({ "version": 2 })),
+            (EntryKind::Action, 2, serde_json::json!({ "action": "recovery-list" })),
+            (EntryKind::Note, 3, serde_json::json!({})),
+            (EntryKind::BlindWindow, 4, window("ses", 4, None)),
+            (EntryKind::BlindWindow, 4, window("apple", 4, None)),
+            (EntryKind::BlindWindow, 4, window("apple", 4, Some(9))),
+        ] {
+            assert!(test.store.append(kind, at(millis), body).await.expect("appended"));
+        }
+        test.leader().expire(at(400 * DAY_MILLIS).as_millis(), at(0).as_millis(), at(DAY_MILLIS).as_millis()).await.expect("expired");
+        let mut left = Vec::new();
+        for kind in [EntryKind::Settings, EntryKind::Action, EntryKind::Note, EntryKind::BlindWindow] {
+            left.push(test.store.entries_of_kind(kind, at(DAY_MILLIS), 10).await.expect("read").len());
+        }
+        assert_eq!(left, [2, 1, 0, 1], "settings and what operators did stay, and the window that lasts");
+    }
+
     async fn what_comes_after_its_deliveries_have_gone_counts_nowhere_and_refusals_still_do(test: TestStore) {
         let mut run = Run::new(&test);
         let early: Vec<NewEvent> = (0..10).map(|n| test.delivered(n, HOUR_MILLIS)).collect();

@@ -9,7 +9,7 @@ use crate::{
     metrics::Metrics,
     model::{HOUR_MILLIS, MINUTE_MILLIS, Timestamp},
     monitor::settings::latest,
-    store::{Store, StoreError, WordKind},
+    store::{Leader, Store, StoreError, WordKind},
 };
 
 /// How far back a feed's hours are looked at: the three weeks before the week in question.
@@ -31,7 +31,7 @@ impl Silence {
     /// Looks, and journals what has fallen silent or speaks again. To be called often, whenever the journal is folded.
     pub(in crate::monitor) async fn look(
         &mut self,
-        store: &Store,
+        store: &Leader,
         metrics: &Metrics,
         now: Timestamp,
     ) -> Result<(), StoreError> {
@@ -68,7 +68,7 @@ impl Silence {
                 _ => None,
             };
             if let Some(window) = changed
-                && window.journal(store).await?
+                && window.journal_led(store).await?
             {
                 let ended = window.until.is_some();
                 tracing::warn!(feed, since = %window.from, ended, "a feed is silent beyond what its history allows");

@@ -8,7 +8,7 @@ use super::PgStore;
 use crate::{
     model::Timestamp,
     store::{
-        DueAccount, StoreError, Whom,
+        DueAccount, Epoch, StoreError, Whom,
         batch::Numbers,
         erase::{Copies, Person},
     },
@@ -54,9 +54,13 @@ impl PgStore {
     }
 
     /// Deletes a person's rows; gives how many addresses and accounts there were.
-    pub(in crate::store) async fn erase_rows(&self, whom: &Whom) -> Result<(u64, u64), StoreError> {
+    pub(in crate::store) async fn erase_rows(
+        &self,
+        reign: Option<Epoch>,
+        whom: &Whom,
+    ) -> Result<(u64, u64), StoreError> {
         // Whoever comes next finds the count of erasures raised and the rows gone.
-        let mut transaction = self.alone().await?;
+        let mut transaction = self.alone(reign).await?;
         let Some((address, accounts)) = rows_of(&mut transaction, whom).await? else { return Ok((0, 0)) };
         let mut addresses = 0;
         if let Some(address) = address {
@@ -104,14 +108,22 @@ impl PgStore {
         Ok(query_as(text).bind(after).bind(i64::from(limit)).fetch_all(&self.pool).await?)
     }
 
-    pub(in crate::store) async fn erase_copies_of(&self, copies: Copies, ids: &[i64]) -> Result<u64, StoreError> {
+    pub(in crate::store) async fn erase_copies_of(
+        &self,
+        reign: Option<Epoch>,
+        copies: Copies,
+        ids: &[i64],
+    ) -> Result<u64, StoreError> {
         let text = match copies {
             Copies::Samples => {
                 "UPDATE template_sample SET sample = NULL WHERE sample IS NOT NULL AND template = ANY ($1::bigint[])"
             }
             Copies::SetAside => "DELETE FROM set_aside WHERE id = ANY ($1)",
         };
-        Ok(query(text).bind(ids).execute(&self.pool).await?.rows_affected())
+        let mut transaction = self.begin(reign).await?;
+        let erased = query(text).bind(ids).execute(&mut *transaction).await?.rows_affected();
+        transaction.commit().await?;
+        Ok(erased)
     }
 
     /// Dead rows are PostgreSQL's own business: its autovacuum overwrites them in time.

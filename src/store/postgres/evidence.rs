@@ -9,7 +9,7 @@ use crate::{
         AddressNotice, ControlSum, Counts, EntryKind, EntryRecord, RefusedAddress, StoreError, WordKind,
         batch::stream_text,
         engine::{EntryRow, digest_of, entries},
-        evidence::{RefusedRow, SumRow, control, notices, refused, stream_keys, sums, times},
+        evidence::{RefusedRow, SumRow, control, latest_notices, notices, refused, stream_keys, sums, times},
         sqlite::opened,
     },
 };
@@ -125,6 +125,21 @@ impl PgStore {
         .fetch_all(&self.pool)
         .await?;
         Ok(notices(rows))
+    }
+
+    pub(in crate::store) async fn latest_notices(&self, addresses: &[i64]) -> Result<Vec<AddressNotice>, StoreError> {
+        let rows: Vec<(i64, i64, i16)> = query_as(
+            "WITH wanted (address) AS (SELECT DISTINCT a FROM unnest($1::bigint[]) AS u (a)), \
+             who (address, account) AS (SELECT w.address, a.id FROM wanted w JOIN account a ON a.address = w.address \
+             UNION SELECT t.address, t.account FROM wanted w JOIN tombstone t ON t.address = w.address) \
+             SELECT w.address, l.at, l.kind FROM who w JOIN latest_notice l ON l.id = w.account AND l.account \
+             UNION SELECT w.address, l.at, l.kind FROM wanted w JOIN latest_notice l \
+             ON l.id = w.address AND NOT l.account ORDER BY 1, 2, 3",
+        )
+        .bind(addresses)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(latest_notices(rows))
     }
 
     pub(in crate::store) async fn first_notice(&self) -> Result<Option<Timestamp>, StoreError> {

@@ -59,6 +59,8 @@ pub struct PgStore {
     partitions: Mutex<HashSet<(bool, i64)>>,
     /// Set once a connection has met another cluster.
     moved: Arc<AtomicBool>,
+    /// An older transaction of the cluster has kept rows from being read for long.
+    held_up: AtomicBool,
 }
 
 impl PgStore {
@@ -106,6 +108,7 @@ impl PgStore {
             base: 0,
             partitions: Mutex::new(HashSet::new()),
             moved,
+            held_up: AtomicBool::new(false),
         };
         store.check(options.access == Access::Write).await?;
         Ok(store)
@@ -156,6 +159,14 @@ impl PgStore {
     #[must_use]
     pub fn has_moved(&self) -> bool {
         self.moved.load(Ordering::SeqCst)
+    }
+
+    pub(in crate::store) fn hold_up(&self, held_up: bool) -> bool {
+        self.held_up.swap(held_up, Ordering::SeqCst) != held_up
+    }
+
+    pub(in crate::store) fn is_held_up(&self) -> bool {
+        self.held_up.load(Ordering::SeqCst)
     }
 
     /// The pool, for tests that look behind the store.

@@ -9,7 +9,7 @@ use crate::{
     model::{Destination, Timestamp},
     privacy::Purpose,
     store::{
-        AccountRecord, AddressRecord, MapCoverage, NewAccount, StoreError,
+        AccountRecord, AddressRecord, Epoch, MapCoverage, NewAccount, StoreError,
         batch::Numbers,
         engine::{address, digest_of},
         sqlite::{AccountRow, account, account_columns, again},
@@ -107,12 +107,12 @@ impl PgStore {
     ///
     /// Commits queue behind a lock that is waited for, and a backup holds it off for as long as it runs: it is asked for
     /// briefly, again and again, and then given up.
-    pub(super) async fn alone(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+    pub(super) async fn alone(&self, reign: Option<Epoch>) -> Result<Transaction<'static, Postgres>, StoreError> {
         for attempt in 0..LOCK_ATTEMPTS {
             if attempt > 0 {
                 tokio::time::sleep(LOCK_PAUSE).await;
             }
-            let mut transaction = self.pool.begin().await?;
+            let mut transaction = self.begin(reign).await?;
             query("SET LOCAL lock_timeout = '1s'").execute(&mut *transaction).await?;
             match query("LOCK TABLE meta IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await {
                 Ok(_) => return Ok(transaction),
@@ -124,7 +124,7 @@ impl PgStore {
     }
 
     pub(in crate::store) async fn announce_key(&self) -> Result<(), StoreError> {
-        let mut transaction = self.alone().await?;
+        let mut transaction = self.alone(None).await?;
         query(
             "INSERT INTO meta (key, value) VALUES ('sealing_key', $1) \
              ON CONFLICT (key) DO UPDATE SET value = excluded.value",

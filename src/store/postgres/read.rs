@@ -6,8 +6,8 @@ use super::PgStore;
 use crate::{
     model::Timestamp,
     store::{
-        CellKey, Counts, EntryRecord, EventFilter, EventKey, EventRecord, Horizon, LedgerRow, Position, RefusedChange,
-        StoreError, WordKind,
+        Backlog, CellKey, Counts, EntryRecord, EventFilter, EventKey, EventRecord, Horizon, LedgerRow, Position,
+        RefusedChange, StoreError, WordKind,
         engine::{
             CellRow, EntryRow, EventRow, REBUILD_CURSOR, cells, entries, event_columns, events, horizon,
             refused_changes,
@@ -163,6 +163,29 @@ impl PgStore {
         let settled: i64 =
             query_scalar(concat!("SELECT ", settled!("$1"))).bind(self.base).fetch_one(&self.pool).await?;
         Ok(Position { transaction: settled - 1, row: i32::MAX })
+    }
+
+    pub(in crate::store) async fn backlog(&self) -> Result<Option<Backlog>, StoreError> {
+        let (settled, newest): (i64, Option<i64>) =
+            query_as(concat!("SELECT ", settled!("$1"), ", (SELECT max(position) FROM event)"))
+                .bind(self.base)
+                .fetch_one(&self.pool)
+                .await?;
+        Ok(newest.map(|newest| Backlog { settled, newest }))
+    }
+
+    pub(in crate::store) async fn oldest_writer(&self) -> Result<Option<String>, StoreError> {
+        Ok(query_scalar(
+            "SELECT told FROM (SELECT 'pid ' || pid || ' in database ' || COALESCE(datname, '?') || ', ' \
+             || COALESCE(state, 'in an unknown state') || ', open for ' \
+             || extract(epoch FROM clock_timestamp() - xact_start)::bigint || ' s' AS told, age(backend_xid) AS age \
+             FROM pg_stat_activity WHERE backend_xid IS NOT NULL \
+             UNION ALL SELECT 'a prepared one in database ' || database || ', prepared ' \
+             || extract(epoch FROM clock_timestamp() - prepared)::bigint || ' s ago', age(transaction) FROM pg_prepared_xacts) w \
+             WHERE told IS NOT NULL ORDER BY age DESC LIMIT 1",
+        )
+        .fetch_optional(&self.pool)
+        .await?)
     }
 
     pub(in crate::store) async fn words_of(&self, kind: WordKind) -> Result<Vec<(i32, String)>, StoreError> {

@@ -207,7 +207,13 @@ impl PgStore {
         self.drop_partitions(epoch, true, refusals).await?;
         let mut gone = 0;
         for (text, limit) in [
-            ("DELETE FROM entry WHERE ctid = ANY (ARRAY(SELECT ctid FROM entry WHERE at < $1 LIMIT $2))", refusals),
+            // What is in force stays: settings, who did what, and blind windows that last.
+            (
+                "DELETE FROM entry WHERE ctid = ANY (ARRAY(SELECT ctid FROM entry e WHERE at < $1 AND kind NOT IN (4, 5) AND NOT (kind = 2 AND body::json ->> 'until' IS NULL AND NOT EXISTS (SELECT FROM entry c \
+                 WHERE c.at = e.at AND c.kind = 2 AND c.body::json ->> 'until' IS NOT NULL \
+                 AND c.body::json ->> 'watched' = e.body::json ->> 'watched')) LIMIT $2))",
+                refusals,
+            ),
             (
                 "DELETE FROM set_aside WHERE ctid = ANY (ARRAY(SELECT ctid FROM set_aside WHERE expires_at < $1 LIMIT $2))",
                 now,
@@ -260,6 +266,12 @@ impl PgStore {
             (
                 "DELETE FROM feed_hour WHERE ctid = ANY (ARRAY(SELECT ctid FROM feed_hour WHERE hour < $1 * 24 LIMIT $2))",
                 cutoffs.days,
+            ),
+            (
+                "DELETE FROM latest_notice WHERE ctid = ANY (ARRAY(SELECT ctid FROM latest_notice l WHERE at < $1 \
+                 AND NOT EXISTS (SELECT FROM account a WHERE a.id = l.id) \
+                 AND NOT EXISTS (SELECT FROM address a WHERE a.id = l.id) LIMIT $2))",
+                cutoffs.notices,
             ),
             (
                 "DELETE FROM sealed_message WHERE ctid = ANY (ARRAY(SELECT ctid FROM sealed_message \

@@ -12,8 +12,8 @@ use crate::{
     model::{StreamKey, Timestamp},
     privacy::Purpose,
     store::{
-        Commit, Mark, NewControl, NewEntry, NewEvent, NewSetAside, Outcome, Recipient, StoreError, Subject, Submission,
-        WordKind,
+        Commit, Epoch, Mark, NewControl, NewEntry, NewEvent, NewSetAside, Outcome, Recipient, StoreError, Subject,
+        Submission, WordKind,
         batch::{Numbers, Teaching, control_cells, recipients_of, stream_text},
         engine::{Marks, digest_of, random_id, storable},
     },
@@ -34,8 +34,13 @@ static CONTROL: LazyLock<Bulk> = LazyLock::new(|| {
 });
 
 impl SqliteStore {
-    pub(in crate::store) async fn commit(&self, batch: &[Submission]) -> Result<Commit, StoreError> {
+    pub(in crate::store) async fn commit(
+        &self,
+        reign: Option<Epoch>,
+        batch: &[Submission],
+    ) -> Result<Commit, StoreError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        self.check_led(reign)?;
         let mut outcomes = Vec::with_capacity(batch.len());
         for submission in batch {
             outcomes.push(bind_token(&mut transaction, submission).await?);
@@ -496,6 +501,21 @@ async fn insert_entry(
         .bind(teaching.returned_at.map(Timestamp::as_millis))
         .execute(&mut *connection)
         .await?;
+    }
+    if let Some(kind) = teaching.kind {
+        let about = account.filter(|id| !stranger(id)).map(|id| (id, true));
+        for (id, is_account) in about.into_iter().chain(address.filter(|_| added > 0).map(|id| (id, false))) {
+            query(
+                "INSERT INTO latest_notice (id, account, kind, at) VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (id, account, kind) DO UPDATE SET at = excluded.at WHERE excluded.at > at",
+            )
+            .bind(id)
+            .bind(is_account)
+            .bind(kind.code())
+            .bind(entry.key.at.as_millis())
+            .execute(&mut *connection)
+            .await?;
+        }
     }
     if added > 0
         && let (Some(address), Some(mark)) = (address, teaching.mark)

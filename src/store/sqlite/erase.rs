@@ -8,7 +8,7 @@ use super::SqliteStore;
 use crate::{
     model::Timestamp,
     store::{
-        DueAccount, StoreError, Whom,
+        DueAccount, Epoch, StoreError, Whom,
         batch::Numbers,
         erase::{Copies, Person},
     },
@@ -55,11 +55,16 @@ impl SqliteStore {
     }
 
     /// Deletes a person's rows; gives how many addresses and accounts there were.
-    pub(in crate::store) async fn erase_rows(&self, whom: &Whom) -> Result<(u64, u64), StoreError> {
+    pub(in crate::store) async fn erase_rows(
+        &self,
+        reign: Option<Epoch>,
+        whom: &Whom,
+    ) -> Result<(u64, u64), StoreError> {
         let mut connection = self.writer.acquire().await?;
         // Deleted bytes are overwritten with zeros. One process writes, and one connection: no commit is under way.
         query("PRAGMA secure_delete = ON").execute(&mut *connection).await?;
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        self.check_led(reign)?;
         let Some((address, accounts)) = rows_of(&mut transaction, whom).await? else { return Ok((0, 0)) };
         let mut addresses = 0;
         if let Some(address) = address {
@@ -108,7 +113,12 @@ impl SqliteStore {
         Ok(query_as(text).bind(after).bind(limit).fetch_all(&self.readers).await?)
     }
 
-    pub(in crate::store) async fn erase_copies_of(&self, copies: Copies, ids: &[i64]) -> Result<u64, StoreError> {
+    pub(in crate::store) async fn erase_copies_of(
+        &self,
+        reign: Option<Epoch>,
+        copies: Copies,
+        ids: &[i64],
+    ) -> Result<u64, StoreError> {
         let text = match copies {
             Copies::Samples => {
                 "UPDATE template_sample SET sample = NULL WHERE sample IS NOT NULL \
@@ -117,6 +127,8 @@ impl SqliteStore {
             Copies::SetAside => "DELETE FROM set_aside WHERE id IN (SELECT value FROM json_each($1))",
         };
         let mut connection = self.writer.acquire().await?;
+        // With the writer in hand no other reign begins.
+        self.check_led(reign)?;
         query("PRAGMA secure_delete = ON").execute(&mut *connection).await?;
         let done = query(text).bind(serde_json::json!(ids).to_string()).execute(&mut *connection).await?;
         Ok(done.rows_affected())

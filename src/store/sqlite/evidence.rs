@@ -10,7 +10,7 @@ use crate::{
         AddressNotice, ControlSum, Counts, EntryKind, EntryRecord, RefusedAddress, StoreError, WordKind,
         batch::stream_text,
         engine::{EntryRow, digest_of, entries},
-        evidence::{RefusedRow, SumRow, control, notices, refused, stream_keys, sums, times},
+        evidence::{RefusedRow, SumRow, control, latest_notices, notices, refused, stream_keys, sums, times},
     },
 };
 
@@ -127,6 +127,21 @@ impl SqliteStore {
         .fetch_all(&self.readers)
         .await?;
         Ok(notices(rows))
+    }
+
+    pub(in crate::store) async fn latest_notices(&self, addresses: &[i64]) -> Result<Vec<AddressNotice>, StoreError> {
+        let rows: Vec<(i64, i64, i16)> = query_as(
+            "WITH wanted (address) AS MATERIALIZED (SELECT DISTINCT value FROM json_each($1)), \
+             who (address, account) AS (SELECT w.address, a.id FROM wanted w CROSS JOIN account a ON a.address = w.address \
+             UNION SELECT t.address, t.account FROM wanted w CROSS JOIN tombstone t ON t.address = w.address) \
+             SELECT w.address, l.at, l.kind FROM who w CROSS JOIN latest_notice l ON l.id = w.account AND l.account = 1 \
+             UNION SELECT w.address, l.at, l.kind FROM wanted w CROSS JOIN latest_notice l \
+             ON l.id = w.address AND l.account = 0 ORDER BY 1, 2, 3",
+        )
+        .bind(serde_json::json!(addresses).to_string())
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(latest_notices(rows))
     }
 
     pub(in crate::store) async fn first_notice(&self) -> Result<Option<Timestamp>, StoreError> {

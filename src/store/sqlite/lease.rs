@@ -35,6 +35,11 @@ impl SqliteStore {
         Ok(transaction)
     }
 
+    /// Within a transaction of whoever writes: refuses where a reign is given that is over.
+    pub(super) fn check_led(&self, reign: Option<Epoch>) -> Result<(), StoreError> {
+        reign.map_or(Ok(()), |epoch| self.check_reign(epoch))
+    }
+
     fn check_reign(&self, epoch: Epoch) -> Result<(), StoreError> {
         if self.reign.load(Ordering::SeqCst) == epoch.0 { Ok(()) } else { Err(StoreError::NotLeading) }
     }

@@ -198,7 +198,13 @@ impl SqliteStore {
         let mut gone = 0;
         for (text, limit) in [
             ("DELETE FROM event WHERE position IN (SELECT position FROM event WHERE at < $1 LIMIT $2)", refusals),
-            ("DELETE FROM entry WHERE position IN (SELECT position FROM entry WHERE at < $1 LIMIT $2)", refusals),
+            // What is in force stays: settings, who did what, and blind windows that last.
+            (
+                "DELETE FROM entry WHERE position IN (SELECT position FROM entry e WHERE at < $1 AND kind NOT IN (4, 5) AND NOT (kind = 2 AND e.body ->> 'until' IS NULL AND NOT EXISTS (SELECT 1 FROM entry c \
+                 WHERE c.at = e.at AND c.kind = 2 AND c.body ->> 'until' IS NOT NULL \
+                 AND c.body ->> 'watched' = e.body ->> 'watched')) LIMIT $2)",
+                refusals,
+            ),
             ("DELETE FROM set_aside WHERE id IN (SELECT id FROM set_aside WHERE expires_at < $1 LIMIT $2)", now),
             (
                 "DELETE FROM one_time_token WHERE hash IN \
@@ -288,6 +294,15 @@ impl SqliteStore {
                 "DELETE FROM feed_hour WHERE (feed, hour, exposure) IN \
                  (SELECT feed, hour, exposure FROM feed_hour WHERE hour < $1 * 24 LIMIT $2)",
                 cutoffs.days,
+            )
+            .await?;
+        gone += self
+            .in_steps(
+                epoch,
+                "DELETE FROM latest_notice WHERE (id, account, kind) IN (SELECT id, account, kind FROM latest_notice l \
+                 WHERE at < $1 AND NOT EXISTS (SELECT 1 FROM account a WHERE a.id = l.id) \
+                 AND NOT EXISTS (SELECT 1 FROM address a WHERE a.id = l.id) LIMIT $2)",
+                cutoffs.notices,
             )
             .await?;
         gone += self

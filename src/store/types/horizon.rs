@@ -38,3 +38,12 @@ impl Horizon {
         self.dropped_before().map(|start| start.plus_millis(DAY_MILLIS))
     }
 }
+
+/// How far the journal can be read, and how far it goes: places in it without the row in the transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// Below this place everything is there; what begins here waits for an older transaction.
+    pub settled: i64,
+    /// The newest row's place.
+    pub newest: i64,
+}

@@ -79,20 +79,20 @@ on_both_engines! {
         assert_eq!(alive.deleted_at, None);
 
         let entries = test.rows("entry").await;
-        assert_eq!(forget_due(&test.store, &test.keyring, due.plus_millis(-1)).await.expect("nothing"), 0);
+        assert_eq!(forget_due(&test.leader(), &test.keyring, due.plus_millis(-1)).await.expect("nothing"), 0);
         assert_eq!(test.rows("entry").await, entries);
-        assert_eq!(forget_due(&test.store, &test.keyring, due).await.expect("forgotten"), 3);
+        assert_eq!(forget_due(&test.leader(), &test.keyring, due).await.expect("forgotten"), 3);
         let mut known = Vec::new();
         for number in 0..7 {
             known.push(is_known(&test, number).await);
         }
         let (gone, there) = ((false, false), (true, true));
         assert_eq!(known, [gone, gone, there, there, (true, false), there, there]);
-        assert_eq!(forget_due(&test.store, &test.keyring, due).await.expect("nothing"), 0, "once");
+        assert_eq!(forget_due(&test.leader(), &test.keyring, due).await.expect("nothing"), 0, "once");
         assert_eq!(test.rows("entry").await, entries + 3, "each is in the journal");
         let actions = test.store.entries_of_kind(EntryKind::Action, due.plus_millis(DAY_MILLIS), 10).await.expect("actions");
         assert!(actions.iter().all(|action| action.body["reason"] == "account-deleted notice"), "{actions:?}");
-        assert_eq!(forget_due(&test.store, &test.keyring, due.plus_millis(DAY_MILLIS)).await.expect("forgotten"), 1, "6");
+        assert_eq!(forget_due(&test.leader(), &test.keyring, due.plus_millis(DAY_MILLIS)).await.expect("forgotten"), 1, "6");
 
         // A late repetition of a notice changes nothing.
         for kind in [NoticeKind::AccountDeleted, NoticeKind::EmailEnabled] {
@@ -105,7 +105,7 @@ on_both_engines! {
         assert_eq!(is_known(&test, 0).await, gone);
         test.store.commit(&[submission(vec![test.refused(0, 0), test.delivered(0, 9_000)])]).await.expect("new mail");
         assert_eq!(is_known(&test, 0).await, (true, false), "somebody new");
-        assert_eq!(forget_due(&test.store, &test.keyring, due).await.expect("nothing"), 0);
+        assert_eq!(forget_due(&test.leader(), &test.keyring, due).await.expect("nothing"), 0);
     }
 
     async fn the_daemon_forgets_by_its_own_clock_also_after_a_restart(test: TestStore) {

@@ -2,13 +2,25 @@
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::support::{Engine, daemon::Home};
+use crate::support::{
+    Engine,
+    daemon::{Daemon, Home},
+};
 
 /// Transaction ids begin anew in another cluster: a process that goes on would read the journal wrongly, so it ends.
 ///
 /// The cluster's identity comes from functions of the test's own, which stand before PostgreSQL's on the search path.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_ends_when_its_cluster_has_changed() {
+    ends_with_its_cluster("all").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_only_takes_reports_in_ends_too() {
+    ends_with_its_cluster("ingest").await;
+}
+
+async fn ends_with_its_cluster(role: &str) {
     let Some(mut home) = Home::new(Engine::Postgres).await else { return };
     let mut admin = PgConnection::connect(&home.url).await.expect("the database");
     for statement in [
@@ -23,7 +35,12 @@ async fn a_process_ends_when_its_cluster_has_changed() {
     }
     home.url = format!("{}?options=-c%20search_path%3Dpublic,pg_catalog", home.url);
     home.configure(&Home::feeds());
-    let mut daemon = home.start();
+    let start = || {
+        let mut command = home.command();
+        command.args(["--role", role]);
+        Daemon::start(command)
+    };
+    let mut daemon = start();
     assert_eq!(daemon.get("/readyz").status, 200);
 
     // A failover: the next timeline, and every connection breaks.
@@ -37,7 +54,7 @@ async fn a_process_ends_when_its_cluster_has_changed() {
     assert!(log.contains("the database cluster has changed under this process (restored or failed over)"), "{log}");
 
     // Started again, it knows the cluster for another one and goes on.
-    let daemon = home.start();
+    let daemon = start();
     let generation: String = sqlx::query_scalar("SELECT value FROM meta WHERE key = 'generation'")
         .fetch_one(&mut admin)
         .await

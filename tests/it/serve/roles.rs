@@ -247,6 +247,25 @@ async fn each_role_shows_what_it_is() {
     assert!(!cluster.home.path("new/relaywatch.key").exists());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_monitor_with_other_settings_than_incidents_name_says_so() {
+    let Some(home) = Home::new(Engine::Postgres).await else { return };
+    configure(&home, 15, "http://127.0.0.1:9/slack");
+    let _ingest = start(&home, "ingest", "ingest");
+    let mut command = home.command();
+    command.args(["--role", "monitor"]).env("STATE_DIRECTORY", home.path("one"));
+    command.env("RELAYWATCH__DETECT__MAX_STREAMS", "4321");
+    let monitor = Daemon::start(command);
+    let said = monitor.wait_for("judges by other [detect] settings");
+    assert!(said.contains("same configuration"), "{said}");
+    // One that agrees says nothing by the time that it has judged.
+    monitor.stop();
+    let other = start(&home, "monitor", "two");
+    leads(&other);
+    judged(&other);
+    assert!(!other.log().contains("judges by other"), "{}", other.log());
+}
+
 /// A command whose host has no daemon folds nothing beside the leader, and folds itself where nobody leads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rebuild_works_beside_a_leader_elsewhere_and_alone() {

@@ -15,20 +15,25 @@ use crate::{
     model::Timestamp,
     privacy::Purpose,
     store::{
-        Commit, NewControl, NewEntry, NewEvent, NewOutbox, NewSetAside, Outcome, StoreError, Submission, WordKind,
+        Commit, Epoch, NewControl, NewEntry, NewEvent, NewOutbox, NewSetAside, Outcome, StoreError, Submission,
+        WordKind,
         batch::{Numbers, Teaching, control_cells, recipients_of},
         engine::{Marks, storable},
     },
 };
 
 impl PgStore {
-    pub(in crate::store) async fn commit(&self, batch: &[Submission]) -> Result<Commit, StoreError> {
+    pub(in crate::store) async fn commit(
+        &self,
+        reign: Option<Epoch>,
+        batch: &[Submission],
+    ) -> Result<Commit, StoreError> {
         loop {
-            match self.commit_once(batch).await {
+            match self.commit_once(reign, batch).await {
                 // Another process has dropped a partition that this one takes for there: retention and a late report met.
                 Err(error) if is_without_partition(&error) => {
                     self.forget_partitions();
-                    if let Some(commit) = self.commit_once(batch).await? {
+                    if let Some(commit) = self.commit_once(reign, batch).await? {
                         return Ok(commit);
                     }
                 }
@@ -40,7 +45,7 @@ impl PgStore {
     }
 
     /// `None` where the numbers of words that were at hand may be gone: unused ones have been marked meanwhile.
-    async fn commit_once(&self, batch: &[Submission]) -> Result<Option<Commit>, StoreError> {
+    async fn commit_once(&self, reign: Option<Epoch>, batch: &[Submission]) -> Result<Option<Commit>, StoreError> {
         let sweeps = self.caches.sweeps();
         // Words are numbered and partitions made before and apart: they may outlive a commit that fails, and so no two
         // commits wait for each other's words.
@@ -51,7 +56,7 @@ impl PgStore {
             all.iter().flat_map(|s| s.events.iter().map(|event| (s.feed.as_str(), event))).collect();
         self.ensure_partitions(&rows).await?;
 
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin(reign).await?;
         let mut outcomes = Vec::with_capacity(batch.len());
         for submission in batch {
             outcomes.push(bind_token(&mut transaction, submission).await?);
@@ -152,6 +157,21 @@ impl PgStore {
             .bind(teaching.returned_at.map(Timestamp::as_millis))
             .execute(&mut *connection)
             .await?;
+        }
+        if let Some(kind) = teaching.kind {
+            let about = account.filter(|id| !stranger(id)).map(|id| (id, true));
+            for (id, is_account) in about.into_iter().chain(address.filter(|_| added > 0).map(|id| (id, false))) {
+                query(
+                    "INSERT INTO latest_notice AS l (id, account, kind, at) VALUES ($1, $2, $3, $4) \
+                     ON CONFLICT (id, account, kind) DO UPDATE SET at = excluded.at WHERE excluded.at > l.at",
+                )
+                .bind(id)
+                .bind(is_account)
+                .bind(kind.code())
+                .bind(entry.key.at.as_millis())
+                .execute(&mut *connection)
+                .await?;
+            }
         }
         if added > 0
             && let (Some(address), Some(mark)) = (address, teaching.mark)
