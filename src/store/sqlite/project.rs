@@ -31,13 +31,13 @@ static LEDGER: LazyLock<Bulk> = LazyLock::new(|| {
 static CELLS: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         "INSERT INTO cell (destination, stream, bin, exposed, refused, delivered, transient, deferred, complained, \
-         suppressed, unexposed)",
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         suppressed, unexposed, refused_exposed)",
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         "ON CONFLICT (stream, bin, destination) DO UPDATE SET exposed = exposed + excluded.exposed, \
          refused = refused + excluded.refused, delivered = delivered + excluded.delivered, \
          transient = transient + excluded.transient, deferred = deferred + excluded.deferred, \
          complained = complained + excluded.complained, suppressed = suppressed + excluded.suppressed, \
-         unexposed = unexposed + excluded.unexposed",
+         unexposed = unexposed + excluded.unexposed, refused_exposed = refused_exposed + excluded.refused_exposed",
     )
 });
 
@@ -93,7 +93,8 @@ impl SqliteStore {
                     .bind(counts.deferred)
                     .bind(counts.complained)
                     .bind(counts.suppressed)
-                    .bind(counts.unexposed);
+                    .bind(counts.unexposed)
+                    .bind(counts.refused_exposed);
             }
             statement.execute(&mut *transaction).await?;
         }
