@@ -302,7 +302,7 @@ on_both_engines! {
         let mut run = Run::begin(&test, history(&test), TROUBLE).await;
         run.clock.advance(Duration::from_mins(30));
         run.take(&test, unauthorized(&test, 12)).await;
-        let few = deliveries(&test, 11, TROUBLE + HOUR_MILLIS, 10 * HOUR_MILLIS);
+        let few = deliveries(&test, 9, TROUBLE + HOUR_MILLIS, 10 * HOUR_MILLIS);
         run.clock.advance(Duration::from_hours(90));
         run.take(&test, few).await;
         assert_eq!(incidents(&test).await[0].0.state, IncidentState::Open);

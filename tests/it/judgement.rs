@@ -154,7 +154,7 @@ on_both_engines! {
         // Quiet is what comes after the outage, not the silence in it.
         run.clock.advance(Duration::from_hours(30));
         run.take(&test, deliveries(&test, 3_000, TROUBLE + 2 * HOUR_MILLIS, 30_000)).await;
-        assert_eq!(standing(&test).await, [IncidentState::Masked]);
+        assert_eq!(standing(&test).await, [IncidentState::Closed]);
     }
 
     async fn a_purge_within_an_outage_of_ours_is_a_ticket(test: TestStore) {

@@ -368,7 +368,8 @@ async fn measure(
     let addresses = store.refused_count(&finest, onset.0, until).await?;
     kept.body.sends = u64::try_from(sums.exposed).unwrap_or(0);
     kept.body.refused = u64::try_from(sums.refused_exposed).unwrap_or(0);
-    kept.body.addresses = addresses;
+    // Who was refused is let go of sooner than how many were.
+    kept.body.addresses = if in_ring { addresses } else { addresses.max(kept.body.addresses) };
     if let Some(regime) = judge.regime(&kept.body.scope, onset) {
         kept.body.expected = regime.baseline.rate() * count(kept.body.sends);
         // After an alarm the evidence begins anew; the strongest says how sure it ever was.

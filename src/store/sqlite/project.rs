@@ -7,7 +7,7 @@ use sqlx::{query, query_as, query_scalar};
 use super::{SqliteStore, bulk::Bulk, feeds::apply_feeds};
 use crate::{
     model::Timestamp,
-    store::{Epoch, Fold, IncidentRecord, Position, StoreError},
+    store::{CellKey, Counts, Epoch, Fold, IncidentRecord, Position, StoreError},
 };
 
 static LEDGER: LazyLock<Bulk> = LazyLock::new(|| {
@@ -58,6 +58,30 @@ static DAYS: LazyLock<Bulk> = LazyLock::new(|| {
     )
 });
 
+/// Books changes of cells.
+async fn apply_cells(connection: &mut sqlx::SqliteConnection, cells: &[(CellKey, Counts)]) -> Result<(), StoreError> {
+    for (text, range) in CELLS.cut(cells.len()) {
+        let mut statement = query(text);
+        for (key, counts) in cells.get(range).unwrap_or_default() {
+            statement = statement
+                .bind(key.destination.code())
+                .bind(key.stream)
+                .bind(key.bin)
+                .bind(counts.exposed)
+                .bind(counts.refused)
+                .bind(counts.delivered)
+                .bind(counts.transient)
+                .bind(counts.deferred)
+                .bind(counts.complained)
+                .bind(counts.suppressed)
+                .bind(counts.unexposed)
+                .bind(counts.refused_exposed);
+        }
+        statement.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
 impl SqliteStore {
     pub(in crate::store) async fn apply(&self, epoch: Epoch, name: &str, fold: &Fold) -> Result<(), StoreError> {
         let mut transaction = self.led(epoch).await?;
@@ -79,25 +103,7 @@ impl SqliteStore {
         .bind(fold.to.row)
         .execute(&mut *transaction)
         .await?;
-        for (text, range) in CELLS.cut(fold.cells.len()) {
-            let mut statement = query(text);
-            for (key, counts) in fold.cells.get(range).unwrap_or_default() {
-                statement = statement
-                    .bind(key.destination.code())
-                    .bind(key.stream)
-                    .bind(key.bin)
-                    .bind(counts.exposed)
-                    .bind(counts.refused)
-                    .bind(counts.delivered)
-                    .bind(counts.transient)
-                    .bind(counts.deferred)
-                    .bind(counts.complained)
-                    .bind(counts.suppressed)
-                    .bind(counts.unexposed)
-                    .bind(counts.refused_exposed);
-            }
-            statement.execute(&mut *transaction).await?;
-        }
+        apply_cells(&mut transaction, &fold.cells).await?;
         for (text, range) in LEDGER.cut(fold.ledger.len()) {
             let mut statement = query(text);
             for row in fold.ledger.get(range).unwrap_or_default() {
