@@ -115,6 +115,18 @@ impl Moments {
         }
     }
 
+    /// What is left without those of `part`, which are among these.
+    #[must_use]
+    pub fn minus(&self, part: &Self) -> Self {
+        Self {
+            clusters: self.clusters.saturating_sub(part.clusters),
+            sends: self.sends.saturating_sub(part.sends),
+            refused: self.refused.saturating_sub(part.refused),
+            squares: self.squares.saturating_sub(part.squares),
+            ratios: self.ratios.saturating_sub(part.ratios),
+        }
+    }
+
     /// Puts a cluster as it is now in the place of what it was.
     pub fn change(&mut self, before: &ClusterTotals, after: &ClusterTotals) {
         let (before, after) = (Self::one(before), Self::one(after));

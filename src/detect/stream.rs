@@ -1,6 +1,6 @@
 //! The detector of one stream.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use serde::{Deserialize, Serialize};
 
@@ -220,8 +220,20 @@ impl StreamDetector {
     #[must_use]
     pub fn counts_since(&self, from: Bin) -> Counts {
         let at = self.slots.partition_point(|slot| slot.bin < from);
+        self.sum(at..self.slots.len())
+    }
+
+    /// What was counted in complete bins of the ring from `from` to `to`, both included.
+    #[must_use]
+    pub fn counts_within(&self, from: Bin, to: Bin) -> Counts {
+        let first = self.slots.partition_point(|slot| slot.bin < from);
+        let end = self.slots.partition_point(|slot| slot.bin <= to);
+        self.sum(first..end.max(first))
+    }
+
+    fn sum(&self, slots: Range<usize>) -> Counts {
         self.slots
-            .range(at..)
+            .range(slots)
             .filter(|slot| slot.is_complete())
             .fold(Counts::default(), |sum, slot| sum.plus(slot.counts()))
     }
@@ -244,18 +256,24 @@ impl StreamDetector {
     /// The stretch that ends with the newest bin is looked at, back to where it holds 2,000 messages or spans 24 hours, but not
     /// past the last alarm. It is quiet if the upper limit of its refusal rate (one-sided 95 %, Clopper–Pearson) is below p0, the
     /// rate of the worst normal cluster. Where so few messages could not show that even without a refusal, the stretch is
-    /// lengthened until they can, or until the ring ends; such a stream stays open, and an operator closes it.
+    /// lengthened until they can, or until the ring ends; of such a stream nothing is said here.
     #[must_use]
     pub fn quiet(&self, parameters: &Parameters) -> Option<Quiet> {
+        self.quiet_after(Bin(i64::MIN), parameters)
+    }
+
+    /// The same, and the stretch does not reach back to `floor`: what was not judged up to there was not quiet.
+    #[must_use]
+    pub fn quiet_after(&self, floor: Bin, parameters: &Parameters) -> Option<Quiet> {
         let head = self.head?;
         let closing = &parameters.closing;
         let tolerated = self.regime(head).baseline.worst_normal();
         let enough = ((1.0 - closing.confidence).ln() / (-tolerated).ln_1p()).ceil();
         let span = i64::from(closing.hours) * (HOUR_MILLIS / BIN_MILLIS);
-        let after = self.alarms().last().map(|alarm| alarm.bin);
+        let after = self.alarms().last().map_or(floor, |alarm| alarm.bin.max(floor));
         let mut counts = Counts::default();
         for (at, slot) in self.slots.iter().enumerate().rev() {
-            if after.is_some_and(|alarm| slot.bin <= alarm) {
+            if slot.bin <= after {
                 return None;
             }
             if slot.is_complete() {
@@ -264,6 +282,7 @@ impl StreamDetector {
             // Bins without mail pass, too: the stretch reaches back to just after the slot before.
             let before = at.checked_sub(1).and_then(|at| self.slots.get(at));
             let since = before.map_or(slot.bin, |before| Bin(before.bin.0.saturating_add(1)));
+            let since = since.max(Bin(after.0.saturating_add(1)));
             let long = counts.sends >= closing.messages || head.0.saturating_sub(since.0) >= span - 1;
             if long && count(counts.sends) >= enough {
                 let limit = upper_limit(counts.refused, counts.sends, closing.confidence);

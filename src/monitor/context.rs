@@ -19,6 +19,8 @@ use crate::{
 const HISTORY_HOURS: i64 = 66 * 24;
 /// How often it is looked at where nothing new makes it needful.
 const EVERY_MILLIS: i64 = MINUTE_MILLIS;
+/// How often it is looked at where mail comes of a provider that has reported nothing to trust it by.
+const DISTRUSTED_MILLIS: i64 = 10_000;
 
 /// The context of the last look.
 #[derive(Debug, Default)]
@@ -32,6 +34,10 @@ pub(super) struct Context {
     pub(super) distrusted: BTreeSet<Provider>,
     /// Providers that have reported something and are not among those.
     trusted: BTreeSet<Provider>,
+    /// Providers for whose mail it was read.
+    asked: BTreeSet<Provider>,
+    /// The hour of each provider's first report.
+    pub(super) since: BTreeMap<Provider, i64>,
     /// The hour of the first report without exposure of each provider.
     pub(super) bare_since: BTreeMap<Provider, i64>,
     /// The day on which relaywatch first ran.
@@ -43,7 +49,19 @@ impl Context {
     /// Whether it is to be read again before mail of these providers is judged.
     pub(super) fn is_stale(&self, providers: impl IntoIterator<Item = Provider>, now: Timestamp) -> bool {
         self.read_at.is_none_or(|at| now.millis_since(at) >= EVERY_MILLIS)
-            || providers.into_iter().any(|provider| !self.trusted.contains(&provider))
+            || providers
+                .into_iter()
+                .any(|provider| !self.trusted.contains(&provider) && !self.asked_lately(provider, now))
+    }
+
+    /// Whether it was read for this provider a moment ago.
+    fn asked_lately(&self, provider: Provider, now: Timestamp) -> bool {
+        self.asked.contains(&provider) && self.read_at.is_some_and(|at| now.millis_since(at) < DISTRUSTED_MILLIS)
+    }
+
+    /// Takes note of the providers for whose mail it is read.
+    pub(super) fn ask(&mut self, providers: BTreeSet<Provider>) {
+        self.asked.extend(providers);
     }
 
     /// Reads it again. `ring` is the first bin that is still judged.
@@ -65,6 +83,7 @@ impl Context {
         }
         self.trusted.clear();
         self.bare_since.clear();
+        self.since.clear();
         for (of, counts) in &hours {
             let Some(provider) = names.get(&of.feed).and_then(|name| provider_of(name)) else { continue };
             self.heed(provider, of, counts);
@@ -77,6 +96,8 @@ impl Context {
         if counts.events == 0 {
             return;
         }
+        let first = self.since.entry(provider).or_insert(of.hour);
+        *first = of.hour.min(*first);
         let is_distrusted = self.distrusted.contains(&provider);
         if !is_distrusted {
             self.trusted.insert(provider);
@@ -139,5 +160,22 @@ fn ticket(finding: &Finding, now: Timestamp) -> Page {
         explanation: Vec::new(),
         safe_action: Some(finding.advice()),
         links: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_that_is_not_trusted_is_asked_about_now_and_then() {
+        let at = Timestamp::from_millis;
+        let mut context = Context { read_at: Some(at(0)), ..Context::default() };
+        assert!(context.is_stale([Provider::Ses], at(1)), "it was never asked about");
+        context.ask(BTreeSet::from([Provider::Ses]));
+        assert!(!context.is_stale([Provider::Ses], at(1)));
+        assert!(context.is_stale([Provider::Ses], at(DISTRUSTED_MILLIS)));
+        assert!(!context.is_stale([], at(DISTRUSTED_MILLIS)));
+        assert!(context.is_stale([], at(EVERY_MILLIS)));
     }
 }

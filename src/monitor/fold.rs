@@ -67,6 +67,7 @@ pub fn contribution<'a>(
         complained: i64::from(has(EventKind::Complained)),
         suppressed: i64::from(suppressed),
         unexposed: i64::from(unexposed),
+        refused_exposed: i64::from(refused_for_good && exposed),
     };
     let keys: Vec<&StreamKey> = events.iter().filter_map(|event| stream(event.stream)).collect();
     let destination = events.iter().map(|event| event.destination).min()?;
@@ -236,12 +237,19 @@ mod tests {
         let suppressed = event(EventKind::SuppressedByProvider, FailureClass::Permanent, 20, None);
         let one = Counts { exposed: 1, ..Counts::default() };
         assert_eq!(counts(&[delivered.clone(), delivered.clone()]), Counts { delivered: 1, ..one });
-        assert_eq!(counts(&[delivered.clone(), refused.clone()]), Counts { refused: 1, ..one }, "a late bounce wins");
-        assert_eq!(counts(&[deferred.clone(), refused.clone(), soft.clone()]), Counts { refused: 1, ..one });
+        assert_eq!(
+            counts(&[delivered.clone(), refused.clone()]),
+            Counts { refused: 1, refused_exposed: 1, ..one },
+            "a late bounce wins"
+        );
+        assert_eq!(
+            counts(&[deferred.clone(), refused.clone(), soft.clone()]),
+            Counts { refused: 1, refused_exposed: 1, ..one }
+        );
         assert_eq!(counts(&[soft]), Counts { transient: 1, ..one });
         assert_eq!(counts(&[deferred]), Counts { deferred: 1, ..Counts::default() });
         assert_eq!(counts(std::slice::from_ref(&suppressed)), Counts { suppressed: 1, ..Counts::default() });
-        assert_eq!(counts(&[suppressed, refused]), Counts { refused: 1, ..one });
+        assert_eq!(counts(&[suppressed, refused]), Counts { refused: 1, refused_exposed: 1, ..one });
     }
 
     #[test]
@@ -250,7 +258,10 @@ mod tests {
         let sent = with(Exposure::Sends, EventKind::Sent, FailureClass::Unknown);
         let refused = with(Exposure::Sends, EventKind::Refused, FailureClass::Permanent);
         assert_eq!(counts(std::slice::from_ref(&refused)), Counts { refused: 1, unexposed: 1, ..Counts::default() });
-        assert_eq!(counts(&[refused, sent.clone()]), Counts { refused: 1, exposed: 1, ..Counts::default() });
+        assert_eq!(
+            counts(&[refused, sent.clone()]),
+            Counts { refused: 1, exposed: 1, refused_exposed: 1, ..Counts::default() }
+        );
         assert_eq!(counts(&[sent]), Counts { exposed: 1, ..Counts::default() });
         let bounce_only = with(Exposure::None, EventKind::Refused, FailureClass::Permanent);
         assert_eq!(counts(&[bounce_only]), Counts { refused: 1, ..Counts::default() }, "no denominator is made up");
@@ -368,7 +379,8 @@ mod tests {
         #[test]
         fn refused_never_exceeds_exposed_where_the_cell_is_complete(events in prop::collection::vec(any_event(), 1..40)) {
             for ((_, _, _), counts) in fold(&events, 3).0 {
-                prop_assert!(counts.exposed >= 0 && counts.refused >= 0 && counts.unexposed >= 0);
+                prop_assert!(counts.exposed >= 0 && counts.unexposed >= 0 && counts.refused_exposed >= 0);
+                prop_assert!(counts.refused_exposed <= counts.refused.min(counts.exposed));
             }
         }
     }

@@ -11,8 +11,8 @@ use std::{
 
 use crate::{
     detect::{
-        Alarm, Baseline, Budget, Cell, ClusterTotals, Moments, Parameters, Phase, Quiet, Regime, StreamDetector,
-        StreamVolume, Update, Witnesses,
+        Alarm, Baseline, Budget, Cell, ClusterTotals, Moments, Parameters, Phase, Regime, StreamDetector, StreamVolume,
+        Update, Witnesses,
     },
     model::{Bin, DAY_MILLIS, Provider, StreamKey, StreamLevel},
     monitor::blind::Outage,
@@ -55,7 +55,7 @@ impl FinestCell {
         }
         let number = |count: i64| u32::try_from(count.max(0)).unwrap_or(u32::MAX);
         let sends = number(counts.exposed);
-        Cell { sends, refused: number(counts.refused - counts.unexposed).min(sends), addresses: self.addresses }
+        Cell { sends, refused: number(counts.refused_exposed).min(sends), addresses: self.addresses }
     }
 }
 
@@ -211,13 +211,19 @@ impl Judge {
         self.installed = day;
     }
 
-    /// Whether a cell tells of refusals by feeds without exposure.
+    /// Whether a cell tells of refusals that no rate judges: by feeds without exposure, or in an outage of ours of which some is lost.
     #[must_use]
     pub fn is_bare(&self, cell: &FinestCell) -> bool {
         let counts = &cell.counts;
-        let undeclared = counts.exposed <= 0 && counts.refused > counts.unexposed;
+        let undeclared = counts.refused - counts.refused_exposed > counts.unexposed;
         let distrusts = || self.finest.get(&cell.finest).is_some_and(|finest| self.distrusts(finest.provider));
-        counts.refused > 0 && (undeclared || distrusts())
+        counts.refused > 0 && (undeclared || distrusts() || self.loses(cell.finest, Bin(cell.bin)))
+    }
+
+    /// Whether a bin of a finest stream is never judged by rate, since an outage of ours lost some of it.
+    fn loses(&self, finest: i32, bin: Bin) -> bool {
+        let provider = self.finest.get(&finest).and_then(|finest| finest.provider);
+        self.outages.iter().any(|outage| outage.covers(bin) && outage.loses(provider))
     }
 
     fn distrusts(&self, provider: Option<Provider>) -> bool {
@@ -304,16 +310,31 @@ impl Judge {
         })
     }
 
-    /// Whether a stream has been quiet since its last alarm, by the closing rule.
-    #[must_use]
-    pub fn quiet(&self, stream: &StreamKey) -> Option<Quiet> {
-        self.watched.get(stream)?.detector.quiet(&self.parameters)
-    }
-
-    /// The regime of a stream in a bin.
-    #[must_use]
-    pub fn regime(&self, stream: &StreamKey, bin: Bin) -> Option<&Regime> {
-        Some(self.watched.get(stream)?.detector.regime(bin))
+    /// The clusters of finer streams in trouble, by each coarser stream whose own day was none.
+    fn trouble_below(&self, days: &RangeInclusive<i64>) -> BTreeMap<StreamKey, Moments> {
+        let mut below: BTreeMap<StreamKey, Moments> = BTreeMap::new();
+        if self.trouble.is_empty() {
+            return below;
+        }
+        for key in self.history.keys().filter(|key| key.level == StreamLevel::Envelope) {
+            let above: Vec<_> =
+                self.trouble.iter().filter(|(stream, _)| key.at(stream.level).as_ref() == Some(*stream)).collect();
+            if above.is_empty() {
+                continue;
+            }
+            for (day, moments) in self.trusted(key, days.clone()) {
+                if !above.iter().any(|(_, days)| days.contains(&day)) {
+                    continue;
+                }
+                for parent in key.parents() {
+                    if !self.trouble.get(&parent).is_some_and(|days| days.contains(&day)) {
+                        let sum = below.entry(parent).or_default();
+                        *sum = sum.plus(moments);
+                    }
+                }
+            }
+        }
+        below
     }
 
     /// Makes detectors for streams that these cells are the first of.
@@ -384,13 +405,16 @@ impl Judge {
         let window = i64::from(self.parameters.baseline.days);
         let days = day - window - 2..=day - 3;
         let keys: BTreeSet<&StreamKey> = self.watched.keys().chain(self.history.keys()).collect();
+        let finer = self.trouble_below(&days);
         let clusters: BTreeMap<&StreamKey, Moments> = keys
             .into_iter()
             .map(|key| {
                 let trouble = self.trouble.get(key);
                 let all = self.trusted(key, days.clone());
                 let calm = all.filter(|(day, _)| !trouble.is_some_and(|days| days.contains(day)));
-                (key, calm.fold(Moments::default(), |sum, (_, moments)| sum.plus(moments)))
+                let whole = calm.fold(Moments::default(), |sum, (_, moments)| sum.plus(moments));
+                // What a finer stream's trouble was is not ordinary here either; the rest of the day is.
+                (key, finer.get(key).map_or(whole, |trouble| whole.minus(trouble)))
             })
             .collect();
         let fleet = clusters.get(&StreamKey::fleet()).map_or(0, Moments::clusters);
@@ -455,12 +479,19 @@ fn parent_of(key: &StreamKey) -> Option<StreamKey> {
     }
 }
 
+/// Whether `coarse` holds all mail of `fine`, or they are the same.
+#[must_use]
+pub fn holds(coarse: &StreamKey, fine: &StreamKey) -> bool {
+    coarse == fine || fine.at(coarse.level).as_ref() == Some(coarse)
+}
+
 /// Whether one stream holds the other's mail, or they are the same.
 #[must_use]
 pub fn related(one: &StreamKey, other: &StreamKey) -> bool {
-    let holds = |coarse: &StreamKey, fine: &StreamKey| coarse == fine || fine.at(coarse.level).as_ref() == Some(coarse);
     holds(one, other) || holds(other, one)
 }
+
+mod questions;
 
 #[cfg(test)]
 mod tests;

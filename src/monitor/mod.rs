@@ -28,7 +28,7 @@ use crate::{
     clock::Clock,
     detect::Parameters,
     metrics::Metrics,
-    model::StreamKey,
+    model::{MINUTE_MILLIS, StreamKey},
     notify::Notifiers,
     store::{Leader, Position, StoreError},
 };
@@ -45,6 +45,8 @@ const LOOK_EVERY_PAGES: u32 = 5;
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(500);
 /// How long it waits after the store failed.
 const RETRY: Duration = Duration::from_secs(1);
+/// A journal that is folded up to so shortly before now tells enough to be judged, though more keeps coming in.
+const NEAR_MILLIS: i64 = 5 * MINUTE_MILLIS;
 /// Streams whose keys are kept at hand; past that the cache starts anew.
 const STREAM_CACHE: usize = 20_000;
 
@@ -76,7 +78,8 @@ pub struct Monitor {
     judging: Option<(Parameters, Notifiers)>,
     watch: Option<Watch>,
     silence: Silence,
-    /// The end of the journal has not been reached since the projections in the store were begun anew, or since the start.
+    /// Neither the end of the journal nor the last minutes before now have been reached since the projections in the store were
+    /// begun anew, or since the start.
     behind: bool,
     /// Outcomes that one page of the journal holds at most.
     page: u32,
@@ -229,7 +232,7 @@ impl Monitor {
         let mut watch = self.watch.take();
         let mut pages = 0_u32;
         // After a start or a failure, and while projections are made again, what is not yet folded would look like trouble
-        // that has gone: nothing is judged until the end of the journal is reached once.
+        // that has gone: nothing is judged until the end of the journal, or nearly so, is reached once.
         self.behind |= watch.is_none();
         while !stop.is_cancelled() {
             let page = self.fold_page().await?;
@@ -247,6 +250,11 @@ impl Monitor {
                 };
                 pages += 1;
                 self.behind |= jumped;
+                let near = page
+                    .as_ref()
+                    .and_then(|page| page.newest)
+                    .is_some_and(|at| self.clock.now().millis_since(at) < NEAR_MILLIS);
+                self.behind &= !near;
                 if page.is_none() || (pages.is_multiple_of(LOOK_EVERY_PAGES) && !self.behind) {
                     watching.look(&self.store, notifiers, &self.metrics, self.clock.now()).await?;
                 }

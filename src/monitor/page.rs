@@ -32,6 +32,8 @@ pub(super) struct Page {
     pub(super) folded: usize,
     /// The cursor stood elsewhere than where the last page had ended.
     pub(super) jumped: bool,
+    /// The latest time of an outcome in the page; none while projections are made again.
+    pub(super) newest: Option<Timestamp>,
     /// Changed cells of relay mail of finest streams: number, key, bin.
     pub(super) cells: Vec<(i32, StreamKey, i64)>,
     /// What totals of days were and what they are: key of the finest stream, day.
@@ -60,6 +62,8 @@ pub(super) struct Read {
     pub(super) step: Fold,
     /// Outcomes that it goes on by in the journal.
     pub(super) folded: usize,
+    /// The latest time of one of them; none while projections are made again.
+    pub(super) newest: Option<Timestamp>,
 }
 
 impl Booking {
@@ -113,7 +117,7 @@ impl Monitor {
             None => self.read_page(from, &horizon).await?,
             turned => turned,
         };
-        let Some(Read { bookings, step, folded }) = read else {
+        let Some(Read { bookings, step, folded, newest }) = read else {
             self.live = live;
             return Ok(None);
         };
@@ -132,7 +136,7 @@ impl Monitor {
             progress.folded += folded as u64;
         });
         self.metrics.monitor_folded.inc_by(folded as u64);
-        Ok(Some(Page { folded, jumped, ..page }))
+        Ok(Some(Page { folded, jumped, newest, ..page }))
     }
 
     /// Reads what comes next in the journal; nothing where there is no more.
@@ -152,6 +156,7 @@ impl Monitor {
         }
         let Some(to) = fresh.last().map(|event| event.position) else { return Ok(None) };
         let folded = fresh.len();
+        let newest = fresh.iter().map(|event| event.key.at).max().filter(|_| !again);
         fresh.retain(|event| !too_old(event, horizon));
         if !again {
             self.metrics.monitor_too_old.inc_by((folded - fresh.len()) as u64);
@@ -166,7 +171,7 @@ impl Monitor {
         feeds.retain(|_, counts| *counts != FeedCounts::default());
         let (ledger, feeds) = (ledger(&fresh), feeds.into_iter().collect());
         let step = Fold { from, to, sealed: horizon.sealed, ledger, feeds, ..Fold::default() };
-        Ok(Some(Read { bookings, step, folded }))
+        Ok(Some(Read { bookings, step, folded, newest }))
     }
 
     /// What the messages of a page counted before and what they count now.
@@ -248,7 +253,7 @@ impl Monitor {
             let total = changes.days.entry((stream, day)).or_default();
             if made.destination == Destination::Relay {
                 total.0 += sign * made.counts.exposed;
-                total.1 += sign * made.counts.refused;
+                total.1 += sign * made.counts.refused_exposed;
             }
         }
         self.move_out(live, &moved, &mut changes).await?;

@@ -115,7 +115,8 @@ impl Watch {
             std::mem::take(&mut self.changed).into_iter().filter(|(_, bin)| *bin >= start).collect();
         let providers: BTreeSet<Provider> =
             changed.iter().filter_map(|(stream, _)| self.keys.get(stream)?.provider).collect();
-        if self.context.is_stale(providers, now) {
+        if self.context.is_stale(providers.iter().copied(), now) {
+            self.context.ask(providers);
             changed.extend(self.read_context(store, Bin(start), now).await?);
             self.context.check_feeds(store, notifiers, metrics, now).await?;
         }
@@ -124,7 +125,8 @@ impl Watch {
         for chunk in changed.chunks(5_000) {
             cells.extend(known_cells(store, chunk).await?);
         }
-        let announcer = Announcer { notifiers, metrics, now, changed: !changed.is_empty() };
+        let moved: BTreeSet<i32> = changed.iter().map(|(stream, _)| *stream).collect();
+        let announcer = Announcer { notifiers, metrics, now, changed: &moved };
         self.incidents.heed_operators(store, &announcer).await?;
         let open = self.incidents.open();
         let kept_from = open.values().copied().min();
@@ -189,7 +191,7 @@ impl Watch {
             let within = self.keys.iter().filter(|(_, key)| key.at(scope.level).as_ref() == Some(scope));
             finest.extend(within.map(|(number, _)| *number));
         }
-        if finest.is_empty() {
+        if finest.is_empty() && self.incidents.tickets().next().is_none() {
             return Ok(());
         }
         let bare = Bare {
@@ -197,6 +199,8 @@ impl Watch {
             keys: &self.keys,
             distrusted: &self.context.distrusted,
             known_since: &self.context.bare_since,
+            since: &self.context.since,
+            outages: &self.context.outages,
             windows: &self.context.windows,
         };
         self.incidents.follow_counts(store, &self.judge, &bare, announcer).await

@@ -215,6 +215,7 @@ pub(super) struct CellRow {
     complained: i64,
     suppressed: i64,
     unexposed: i64,
+    refused_exposed: i64,
 }
 
 pub(super) fn cells(rows: Vec<CellRow>) -> Result<Vec<(CellKey, Counts)>, StoreError> {
@@ -230,6 +231,7 @@ pub(super) fn cells(rows: Vec<CellRow>) -> Result<Vec<(CellKey, Counts)>, StoreE
                 complained: row.complained,
                 suppressed: row.suppressed,
                 unexposed: row.unexposed,
+                refused_exposed: row.refused_exposed,
             };
             Ok((CellKey { stream: row.stream, bin: row.bin, destination }, counts))
         })
@@ -306,6 +308,19 @@ pub(super) fn incidents(rows: Vec<IncidentRow>) -> Result<Vec<IncidentRecord>, S
                     value: format!("no JSON at column {}", error.column()),
                 })?,
             })
+        })
+        .collect()
+}
+
+/// What operators say of an incident: number, label, accepted as normal, closed at.
+pub(super) type OperatorRow = (i64, Option<i16>, bool, Option<i64>);
+
+pub(super) fn operator_words(rows: Vec<OperatorRow>) -> Result<Vec<(i64, OperatorWord)>, StoreError> {
+    rows.into_iter()
+        .map(|(id, label, accepted_normal, closed_at)| {
+            let label = label.map(|label| word("incident", "label", label, Label::from_code)).transpose()?;
+            let closed_at = closed_at.map(Timestamp::from_millis);
+            Ok((id, OperatorWord { label, accepted_normal, closed_at }))
         })
         .collect()
 }

@@ -93,17 +93,29 @@ pub(super) fn latest_notices(rows: Vec<(i64, i64, i16)>) -> Vec<AddressNotice> {
 }
 
 /// Rows of sums of cells as both engines read them.
-pub(super) type SumRow = (i32, i16, i64, i64, i64, i64, i64, i64, i64, i64);
+pub(super) type SumRow = (i32, i16, i64, i64, i64, i64, i64, i64, i64, i64, i64);
 
 pub(super) fn sums(rows: Vec<SumRow>) -> Result<Vec<(i32, Destination, Counts)>, StoreError> {
     rows.into_iter()
-        .map(|(stream, to, exposed, refused, delivered, transient, deferred, complained, suppressed, unexposed)| {
+        .map(|row| {
+            let (stream, to, exposed, refused, delivered, transient, deferred, complained, ..) = row;
+            let (.., suppressed, unexposed, refused_exposed) = row;
             let destination = Destination::from_code(to).ok_or_else(|| StoreError::Unknown {
                 table: "cell",
                 what: "destination",
                 value: to.to_string(),
             })?;
-            let counts = Counts { exposed, refused, delivered, transient, deferred, complained, suppressed, unexposed };
+            let counts = Counts {
+                exposed,
+                refused,
+                delivered,
+                transient,
+                deferred,
+                complained,
+                suppressed,
+                unexposed,
+                refused_exposed,
+            };
             Ok((stream, destination, counts))
         })
         .collect()

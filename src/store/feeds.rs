@@ -62,8 +62,8 @@ impl Store {
     }
 
     /// How many different addresses were refused for good in each hour of these finest streams, in the bins from `from` to
-    /// `to`, both included: (hour counted from the epoch, addresses). With `bare_only`, only cells count in which nothing is
-    /// exposed and not every refusal lacks its send: those of feeds without exposure.
+    /// `to`, both included: (hour counted from the epoch, addresses). With `bare_only`, only cells count in which more is
+    /// refused than what is exposed or lacks its send: those of feeds without exposure.
     ///
     /// # Errors
     /// Where the store is away.

@@ -20,12 +20,12 @@ impl Store {
         dispatch!(self, store => store.incident(id).await)
     }
 
-    /// What operators say of incidents, by number; those of which they say nothing are left out.
+    /// What operators say of these incidents, by number; those of which they say nothing are left out.
     ///
     /// # Errors
     /// Where the store is away, or one is none that this version knows.
-    pub async fn operator_words(&self) -> Result<Vec<(i64, OperatorWord)>, StoreError> {
-        dispatch!(self, store => store.operator_words().await)
+    pub async fn operator_words(&self, ids: &[i64]) -> Result<Vec<(i64, OperatorWord)>, StoreError> {
+        dispatch!(self, store => store.operator_words(ids).await)
     }
 
     /// Keeps what an operator says that an incident was.

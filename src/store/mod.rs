@@ -408,6 +408,15 @@ impl Store {
         dispatch!(self, store => store.refused_addresses(streams, from, to, limit).await)
     }
 
+    /// How many different addresses were refused for good in these finest streams in the bins from `from` to `to`, both included.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn refused_count(&self, streams: &[i32], from: i64, to: i64) -> Result<u64, StoreError> {
+        let counted = dispatch!(self, store => store.refused_count(streams, from, to).await)?;
+        Ok(u64::try_from(counted).unwrap_or(0))
+    }
+
     /// What the ledger knows of an address.
     ///
     /// # Errors

@@ -349,6 +349,8 @@ pub struct Counts {
     pub suppressed: i64,
     /// Outcomes whose send has not been reported though the feed reports sends: the cell is incomplete.
     pub unexposed: i64,
+    /// Of the exposed messages, those permanently refused: the numerator. Other refusals have no send to be measured against.
+    pub refused_exposed: i64,
 }
 
 impl Counts {
@@ -362,6 +364,7 @@ impl Counts {
         self.complained += sign * other.complained;
         self.suppressed += sign * other.suppressed;
         self.unexposed += sign * other.unexposed;
+        self.refused_exposed += sign * other.refused_exposed;
     }
 
     /// Whether nothing is counted.

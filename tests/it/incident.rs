@@ -153,7 +153,7 @@ on_both_engines! {
         let closed_at = Some(at(2 * DAY_MILLIS));
         assert_eq!(record.operator, OperatorWord { label: Some(Label::Real), accepted_normal: true, closed_at });
         assert_eq!((record.state, record.closed_at, body.refused), (IncidentState::Closed, closed_at, 99));
-        assert_eq!(test.store.operator_words().await.expect("words"), [(id, record.operator)]);
+        assert_eq!(test.store.operator_words(&[id]).await.expect("words"), [(id, record.operator)]);
     }
 
     async fn an_operator_closes_what_cannot_end_by_itself_once(test: TestStore) {

@@ -254,6 +254,64 @@ on_both_engines! {
         assert_eq!(kinds(&test).await, ["opened", "closed"]);
     }
 
+    async fn an_open_incident_hides_no_trouble_that_shows_at_its_provider_only(test: TestStore) {
+        let mut run = Run::begin(&test, history(&test), TROUBLE).await;
+        run.clock.advance(Duration::from_mins(30));
+        run.take(&test, gone(&test, 12)).await;
+        assert_eq!(kinds(&test).await, ["opened"]);
+        // Two addresses of each of 60 domains: too few for any of them.
+        run.clock.advance(Duration::from_hours(2));
+        let diffuse = |n: i64| {
+            let number = usize::try_from(n).expect("small");
+            let millis = TROUBLE + 2 * HOUR_MILLIS + n * 5_000;
+            NewEvent {
+                key: test.key(number + 600_000, millis),
+                message: 3_000_000 + n,
+                sent_at: Some(at(millis)),
+                stream: stream(&format!("d{}.example.com", n % 60), None),
+                ..test.refused(number + 1_000, millis)
+            }
+        };
+        run.take(&test, (0..120).map(diffuse).collect()).await;
+        let found = incidents(&test).await;
+        assert_eq!(found.len(), 2, "{found:?}");
+        let (record, body) = found.iter().find(|(_, body)| body.scope.level == StreamLevel::Provider).expect("the provider's");
+        assert_eq!((record.state, record.onset), (IncidentState::Open, at(TROUBLE + 2 * HOUR_MILLIS)));
+        assert!(body.refused >= 120, "{body:?}");
+        assert_eq!(kinds(&test).await, ["opened"]);
+        // It stays so.
+        run.monitor = monitor(&test, Clock::Manual(run.clock.clone()), SLACK);
+        run.take(&test, Vec::new()).await;
+        assert_eq!((incidents(&test).await.len(), kinds(&test).await.len()), (2, 0));
+    }
+
+    async fn an_incident_whose_mail_has_ended_is_masked(test: TestStore) {
+        let mut run = Run::begin(&test, history(&test), TROUBLE).await;
+        run.clock.advance(Duration::from_mins(30));
+        run.take(&test, gone(&test, 400)).await;
+        run.clock.advance(Duration::from_hours(20));
+        run.take(&test, Vec::new()).await;
+        assert_eq!(incidents(&test).await[0].0.state, IncidentState::Open);
+        run.clock.advance(Duration::from_hours(8));
+        run.take(&test, Vec::new()).await;
+        assert_eq!(incidents(&test).await[0].0.state, IncidentState::Masked);
+        assert_eq!(kinds(&test).await, ["opened"], "silence is no all-clear");
+    }
+
+    async fn an_incident_of_little_mail_ends_when_none_is_refused_in_four_days(test: TestStore) {
+        let mut run = Run::begin(&test, history(&test), TROUBLE).await;
+        run.clock.advance(Duration::from_mins(30));
+        run.take(&test, unauthorized(&test, 12)).await;
+        let few = deliveries(&test, 9, TROUBLE + HOUR_MILLIS, 10 * HOUR_MILLIS);
+        run.clock.advance(Duration::from_hours(90));
+        run.take(&test, few).await;
+        assert_eq!(incidents(&test).await[0].0.state, IncidentState::Open);
+        run.clock.advance(Duration::from_hours(12));
+        run.take(&test, Vec::new()).await;
+        assert_eq!(incidents(&test).await[0].0.state, IncidentState::Closed);
+        assert_eq!(kinds(&test).await, ["opened", "closed"]);
+    }
+
     async fn old_trouble_is_recorded_and_pages_nobody(test: TestStore) {
         let mut events = history(&test);
         events.extend(gone(&test, 400));

@@ -77,7 +77,7 @@ on_both_engines! {
         let bin = at(0).bin().0;
         for (key, id) in keys.iter().zip(test.store.stream_ids(&keys).await.expect("ids")) {
             let cells = test.store.cells(id, 0, i64::MAX).await.expect("cells");
-            let counts = Counts { exposed: 2, refused: 1, delivered: 1, ..Counts::default() };
+            let counts = Counts { exposed: 2, refused: 1, delivered: 1, refused_exposed: 1, ..Counts::default() };
             assert_eq!(cells, [(CellKey { stream: id, bin, destination: Destination::Relay }, counts)], "{key}");
         }
         let known = test.store.address_by_hash(&test.relay(1).hash).await.expect("address").expect("known");

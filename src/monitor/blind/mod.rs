@@ -139,12 +139,19 @@ impl Outage {
     /// meanwhile, where the provider holds every report for longer than the outage took, once there was time for it to come.
     #[must_use]
     pub fn withholds(&self, bin: Bin, provider: Option<Provider>, now: Timestamp) -> bool {
-        if bin.end() <= self.from || bin.start() >= self.until {
-            return false;
-        }
-        let took = self.until.millis_since(self.from);
-        let held = provider.map_or(0, Provider::holds_reports_millis);
-        took >= held || now < self.refilled_at()
+        self.covers(bin) && (self.loses(provider) || now < self.refilled_at())
+    }
+
+    /// Whether a bin of send time overlaps it.
+    #[must_use]
+    pub fn covers(&self, bin: Bin) -> bool {
+        bin.end() > self.from && bin.start() < self.until
+    }
+
+    /// Whether some of what this provider reported in it never comes: it lasted longer than the provider holds every report.
+    #[must_use]
+    pub fn loses(&self, provider: Option<Provider>) -> bool {
+        self.until.millis_since(self.from) >= provider.map_or(0, Provider::holds_reports_millis)
     }
 
     /// When what was held back has come.

@@ -48,9 +48,10 @@ pub(super) async fn finish(
         tracing::info!(incident = kept.record.id, kind = %kind, stream = %kept.body.scope, refused = kept.body.refused, "an incident is announced");
     }
     let now = stored(kept);
-    if now != *before {
+    if now != *before || kept.record.id == 0 {
         kept.record.updated_at = announcer.now;
-        store.save_incident(&stored(kept)).await?;
+        // One that announces nothing is saved once, complete.
+        kept.record.id = store.save_incident(&stored(kept)).await?;
     }
     Ok(())
 }

@@ -3,28 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 mod announce;
+mod claim;
 mod counts;
 mod reason;
 
 pub(super) use self::counts::Bare;
 use self::{
     announce::{finish, tell_of_operator},
+    claim::{Free, claim, group},
     reason::reason,
 };
-use super::judge::{DAY_BINS, Judge, RING_DAYS, related};
+use super::judge::{DAY_BINS, Judge, RING_DAYS, holds};
 use crate::{
     detect::{self, Alarm, Urgency, describe, stats::count},
     incident::{Basis, Body},
     metrics::Metrics,
-    model::{Bin, DAY_MILLIS, HOUR_MILLIS, MINUTE_MILLIS, StreamKey, Timestamp},
+    model::{Bin, DAY_MILLIS, MINUTE_MILLIS, StreamKey, Timestamp},
     notify::{Notifiers, PageKind},
     store::{IncidentRecord, IncidentState, Leader, OperatorWord, Store, StoreError},
 };
 
-/// Of a coarser stream's refusals, the share that a finer one must hold for the trouble to be its.
-const HOLDS: f64 = 0.8;
-/// An alarm so long before an incident's onset still belongs to it.
-const BEFORE_ONSET_MILLIS: i64 = 6 * HOUR_MILLIS;
 /// Trouble that is over, and whose onset is older than this, is recorded and pages nobody.
 const PAGES_FOR_MILLIS: i64 = DAY_MILLIS;
 /// Refusals must have grown so many times since the last page for it to be worse.
@@ -37,7 +35,11 @@ const EXPLAIN_MILLIS: i64 = MINUTE_MILLIS;
 const EXPLAIN_AT_LEAST_MILLIS: i64 = 10 * MINUTE_MILLIS;
 /// Where fewer of the refused addresses than this share had mail accepted since, silence about them proves nothing.
 const SEEN_AGAIN: f64 = 0.05;
-/// Incidents that are looked at: the open ones and those of the last days.
+/// How many of the refused addresses are looked at for that.
+const LOOKED_UP: u32 = 1_000;
+/// How the line of an explanation begins that says what an outage of ours withholds.
+const NOT_JUDGED: &str = "Not judged:";
+/// Incidents that are over and looked at: those of the last days.
 const LOOKED_AT: u32 = 1_000;
 
 /// One incident that is kept in step.
@@ -47,6 +49,7 @@ struct Kept {
     body: Body,
     /// When it was last explained, and how many were refused then.
     explained: Option<(Timestamp, u64)>,
+    /// Whether its counts are known since the process began.
     measured: bool,
     /// Whether it was to be announced and no notifier was there.
     unheard: bool,
@@ -57,6 +60,11 @@ impl Kept {
         self.record.state == IncidentState::Open
     }
 
+    /// Its streams that lie in its scope. A coarser one holds other mail, too, and learns on from that.
+    fn own_streams(&self) -> impl Iterator<Item = &StreamKey> {
+        self.body.streams.iter().filter(|stream| holds(&self.body.scope, stream))
+    }
+
     /// Whether what is known has grown enough, or enough time has passed, for it to be explained anew.
     fn wants_explanation(&self, now: Timestamp) -> bool {
         self.explained.is_none_or(|(at, refused)| {
@@ -64,18 +72,6 @@ impl Kept {
             let since = now.millis_since(at);
             (grown && since >= EXPLAIN_MILLIS) || since >= EXPLAIN_AT_LEAST_MILLIS
         })
-    }
-
-    /// Whether an alarm of a stream is this incident's.
-    fn claims(&self, stream: &StreamKey, alarm: &Alarm) -> bool {
-        // What late reports have undone may come back: then it is another incident.
-        if self.record.state == IncidentState::Withdrawn || self.body.basis != Basis::Rate {
-            return false;
-        }
-        let at = alarm.bin.start();
-        let in_time = at.millis_since(self.record.onset) >= -BEFORE_ONSET_MILLIS
-            && self.record.closed_at.is_none_or(|closed| at <= closed);
-        in_time && (self.body.streams.contains(stream) || related(stream, &self.body.scope))
     }
 }
 
@@ -91,17 +87,17 @@ pub(super) struct Announcer<'a> {
     pub(super) now: Timestamp,
     /// Counts what reaches nobody.
     pub(super) metrics: &'a Metrics,
-    /// Whether any cell has changed since the last look.
-    pub(super) changed: bool,
+    /// Finest streams of which cells have changed since the last look.
+    pub(super) changed: &'a BTreeSet<i32>,
 }
 
 impl Incidents {
     /// Those that the store holds.
     pub(super) async fn load(store: &Store) -> Result<Self, StoreError> {
-        let states = [IncidentState::Open, IncidentState::Closed, IncidentState::Masked, IncidentState::Past];
-        let kept = store
-            .incidents(&states, LOOKED_AT)
-            .await?
+        let over = [IncidentState::Closed, IncidentState::Masked, IncidentState::Past];
+        let mut known = store.incidents(&[IncidentState::Open], u32::MAX).await?;
+        known.extend(store.incidents(&over, LOOKED_AT).await?);
+        let kept = known
             .into_iter()
             .map(|record| {
                 Ok(Kept { body: body_of(&record)?, record, explained: None, measured: false, unheard: false })
@@ -112,7 +108,8 @@ impl Incidents {
 
     /// Takes over what operators have said meanwhile: what is theirs stays theirs. What they close is announced as closed.
     pub(super) async fn heed_operators(&mut self, store: &Leader, announcer: &Announcer<'_>) -> Result<(), StoreError> {
-        let words: BTreeMap<i64, OperatorWord> = store.operator_words().await?.into_iter().collect();
+        let ids: Vec<i64> = self.kept.iter().map(|kept| kept.record.id).collect();
+        let words: BTreeMap<i64, OperatorWord> = store.operator_words(&ids).await?.into_iter().collect();
         for kept in &mut self.kept {
             let Some(word) = words.get(&kept.record.id) else { continue };
             if let Some(closed_at) = word.closed_at
@@ -140,7 +137,7 @@ impl Incidents {
         for kept in self.kept.iter().filter(standing) {
             let first = kept.record.onset.bin().0.div_euclid(DAY_BINS);
             let last = kept.record.closed_at.unwrap_or(now).bin().0.div_euclid(DAY_BINS);
-            for stream in &kept.body.streams {
+            for stream in kept.own_streams() {
                 trouble.entry(stream.clone()).or_default().extend(first..=last);
             }
         }
@@ -153,7 +150,7 @@ impl Incidents {
         let learning = |kept: &&Kept| kept.is_open() && !kept.record.operator.accepted_normal;
         for kept in self.kept.iter().filter(learning) {
             let day = kept.record.onset.bin().0.div_euclid(DAY_BINS);
-            for stream in &kept.body.streams {
+            for stream in kept.own_streams() {
                 let known = open.entry(stream.clone()).or_insert(day);
                 *known = day.min(*known);
             }
@@ -171,16 +168,16 @@ impl Incidents {
     ) -> Result<(), StoreError> {
         let now = announcer.now;
         let mut claimed: Vec<Vec<(StreamKey, Alarm)>> = vec![Vec::new(); self.kept.len()];
-        let mut free: BTreeMap<StreamKey, Vec<Alarm>> = BTreeMap::new();
+        let mut free = Free::new();
         for (stream, alarms) in judge.alarms() {
             for alarm in alarms {
-                match self.kept.iter().position(|kept| kept.claims(stream, alarm)) {
-                    Some(at) => {
+                match claim(&self.kept, judge, stream, alarm) {
+                    Ok(at) => {
                         if let Some(list) = claimed.get_mut(at) {
                             list.push((stream.clone(), *alarm));
                         }
                     }
-                    None => free.entry(stream.clone()).or_default().push(*alarm),
+                    Err(refused) => free.entry(stream.clone()).or_default().push((*alarm, refused)),
                 }
             }
         }
@@ -191,39 +188,16 @@ impl Incidents {
         }
         while let Some((scope, alarms)) = group(&mut free) {
             let mut kept = opened(&scope, &alarms, judge, now);
-            kept.record.id = store.save_incident(&stored(&kept)).await?;
+            if kept.is_open() {
+                // Its number is part of what is announced.
+                kept.record.id = store.save_incident(&stored(&kept)).await?;
+            }
             update(&mut kept, &alarms, store, judge, keys, announcer).await?;
             self.kept.push(kept);
         }
         self.kept.retain(|kept| kept.is_open() || now.millis_since(kept.record.onset) < (RING_DAYS + 60) * DAY_MILLIS);
         Ok(())
     }
-}
-
-/// Takes one trouble out of the alarms that belong to no incident: the stream that holds it, and all alarms of its family.
-fn group(free: &mut BTreeMap<StreamKey, Vec<Alarm>>) -> Option<(StreamKey, Vec<(StreamKey, Alarm)>)> {
-    // The coarsest stream comes first, by the order of levels in a key.
-    let (coarsest, _) = free.first_key_value()?;
-    let refused = |stream: &StreamKey| {
-        let alarms = free.get(stream).map(Vec::as_slice).unwrap_or_default();
-        alarms.iter().map(|alarm| alarm.since_onset.refused).max().unwrap_or(0)
-    };
-    let mut scope = coarsest.clone();
-    loop {
-        let within = |stream: &&StreamKey| stream.at(scope.level).as_ref() == Some(&scope);
-        let whole = count(refused(&scope));
-        let finer = free.keys().filter(within).filter(|stream| count(refused(stream)) >= HOLDS * whole);
-        match finer.max_by_key(|stream| (stream.level, refused(stream))) {
-            Some(finer) => scope = finer.clone(),
-            None => break,
-        }
-    }
-    let family: Vec<StreamKey> = free.keys().filter(|stream| related(stream, &scope)).cloned().collect();
-    let mut alarms = Vec::new();
-    for stream in family {
-        alarms.extend(free.remove(&stream).into_iter().flatten().map(|alarm| (stream.clone(), alarm)));
-    }
-    Some((scope, alarms))
 }
 
 fn body_of(record: &IncidentRecord) -> Result<Body, StoreError> {
@@ -242,7 +216,7 @@ fn opened(scope: &StreamKey, alarms: &[(StreamKey, Alarm)], judge: &Judge, now: 
     let opened_at = first.map_or(now, |alarm| alarm.bin.end().min(now));
     // Old trouble that still goes on pages like any other; what is over and was never known is only recorded.
     let last = alarms.iter().map(|(_, alarm)| alarm.bin).max().map_or(now, |bin| bin.end().min(now));
-    let over = now.millis_since(last) >= PAGES_FOR_MILLIS || judge.quiet(scope).is_some();
+    let over = now.millis_since(last) >= PAGES_FOR_MILLIS || judge.quiet(scope, Bin(i64::MIN)).is_some();
     let is_past = over && now.millis_since(onset) >= PAGES_FOR_MILLIS;
     let state = if is_past { IncidentState::Past } else { IncidentState::Open };
     let counts = first.map(|alarm| alarm.since_onset).unwrap_or_default();
@@ -305,12 +279,15 @@ async fn update(
     kept.body.streams.sort();
 
     let in_ring = now.millis_since(kept.record.onset) < RING_DAYS * DAY_MILLIS;
-    if alarms.is_empty() && in_ring && kept.is_open() {
+    // What an outage of ours covers is judged no more: that undoes no alarm that was raised by it.
+    let (onset, opened) = (kept.record.onset.bin(), kept.record.opened_at.bin());
+    let withheld = judge.withheld_until(&kept.body.scope, onset, opened, now.bin());
+    if alarms.is_empty() && in_ring && kept.is_open() && withheld.is_none() {
         kept.record.state = IncidentState::Withdrawn;
         kept.record.closed_at = Some(now);
         return finish(kept, &before, store, announcer, Some(PageKind::Withdrawn)).await;
     }
-    if announcer.changed || !kept.measured {
+    if !kept.measured || judge.counts_any(&kept.body.scope, announcer.changed) {
         measure(kept, alarms, store, judge, now).await?;
         kept.measured = true;
     }
@@ -319,15 +296,25 @@ async fn update(
         reason(kept, store, judge.finest_of(&kept.body.scope), keys, now).await?;
         kept.explained = Some((now, kept.body.refused));
     }
+    if kept.is_open() {
+        say_withheld(kept, withheld.is_some());
+    }
     let worse_severity = kept.body.severity == Urgency::Ticket
         && judge.phase().urgency(kept.body.sends, kept.body.refused, judge.parameters()) == Urgency::Page;
     if worse_severity {
         kept.body.severity = Urgency::Page;
     }
-    let quiet = judge.quiet(&kept.body.scope).filter(|_| kept.is_open() && (kept.body.pages > 0 || kept.unheard));
-    let kind = if let Some(quiet) = quiet {
+    let over = if kept.is_open() && (kept.body.pages > 0 || kept.unheard) {
+        let floor = withheld.unwrap_or(Bin(i64::MIN));
+        let last = alarms.iter().map(|(_, alarm)| alarm.bin).max().unwrap_or(opened).max(floor);
+        let quiet = judge.quiet(&kept.body.scope, floor).map(|quiet| quiet.since.start());
+        quiet.or_else(|| judge.has_faded(&kept.body.scope, last, now.bin()).then(|| last.end()))
+    } else {
+        None
+    };
+    let kind = if let Some(since) = over {
         kept.record.state = closing_state(kept, store, judge).await?;
-        kept.record.closed_at = Some(quiet.since.start().min(now));
+        kept.record.closed_at = Some(since.min(now));
         (kept.record.state == IncidentState::Closed).then_some(PageKind::Closed)
     } else if !kept.is_open() {
         None
@@ -341,6 +328,17 @@ async fn update(
         None
     };
     finish(kept, &before, store, announcer, kind).await
+}
+
+/// Says, or says no more, that an outage of ours covers what raised the alarm.
+fn say_withheld(kept: &mut Kept, is_withheld: bool) {
+    kept.body.explanation.retain(|line| !line.starts_with(NOT_JUDGED));
+    if is_withheld {
+        kept.body.explanation.push(format!(
+            "{NOT_JUDGED} an outage of ours covers what raised the alarm. Some of it was reported to nobody, so that it can \
+             neither be confirmed nor undone; the incident stays open until the mail after the outage is quiet."
+        ));
+    }
 }
 
 /// Counts what was sent and refused since the onset, in the stream that holds the trouble.
@@ -363,16 +361,15 @@ async fn measure(
         }
     }
     let in_ring = now.millis_since(kept.record.onset) < RING_DAYS * DAY_MILLIS;
-    let addresses = store.refused_addresses(&finest, onset.0, until, u32::MAX).await?.len() as u64;
-    let refused = u64::try_from(sums.refused).unwrap_or(0);
-    if !in_ring && (refused < kept.body.refused || addresses < kept.body.addresses) {
-        // What was counted has outlived its retention, or is being made again: what was known of it stands. Cells and
-        // addresses are kept for different times.
+    if !in_ring && u64::try_from(sums.refused_exposed).unwrap_or(0) < kept.body.refused {
+        // What was counted has outlived its retention, or is being made again: what was known of it stands.
         return Ok(());
     }
+    let addresses = store.refused_count(&finest, onset.0, until).await?;
     kept.body.sends = u64::try_from(sums.exposed).unwrap_or(0);
-    kept.body.refused = refused;
-    kept.body.addresses = addresses;
+    kept.body.refused = u64::try_from(sums.refused_exposed).unwrap_or(0);
+    // Who was refused is let go of sooner than how many were.
+    kept.body.addresses = if in_ring { addresses } else { addresses.max(kept.body.addresses) };
     if let Some(regime) = judge.regime(&kept.body.scope, onset) {
         kept.body.expected = regime.baseline.rate() * count(kept.body.sends);
         // After an alarm the evidence begins anew; the strongest says how sure it ever was.
@@ -390,12 +387,9 @@ async fn measure(
 /// Closed; or masked, where next to none of the refused addresses has been tried with success since.
 async fn closing_state(kept: &Kept, store: &Store, judge: &Judge) -> Result<IncidentState, StoreError> {
     let finest = judge.finest_of(&kept.body.scope);
-    let addresses = store.refused_addresses(&finest, kept.record.onset.bin().0, i64::MAX, 1_000).await?;
-    let mut seen = 0_u64;
-    for address in &addresses {
-        let row = store.ledger(*address).await?;
-        seen += u64::from(row.is_some_and(|row| row.last_delivered_at > row.last_refused_at));
-    }
+    let onset = kept.record.onset.bin();
+    let addresses = store.refused_with_ledger(&finest, onset, Bin(i64::MAX), i64::MIN, LOOKED_UP).await?;
+    let seen = addresses.iter().filter(|row| row.last_delivered_at > row.last_refused_at).count() as u64;
     let share = count(seen) / count(addresses.len() as u64).max(1.0);
     Ok(if share < SEEN_AGAIN { IncidentState::Masked } else { IncidentState::Closed })
 }

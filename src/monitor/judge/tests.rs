@@ -10,7 +10,12 @@ fn finest(provider: Provider, domain: &str, campaign: Option<&str>) -> StreamKey
 fn cell(finest: i32, bin: i64, exposed: i64, refused: i64) -> FinestCell {
     let addresses =
         (0..refused).fold(Witnesses::default(), |all, n| all.with(u64::try_from(n + bin * 1_000).expect("positive")));
-    FinestCell { finest, bin, counts: Counts { exposed, refused, ..Counts::default() }, addresses }
+    FinestCell {
+        finest,
+        bin,
+        counts: Counts { exposed, refused, refused_exposed: refused.min(exposed), ..Counts::default() },
+        addresses,
+    }
 }
 
 fn set_day(judge: &mut Judge, key: &StreamKey, day: i64, sends: u64, refused: u64) {
@@ -86,6 +91,56 @@ fn what_has_no_exposure_moves_nothing() {
         .collect();
     judge.judge(&unsent, Bin(start + 50));
     assert_eq!(judge.alarms().count(), 0, "refusals that came before their sends");
+}
+
+#[test]
+fn refusals_are_judged_by_their_own_sends() {
+    let start = TODAY * DAY_BINS;
+    let cells = |change: &dyn Fn(&mut Counts)| -> Vec<FinestCell> {
+        let cell = |n| {
+            let mut cell = cell(1, start + n, 91, 9);
+            change(&mut cell.counts);
+            cell
+        };
+        (0..20).map(cell).collect()
+    };
+    let mut judge = learned();
+    let unexposed = cells(&|counts| counts.unexposed = 9);
+    judge.judge(&unexposed, Bin(start + 20));
+    assert!(judge.alarms().count() > 0, "deliveries without their send hide no refusal");
+    assert!(!judge.is_bare(&unexposed[0]));
+    let mut judge = learned();
+    let of_another = cells(&|counts| counts.refused_exposed = 0);
+    judge.judge(&of_another, Bin(start + 20));
+    assert_eq!(judge.alarms().count(), 0, "sends of another feed are no denominator");
+    assert!(judge.is_bare(&of_another[0]), "they are counted");
+}
+
+/// What a finer stream's trouble was is left out of a coarser one's baseline, and nothing else of its day.
+#[test]
+fn trouble_of_a_finer_stream_is_in_no_baseline_above_it() {
+    let start = TODAY * DAY_BINS;
+    let cells = [cell(1, start, 4, 0), cell(2, start, 4, 0)];
+    let day = TODAY - 10;
+    let baseline = |prepare: &dyn Fn(&mut Judge)| {
+        let mut judge = learned();
+        prepare(&mut judge);
+        judge.judge(&cells, Bin(start + 1));
+        judge.regime(&StreamKey::fleet(), Bin(start)).expect("a regime").baseline
+    };
+    let bad = finest(Provider::Ses, "a.example", Some("bad"));
+    let purge = |judge: &mut Judge| set_day(judge, &bad, day, 500, 500);
+    let trouble = |judge: &mut Judge| {
+        let scope = bad.at(StreamLevel::ProviderDomain).expect("a parent");
+        judge.set_trouble(BTreeMap::from([(scope, BTreeSet::from([day]))]));
+    };
+    assert_ne!(baseline(&purge), baseline(&|_| {}));
+    let without = baseline(&trouble);
+    let with = baseline(&|judge| {
+        purge(judge);
+        trouble(judge);
+    });
+    assert_eq!(with, without);
 }
 
 #[test]

@@ -176,7 +176,7 @@ impl PgStore {
     ) -> Result<Vec<(i32, Destination, Counts)>, StoreError> {
         let rows: Vec<SumRow> = query_as(
             "SELECT stream, destination, sum(exposed)::bigint, sum(refused)::bigint, sum(delivered)::bigint, sum(transient)::bigint, \
-             sum(deferred)::bigint, sum(complained)::bigint, sum(suppressed)::bigint, sum(unexposed)::bigint FROM cell \
+             sum(deferred)::bigint, sum(complained)::bigint, sum(suppressed)::bigint, sum(unexposed)::bigint, sum(refused_exposed)::bigint FROM cell \
              WHERE stream = ANY ($1) AND bin BETWEEN $2 AND $3 \
              GROUP BY stream, destination ORDER BY stream, destination",
         )

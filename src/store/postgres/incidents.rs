@@ -7,7 +7,7 @@ use crate::{
     model::Timestamp,
     store::{
         IncidentRecord, IncidentState, Label, OperatorWord, StoreError,
-        engine::{IncidentRow, incidents},
+        engine::{IncidentRow, OperatorRow, incidents, operator_words},
     },
 };
 
@@ -33,14 +33,15 @@ impl PgStore {
         Ok(incidents(rows)?.pop())
     }
 
-    pub(in crate::store) async fn operator_words(&self) -> Result<Vec<(i64, OperatorWord)>, StoreError> {
-        let rows: Vec<IncidentRow> = query_as(
-            "SELECT * FROM incident WHERE label IS NOT NULL OR accepted_normal OR operator_closed_at IS NOT NULL \
-             ORDER BY id",
+    pub(in crate::store) async fn operator_words(&self, ids: &[i64]) -> Result<Vec<(i64, OperatorWord)>, StoreError> {
+        let rows: Vec<OperatorRow> = query_as(
+            "SELECT id, label, accepted_normal, operator_closed_at FROM incident WHERE id = ANY ($1) \
+             AND (label IS NOT NULL OR accepted_normal OR operator_closed_at IS NOT NULL) ORDER BY id",
         )
+        .bind(ids)
         .fetch_all(&self.pool)
         .await?;
-        Ok(incidents(rows)?.into_iter().map(|record| (record.id, record.operator)).collect())
+        operator_words(rows)
     }
 
     pub(in crate::store) async fn label_incident(

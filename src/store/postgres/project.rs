@@ -36,13 +36,14 @@ impl PgStore {
             };
             query(
                 "INSERT INTO cell (destination, stream, bin, exposed, refused, delivered, transient, deferred, \
-                 complained, suppressed, unexposed) SELECT * FROM unnest($1::smallint[], $2::integer[], $3::bigint[], \
+                 complained, suppressed, unexposed, refused_exposed) SELECT * FROM unnest($1::smallint[], $2::integer[], $3::bigint[], \
                  $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], \
-                 $11::bigint[]) ON CONFLICT (stream, bin, destination) DO UPDATE SET \
+                 $11::bigint[], $12::bigint[]) ON CONFLICT (stream, bin, destination) DO UPDATE SET \
                  exposed = cell.exposed + excluded.exposed, refused = cell.refused + excluded.refused, \
                  delivered = cell.delivered + excluded.delivered, transient = cell.transient + excluded.transient, \
                  deferred = cell.deferred + excluded.deferred, complained = cell.complained + excluded.complained, \
-                 suppressed = cell.suppressed + excluded.suppressed, unexposed = cell.unexposed + excluded.unexposed",
+                 suppressed = cell.suppressed + excluded.suppressed, unexposed = cell.unexposed + excluded.unexposed, \
+                 refused_exposed = cell.refused_exposed + excluded.refused_exposed",
             )
             .bind(fold.cells.iter().map(|(key, _)| key.destination.code()).collect::<Vec<_>>())
             .bind(fold.cells.iter().map(|(key, _)| key.stream).collect::<Vec<_>>())
@@ -55,6 +56,7 @@ impl PgStore {
             .bind(column(|c| c.complained))
             .bind(column(|c| c.suppressed))
             .bind(column(|c| c.unexposed))
+            .bind(column(|c| c.refused_exposed))
             .execute(&mut *transaction)
             .await?;
         }

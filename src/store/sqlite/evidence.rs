@@ -178,7 +178,7 @@ impl SqliteStore {
     ) -> Result<Vec<(i32, Destination, Counts)>, StoreError> {
         let rows: Vec<SumRow> = query_as(
             "SELECT stream, destination, sum(exposed), sum(refused), sum(delivered), sum(transient), \
-             sum(deferred), sum(complained), sum(suppressed), sum(unexposed) FROM cell \
+             sum(deferred), sum(complained), sum(suppressed), sum(unexposed), sum(refused_exposed) FROM cell \
              WHERE stream IN (SELECT value FROM json_each($1)) AND bin BETWEEN $2 AND $3 \
              GROUP BY stream, destination ORDER BY stream, destination",
         )

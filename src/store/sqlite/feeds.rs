@@ -69,7 +69,7 @@ impl SqliteStore {
         Ok(query_as(
             "SELECT r.bin / 12 AS hour, count(DISTINCT r.address) FROM refused r WHERE r.stream IN (SELECT value FROM json_each($1)) \
              AND r.bin BETWEEN $2 AND $3 AND (NOT $4 OR EXISTS (SELECT 1 FROM cell c WHERE c.stream = r.stream \
-             AND c.bin = r.bin AND c.destination = $5 AND c.exposed = 0 AND c.refused > c.unexposed)) \
+             AND c.bin = r.bin AND c.destination = $5 AND c.refused - c.refused_exposed > c.unexposed)) \
              GROUP BY 1 ORDER BY 1",
         )
         .bind(serde_json::json!(streams).to_string())

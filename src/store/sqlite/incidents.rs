@@ -7,7 +7,7 @@ use crate::{
     model::Timestamp,
     store::{
         IncidentRecord, IncidentState, Label, OperatorWord, StoreError,
-        engine::{IncidentRow, incidents},
+        engine::{IncidentRow, OperatorRow, incidents, operator_words},
     },
 };
 
@@ -35,14 +35,15 @@ impl SqliteStore {
         Ok(incidents(rows)?.pop())
     }
 
-    pub(in crate::store) async fn operator_words(&self) -> Result<Vec<(i64, OperatorWord)>, StoreError> {
-        let rows: Vec<IncidentRow> = query_as(
-            "SELECT * FROM incident WHERE label IS NOT NULL OR accepted_normal OR operator_closed_at IS NOT NULL \
-             ORDER BY id",
+    pub(in crate::store) async fn operator_words(&self, ids: &[i64]) -> Result<Vec<(i64, OperatorWord)>, StoreError> {
+        let rows: Vec<OperatorRow> = query_as(
+            "SELECT id, label, accepted_normal, operator_closed_at FROM incident WHERE id IN (SELECT value FROM json_each($1)) \
+             AND (label IS NOT NULL OR accepted_normal OR operator_closed_at IS NOT NULL) ORDER BY id",
         )
+        .bind(serde_json::json!(ids).to_string())
         .fetch_all(&self.readers)
         .await?;
-        Ok(incidents(rows)?.into_iter().map(|record| (record.id, record.operator)).collect())
+        operator_words(rows)
     }
 
     pub(in crate::store) async fn label_incident(

@@ -7,7 +7,7 @@ use sqlx::{query, query_as, query_scalar};
 use super::{SqliteStore, bulk::Bulk, feeds::apply_feeds};
 use crate::{
     model::Timestamp,
-    store::{Epoch, Fold, IncidentRecord, Position, StoreError},
+    store::{CellKey, Counts, Epoch, Fold, IncidentRecord, Position, StoreError},
 };
 
 static LEDGER: LazyLock<Bulk> = LazyLock::new(|| {
@@ -31,13 +31,13 @@ static LEDGER: LazyLock<Bulk> = LazyLock::new(|| {
 static CELLS: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         "INSERT INTO cell (destination, stream, bin, exposed, refused, delivered, transient, deferred, complained, \
-         suppressed, unexposed)",
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         suppressed, unexposed, refused_exposed)",
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         "ON CONFLICT (stream, bin, destination) DO UPDATE SET exposed = exposed + excluded.exposed, \
          refused = refused + excluded.refused, delivered = delivered + excluded.delivered, \
          transient = transient + excluded.transient, deferred = deferred + excluded.deferred, \
          complained = complained + excluded.complained, suppressed = suppressed + excluded.suppressed, \
-         unexposed = unexposed + excluded.unexposed",
+         unexposed = unexposed + excluded.unexposed, refused_exposed = refused_exposed + excluded.refused_exposed",
     )
 });
 
@@ -57,6 +57,30 @@ static DAYS: LazyLock<Bulk> = LazyLock::new(|| {
          refused = refused + excluded.refused",
     )
 });
+
+/// Books changes of cells.
+async fn apply_cells(connection: &mut sqlx::SqliteConnection, cells: &[(CellKey, Counts)]) -> Result<(), StoreError> {
+    for (text, range) in CELLS.cut(cells.len()) {
+        let mut statement = query(text);
+        for (key, counts) in cells.get(range).unwrap_or_default() {
+            statement = statement
+                .bind(key.destination.code())
+                .bind(key.stream)
+                .bind(key.bin)
+                .bind(counts.exposed)
+                .bind(counts.refused)
+                .bind(counts.delivered)
+                .bind(counts.transient)
+                .bind(counts.deferred)
+                .bind(counts.complained)
+                .bind(counts.suppressed)
+                .bind(counts.unexposed)
+                .bind(counts.refused_exposed);
+        }
+        statement.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
 
 impl SqliteStore {
     pub(in crate::store) async fn apply(&self, epoch: Epoch, name: &str, fold: &Fold) -> Result<(), StoreError> {
@@ -79,24 +103,7 @@ impl SqliteStore {
         .bind(fold.to.row)
         .execute(&mut *transaction)
         .await?;
-        for (text, range) in CELLS.cut(fold.cells.len()) {
-            let mut statement = query(text);
-            for (key, counts) in fold.cells.get(range).unwrap_or_default() {
-                statement = statement
-                    .bind(key.destination.code())
-                    .bind(key.stream)
-                    .bind(key.bin)
-                    .bind(counts.exposed)
-                    .bind(counts.refused)
-                    .bind(counts.delivered)
-                    .bind(counts.transient)
-                    .bind(counts.deferred)
-                    .bind(counts.complained)
-                    .bind(counts.suppressed)
-                    .bind(counts.unexposed);
-            }
-            statement.execute(&mut *transaction).await?;
-        }
+        apply_cells(&mut transaction, &fold.cells).await?;
         for (text, range) in LEDGER.cut(fold.ledger.len()) {
             let mut statement = query(text);
             for row in fold.ledger.get(range).unwrap_or_default() {

@@ -364,6 +364,17 @@ impl SqliteStore {
         .await?)
     }
 
+    pub(in crate::store) async fn refused_count(&self, streams: &[i32], from: i64, to: i64) -> Result<i64, StoreError> {
+        Ok(query_scalar(
+            "SELECT count(DISTINCT address) FROM refused WHERE stream IN (SELECT value FROM json_each($1)) AND bin BETWEEN $2 AND $3",
+        )
+        .bind(serde_json::json!(streams).to_string())
+        .bind(from)
+        .bind(to)
+        .fetch_one(&self.readers)
+        .await?)
+    }
+
     pub(in crate::store) async fn ledger(&self, address: i64) -> Result<Option<LedgerRow>, StoreError> {
         Ok(query_as("SELECT * FROM ledger WHERE address = $1").bind(address).fetch_optional(&self.readers).await?)
     }
