@@ -112,6 +112,7 @@ impl Lead {
             // Whoever leads now shows the outbox.
             self.metrics.outbox_waiting.set(0);
             self.metrics.outbox_oldest_due.set(0);
+            self.metrics.outbox_oldest.set(0);
         }
     }
 

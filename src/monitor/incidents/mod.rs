@@ -308,7 +308,7 @@ async fn update(
     if alarms.is_empty() && in_ring && kept.is_open() {
         kept.record.state = IncidentState::Withdrawn;
         kept.record.closed_at = Some(now);
-        return finish(kept, &before, store, announcer, Some(PageKind::Withdrawn)).await;
+        return finish(kept, &before, store, announcer, Some(PageKind::Withdrawn), false).await;
     }
     if announcer.changed || !kept.measured {
         measure(kept, alarms, store, judge, now).await?;
@@ -340,7 +340,7 @@ async fn update(
     } else {
         None
     };
-    finish(kept, &before, store, announcer, kind).await
+    finish(kept, &before, store, announcer, kind, worse_severity).await
 }
 
 /// Counts what was sent and refused since the onset, in the stream that holds the trouble.
