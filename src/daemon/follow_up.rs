@@ -128,9 +128,10 @@ mod tests {
     use axum::{Router, http::StatusCode, routing::get};
 
     use super::*;
-    use crate::clock::ManualClock;
+    use crate::{clock::ManualClock, http_client};
 
     /// A server that refuses so many requests; gives its address and how many came.
+    #[expect(clippy::disallowed_methods, reason = "a test's own server, which no stranger reaches")]
     async fn server(refused: usize) -> (url::Url, Arc<AtomicUsize>) {
         let came = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&came);
@@ -148,14 +149,14 @@ mod tests {
     async fn confirmed(url: &url::Url) -> (bool, i64) {
         let manual = ManualClock::new(Timestamp::EPOCH);
         let clock = Clock::Manual(manual.clone());
-        let client = reqwest::Client::new();
-        let (step, stop) = (Duration::from_mins(1), CancellationToken::new());
+        let client = http_client::build(Duration::from_secs(10)).expect("a client");
+        let (minute, stop) = (Duration::from_mins(1), CancellationToken::new());
         let confirming = confirm(&client, &clock, url, "arn:aws:sns:eu-west-1:1:t", &stop);
         tokio::pin!(confirming);
         let done = loop {
             tokio::select! {
                 done = &mut confirming => break done,
-                () = tokio::time::sleep(Duration::from_millis(1)) => manual.advance(step),
+                () = tokio::time::sleep(Duration::from_millis(1)) => manual.advance(minute),
             }
         };
         (done, clock.now().as_millis())
@@ -183,7 +184,8 @@ mod tests {
         let (there, came) = server(0).await;
         let (sender, receiver) = mpsc::channel(8);
         let (clock, stop) = (Clock::Manual(ManualClock::new(Timestamp::EPOCH)), CancellationToken::new());
-        let running = tokio::spawn(run(receiver, reqwest::Client::new(), clock, stop.clone()));
+        let client = http_client::build(Duration::from_secs(10)).expect("a client");
+        let running = tokio::spawn(run(receiver, client, clock, stop.clone()));
         for url in [&away, &away, &there] {
             let topic = "arn:aws:sns:eu-west-1:1:t".to_owned();
             sender.send(FollowUp::ConfirmSubscription { url: url.clone(), topic }).await.expect("it listens");

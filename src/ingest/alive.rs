@@ -24,6 +24,8 @@ use crate::{
 const NAME: &str = "ingest";
 /// How often a sign of life is given.
 const EVERY: Duration = Duration::from_secs(10);
+/// Three signs of life that are missing: what is shorter can be one that comes late.
+const LATE_MILLIS: i64 = 30_000;
 /// Without a sign of life for so long, there was an outage, where every provider tries again for hours. A restart takes less.
 pub const OUTAGE_MILLIS: i64 = 3 * MINUTE_MILLIS;
 /// Deliveries in a row that are refused before a feed counts as blind …
@@ -37,7 +39,7 @@ const fn bridged_millis(provider: Provider) -> i64 {
         // Three retries 20 s apart (Amazon SNS, "message delivery retries"): what was published at the beginning is gone after it.
         Provider::Ses => MINUTE_MILLIS,
         // Reports of deliveries are not sent again at all; a shorter time is not told from signs of life that come late.
-        Provider::Mailgun => 3 * EVERY.as_millis() as i64,
+        Provider::Mailgun => LATE_MILLIS,
         // SparkPost tries for 8 hours, Braze for 5 days; of Apple nothing is known but that it tries again.
         _ => OUTAGE_MILLIS,
     }
