@@ -224,7 +224,7 @@ on_both_engines! {
         manual.advance(Duration::from_secs(59));
         begun().step(&test.store, &clock, &deliveries, &metrics).await.expect("a sign");
         assert_eq!(test.rows("entry").await, 0, "SNS's third retry is still taken");
-        manual.advance(Duration::from_secs(60));
+        manual.advance(Duration::from_mins(1));
         begun().step(&test.store, &clock, &deliveries, &metrics).await.expect("a sign");
         let found = known(&test.store, at(DAY_MILLIS)).await.expect("windows");
         assert_eq!(found, [outage(59_000, 119_000)]);
