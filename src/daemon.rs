@@ -288,7 +288,7 @@ pub async fn start(
         settings,
     )));
     if let (Some(public), Some(endpoint)) = (public, endpoint) {
-        let life = alive::run(store.clone(), clock.clone(), endpoint.deliveries(), metrics.clone(), tasks.soft());
+        let life = alive::run(store.clone(), clock.clone(), endpoint.clone(), metrics.clone(), tasks.soft());
         tasks.spawn_critical("signs of life", life);
         tasks.spawn_critical("public listener", server::serve(public, endpoint.router(), limits, tasks.soft()));
     }
@@ -336,7 +336,7 @@ impl Intaking<'_> {
             });
         }
         let (sender, receiver) = mpsc::channel(FOLLOW_UPS);
-        tasks.spawn_critical("follow-ups", follow_up::run(receiver, client, tasks.soft()));
+        tasks.spawn_critical("follow-ups", follow_up::run(receiver, client, self.clock.clone(), tasks.soft()));
         let intake = Intake::new(Arc::clone(self.keyring), committer, self.metrics.clone()).ringing(notifiers.wake());
         let concurrent = usize::try_from(config.limits.max_concurrent_requests).unwrap_or(usize::MAX);
         Endpoint::new(setup, intake, self.clock.clone(), self.metrics.clone(), concurrent, sender)

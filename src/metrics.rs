@@ -127,6 +127,8 @@ metrics! {
     outbox_waiting: IntGauge = "relaywatch_outbox_waiting_items";
     /// For how long the oldest of them should have left, in seconds.
     outbox_oldest_due: IntGauge = "relaywatch_outbox_oldest_due_seconds";
+    /// For how long the oldest of them has waited since it was made, in seconds.
+    outbox_oldest: IntGauge = "relaywatch_outbox_oldest_seconds";
     /// Attempts to send a page or a notice by route (slack, webhook, forward) and result: sent, failed, given-up or held.
     notifications: IntCounterVec["route", "result"] = "relaywatch_notifications_total";
     /// Incidents that were to be announced to people and reached nobody, since neither Slack nor a webhook is configured.

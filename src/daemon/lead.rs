@@ -117,6 +117,7 @@ impl Lead {
             self.metrics.feed_mismatches.reset();
             self.metrics.journal_held_up.set(0);
             self.store.hold_up(false);
+            self.metrics.outbox_oldest.set(0);
         }
     }
 

@@ -1,4 +1,4 @@
-//! SIGHUP: the configuration and the rules, all or nothing.
+//! SIGHUP: the configuration, all or nothing. The reply rules are compiled in.
 
 use std::{path::PathBuf, sync::Mutex, sync::PoisonError};
 

@@ -1,5 +1,5 @@
 //! Signs of life of the process that takes feeds in, and the blind windows that only it can see: outages of ours, and feeds
-//! whose every delivery fails its authentication.
+//! whose every delivery is refused.
 
 use std::{
     collections::HashMap,
@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     explain::BlindReason,
-    ingest::http::RejectionReason,
+    ingest::http::{Rejection, endpoint::Endpoint},
     metrics::Metrics,
-    model::{MINUTE_MILLIS, Timestamp},
+    model::{MINUTE_MILLIS, Provider, Timestamp},
     monitor::blind::{ALL, Window, known},
     store::{Store, StoreError},
 };
@@ -23,15 +23,35 @@ use crate::{
 /// The name of the sign of life: one for all processes that take feeds in, since any of them is enough.
 pub const NAME: &str = "ingest";
 /// How often a sign of life is given.
-const EVERY: Duration = Duration::from_secs(30);
-/// Without a sign of life for so long, there was an outage. A restart takes less, and providers bridge it.
-const OUTAGE_MILLIS: i64 = 3 * MINUTE_MILLIS;
-/// Deliveries in a row that fail their authentication before a feed counts as blind …
+const EVERY: Duration = Duration::from_secs(10);
+/// Three signs of life that are missing: what is shorter can be one that comes late.
+const LATE_MILLIS: i64 = 30_000;
+/// Without a sign of life for so long, there was an outage, where every provider tries again for hours. A restart takes less.
+pub const OUTAGE_MILLIS: i64 = 3 * MINUTE_MILLIS;
+/// Deliveries in a row that are refused before a feed counts as blind …
 const LEAST_REFUSED: u32 = 5;
 /// … over so long a time.
 const REFUSED_MILLIS: i64 = 10 * MINUTE_MILLIS;
 
-/// Deliveries of one feed in a row that failed their authentication.
+/// How long taking nothing in loses nothing of a provider's, by its documented retries, in milliseconds.
+const fn bridged_millis(provider: Provider) -> i64 {
+    match provider {
+        // Three retries 20 s apart (Amazon SNS, "message delivery retries"): what was published at the beginning is gone after it.
+        Provider::Ses => MINUTE_MILLIS,
+        // Reports of deliveries are not sent again at all; a shorter time is not told from signs of life that come late.
+        Provider::Mailgun => LATE_MILLIS,
+        // SparkPost tries for 8 hours, Braze for 5 days; of Apple nothing is known but that it tries again.
+        _ => OUTAGE_MILLIS,
+    }
+}
+
+/// Without a sign of life for how long there was an outage, where these report, in milliseconds.
+#[must_use]
+pub fn outage_millis(providers: impl Iterator<Item = Provider>) -> i64 {
+    providers.map(bridged_millis).min().unwrap_or(OUTAGE_MILLIS)
+}
+
+/// Deliveries of one feed in a row that were refused by no stranger's doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Run {
     first: Timestamp,
@@ -67,11 +87,11 @@ impl Deliveries {
         }
     }
 
-    /// Takes note of a delivery that was refused, where that says that nothing of the provider would be taken: credentials or a
-    /// signature that do not verify, or that cannot be verified. Deliveries without any are strangers'.
-    pub fn refused(&self, feed: &str, reason: RejectionReason, now: Timestamp) {
-        use RejectionReason as Reason;
-        if !matches!(reason, Reason::BadSignature | Reason::Foreign | Reason::Stale | Reason::KeysUnavailable) {
+    /// Takes note of a delivery that was refused, where no stranger can have brought that about: the provider's own signature
+    /// verified and something else is wrong, or nothing can be verified. A signature or a secret that is wrong says nothing:
+    /// whoever knows the address can post one. A feed whose secret was changed at one end falls silent, which the monitor sees.
+    pub fn refused(&self, feed: &str, rejection: &Rejection, now: Timestamp) {
+        if !rejection.conclusive {
             return;
         }
         let mut feeds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,12 +115,13 @@ impl Deliveries {
 pub async fn run(
     store: Store,
     clock: Clock,
-    deliveries: Deliveries,
+    endpoint: Endpoint,
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
-    let mut life = Life::default();
+    let (mut life, deliveries) = (Life::default(), endpoint.deliveries());
     loop {
+        life.outage_millis = outage_millis(endpoint.setup().feeds.providers());
         if let Err(error) = life.step(&store, &clock, &deliveries, &metrics).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -108,19 +129,40 @@ pub async fn run(
             );
         }
         tokio::select! {
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => break,
             () = clock.sleep(EVERY) => {}
         }
     }
+    // From now on nothing is taken in: the last sign says when, so that a quick restart is no outage.
+    if life.continuous
+        && let Err(error) = store.give_sign_of_life(NAME, clock.now()).await
+    {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the last sign of life can't be given");
+    }
+    Ok(())
 }
 
 /// The life of one process: whether its last step worked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Life {
     continuous: bool,
+    /// Without a sign of life for so long there was an outage, in milliseconds.
+    outage_millis: i64,
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Self::new(OUTAGE_MILLIS)
+    }
 }
 
 impl Life {
+    /// A life that begins, where an outage is a time without a sign of life for so long, in milliseconds: [`outage_millis`].
+    #[must_use]
+    pub const fn new(outage_millis: i64) -> Self {
+        Self { continuous: false, outage_millis }
+    }
+
     /// Gives one sign of life, and journals the blind windows that show.
     ///
     /// # Errors
@@ -137,7 +179,7 @@ impl Life {
         // A clock that is stepped by hand has no time between its steps.
         let could_sleep = matches!(clock, Clock::System);
         let last = store.sign_of_life(NAME).await?;
-        let gap = last.filter(|last| now.millis_since(*last) >= OUTAGE_MILLIS);
+        let gap = last.filter(|last| now.millis_since(*last) >= self.outage_millis);
         if let Some(from) = gap.filter(|_| could_sleep || !was_continuous) {
             let reason = Some(BlindReason::Outage);
             let window = Window { from, watched: ALL.to_owned(), reason, until: Some(now) };
@@ -151,7 +193,7 @@ impl Life {
     }
 }
 
-/// Journals feeds whose every delivery fails, and those that are taken again.
+/// Journals feeds whose every delivery is refused, and those that are taken again.
 async fn refusals(store: &Store, deliveries: &Deliveries, metrics: &Metrics, now: Timestamp) -> Result<(), StoreError> {
     let latest = deliveries.latest();
     if latest.is_empty() {
@@ -173,7 +215,7 @@ async fn refusals(store: &Store, deliveries: &Deliveries, metrics: &Metrics, now
         if window.journal(store).await? {
             let ended = window.until.is_some();
             metrics.blind_windows.with_label_values(&[feed.as_str()]).set(i64::from(!ended));
-            tracing::warn!(feed, since = %window.from, ended, "every delivery of a feed fails its authentication");
+            tracing::warn!(feed, since = %window.from, ended, "every genuine delivery of a feed is refused; the log says why");
         }
     }
     Ok(())
@@ -181,7 +223,10 @@ async fn refusals(store: &Store, deliveries: &Deliveries, metrics: &Metrics, now
 
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
+
     use super::*;
+    use crate::ingest::http::RejectionReason;
 
     #[test]
     fn strangers_and_single_failures_make_no_feed_blind() {
@@ -193,20 +238,29 @@ mod tests {
                 .iter()
                 .any(|(name, latest)| name == feed && latest.run.is_some_and(|run| run.is_blind()))
         };
+        let forged = Rejection::new(StatusCode::FORBIDDEN, RejectionReason::BadSignature, "forged");
+        let stale = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, RejectionReason::Stale, "stale").conclusive();
         for minute in 0..30 {
-            deliveries.refused("ses", RejectionReason::Unauthenticated, at(minute));
-            deliveries.refused("ses", RejectionReason::Malformed, at(minute));
-            deliveries.refused("apple", RejectionReason::BadSignature, at(minute));
+            deliveries.refused("ses", &forged, at(minute));
+            deliveries.refused("apple", &stale, at(minute));
             if minute % 8 == 7 {
                 deliveries.accepted("apple", at(minute));
             }
         }
         assert!(!blind("ses") && !blind("apple"));
         for minute in 30..41 {
-            deliveries.refused("apple", RejectionReason::BadSignature, at(minute));
+            deliveries.refused("apple", &stale, at(minute));
         }
         assert!(blind("apple"));
         deliveries.accepted("apple", at(41));
         assert!(!blind("apple"));
+    }
+
+    #[test]
+    fn the_provider_that_gives_up_first_says_what_an_outage_is() {
+        assert_eq!(outage_millis([].into_iter()), 3 * MINUTE_MILLIS);
+        assert_eq!(outage_millis([Provider::Apple, Provider::Sparkpost].into_iter()), 3 * MINUTE_MILLIS);
+        assert_eq!(outage_millis([Provider::Apple, Provider::Ses, Provider::Braze].into_iter()), MINUTE_MILLIS);
+        assert_eq!(outage_millis([Provider::Ses, Provider::Mailgun].into_iter()), MINUTE_MILLIS / 2);
     }
 }

@@ -18,6 +18,8 @@ pub struct Report {
     pub set_aside: Vec<SetAside>,
     /// Reports that relaywatch knows and has no use for (opens, clicks); counted by their type.
     pub ignored: Vec<&'static str>,
+    /// The client id of an Apple notice that is passed on only, since its app is not configured; bounded, for the log.
+    pub unconfigured_app: Option<String>,
     /// Binds a one-time token to the body it came with, where the scheme signs the token only.
     pub token: Option<OneTimeToken>,
     /// What to do once the report is committed.

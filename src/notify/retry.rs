@@ -1,5 +1,5 @@
-//! When something that did not leave is tried again, and when nobody tries any more. Pure: time comes in, and chance is a
-//! hash of the key.
+//! When something that did not leave is tried again. Nothing is given up: a page may be the only one that was told of an
+//! incident, and a notice was acknowledged to Apple. Pure: time comes in, and chance is a hash of the key.
 
 use aws_lc_rs::digest;
 
@@ -9,39 +9,41 @@ use crate::{
     store::{OutboxFailure, OutboxItem, Route},
 };
 
-/// Attempts that are made even where the daemon was down for longer than the horizon.
-const FEWEST_ATTEMPTS: i32 = 8;
 /// The longest wait that a receiver can ask for: a page that comes days later is no page.
 const LONGEST_ASKED: i64 = HOUR_MILLIS;
 
-/// How the gaps between attempts grow, and for how long.
+/// How the gaps between attempts grow.
 struct Schedule {
     first: i64,
     factor: i64,
     longest: i64,
-    horizon: i64,
 }
 
-const fn schedule(route: Route, refused: bool) -> Schedule {
-    let horizon = match route {
+/// For how long something is tried often; past that it is an error in the log, and tried seldom.
+pub(super) const fn patience(route: Route) -> i64 {
+    match route {
         Route::Slack | Route::Webhook => DAY_MILLIS,
         Route::Forward => 3 * DAY_MILLIS,
-    };
-    if refused {
-        // It will not go through before somebody changes a setting: few attempts, over the same time.
-        Schedule { first: MINUTE_MILLIS, factor: 3, longest: 6 * HOUR_MILLIS, horizon }
-    } else {
-        let longest = match route {
-            Route::Slack | Route::Webhook => 15 * MINUTE_MILLIS,
-            Route::Forward => HOUR_MILLIS,
-        };
-        Schedule { first: 5_000, factor: 2, longest, horizon }
     }
+}
+
+const fn schedule(route: Route, refused: bool, waited: i64) -> Schedule {
+    if refused {
+        // It will not go through before somebody changes a setting, which brings it back at once.
+        return Schedule { first: MINUTE_MILLIS, factor: 3, longest: 6 * HOUR_MILLIS };
+    }
+    let impatient = waited < patience(route);
+    let longest = match route {
+        Route::Slack | Route::Webhook if impatient => 15 * MINUTE_MILLIS,
+        Route::Forward if !impatient => 6 * HOUR_MILLIS,
+        _ => HOUR_MILLIS,
+    };
+    Schedule { first: 5_000, factor: 2, longest }
 }
 
 /// What becomes of an item after this failure.
 pub(super) fn plan(item: &OutboxItem, failure: &Failure, now: Timestamp) -> OutboxFailure {
-    let schedule = schedule(item.route, failure.refused);
+    let schedule = schedule(item.route, failure.refused, now.millis_since(item.created_at));
     let wait = if let Some(asked) = failure.retry_after {
         // Never earlier than asked, and not all at once.
         let asked = i64::try_from(asked.as_millis()).unwrap_or(i64::MAX).clamp(1_000, LONGEST_ASKED);
@@ -56,17 +58,11 @@ pub(super) fn plan(item: &OutboxItem, failure: &Failure, now: Timestamp) -> Outb
         }
         gap * (750 + i64::from(chance(item)) / 2) / 1_000
     };
-    let last = item.created_at.plus_millis(schedule.horizon);
-    let retry_at = if now < last {
-        Some(now.plus_millis(wait).min(last))
-    } else {
-        (item.attempts < FEWEST_ATTEMPTS).then(|| now.plus_millis(wait))
-    };
     OutboxFailure {
         error: failure.reason.clone(),
-        retry_at,
+        retry_at: Some(now.plus_millis(wait)),
         may_have_arrived: failure.may_have_arrived,
-        // What is refused for its own content must not keep back the rest of its incident for a day.
+        // What is refused for its own content must not keep back the rest of its incident.
         lets_pass: failure.refused,
     }
 }
@@ -100,45 +96,41 @@ mod tests {
         }
     }
 
-    /// Runs until it is given up; gives the times of the attempts.
-    fn attempts(route: Route, failure: &Failure) -> Vec<i64> {
+    /// The times of the attempts within so many days.
+    fn attempts(route: Route, failure: &Failure, days: i64) -> Vec<i64> {
         let mut times = vec![0];
-        while let Some(next) = plan(
-            &item(route, i32::try_from(times.len()).expect("few")),
-            failure,
-            Timestamp::from_millis(*times.last().expect("one")),
-        )
-        .retry_at
-        {
-            assert!(times.len() < 1_000, "bounded");
-            times.push(next.as_millis());
+        loop {
+            let last = Timestamp::from_millis(*times.last().expect("one"));
+            let plan = plan(&item(route, i32::try_from(times.len()).expect("few")), failure, last);
+            let next = plan.retry_at.expect("never given up").as_millis();
+            if next > days * DAY_MILLIS {
+                return times;
+            }
+            assert!(times.len() < 2_000, "bounded");
+            times.push(next);
         }
-        times
     }
 
     #[test]
-    fn pages_are_tried_for_a_day_and_notices_for_three() {
+    fn pages_and_notices_are_tried_often_at_first_and_for_ever() {
         let down = Failure::transient("down", None);
         let refused = Failure::refused("the receiver answered 404");
-        for (route, days) in [(Route::Slack, 1), (Route::Webhook, 1), (Route::Forward, 3)] {
-            let tries = attempts(route, &down);
-            assert_eq!(tries.last(), Some(&(days * DAY_MILLIS)), "the last one at the very end");
-            assert!((50..200).contains(&tries.len()), "{} tries", tries.len());
-            let tries = attempts(route, &refused);
-            assert_eq!(tries.last(), Some(&(days * DAY_MILLIS)));
-            assert!((8..25).contains(&tries.len()), "{} tries of what is refused", tries.len());
+        for (route, days, longest) in
+            [(Route::Slack, 1, HOUR_MILLIS), (Route::Webhook, 1, HOUR_MILLIS), (Route::Forward, 3, 6 * HOUR_MILLIS)]
+        {
+            let often = attempts(route, &down, days).len();
+            assert!((50..200).contains(&often), "{often} tries at first");
+            let after: Vec<i64> = attempts(route, &down, 60).into_iter().filter(|at| *at > days * DAY_MILLIS).collect();
+            assert!(after.last().is_some_and(|last| *last > 59 * DAY_MILLIS), "after two months still");
+            let gaps: Vec<i64> = after.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            assert!(gaps.iter().all(|gap| (longest * 3 / 4..=longest * 5 / 4).contains(gap)), "{gaps:?}");
+            let tries = attempts(route, &refused, 60);
+            assert!(tries.last().is_some_and(|last| *last > 59 * DAY_MILLIS));
+            assert!((200..350).contains(&tries.len()), "{} tries of what is refused", tries.len());
         }
-        let gaps: Vec<i64> = attempts(Route::Slack, &down).windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let gaps: Vec<i64> = attempts(Route::Slack, &down, 1).windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!((3_750..=6_250).contains(&gaps[0]), "{}", gaps[0]);
         assert!(gaps[6] > 30 * gaps[0], "they grow: {gaps:?}");
-    }
-
-    #[test]
-    fn after_a_long_outage_of_ours_there_are_still_several_attempts() {
-        let late = Timestamp::from_millis(9 * DAY_MILLIS);
-        let down = Failure::transient("down", None);
-        assert!(plan(&item(Route::Slack, 1), &down, late).retry_at.is_some());
-        assert_eq!(plan(&item(Route::Slack, FEWEST_ATTEMPTS), &down, late).retry_at, None);
     }
 
     proptest! {

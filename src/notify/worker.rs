@@ -13,7 +13,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Notifiers, Page, Setup, answer::Failure, forward, retry::plan};
+use super::{
+    Notifiers, Page, Setup,
+    answer::Failure,
+    forward,
+    retry::{patience, plan},
+};
 use crate::{
     clock::Clock,
     metrics::Metrics,
@@ -108,7 +113,8 @@ impl Worker {
             sending: JoinSet::new(),
             lanes: HashMap::new(),
             counted_at: None,
-            hurry: false,
+            // What was given up, or waits for hours, may go through by the settings of this start.
+            hurry: true,
         }
     }
 
@@ -160,7 +166,7 @@ impl Worker {
         self.hurry |= self.setup.has_changed().unwrap_or(false);
         let setup = Arc::clone(&self.setup.borrow_and_update());
         if self.hurry {
-            // What was refused by the settings before need not wait for hours.
+            // What was refused by the settings before need not wait for hours, and what was given up is tried again.
             self.shared.store.outbox_hurry(now).await?;
             self.hurry = false;
         }
@@ -183,6 +189,8 @@ impl Worker {
             let overdue = depth.oldest_due.map_or(0, |due| now.millis_since(due).max(0) / 1_000);
             self.shared.metrics.outbox_waiting.set(depth.waiting);
             self.shared.metrics.outbox_oldest_due.set(overdue);
+            let waiting = depth.oldest_made.map_or(0, |made| now.millis_since(made).max(0) / 1_000);
+            self.shared.metrics.outbox_oldest.set(waiting);
             self.counted_at = Some(now);
         }
         Ok(())
@@ -230,7 +238,7 @@ impl Shared {
                 let now = self.clock.now();
                 let plan = match &item.body {
                     Some(_) => plan(&item, &failure, now),
-                    // The key that sealed it is gone: no attempt can bring it back.
+                    // The key that sealed it is gone: only a start with the right key file can bring it back.
                     None => crate::store::OutboxFailure {
                         error: failure.reason.clone(),
                         retry_at: None,
@@ -244,10 +252,19 @@ impl Shared {
                 let (key, attempts, reason) = (&item.key, item.attempts, &failure.reason);
                 if let Some(retry_at) = plan.retry_at {
                     self.count(route, "failed");
-                    tracing::warn!(%route, key, attempts, reason, %retry_at, "not sent; trying again");
+                    let waited = now.millis_since(item.created_at);
+                    let waited_seconds = waited / 1_000;
+                    if waited < patience(route) {
+                        tracing::warn!(%route, key, attempts, reason, waited_seconds, %retry_at, "not sent; trying again");
+                    } else {
+                        tracing::error!(
+                            %route, key, attempts, reason, waited_seconds, %retry_at,
+                            "not sent for days; it is kept and tried until it is taken: mend the receiver or its setting"
+                        );
+                    }
                 } else {
                     self.count(route, "given-up");
-                    tracing::error!(%route, key, attempts, reason, "not sent and given up; check [notify] and the receiver");
+                    tracing::error!(%route, key, attempts, reason, "not sent: it is kept, and tried again at the next start or when [notify] changes");
                 }
                 self.record(|now| self.store.outbox_failed(&item, now, &plan)).await?;
             }

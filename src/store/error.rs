@@ -98,6 +98,14 @@ impl StoreError {
         error.code().as_deref() == Some("42P01")
     }
 
+    /// Whether the transaction was undone because of another one (PostgreSQL's "deadlock detected" and "serialization
+    /// failure"), so that the same one goes through when it's begun anew.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else { return false };
+        matches!(error.code().as_deref(), Some("40P01" | "40001"))
+    }
+
     /// Whether the same call may go through later without anybody's doing.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -192,7 +192,7 @@ impl Leader {
         fenced!(self, store, epoch => store.outbox_held(epoch, item, now, until).await)
     }
 
-    /// Makes everything due that waits for another attempt: for when the receivers' settings have changed.
+    /// Makes everything due that waits for another attempt or was given up with its body kept: for when the receivers' settings have changed.
     ///
     /// # Errors
     /// [`StoreError::NotLeading`], or where the store is away.

@@ -11,7 +11,7 @@ use relaywatch::{
     metrics::Metrics,
     model::{Cause, DAY_MILLIS, Exposure, HOUR_MILLIS, MINUTE_MILLIS, StreamLevel},
     monitor::Monitor,
-    notify::{self, Notifiers, Page},
+    notify::{self, Notifiers, Page, PageKind, Severity},
     store::{IncidentRecord, IncidentState, NewEvent, NewReply, Route, Whom},
 };
 use tokio_util::sync::CancellationToken;
@@ -230,6 +230,24 @@ on_both_engines! {
         run.clock.advance(Duration::from_mins(30));
         run.take(&test, gone(&test, 300).into_iter().map(alone).collect()).await;
         assert!(incidents(&test).await.is_empty(), "no denominator, no rate, no page");
+    }
+
+    async fn a_ticket_that_becomes_a_page_waits_for_no_hourly_limit(test: TestStore) {
+        // Nothing is learnt of this stream: what is not blatant is a ticket.
+        let ordinary = |from: i64| deliveries(&test, 400, from, 3_000);
+        let mut run = Run::begin(&test, ordinary(TROUBLE - HOUR_MILLIS), TROUBLE).await;
+        run.clock.advance(Duration::from_mins(10));
+        run.take(&test, gone(&test, 90)).await;
+        let told = pages(&test).await;
+        assert_eq!(told.iter().map(|page| (page.kind, page.severity)).collect::<Vec<_>>(), [(PageKind::Opened, Severity::Ticket)]);
+        run.clock.advance(Duration::from_mins(10));
+        run.take(&test, gone(&test, 400).into_iter().skip(90).collect()).await;
+        let items = test.leader().claim_outbox(&[Route::Slack], at(100 * DAY_MILLIS), MINUTE_MILLIS, 10).await.expect("claimed");
+        let told: Vec<Page> =
+            items.iter().map(|item| serde_json::from_slice(item.body.as_ref().expect("it opens")).expect("a page")).collect();
+        let said: Vec<_> = told.iter().map(|page| (page.kind, page.severity, page.raised)).collect();
+        assert_eq!(said, [(PageKind::Worse, Severity::Page, true)]);
+        assert!(!items[0].paced, "it does not count as an update");
     }
 
     async fn late_deliveries_undo_an_alarm_and_it_is_said(test: TestStore) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use relaywatch::{
     clock::{Clock, ManualClock},
     config::Config,
@@ -9,8 +10,8 @@ use relaywatch::{
     explain::{BlindReason, Hypothesis},
     incident::{self, Basis},
     ingest::{
-        alive::{Deliveries, Life},
-        http::RejectionReason,
+        alive::{Deliveries, Life, outage_millis},
+        http::{Rejection, RejectionReason},
     },
     metrics::Metrics,
     model::{DAY_MILLIS, Exposure, HOUR_MILLIS, MINUTE_MILLIS, Provider, StreamKey},
@@ -311,13 +312,32 @@ on_both_engines! {
         assert_eq!(found, [outage(4 * MINUTE_MILLIS, 64 * MINUTE_MILLIS)]);
     }
 
+    async fn where_a_provider_gives_up_soon_a_short_outage_is_one(test: TestStore) {
+        let manual = ManualClock::new(at(0));
+        let (clock, deliveries) = (Clock::Manual(manual.clone()), Deliveries::default());
+        let metrics = Metrics::new().expect("metrics");
+        let begun = || Life::new(outage_millis([Provider::Ses].into_iter()));
+        begun().step(&test.store, &clock, &deliveries, &metrics).await.expect("a sign");
+        manual.advance(Duration::from_secs(59));
+        begun().step(&test.store, &clock, &deliveries, &metrics).await.expect("a sign");
+        assert_eq!(test.rows("entry").await, 0, "SNS's third retry is still taken");
+        manual.advance(Duration::from_mins(1));
+        begun().step(&test.store, &clock, &deliveries, &metrics).await.expect("a sign");
+        let found = known(&test.store, at(DAY_MILLIS)).await.expect("windows");
+        assert_eq!(found, [outage(59_000, 119_000)]);
+    }
+
     async fn a_feed_whose_every_delivery_fails_is_blind_until_one_is_taken(test: TestStore) {
         let manual = ManualClock::new(at(0));
         let (clock, deliveries) = (Clock::Manual(manual.clone()), Deliveries::default());
         let metrics = Metrics::new().expect("metrics");
         let mut life = Life::default();
+        let forged = Rejection::new(StatusCode::FORBIDDEN, RejectionReason::BadSignature, "forged");
+        let expired = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, RejectionReason::Stale, "expired").conclusive();
         for _ in 0..6 {
-            deliveries.refused("apple", RejectionReason::BadSignature, clock.now());
+            // A stranger's do not count, however many.
+            deliveries.refused("ses", &forged, clock.now());
+            deliveries.refused("apple", &expired, clock.now());
             life.step(&test.store, &clock, &deliveries, &metrics).await.expect("a sign");
             manual.advance(Duration::from_mins(2));
         }

@@ -5,6 +5,7 @@
 mod causes_doc;
 mod classify_corpora;
 mod commands;
+mod contention;
 mod crash;
 mod demo;
 mod facts;

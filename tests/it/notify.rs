@@ -18,7 +18,8 @@ use relaywatch::{
     metrics::Metrics,
     model::{DAY_MILLIS, HOUR_MILLIS, Notice, NoticeKind, Timestamp},
     notify::{
-        Endpoint, Notifiers, Page, PageKind, Setup, Severity, Worker, WorkerError, heartbeat, pages, slack::Slack,
+        Endpoint, Notifiers, Page, PageKind, Setup, Severity, Worker, WorkerError, forward, heartbeat, pages,
+        slack::Slack,
     },
     privacy::Keyring,
     store::{Access, Leader, NewOutbox, OutboxState, Route, Store},
@@ -288,17 +289,44 @@ on_both_engines! {
         running.stop().await;
     }
 
-    async fn what_is_refused_is_given_up_after_a_day(test: TestStore) {
+    async fn a_page_that_nobody_takes_for_a_month_still_arrives(test: TestStore) {
         let sink = Sink::start().await;
         let config = only_webhook(&sink);
         let clock = ManualClock::new(at(0));
-        sink.then((0..40).map(|_| Answer::status(410)));
+        // 1 min, then three times as long each time, at most 6 h and a quarter.
+        sink.then((0..100).map(|_| Answer::status(410)));
         enqueue(&test.leader(), &page(PageKind::Opened, 1), &config).await;
         let running = start(&test.leader(), setup(&config), &clock);
-        running.until_state(&test.store, Route::Webhook, "inc-1/opened/1", OutboxState::GivenUp).await;
-        assert!(clock.now().millis_since(at(0)) >= DAY_MILLIS);
-        assert!((5..20).contains(&sink.received().len()), "{} tries", sink.received().len());
-        assert_eq!(running.count(Route::Webhook, "given-up"), 1);
+        running.until_state(&test.store, Route::Webhook, "inc-1/opened/1", OutboxState::Sent).await;
+        let waited = clock.now().millis_since(at(0));
+        assert!(waited > 15 * DAY_MILLIS, "{waited} ms");
+        assert_eq!(sink.received().len(), 101);
+        assert_eq!((running.count(Route::Webhook, "given-up"), running.count(Route::Webhook, "sent")), (0, 1));
+        running.stop().await;
+    }
+
+    async fn a_notice_waits_for_its_endpoint_for_ever_and_the_metric_says_how_long(test: TestStore) {
+        let sink = Sink::start().await;
+        let endpoint = Endpoint::new(sink.url("/apple").parse().expect("a URL"));
+        let setup = Setup { forward: HashMap::from([("apple".to_owned(), endpoint)]), ..Setup::default() };
+        let item = forward::item(&test.keyring, "apple", b"{\"payload\":\"x\"}", at(0));
+        let clock = ManualClock::new(at(0));
+        sink.then((0..200).map(|_| Answer::status(503)));
+        test.leader().enqueue(std::slice::from_ref(&item)).await.expect("enqueued");
+        let running = start(&test.leader(), setup, &clock);
+        running.until_state(&test.store, Route::Forward, &item.key, OutboxState::Waiting).await;
+        until(|| async {
+            if sink.received().len() < 150 {
+                running.advance_to_next(&test.store).await;
+            }
+            running.metrics.outbox_oldest.get() > 3 * DAY_MILLIS / 1_000
+        })
+        .await;
+        running.until_state(&test.store, Route::Forward, &item.key, OutboxState::Sent).await;
+        assert!(clock.now().millis_since(at(0)) > 6 * DAY_MILLIS);
+        let received = sink.received();
+        assert!(received.iter().all(|request| request.body.as_ref() == b"{\"payload\":\"x\"}"), "the body as it came");
+        assert_eq!((received.len(), running.count(Route::Forward, "given-up")), (201, 0));
         running.stop().await;
     }
 

@@ -110,6 +110,13 @@ on_both_engines! {
         test.leader().outbox_failed(&item, at(9_003), &given_up).await.expect("recorded");
         assert!(claim(&test.leader(), at(99 * LEASE)).await.is_empty());
         assert_eq!(test.store.outbox_state(Route::Slack, "k").await.expect("state"), Some(OutboxState::GivenUp));
+        // Another setup, or a start with the right key file: its body was kept.
+        test.leader().outbox_hurry(at(99 * LEASE)).await.expect("hurried");
+        let item = claim(&test.leader(), at(99 * LEASE)).await.remove(0);
+        assert_eq!((item.body.as_deref(), item.possible_repeat), (Some(b"the body of k".as_slice()), true));
+        test.leader().outbox_sent(&item, at(100 * LEASE), None).await.expect("recorded");
+        test.leader().outbox_hurry(at(101 * LEASE)).await.expect("hurried");
+        assert!(claim(&test.leader(), at(999 * LEASE)).await.is_empty(), "what was sent stays sent");
     }
 
     async fn the_pages_of_an_incident_leave_in_order_and_others_do_not_wait(test: TestStore) {

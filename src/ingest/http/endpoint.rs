@@ -19,6 +19,7 @@ use super::{
     Delivery, Rejection, RejectionReason,
     body::{self, Budget},
     feeds::Feeds,
+    told::Told,
 };
 use crate::{
     clock::Clock,
@@ -73,6 +74,7 @@ pub struct Endpoint {
     places: Arc<Semaphore>,
     follow_ups: mpsc::Sender<FollowUp>,
     deliveries: Deliveries,
+    told: Told,
 }
 
 impl Endpoint {
@@ -94,6 +96,7 @@ impl Endpoint {
             places: Arc::new(Semaphore::new(concurrent.max(1))),
             follow_ups,
             deliveries: Deliveries::default(),
+            told: Told::default(),
         }
     }
 
@@ -153,18 +156,20 @@ impl Endpoint {
                 StatusCode::OK.into_response()
             }
             Err(rejection) => {
-                self.deliveries.refused(name, rejection.reason, self.clock.now());
-                let answer = match rejection.reason {
-                    RejectionReason::StoreUnavailable
-                    | RejectionReason::Overloaded
-                    | RejectionReason::KeysUnavailable => "unavailable",
-                    _ => "rejected",
-                };
+                let now = self.clock.now();
+                self.deliveries.refused(name, &rejection, now);
+                let later = rejection.status == StatusCode::SERVICE_UNAVAILABLE;
+                let answer = if later { "unavailable" } else { "rejected" };
                 self.metrics.feed_deliveries.with_label_values(&[name, answer]).inc();
                 self.metrics.feed_rejections.with_label_values(&[name, rejection.reason.as_str()]).inc();
-                tracing::warn!(feed = name, reason = %rejection.reason, detail = rejection.detail, "a delivery was refused");
+                if let Some(count) = self.told.count(name, rejection.reason.as_str(), now) {
+                    tracing::warn!(
+                        feed = name, reason = %rejection.reason, count, detail = rejection.detail,
+                        "a delivery was refused; more of this feed and reason are counted for a minute"
+                    );
+                }
                 let mut response = problem(rejection.status, rejection.reason, &rejection.detail);
-                if rejection.status == StatusCode::SERVICE_UNAVAILABLE {
+                if later {
                     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
                 }
                 response
@@ -206,11 +211,25 @@ impl Endpoint {
         if report.ignored.contains(&"sns-unsubscribe-confirmation") {
             tracing::warn!(feed = feed.name.name, "SNS says that this endpoint was unsubscribed from its topic");
         }
+        if let Some(client_id) = &report.unconfigured_app
+            && let Some(count) = self.told.count(&feed.name.name, "unconfigured-app", delivery.received_at)
+        {
+            tracing::warn!(
+                feed = feed.name.name,
+                client_id,
+                count,
+                "a notice of an app that is not configured was passed on and not journalled; add a [[team.app]] with this \
+                 client_id if its notices matter here"
+            );
+        }
         if let Some(follow_up) = report.follow_up
             && self.follow_ups.try_send(follow_up).is_err()
         {
-            // SNS sends the confirmation again when it's asked to; nothing is lost but time.
-            tracing::warn!(feed = feed.name.name, "too many follow-ups wait; ask the provider to send it again");
+            // SNS sends the confirmation again only when it's asked to; nothing else is lost.
+            tracing::warn!(
+                feed = feed.name.name,
+                "too many confirmations wait; use 'Request confirmation' in the SNS console"
+            );
         }
         Ok(())
     }

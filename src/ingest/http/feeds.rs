@@ -184,6 +184,11 @@ impl Feeds {
         self.0.iter().map(|(path, feed)| (path.clone(), declared(feed))).collect()
     }
 
+    /// Who reports, once for each feed.
+    pub fn providers(&self) -> impl Iterator<Item = Provider> + '_ {
+        self.0.values().map(|feed| feed.provider)
+    }
+
     /// The paths of all feeds, sorted.
     #[must_use]
     pub fn paths(&self) -> Vec<&str> {

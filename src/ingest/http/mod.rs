@@ -12,6 +12,7 @@ pub mod sns;
 pub mod sparkpost;
 #[cfg(test)]
 mod testing;
+mod told;
 mod wire;
 
 use axum::http::{HeaderMap, StatusCode};
@@ -56,13 +57,22 @@ pub struct Rejection {
     pub reason: RejectionReason,
     /// What is wrong and what to do about it.
     pub detail: String,
+    /// Whether no stranger can have brought it about: the signature had verified before it was refused, or nothing that the
+    /// provider signs can be verified just now.
+    pub conclusive: bool,
 }
 
 impl Rejection {
     /// A rejection.
     #[must_use]
     pub fn new(status: StatusCode, reason: RejectionReason, detail: impl Into<String>) -> Self {
-        Self { status, reason, detail: detail.into() }
+        Self { status, reason, detail: detail.into(), conclusive: false }
+    }
+
+    /// The same, known to be no stranger's doing.
+    #[must_use]
+    pub fn conclusive(self) -> Self {
+        Self { conclusive: true, ..self }
     }
 }
 

@@ -15,13 +15,14 @@ const ADVICE: &str = "Do now:";
 /// … and the one that says what to check after that.
 const CHECK: &str = "Then check:";
 
-/// Announces and saves what has changed.
+/// Announces and saves what has changed; `raised` where a ticket has just become a page, which waits for no hourly limit.
 pub(super) async fn finish(
     kept: &mut Kept,
     before: &IncidentRecord,
     store: &Leader,
     announcer: &Announcer<'_>,
     kind: Option<PageKind>,
+    raised: bool,
 ) -> Result<(), StoreError> {
     // Who was not told of the beginning is not told of the end.
     let kind = kind.filter(|kind| *kind == PageKind::Opened || kept.body.pages > 0);
@@ -41,7 +42,7 @@ pub(super) async fn finish(
         kept.unheard = false;
         // The key names the announcement: whoever announces it again, after a crash or as another leader, says the same.
         let key = format!("incident/{}/{}/{}", kept.record.id, kind, kept.body.pages + 1);
-        announce(page(kept, kind, key, announcer.now), store, announcer).await?;
+        announce(Page { raised, ..page(kept, kind, key, announcer.now) }, store, announcer).await?;
         kept.body.pages += 1;
         kept.body.last_paged_at = Some(announcer.now);
         kept.body.last_paged_refused = kept.body.refused;

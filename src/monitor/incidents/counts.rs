@@ -103,7 +103,7 @@ impl Incidents {
                 };
                 kept.record.state = state;
                 kept.record.closed_at = Some(now);
-                finish(kept, &before, store, announcer, Some(kind)).await?;
+                finish(kept, &before, store, announcer, Some(kind), false).await?;
             }
         }
         Ok(())
@@ -362,5 +362,5 @@ async fn update(
     } else {
         None
     };
-    finish(kept, &before, store, announcer, kind).await
+    finish(kept, &before, store, announcer, kind, false).await
 }

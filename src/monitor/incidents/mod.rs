@@ -285,7 +285,7 @@ async fn update(
     if alarms.is_empty() && in_ring && kept.is_open() && withheld.is_none() {
         kept.record.state = IncidentState::Withdrawn;
         kept.record.closed_at = Some(now);
-        return finish(kept, &before, store, announcer, Some(PageKind::Withdrawn)).await;
+        return finish(kept, &before, store, announcer, Some(PageKind::Withdrawn), false).await;
     }
     if !kept.measured || judge.counts_any(&kept.body.scope, announcer.changed) {
         measure(kept, alarms, store, judge, now).await?;
@@ -327,7 +327,7 @@ async fn update(
     } else {
         None
     };
-    finish(kept, &before, store, announcer, kind).await
+    finish(kept, &before, store, announcer, kind, worse_severity).await
 }
 
 /// Says, or says no more, that an outage of ours covers what raised the alarm.

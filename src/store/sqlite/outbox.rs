@@ -127,7 +127,7 @@ impl SqliteStore {
             "UPDATE outbox SET state = 1, due_at = $4, claimed_until = NULL, last_error = $3, \
              possible_repeat = possible_repeat OR $5, ordered = ordered AND NOT $6 WHERE id = $1 AND attempts = $2 AND state = 2"
         } else {
-            "UPDATE outbox SET state = 4, ended_at = $4, claimed_until = NULL, last_error = $3, sealed = NULL, \
+            "UPDATE outbox SET state = 4, ended_at = $4, claimed_until = NULL, last_error = $3, \
              possible_repeat = possible_repeat OR $5, ordered = ordered AND NOT $6 WHERE id = $1 AND attempts = $2 AND state = 2"
         };
         let mut transaction = self.led(epoch).await?;
@@ -175,6 +175,13 @@ impl SqliteStore {
             .bind(now.as_millis())
             .execute(&mut *transaction)
             .await?;
+        query(
+            "UPDATE outbox SET state = 1, due_at = $1, ended_at = NULL \
+             WHERE ended_at IS NOT NULL AND state = 4 AND sealed IS NOT NULL",
+        )
+        .bind(now.as_millis())
+        .execute(&mut *transaction)
+        .await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -225,11 +232,17 @@ impl SqliteStore {
     }
 
     pub(in crate::store) async fn outbox_depth(&self) -> Result<OutboxDepth, StoreError> {
-        let (waiting, oldest): (i64, Option<i64>) =
-            query_as("SELECT count(*), min(CASE WHEN state <> 5 THEN due_at END) FROM outbox WHERE ended_at IS NULL")
-                .fetch_one(&self.readers)
-                .await?;
-        Ok(OutboxDepth { waiting, oldest_due: oldest.map(Timestamp::from_millis) })
+        let (waiting, due, made): (i64, Option<i64>, Option<i64>) = query_as(
+            "SELECT count(*), min(CASE WHEN state <> 5 THEN due_at END), min(CASE WHEN state <> 5 THEN created_at END) \
+             FROM outbox WHERE ended_at IS NULL",
+        )
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(OutboxDepth {
+            waiting,
+            oldest_due: due.map(Timestamp::from_millis),
+            oldest_made: made.map(Timestamp::from_millis),
+        })
     }
 }
 

@@ -23,7 +23,7 @@ crate::model::words! {
         Claimed = 2, "claimed";
         /// Its sending is recorded.
         Sent = 3, "sent";
-        /// It was not taken for so long that nobody tries any more.
+        /// It can't be sent by what this process has; its body is kept, and the next start or setup brings it back.
         GivenUp = 4, "given-up";
         /// It waits since too much was said of its target in the last hour; others may overtake it.
         Held = 5, "held";
@@ -49,7 +49,7 @@ pub struct NewOutbox {
     pub created_at: Timestamp,
     /// When it may leave at the earliest.
     pub due_at: Timestamp,
-    /// What leaves. Sealed while it waits, deleted afterwards.
+    /// What leaves. Sealed while it waits, deleted once it has left.
     pub body: Vec<u8>,
 }
 
@@ -93,7 +93,7 @@ impl std::fmt::Debug for OutboxItem {
 pub struct OutboxFailure {
     /// What went wrong, without address and URL; cut to 200 characters.
     pub error: String,
-    /// When it's tried again; `None` gives it up.
+    /// When it's tried again; `None` gives it up until the next start or setup.
     pub retry_at: Option<Timestamp>,
     /// Whether it may have arrived all the same, so that the next sending is marked.
     pub may_have_arrived: bool,
@@ -108,4 +108,6 @@ pub struct OutboxDepth {
     pub waiting: i64,
     /// When the oldest of them should have left; of those that are held back by the hourly limit, none.
     pub oldest_due: Option<Timestamp>,
+    /// When the oldest of them was made; of those that are held back, none.
+    pub oldest_made: Option<Timestamp>,
 }

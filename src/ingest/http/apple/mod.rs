@@ -227,8 +227,10 @@ impl Apple {
     /// Verifies and decodes one delivery.
     ///
     /// # Errors
-    /// 400 for what is no notice or has expired, 401 for a signature (or, when forwarded, a shared secret) that doesn't
-    /// verify, 403 for a foreign issuer or client id, 413 above the cap, 503 where no key can be had just now.
+    /// 400 for what is no notice, 401 for a signature (or, when forwarded, a shared secret) that doesn't
+    /// verify, 403 for a foreign issuer or client id, 413 above the cap, 503 where no key can be had
+    /// just now and for a token that has expired by this machine's clock. Where bodies are passed on, a foreign client id is no
+    /// reason to refuse one.
     pub async fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
         if let Some(secrets) = &self.secrets {
@@ -238,7 +240,7 @@ impl Apple {
         let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| bad_body(error.into()))?;
         let token = envelope.payload.text().ok_or_else(|| refused("the payload holds no JWT"))?;
         let claims = self.verify(&token, delivery.received_at).await?;
-        let mut report = self.read(&claims, delivery.received_at)?;
+        let mut report = self.read(&claims, delivery.received_at).map_err(Rejection::conclusive)?;
         report.forward = self.forwards.then(|| Forward(delivery.body.clone()));
         Ok(report)
     }
@@ -269,7 +271,8 @@ impl Apple {
                 StatusCode::SERVICE_UNAVAILABLE,
                 RejectionReason::KeysUnavailable,
                 format!("Apple's keys cannot be had just now; allow GET {KEYS_URL} or pin the keys with jwks_file"),
-            ),
+            )
+            .conclusive(),
         })?;
         jsonwebtoken::decode(token, &key, &self.validation).map(|token| token.claims).map_err(|error| {
             if matches!(error.kind(), jsonwebtoken::errors::ErrorKind::Json(_)) {
@@ -289,20 +292,37 @@ impl Apple {
         if wire::text(claims.iss).as_deref() != Some(ISSUER) {
             return Err(foreign(format!("the issuer is not {ISSUER}")));
         }
-        let (audience, team) = self.audience(claims.aud)?;
+        let audience = self.audience(claims.aud);
         if self.secrets.is_none()
             && let Some(exp) = claims.exp
         {
-            let expired = |at: Timestamp| now.millis_since(at) > EXPIRY_LEEWAY_MILLIS;
-            if exp.time().is_none_or(expired) {
-                return Err(Rejection::new(
-                    StatusCode::BAD_REQUEST,
-                    RejectionReason::Stale,
-                    "the token has expired (exp); Apple's own are valid for a day, so check this machine's clock. \
-                     Copies that a backend passes on belong into the mode forwarded",
-                ));
+            let stale = |status, detail| Err(Rejection::new(status, RejectionReason::Stale, detail));
+            match exp.time() {
+                None => return stale(StatusCode::BAD_REQUEST, "the token's expiry (exp) is no time"),
+                // Apple signed it, so that a clock of ours that is ahead must not cost a notice.
+                Some(at) if now.millis_since(at) > EXPIRY_LEEWAY_MILLIS => {
+                    return stale(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "the token has expired (exp); Apple's own are valid for a day, so this machine's clock may be wrong: \
+                         check it. Copies that a backend passes on belong into the mode forwarded",
+                    );
+                }
+                Some(_) => {}
             }
         }
+        let (audience, team) = match audience {
+            Ok(known) => known,
+            // One address serves a whole group of apps: what lives behind it wants the notices of all of them.
+            Err(client_id) if self.forwards => {
+                let ignored = vec!["unconfigured-app"];
+                return Ok(Report { ignored, unconfigured_app: Some(client_id), ..Report::default() });
+            }
+            Err(client_id) => {
+                return Err(foreign(format!(
+                    "the client id \"{client_id}\" is not configured; add it as a [[team.app]] if it is yours"
+                )));
+            }
+        };
         let issued_at = claims.iat.and_then(Scalar::time);
         let jwt_id = wire::id(claims.jti).unwrap_or_default();
         let mut report = Report::default();
@@ -344,9 +364,9 @@ impl Apple {
         Ok(report)
     }
 
-    /// The first client id of `aud` that is configured, with its team.
-    fn audience(&self, aud: Option<Scalar<'_>>) -> Result<(&str, &str), Rejection> {
-        let aud = aud.ok_or_else(|| foreign("the token names no client id (aud)".to_owned()))?;
+    /// The first client id of `aud` that is configured, with its team; else the first one, fit for a log line.
+    fn audience(&self, aud: Option<Scalar<'_>>) -> Result<(&str, &str), String> {
+        let aud = aud.ok_or_else(String::new)?;
         let listed: Vec<Scalar<'_>> = serde_json::from_str(aud.raw().get()).unwrap_or_else(|_| vec![aud]);
         let mut names = listed.into_iter().filter_map(Scalar::text);
         let first = names.next();
@@ -357,10 +377,7 @@ impl Apple {
             .chain(names)
             .find_map(|name| self.teams.get_key_value(name.as_ref()))
             .map(|(client_id, team)| (client_id.as_str(), team.as_str()))
-            .ok_or_else(|| {
-                let name = label(first.as_deref().unwrap_or_default());
-                foreign(format!("the client id \"{name}\" is not configured; add it as a [[team.app]] if it is yours"))
-            })
+            .ok_or_else(|| label(first.as_deref().unwrap_or_default()))
     }
 }
 

@@ -191,8 +191,10 @@ fn expiry_is_enforced_where_apple_posts_itself() {
     assert!(at(json!(now - 300)).is_ok(), "within the leeway");
     assert!(at(json!((now + 60).to_string())).is_ok());
     assert!(at(Value::Null).is_ok(), "optional");
+    let late = at(json!(now - 301)).expect_err("expired");
+    assert!(late.conclusive && late.detail.contains("clock"), "{late}");
+    assert_eq!(outcome(Err(late)), (503, RejectionReason::Stale), "Apple signed it: it shall come again");
     let stale = (400, RejectionReason::Stale);
-    assert_eq!(outcome(at(json!(now - 301))), stale);
     assert_eq!(outcome(at(json!("soon"))), stale);
     assert_eq!(outcome(at(json!({}))), stale);
 }
@@ -229,6 +231,26 @@ fn what_is_verified_is_passed_on_unchanged() {
     }
     let forged = OTHER.jwt_with_header(&json!({"kid": "K1", "alg": "RS256"}), &claims()).expect("signed");
     assert_eq!(outcome(receive(&feed, body(&forged))), (401, RejectionReason::BadSignature));
+}
+
+#[test]
+fn notices_of_apps_that_are_not_configured_are_passed_on_and_nothing_else_is() {
+    let url = "https://auth.example.com/apple/notices".to_owned();
+    let feed = feed(Mode::Direct { forward_to: Some(url) }, KeySource::Pinned(SIGNER.jwks()));
+    for (aud, named) in
+        [(json!("com.example.other"), "com.example.other"), (json!(["a@b.example"]), "a?b.example"), (json!([]), "")]
+    {
+        let body = signed(&with("aud", aud));
+        let report = receive(&feed, body.clone()).expect("passed on");
+        assert_eq!(report.forward, Some(Forward(body.into())));
+        assert_eq!(report.unconfigured_app.as_deref(), Some(named));
+        assert!(report.notices.is_empty() && report.set_aside.is_empty());
+        assert_eq!(report.ignored, ["unconfigured-app"], "the metric counts it");
+    }
+    let issuer = receive(&feed, signed(&with("iss", "https://evil.example".into())));
+    assert_eq!(outcome(issuer), (403, RejectionReason::Foreign));
+    let forged = body(&OTHER.jwt(&with("aud", "com.example.other".into())).expect("signed"));
+    assert_eq!(outcome(receive(&feed, forged)), (401, RejectionReason::BadSignature));
 }
 
 #[tokio::test]

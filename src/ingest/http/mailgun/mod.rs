@@ -5,8 +5,8 @@
 //! the body that it came with, which the store remembers for as long as the timestamp is taken.
 //!
 //! Mailgun stops on 200 and on 406 and tries again on everything else, for 8 hours. So 406 answers what no retry can
-//! mend (another body format, a timestamp too old), and 401 what mending the settings can (a signing key that was
-//! changed, a clock that is behind).
+//! mend (another body format), 401 what mending the settings can (a signing key that was changed), and 503 a signed
+//! timestamp that is too old or ahead: it verifies, so that this machine's clock may be what is wrong.
 //!
 //! Trap: `envelope.sender` may be the address of the From header, while the true return-path shows in the text of the
 //! reply only. It is taken as the envelope sender only where it differs from the From header; where it doesn't, the
@@ -193,8 +193,8 @@ impl Mailgun {
     /// Verifies and decodes one delivery. The store must still bind [`Report::token`] to the body.
     ///
     /// # Errors
-    /// 406 for what no retry can mend: another format, no JSON, a timestamp outside the window. 401 for a signature that
-    /// doesn't verify and for a timestamp ahead of the clock. 413 above the cap.
+    /// 406 for what no retry can mend: another format, no JSON. 401 for a signature that doesn't verify, 503 for a timestamp
+    /// outside the window. 413 above the cap.
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
         legacy(delivery)?;
@@ -237,21 +237,21 @@ impl Mailgun {
                  Mailgun (it is not the API key)",
             ));
         }
-        let stale = |status, detail: &str| Rejection::new(status, RejectionReason::Stale, detail);
+        let stale = |status, detail: &str| Rejection::new(status, RejectionReason::Stale, detail).conclusive();
         let signed_at = seconds(&timestamp)
             .ok_or_else(|| stale(StatusCode::NOT_ACCEPTABLE, "the signed timestamp is no time in whole seconds"))?;
         let age = delivery.received_at.millis_since(signed_at);
         if age > self.window_millis {
             return Err(stale(
-                StatusCode::NOT_ACCEPTABLE,
+                StatusCode::SERVICE_UNAVAILABLE,
                 "the signed timestamp is older than the time window; Mailgun itself gives up after 8 hours, so this is a \
-                 replay, or this machine's clock is ahead",
+                 replay, or this machine's clock may be wrong (ahead): check it",
             ));
         }
         if age < -MAX_AHEAD_MILLIS {
             return Err(stale(
-                StatusCode::UNAUTHORIZED,
-                "the signed timestamp is more than 5 minutes ahead; check this machine's clock",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the signed timestamp is more than 5 minutes ahead: this machine's clock may be wrong (behind); check it",
             ));
         }
         Ok(OneTimeToken {

@@ -2,8 +2,9 @@
 //!
 //! Implements "Verifying the signatures of Amazon SNS messages" (Amazon SNS Developer Guide), and is stricter where
 //! others were deceived: see the tests named `mistake_…`. The order of the checks is from cheap to dear, so that a
-//! stranger's post costs no request and no RSA: shape, type, topic, time, certificate address, then the key, then the
-//! signature.
+//! stranger's post costs no request and no RSA: shape, type, topic, certificate address, then the key, then the signature.
+//! The time comes last: where the signature verifies and only the time is off, this machine's clock may be what is wrong, and
+//! SNS ends a delivery for good on a 4xx.
 //!
 //! A replay within the tolerance passes, as SNS's own retries must; it adds nothing, since the events in it have their
 //! identity from the payload.
@@ -211,13 +212,6 @@ impl Verifier {
         let topic = self.topics.iter().find(|topic| topic.arn() == envelope.topic).ok_or_else(|| {
             refuse(RejectionReason::Foreign, "the message is of a topic that is not configured for this feed")
         })?;
-        let distance = delivery.received_at.millis_since(envelope.at).saturating_abs();
-        if distance > self.tolerance_millis.saturating_add(LEEWAY_MILLIS) {
-            return Err(refuse(
-                RejectionReason::Stale,
-                "the message's Timestamp is too far from this machine's clock: a replay, or a clock to be set right",
-            ));
-        }
         if self.refuse_version_1 && envelope.version == SignatureVersion::V1 {
             return Err(refuse(
                 RejectionReason::BadSignature,
@@ -240,6 +234,15 @@ impl Verifier {
             _ => None,
         };
         self.check_signature(&envelope, topic, delivery.received_at).await?;
+        let distance = delivery.received_at.millis_since(envelope.at).saturating_abs();
+        if distance > self.tolerance_millis.saturating_add(LEEWAY_MILLIS) {
+            return Err(Rejection::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                RejectionReason::Stale,
+                "the message's Timestamp is too far from this machine's clock: a replay, or the clock may be wrong; check it",
+            )
+            .conclusive());
+        }
         Ok(Verified {
             kind: envelope.kind,
             topic: topic.arn(),
@@ -265,8 +268,9 @@ impl Verifier {
                 let mut valid = keys.iter().filter(|key| key.valid_at(now)).peekable();
                 if valid.peek().is_none() {
                     return Err(keys_unavailable(
-                        "none of the pinned signing_certificates holds at this time: pin the current one",
-                    ));
+                        "none of the pinned signing_certificates holds at this time: pin the current one, or set the clock right",
+                    )
+                    .conclusive());
                 }
                 envelope.canonical(|piece| context.update(piece.as_bytes()));
                 let digest = context.finish();
@@ -275,9 +279,8 @@ impl Verifier {
             Keys::Fetched(cache) => {
                 let key = cache.key(&envelope.certificate_url, topic.host(), now).await?;
                 if !key.valid_at(now) {
-                    return Err(refuse(
-                        RejectionReason::BadSignature,
-                        "the signing certificate has expired or does not hold yet",
+                    return Err(keys_unavailable(
+                        "the signing certificate has expired or does not hold yet: this machine's clock may be wrong; check it",
                     ));
                 }
                 envelope.canonical(|piece| context.update(piece.as_bytes()));

@@ -15,12 +15,15 @@ use crate::{
     model::Timestamp,
     privacy::Purpose,
     store::{
-        Commit, Epoch, NewControl, NewEntry, NewEvent, NewOutbox, NewSetAside, Outcome, StoreError, Submission,
-        WordKind,
+        Commit, Epoch, NewControl, NewEntry, NewEvent, NewOutbox, NewSetAside, NewToken, Outcome, StoreError,
+        Submission, WordKind,
         batch::{Numbers, Teaching, control_cells, recipients_of},
         engine::{Marks, storable},
     },
 };
+
+/// How often a commit is tried where another transaction stands in its way.
+const ATTEMPTS: u32 = 3;
 
 impl PgStore {
     pub(in crate::store) async fn commit(
@@ -28,19 +31,24 @@ impl PgStore {
         reign: Option<Epoch>,
         batch: &[Submission],
     ) -> Result<Commit, StoreError> {
+        let mut attempt = 1;
         loop {
             match self.commit_once(reign, batch).await {
                 // Another process has dropped a partition that this one takes for there: retention and a late report met.
-                Err(error) if is_without_partition(&error) => {
-                    self.forget_partitions();
-                    if let Some(commit) = self.commit_once(reign, batch).await? {
-                        return Ok(commit);
-                    }
+                Err(error) if attempt < ATTEMPTS && is_without_partition(&error) => self.forget_partitions(),
+                // Nothing was committed, and whoever stood in the way has gone on.
+                Err(error) if attempt < ATTEMPTS && error.is_conflict() => {
+                    tracing::info!(
+                        attempt,
+                        "a commit and another transaction stood in each other's way; committing again"
+                    );
                 }
                 Err(error) => return Err(error),
                 Ok(Some(commit)) => return Ok(commit),
-                Ok(None) => {}
+                // The numbers of words at hand were swept meanwhile: that is no failure.
+                Ok(None) => continue,
             }
+            attempt += 1;
         }
     }
 
@@ -57,9 +65,14 @@ impl PgStore {
         self.ensure_partitions(&rows).await?;
 
         let mut transaction = self.begin(reign).await?;
-        let mut outcomes = Vec::with_capacity(batch.len());
-        for submission in batch {
-            outcomes.push(bind_token(&mut transaction, submission).await?);
+        // Everything below is written in one order for all processes, by what makes it the same thing: two that bring the same
+        // wait for each other but never in a ring.
+        let mut outcomes = vec![Outcome::Committed; batch.len()];
+        let mut tokens: Vec<(&NewToken, &mut Outcome)> =
+            batch.iter().zip(&mut outcomes).filter_map(|(s, outcome)| Some((s.token.as_ref()?, outcome))).collect();
+        tokens.sort_by_key(|(token, _)| token.hash);
+        for (token, outcome) in tokens {
+            *outcome = bind_token(&mut transaction, token).await?;
         }
         let taken: Vec<&Submission> = batch
             .iter()
@@ -81,7 +94,6 @@ impl PgStore {
         let mut commit = Commit { outcomes, ..Commit::default() };
         let mut rows: Vec<(&str, &NewEvent)> =
             taken.iter().flat_map(|s| s.events.iter().map(|event| (s.feed.as_str(), event))).collect();
-        // One order for all processes, so that two that bring the same events wait for each other but never in a ring.
         rows.sort_by_key(|(_, event)| event.key);
         let added = self.insert_events(&mut transaction, &rows, &numbers).await?;
         commit.added += added;
@@ -95,15 +107,21 @@ impl PgStore {
 
         let mut entries: Vec<&NewEntry> = taken.iter().flat_map(|s| s.entries.iter()).collect();
         entries.sort_by_key(|entry| entry.key);
+        let mut said: Vec<(i64, Mark)> = Vec::new();
         for (row, entry) in entries.iter().enumerate() {
-            let added = self.insert_entry(&mut transaction, row, entry, &numbers).await?;
+            let added = self.insert_entry(&mut transaction, row, entry, &numbers, &mut said).await?;
             commit.added += added;
             commit.repeated += 1 - added;
         }
-        for submission in &taken {
-            for part in &submission.set_aside {
-                self.insert_set_aside(&mut transaction, &submission.feed, part, &numbers).await?;
-            }
+        said.sort_by_key(|(address, _)| *address);
+        for (address, mark) in said {
+            insert_mark(&mut transaction, address, mark).await?;
+        }
+        let mut set_aside: Vec<(&str, &NewSetAside)> =
+            taken.iter().flat_map(|s| s.set_aside.iter().map(|part| (s.feed.as_str(), part))).collect();
+        set_aside.sort_by_key(|(_, part)| part.hash);
+        for (feed, part) in set_aside {
+            self.insert_set_aside(&mut transaction, feed, part, &numbers).await?;
         }
         let outbox: Vec<NewOutbox> = taken.iter().flat_map(|s| s.outbox.iter().cloned()).collect();
         self.enqueue_in(&mut transaction, &outbox).await?;
@@ -122,6 +140,7 @@ impl PgStore {
         row: usize,
         entry: &NewEntry,
         numbers: &Numbers,
+        said: &mut Vec<(i64, Mark)>,
     ) -> Result<u64, StoreError> {
         let teaching = Teaching::of(entry);
         let account = entry.account.as_ref().and_then(|subject| numbers.accounts.get(&subject.hash)).copied();
@@ -176,7 +195,7 @@ impl PgStore {
         if added > 0
             && let (Some(address), Some(mark)) = (address, teaching.mark)
         {
-            insert_mark(connection, address, mark).await?;
+            said.push((address, mark));
         }
         Ok(added)
     }
@@ -221,9 +240,8 @@ pub(super) async fn marks(connection: &mut PgConnection) -> Result<Marks, StoreE
     Ok(Marks::of(rows))
 }
 
-/// Binds the submission's token to its body; tells whether the token is another body's.
-async fn bind_token(connection: &mut PgConnection, submission: &Submission) -> Result<Outcome, StoreError> {
-    let Some(token) = &submission.token else { return Ok(Outcome::Committed) };
+/// Binds a token to its body; tells whether the token is another body's.
+async fn bind_token(connection: &mut PgConnection, token: &NewToken) -> Result<Outcome, StoreError> {
     let digest: Vec<u8> = query_scalar(
         "INSERT INTO one_time_token (hash, digest, expires_at) VALUES ($1, $2, $3) \
          ON CONFLICT (hash) DO UPDATE SET expires_at = one_time_token.expires_at RETURNING digest",
