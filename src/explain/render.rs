@@ -151,9 +151,10 @@ pub(crate) fn unchecked(share: &ShareExplained, onset: Option<Timestamp>) -> Str
 }
 
 fn strength(weight: f64) -> &'static str {
-    match weight.abs() {
-        weight if weight >= 2.0 => "Strong evidence",
-        weight if weight >= 1.0 => "Some evidence",
+    // As the report shows it, in tenths.
+    match (10.0 * weight.abs()).round() {
+        tenths if tenths >= 20.0 => "Strong evidence",
+        tenths if tenths >= 10.0 => "Some evidence",
         _ => "Weak evidence",
     }
 }
