@@ -19,7 +19,7 @@ use crate::{
     config::{AddressKeeping, Config},
     control::{AcceptNormal, Call, CloseIncident, JournalRecovery, LabelIncident, Writer},
     daemon::store_options,
-    incident::{self, Basis, Body, IncidentError, Label, LeftOut, Recovery, RecoveryRequest, RecoveryRow},
+    incident::{self, Basis, Body, Closing, IncidentError, Label, LeftOut, Recovery, RecoveryRequest, RecoveryRow},
     privacy::Keyring,
     store::{Access, IncidentRecord, IncidentState, Store},
 };
@@ -193,17 +193,19 @@ impl IncidentCommand {
                 list(&found?, *format, out)?;
             }
             Action::Show { id, format } => {
-                let (record, body) = read(config, *id).await?;
+                let (record, body, closing) = read(config, *id).await?;
+                let closing = closing.as_ref();
                 match format {
-                    Format::Text => out.write_all(incident::summary(&record, &body).as_bytes())?,
-                    Format::Json => writeln!(out, "{:#}", incident::to_json(&record, &body))?,
+                    Format::Text => out.write_all(incident::summary(&record, &body, closing).as_bytes())?,
+                    Format::Json => writeln!(out, "{:#}", incident::to_json(&record, &body, closing))?,
                 }
             }
             Action::Report { id, format } => {
-                let (record, body) = read(config, *id).await?;
+                let (record, body, closing) = read(config, *id).await?;
+                let closing = closing.as_ref();
                 match format {
-                    ReportFormat::Markdown => out.write_all(incident::markdown(&record, &body).as_bytes())?,
-                    ReportFormat::Json => writeln!(out, "{:#}", incident::to_json(&record, &body))?,
+                    ReportFormat::Markdown => out.write_all(incident::markdown(&record, &body, closing).as_bytes())?,
+                    ReportFormat::Json => writeln!(out, "{:#}", incident::to_json(&record, &body, closing))?,
                 }
             }
             Action::Label { id, label } => {
@@ -240,9 +242,14 @@ async fn open(config: &Config, access: Access) -> anyhow::Result<(Store, Arc<Key
     Ok((store, keyring))
 }
 
-async fn read(config: &Config, id: i64) -> anyhow::Result<(IncidentRecord, Body)> {
+async fn read(config: &Config, id: i64) -> anyhow::Result<(IncidentRecord, Body, Option<Closing>)> {
     let (store, _) = open(config, Access::Read).await?;
-    let found = incident::find(&store, id).await;
+    let found = async {
+        let (record, body) = incident::find(&store, id).await?;
+        let closing = incident::closing(&store, &record).await?;
+        Ok::<_, IncidentError>((record, body, closing))
+    }
+    .await;
     store.close().await;
     Ok(found?)
 }

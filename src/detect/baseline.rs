@@ -280,6 +280,13 @@ impl Baseline {
         self.clusters
     }
 
+    /// Whether it's the assumption that a new installation begins with: nothing of it was measured.
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        // What is learnt from few clusters, or none, is shaded up.
+        self.clusters == 0 && (self.rate - self.learnt_rate).abs() < f64::EPSILON
+    }
+
     /// How counts are weighed against it.
     #[must_use]
     pub const fn method(&self) -> Method {

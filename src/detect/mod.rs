@@ -33,7 +33,7 @@ pub use ring::{Cell, Completeness, Update, WITNESSES, Witnesses};
 pub use silence::silent_since;
 pub use sr::{Counts, Odds, SrState};
 pub use stream::{Alarm, Change, Quiet, Regime, StreamDetector};
-pub use text::{describe, describe_count};
+pub use text::{beside_counts, describe, describe_count};
 
 /// The width of a bin in days: the unit in which the false-alarm mass is counted.
 pub const BIN_DAYS: f64 = 1.0 / 288.0;

@@ -26,6 +26,8 @@ words! {
         LowCoverage = 5, "low-coverage";
         /// The notice endpoint was down or silent.
         Blind = 6, "blind-window";
+        /// No notice was received before the onset.
+        Unwatched = 7, "no-notice-before";
     }
 }
 
@@ -40,6 +42,7 @@ impl NotCheckedReason {
             Self::Unclear => "neither yes nor no",
             Self::LowCoverage => "too few addresses are in the account map",
             Self::Blind => "the notice endpoint was blind",
+            Self::Unwatched => "no notice was received before it began, so earlier ones are not known",
         }
     }
 }
@@ -154,6 +157,7 @@ fn notice_join(notices: Option<&ShareExplained>) -> Finding {
         Revocation::NoNotices => Finding::NotChecked(NotCheckedReason::NoData),
         Revocation::LowCoverage => Finding::NotChecked(NotCheckedReason::LowCoverage),
         Revocation::Blind => Finding::NotChecked(NotCheckedReason::Blind),
+        Revocation::Unwatched => Finding::NotChecked(NotCheckedReason::Unwatched),
         Revocation::NoComparison => Finding::NotChecked(NotCheckedReason::NoContrast),
     }
 }

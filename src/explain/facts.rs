@@ -245,6 +245,14 @@ impl IncidentFacts {
         groups.into_iter().filter(|(_, n)| *n > 0).map(|(group, n)| (group, share(n))).collect()
     }
 
+    /// Whether no notice was received before the onset, so that nothing shows that the endpoint was watched: all of the window
+    /// counts as blind then, without a blind window.
+    #[must_use]
+    pub fn notices_unwatched(&self) -> bool {
+        self.notices.is_some_and(|notices| notices.blind_share >= 1.0)
+            && !self.blind_windows.iter().any(|window| window.watched.covers_notices())
+    }
+
     /// Whether the notice endpoint was so blind that its silence proves nothing: at any time from 48 hours before the onset on,
     /// or for a quarter of the 30 days. Less than that lowers the sensitivity of the notices, and no more.
     #[must_use]

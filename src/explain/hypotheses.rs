@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     detect::stats::count,
-    model::{Action, words},
+    model::{Action, Timestamp, words},
 };
 
 /// The version of marks, weights and priors. They are start values until they are fitted on simulated incidents.
@@ -171,10 +171,13 @@ pub struct Ranked {
     pub hypothesis: Hypothesis,
     /// How probable it is, of all hypotheses and "none of these".
     pub posterior: f64,
-    /// The share of the excess that it could account for by the reply texts, the notices and the age of the addresses.
-    pub explained: f64,
+    /// The share of the excess that it could account for by the reply texts, the notices and the age of the addresses; `None`
+    /// where none of these is known.
+    pub explained: Option<f64>,
     /// Whether the evidence contradicts it outright. Revocation is never ruled out while it is not checked.
     pub ruled_out: bool,
+    /// Whether it's ruled out by what the replies say and by nothing else: a receiver's wording may be wrong.
+    pub by_wording: bool,
 }
 
 /// Why mail is refused, as far as the facts allow to say.
@@ -182,6 +185,9 @@ pub struct Ranked {
 pub struct Explanation {
     /// The version of the weights.
     pub version: u32,
+    /// The estimated onset.
+    #[serde(skip)]
+    pub onset: Option<Timestamp>,
     /// Refusals beyond what is ordinary.
     pub excess: f64,
     /// What share notices explain; `None` without notices.
@@ -255,6 +261,7 @@ pub fn explain(facts: &IncidentFacts) -> Explanation {
         .filter(|clue| safe_action.allows_trials || !clue.sends_to_refused());
     Explanation {
         version: WEIGHTS_VERSION,
+        onset: facts.onset,
         excess: facts.excess(),
         unknown,
         named,
@@ -279,7 +286,13 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     fn new(facts: &'a IncidentFacts) -> Self {
-        let share = facts.notices.map(|notices| share_explained(&notices, facts.notices_blind(), facts.excess()));
+        let mut share = facts.notices.map(|notices| share_explained(&notices, facts.notices_blind(), facts.excess()));
+        if let Some(share) = &mut share
+            && share.status == Revocation::Blind
+            && facts.notices_unwatched()
+        {
+            share.status = Revocation::Unwatched;
+        }
         let findings = Clue::ALL.iter().map(|clue| (*clue, look_for(*clue, facts, share.as_ref()))).collect();
         Self { facts, share, findings }
     }
@@ -307,15 +320,20 @@ impl<'a> Case<'a> {
             .into_iter()
             .map(|(hypothesis, score)| {
                 let posterior = (score - highest).exp() / total;
-                let contradicted = self.weights(hypothesis).any(|(clue, finding, weight)| {
-                    weight <= CONTRADICTS && (clue == Clue::NoticeJoin || finding.degree() >= 0.5)
+                let contradicting = self.weights(hypothesis).filter(|(clue, finding, weight)| {
+                    *weight <= CONTRADICTS && (*clue == Clue::NoticeJoin || finding.degree() >= 0.5)
                 });
+                let (by_text, otherwise): (Vec<Clue>, Vec<Clue>) =
+                    contradicting.map(|(clue, _, _)| clue).partition(|clue| clue.reply_group().is_some());
+                let contradicted = !by_text.is_empty() || !otherwise.is_empty();
                 let may_exclude = hypothesis != Hypothesis::Revoked || self.checked();
+                let ruled_out = posterior <= RULED_OUT_BELOW && contradicted && may_exclude;
                 Ranked {
                     hypothesis,
                     posterior,
                     explained: explained(hypothesis, self.facts, self.share.as_ref()),
-                    ruled_out: posterior <= RULED_OUT_BELOW && contradicted && may_exclude,
+                    ruled_out,
+                    by_wording: ruled_out && otherwise.is_empty(),
                 }
             })
             .collect();
@@ -358,24 +376,29 @@ fn blind(facts: &IncidentFacts) -> Vec<Watched> {
     blind
 }
 
-/// The share of the excess that a hypothesis can account for.
-fn explained(hypothesis: Hypothesis, facts: &IncidentFacts, share: Option<&ShareExplained>) -> f64 {
+/// The share of the excess that a hypothesis can account for; `None` where what it's judged by is not known.
+fn explained(hypothesis: Hypothesis, facts: &IncidentFacts, share: Option<&ShareExplained>) -> Option<f64> {
     let checked = share.filter(|share| share.status == Revocation::Checked);
-    let by_notices = checked.map_or(0.0, |share| share.share.value);
+    let by_notices = checked.map(|share| share.share.value);
     let replies = facts.reply_shares();
-    let by_text: f64 = Clue::ALL
-        .iter()
-        .filter(|clue| clue.mark(hypothesis).found() > 0.0)
-        .filter_map(|clue| clue.reply_group().and_then(|group| replies.get(&group)))
-        .sum();
+    // Folded from plus nil: a sum of nothing is minus nil.
+    let by_text = (!replies.is_empty()).then(|| {
+        let fitting = Clue::ALL.iter().filter(|clue| clue.mark(hypothesis).found() > 0.0);
+        fitting
+            .filter_map(|clue| clue.reply_group().and_then(|group| replies.get(&group)))
+            .fold(0.0_f64, |sum, share| sum + share)
+    });
     let of_known = |part: fn(&super::LastDelivery) -> u64| {
-        facts.last_delivery.filter(|last| last.known > 0).map_or(0.0, |last| count(part(&last)) / count(last.known))
+        facts.last_delivery.filter(|last| last.known > 0).map(|last| count(part(&last)) / count(last.known))
     };
+    let both = |part: Option<f64>| by_text.zip(part).map(|(text, part)| text.min(part));
     match hypothesis {
         Hypothesis::Revoked => by_notices,
-        Hypothesis::StaleList => by_text.min(of_known(|last| last.stale)),
-        Hypothesis::Purge => (by_text.min(of_known(|last| last.within_a_day)) - by_notices).max(0.0),
-        Hypothesis::DataArtefact => facts.arrivals.map_or(0.0, |arrivals| arrivals.repeated_share),
+        Hypothesis::StaleList => both(of_known(|last| last.stale)),
+        Hypothesis::Purge => {
+            both(of_known(|last| last.within_a_day)).map(|share| (share - by_notices.unwrap_or(0.0)).max(0.0))
+        }
+        Hypothesis::DataArtefact => facts.arrivals.map(|arrivals| arrivals.repeated_share),
         _ => by_text,
     }
 }
@@ -387,7 +410,9 @@ fn name(ranked: &[Ranked], unknown: f64, facts: &IncidentFacts, checked: bool) -
     let next = second.posterior.max(unknown);
     let gone = facts.reply_shares().get(&ReplyGroup::AddressGone).copied().unwrap_or(0.0);
     let open = !checked && gone >= 0.5;
-    let clear = best.posterior >= NAME_AT && best.posterior >= NAME_LEAD * next && best.explained >= NAME_EXPLAINED;
+    let clear = best.posterior >= NAME_AT
+        && best.posterior >= NAME_LEAD * next
+        && best.explained.unwrap_or(0.0) >= NAME_EXPLAINED;
     (clear && !open).then_some(best.hypothesis)
 }
 

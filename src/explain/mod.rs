@@ -19,5 +19,6 @@ pub use facts::{
 };
 pub use hypotheses::{Explanation, Hypothesis, Ranked, SafeAction, UNKNOWN_PRIOR, WEIGHTS_VERSION, Weighed, explain};
 pub use notices::{Fisher, Interval, Lift, Revocation, ShareExplained, fisher_tail, lift, share_explained};
-pub use render::render;
+pub use render::{Brief, brief, render};
+pub(crate) use render::{percent, unchecked};
 pub use signatures::{Clue, Mark};

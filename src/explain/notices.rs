@@ -44,6 +44,8 @@ words! {
         Blind = 4, "blind-window";
         /// How many accepted addresses have a notice is not known: there is nothing to compare with.
         NoComparison = 5, "no-comparison";
+        /// No notice was received before the onset: nothing shows that the endpoint was watched.
+        Unwatched = 6, "no-notice-before";
     }
 }
 

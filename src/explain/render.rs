@@ -1,33 +1,38 @@
-//! An explanation as an on-call engineer reads it: at most about 25 lines of plain text.
+//! An explanation as an on-call engineer reads it: whole, at most about 25 lines of plain text; or in short, for a page.
 
 use std::fmt::Write;
 
-use super::{Explanation, Hypothesis, NotCheckedReason, Ranked, Revocation, ShareExplained, Weighed};
-use crate::detect::stats::count;
+use super::{Clue, Explanation, IncidentFacts, NotCheckedReason, Ranked, Revocation, ShareExplained, Watched, Weighed};
+use crate::{detect::stats::count, model::Timestamp};
 
 /// Rivals are listed down to this posterior.
 const WORTH_LISTING: f64 = 0.02;
 /// No more lines than these on each side of the evidence.
 const MOST_LINES: usize = 5;
+/// The same on a page.
+const MOST_BRIEF: usize = 2;
 
 /// The explanation as a block of text. It holds counts only: no address, no reply.
 #[must_use]
 pub fn render(explanation: &Explanation) -> String {
     let mut out = String::new();
     cause(&mut out, explanation);
-    line(&mut out, "Notices", &notices(explanation.share_explained.as_ref()));
+    line(&mut out, "Notices", &said_of_notices(explanation));
     if let Some(leading) = explanation.leading() {
         evidence(&mut out, &format!("For {}", leading.hypothesis.label()), &explanation.evidence_for);
         evidence(&mut out, &format!("Against {}", leading.hypothesis.label()), &explanation.evidence_against);
     }
-    let mut ruled_out: Vec<Hypothesis> = explanation.ruled_out().collect();
-    ruled_out.sort();
-    let ruled_out: Vec<String> = ruled_out.iter().map(|h| format!("{} {h}", h.label())).collect();
-    line(&mut out, "Ruled out", &or_nothing(&ruled_out, ", "));
+    for (title, by_wording) in [("Ruled out", false), ("Replies against", true)] {
+        let mut ruled_out: Vec<&Ranked> = excluded(explanation, by_wording).collect();
+        ruled_out.sort_by_key(|ranked| ranked.hypothesis);
+        let titles: Vec<String> = ruled_out.iter().map(|ranked| labelled(ranked)).collect();
+        if !titles.is_empty() || !by_wording {
+            line(&mut out, title, &or_nothing(&titles, "; "));
+        }
+    }
     line(&mut out, "Not checked", &or_nothing(&not_checked(explanation), "; "));
     if !explanation.blind.is_empty() {
-        let blind: Vec<String> = explanation.blind.iter().map(|watched| watched.says()).collect();
-        line(&mut out, "Blind at times", &format!("{}; absence there proves nothing", blind.join(", ")));
+        line(&mut out, "Blind at times", &format!("{}; absence there proves nothing", blind(explanation)));
     }
     line(&mut out, "Do now", explanation.safe_action.advice);
     if let Some(check) = explanation.next_check {
@@ -39,21 +44,152 @@ pub fn render(explanation: &Explanation) -> String {
     out
 }
 
-fn cause(out: &mut String, explanation: &Explanation) {
+/// What a page says of an explanation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Brief {
+    /// The cause, or the likeliest ones where it is undetermined.
+    pub cause: String,
+    /// What Apple's notices say of revocations.
+    pub revocations: String,
+    /// The campaign that holds most refusals, if one does.
+    pub campaign: Option<String>,
+    /// What speaks for the likeliest cause and against it, and what was blind, a line each.
+    pub evidence: Vec<String>,
+    /// What to do, and at most three checks.
+    pub plan: String,
+}
+
+/// The explanation in short, without labels, weights or words of the program.
+#[must_use]
+pub fn brief(explanation: &Explanation, facts: &IncidentFacts) -> Brief {
+    let likely = |ranked: &Ranked| format!("{} ({})", ranked.hypothesis.title(), percent(ranked.posterior));
+    let cause = match explanation.named.and_then(|named| explanation.hypotheses.iter().find(|r| r.hypothesis == named))
+    {
+        Some(named) => likely(named),
+        None => {
+            format!("undetermined. Likeliest: {}", rivals(explanation, |ranked| likely(ranked)).join("; "))
+        }
+    };
+    let mut evidence: Vec<String> = Vec::new();
+    let about = if explanation.named.is_some() { "it" } else { "the likeliest" };
+    for (side, weighed) in [("for", &explanation.evidence_for), ("against", &explanation.evidence_against)] {
+        let said = weighed.iter().filter(|weighed| weighed.clue != Clue::NoticeJoin).take(MOST_BRIEF);
+        evidence.extend(said.map(|said| format!("{} {side} {about}: {}", strength(said.weight), said.detail)));
+    }
+    if !explanation.blind.is_empty() {
+        evidence.push(format!("Blind at times: {}; absence there proves nothing", blind(explanation)));
+    }
+    let checks: Vec<String> = explanation
+        .next_check
+        .iter()
+        .chain(&explanation.what_would_tell)
+        .take(3)
+        .enumerate()
+        .map(|(number, clue)| match clue.to_enable() {
+            "by hand" => format!("({}) {}", number + 1, clue.how_to_check()),
+            enable => format!("({}) {} [to have it told: {enable}]", number + 1, clue.how_to_check()),
+        })
+        .collect();
+    let advice = explanation.safe_action.advice;
+    Brief {
+        cause,
+        revocations: revocations(explanation),
+        campaign: facts.campaigns.as_ref().and_then(|campaigns| {
+            let all = campaigns.inside.refused.saturating_add(campaigns.outside.refused);
+            let most = campaigns.inside.refused > all / 2;
+            most.then(|| {
+                format!("Most refusals are of one campaign, {}: {} of {all}", campaigns.top, campaigns.inside.refused)
+            })
+        }),
+        evidence,
+        plan: if checks.is_empty() {
+            advice.to_owned()
+        } else {
+            format!("{advice} Then check: {}.", checks.join("; "))
+        },
+    }
+}
+
+/// What a page says of revocations.
+fn revocations(explanation: &Explanation) -> String {
+    let Some(share) = &explanation.share_explained else {
+        return "not checked (no notices and no account map), so they are not excluded".to_owned();
+    };
+    if share.status == Revocation::Checked {
+        return format!(
+            "{:.0} % of the refusals beyond the ordinary, about {:.0} ({:.0} to {:.0} %)",
+            100.0 * share.share.value,
+            share.excess_explained,
+            100.0 * share.share.low,
+            100.0 * share.share.high,
+        );
+    }
+    format!("not checked ({}), so they are not excluded", unchecked(share, explanation.onset))
+}
+
+/// Why revocations were not checked.
+pub(crate) fn unchecked(share: &ShareExplained, onset: Option<Timestamp>) -> String {
+    match share.status {
+        Revocation::Checked => "they are".to_owned(),
+        Revocation::NoNotices => "there are no notices to join".to_owned(),
+        Revocation::LowCoverage => {
+            // The share of whole addresses, taken back to them.
+            let refused = (count(share.mapped) / share.map_coverage.max(f64::MIN_POSITIVE)).round();
+            match share.mapped {
+                0 => "none of the refused addresses is in the account map".to_owned(),
+                1 => format!("1 of {refused:.0} refused addresses is in the account map"),
+                mapped => format!("{mapped} of {refused:.0} refused addresses are in the account map"),
+            }
+        }
+        Revocation::Blind => "the notice endpoint was blind in the time in question".to_owned(),
+        Revocation::NoComparison => "how many accepted addresses have a notice is not known".to_owned(),
+        Revocation::Unwatched => match onset {
+            Some(onset) => format!("no notice was received before {onset}, so earlier ones are not known"),
+            None => "no notice was received before it began, so earlier ones are not known".to_owned(),
+        },
+    }
+}
+
+fn strength(weight: f64) -> &'static str {
+    // As the report shows it, in tenths.
+    match (10.0 * weight.abs()).round() {
+        tenths if tenths >= 20.0 => "Strong evidence",
+        tenths if tenths >= 10.0 => "Some evidence",
+        _ => "Weak evidence",
+    }
+}
+
+/// Hypotheses that something contradicts: the replies alone, or more than them.
+fn excluded(explanation: &Explanation, by_wording: bool) -> impl Iterator<Item = &Ranked> {
+    explanation.hypotheses.iter().filter(move |ranked| ranked.ruled_out && ranked.by_wording == by_wording)
+}
+
+fn blind(explanation: &Explanation) -> String {
+    let blind: Vec<String> = explanation.blind.iter().map(|watched: &Watched| watched.says()).collect();
+    blind.join(", ")
+}
+
+/// The likeliest hypotheses beside the one that is named, and "none of these", each in words.
+fn rivals(explanation: &Explanation, words: impl Fn(&Ranked) -> String) -> Vec<String> {
     let mut rivals: Vec<(f64, String)> = explanation
         .hypotheses
         .iter()
         .filter(|ranked| Some(ranked.hypothesis) != explanation.named && !ranked.ruled_out)
         .filter(|ranked| ranked.posterior >= WORTH_LISTING)
         .take(3)
-        .map(|ranked| (ranked.posterior, describe(ranked)))
+        .map(|ranked| (ranked.posterior, words(ranked)))
         .collect();
     if explanation.unknown >= WORTH_LISTING {
-        rivals.push((explanation.unknown, format!("none of these {:.2}", explanation.unknown)));
+        rivals.push((explanation.unknown, format!("none of these ({})", percent(explanation.unknown))));
     }
     rivals.sort_by(|one, other| other.0.total_cmp(&one.0));
-    let rivals: Vec<String> = rivals.into_iter().map(|(_, text)| text).collect();
-    match explanation.named.and_then(|named| posterior(explanation, named)) {
+    rivals.into_iter().map(|(_, text)| text).collect()
+}
+
+fn cause(out: &mut String, explanation: &Explanation) {
+    let rivals = rivals(explanation, describe);
+    let named = explanation.named.and_then(|named| explanation.hypotheses.iter().find(|r| r.hypothesis == named));
+    match named {
         Some(named) => {
             line(out, "Cause", &describe(named));
             if !rivals.is_empty() {
@@ -70,42 +206,41 @@ fn not_checked(explanation: &Explanation) -> Vec<String> {
         .iter()
         .filter_map(|reason| {
             let of_reason = explanation.not_checked.iter().filter(|open| open.reason == *reason);
-            let clues: Vec<&str> = of_reason.map(|open| open.clue.as_str()).collect();
+            let clues: Vec<&str> = of_reason.map(|open| open.clue.title()).collect();
             (!clues.is_empty()).then(|| format!("{} ({})", clues.join(", "), reason.says()))
         })
         .collect()
 }
 
-fn posterior(explanation: &Explanation, hypothesis: Hypothesis) -> Option<&Ranked> {
-    explanation.hypotheses.iter().find(|ranked| ranked.hypothesis == hypothesis)
+/// A probability for people; no certainty is claimed.
+pub(crate) fn percent(probability: f64) -> String {
+    let shown = (100.0 * probability).min(99.0);
+    if shown > 0.0 && shown < 1.0 { "below 1 %".to_owned() } else { format!("{shown:.0} %") }
+}
+
+fn labelled(ranked: &Ranked) -> String {
+    format!("{} {}", ranked.hypothesis.label(), ranked.hypothesis.title())
 }
 
 fn describe(ranked: &Ranked) -> String {
-    // Two digits must not claim certainty.
-    let posterior = ranked.posterior.min(0.99);
-    format!("{} {} {posterior:.2}", ranked.hypothesis.label(), ranked.hypothesis.title())
+    format!("{} ({})", labelled(ranked), percent(ranked.posterior))
 }
 
-fn notices(share: Option<&ShareExplained>) -> String {
-    let Some(share) = share else {
+fn said_of_notices(explanation: &Explanation) -> String {
+    let Some(share) = &explanation.share_explained else {
         return "not checked: no notices and no account map. Revocations are not excluded".to_owned();
     };
     let range = format!("{:.0} to {:.0} %", 100.0 * share.share.low, 100.0 * share.share.high);
     let coverage = format!("{:.1} % of the refused addresses are mapped", 100.0 * share.map_coverage);
-    let why = match share.status {
-        Revocation::Checked => {
-            return format!(
-                "explain {:.0} % ({range}) of the refusals beyond the ordinary, about {:.0}; {coverage}; {}",
-                100.0 * share.share.value,
-                share.excess_explained,
-                odds(share),
-            );
-        }
-        Revocation::NoNotices => "there are none to join",
-        Revocation::LowCoverage => "too few addresses are in the account map",
-        Revocation::Blind => "the notice endpoint was blind in the time in question",
-        Revocation::NoComparison => "the exposure of accepted addresses is not known",
-    };
+    if share.status == Revocation::Checked {
+        return format!(
+            "explain {:.0} % ({range}) of the refusals beyond the ordinary, about {:.0}; {coverage}; {}",
+            100.0 * share.share.value,
+            share.excess_explained,
+            odds(share),
+        );
+    }
+    let why = unchecked(share, explanation.onset);
     format!("not checked: {why}; {coverage}; they could explain {range}. Revocations are not excluded")
 }
 

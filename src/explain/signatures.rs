@@ -215,6 +215,49 @@ impl Clue {
         matches!(self, Self::OneSender | Self::OneProvider | Self::RetrySucceeds)
     }
 
+    /// What it asks, for people.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::NoticeJoin => "Apple's notices about the refused addresses",
+            Self::TextSenderRefused => "replies that refuse the sender",
+            Self::TextAuthentication => "replies that blame SPF, DKIM or DMARC",
+            Self::TextAddressGone => "replies that say the address is gone",
+            Self::TextTemporary => "replies of temporary trouble",
+            Self::TextOutage => "replies with the signature of an outage",
+            Self::DeliveredWithinADay => "mail delivered to them in the 24 hours before",
+            Self::OneSender => "whether one From or envelope domain holds the refusals",
+            Self::OneProvider => "whether one provider holds them",
+            Self::OneCampaign => "whether one campaign holds them",
+            Self::OneApp => "whether one app or team holds them",
+            Self::RecentChange => "changes in the six hours before",
+            Self::OtherRecipients => "recipients outside Apple in the same sends",
+            Self::AppleRecipients => "icloud.com recipients in the same sends",
+            Self::Canary => "a canary on the same path",
+            Self::RetrySucceeds => "whether they accept mail again later",
+            Self::OddArrival => "late or repeated reports",
+        }
+    }
+
+    /// What to do so that relaywatch, or somebody, can tell next time.
+    #[must_use]
+    pub const fn to_enable(self) -> &'static str {
+        match self {
+            Self::NoticeJoin => "feed Apple's notices ([feeds.apple]) and run relaywatch accounts import",
+            Self::TextSenderRefused
+            | Self::TextAuthentication
+            | Self::TextAddressGone
+            | Self::TextTemporary
+            | Self::TextOutage => "a feed that reports the reply",
+            Self::OtherRecipients | Self::AppleRecipients => "let the feed report all mail, not relay mail alone",
+            Self::DeliveredWithinADay => "let the feed report deliveries",
+            Self::OneSender | Self::OneProvider | Self::OneCampaign => {
+                "let the feed name provider, domain and campaign of each message"
+            }
+            Self::OneApp | Self::RecentChange | Self::Canary | Self::RetrySucceeds | Self::OddArrival => "by hand",
+        }
+    }
+
     /// How somebody could find out.
     #[must_use]
     pub const fn how_to_check(self) -> &'static str {

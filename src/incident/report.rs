@@ -9,15 +9,51 @@ use serde_json::{Value, json};
 use super::{Basis, Body};
 use crate::{
     detect::stats::count,
-    explain::{Explanation, Revocation, ShareExplained, Weighed, explain},
+    explain::{Explanation, Revocation, ShareExplained, Weighed, explain, percent, unchecked},
     model::Timestamp,
-    store::{IncidentRecord, IncidentState},
+    store::{EntryKind, IncidentRecord, IncidentState, Store, StoreError},
 };
 
+/// Entries about what operators did that are read, the newest ones.
+const MOST_ACTIONS: u32 = 10_000;
+
+/// Who closed an incident, and why: from the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closing {
+    /// The operator.
+    pub operator: String,
+    /// The reason.
+    pub reason: String,
+}
+
+/// Who closed an incident, where an operator did and the journal still tells.
+///
+/// # Errors
+/// Where the store is away, or holds what this version doesn't know.
+pub async fn closing(store: &Store, record: &IncidentRecord) -> Result<Option<Closing>, StoreError> {
+    if record.operator.closed_at.is_none() {
+        return Ok(None);
+    }
+    let latest = Timestamp::from_millis(i64::MAX);
+    let actions = store.entries_of_kind(EntryKind::Action, latest, MOST_ACTIONS).await?;
+    let text = |body: &Value, name: &str| body.get(name).and_then(Value::as_str).unwrap_or("not told").to_owned();
+    // They come newest first: the first closing is the one that held.
+    Ok(actions
+        .iter()
+        .rev()
+        .map(|entry| &entry.body)
+        .find(|body| {
+            body.get("action").and_then(Value::as_str) == Some("close")
+                && body.get("incident").and_then(Value::as_i64) == Some(record.id)
+        })
+        .map(|body| Closing { operator: text(body, "operator"), reason: text(body, "reason") }))
+}
+
 /// Said where an incident is closed, masked or withdrawn.
-const fn standing(state: IncidentState) -> &'static str {
-    match state {
+const fn standing(record: &IncidentRecord) -> &'static str {
+    match record.state {
         IncidentState::Open => "it goes on",
+        IncidentState::Closed if record.operator.closed_at.is_some() => "by an operator; that does not lift the hold",
         IncidentState::Closed => "it has become quiet; that does not lift the hold",
         IncidentState::Withdrawn => "late reports undid the judgement",
         IncidentState::Masked => {
@@ -29,18 +65,18 @@ const fn standing(state: IncidentState) -> &'static str {
 
 /// The report for people, in Markdown.
 #[must_use]
-pub fn markdown(record: &IncidentRecord, body: &Body) -> String {
+pub fn markdown(record: &IncidentRecord, body: &Body, closing: Option<&Closing>) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
-    _ = write_markdown(&mut out, record, body);
+    _ = write_markdown(&mut out, record, body, closing);
     out
 }
 
-fn write_markdown(out: &mut String, record: &IncidentRecord, body: &Body) -> fmt::Result {
+fn write_markdown(out: &mut String, record: &IncidentRecord, body: &Body, closing: Option<&Closing>) -> fmt::Result {
     writeln!(out, "# Incident {}: {}\n", record.id, plain(&body.scope.to_string()))?;
     writeln!(out, "{}\n", plain(&body.sentence))?;
     writeln!(out, "| | |\n|---|---|")?;
-    for (name, value) in rows(record, body) {
+    for (name, value) in rows(record, body, closing) {
         writeln!(out, "| {name} | {} |", plain(&value))?;
     }
     let Some(facts) = &body.facts else {
@@ -53,18 +89,22 @@ fn write_markdown(out: &mut String, record: &IncidentRecord, body: &Body) -> fmt
     let explanation = explain(facts);
     writeln!(out, "\n## Cause\n\n{}\n", plain(&cause(body)))?;
     writeln!(out, "**Do now:** {}", plain(explanation.safe_action.advice))?;
-    writeln!(out, "\n## Explained by Apple's notices\n\n{}", notices(explanation.share_explained.as_ref()))?;
+    writeln!(out, "\n## Explained by Apple's notices\n\n{}", notices(&explanation))?;
     writeln!(out, "\n## Hypotheses\n\n| | hypothesis | probability | could account for | |\n|---|---|---:|---:|---|")?;
     for ranked in &explanation.hypotheses {
-        let ruled_out = if ranked.ruled_out { "ruled out" } else { "" };
+        let ruled_out = match (ranked.ruled_out, ranked.by_wording) {
+            (true, false) => "ruled out",
+            (true, true) => "unlikely by the replies",
+            (false, _) => "",
+        };
         let (label, title) = (ranked.hypothesis.label(), ranked.hypothesis.title());
-        // Two digits must not claim certainty.
-        let posterior = ranked.posterior.min(0.99);
-        // A sum of nothing is minus zero: no sign before a nil.
-        let explained = 100.0 * ranked.explained + 0.0;
-        writeln!(out, "| {label} | {title} | {posterior:.2} | {explained:.0} % | {ruled_out} |")?;
+        let posterior = percent(ranked.posterior);
+        let explained =
+            ranked.explained.map_or_else(|| "not known".to_owned(), |share| format!("{:.0} %", 100.0 * share));
+        writeln!(out, "| {label} | {title} | {posterior} | {explained} | {ruled_out} |")?;
     }
-    writeln!(out, "| | none of these | {:.2} | | |", explanation.unknown)?;
+    writeln!(out, "| | none of these | {} | | |", percent(explanation.unknown))?;
+    writeln!(out, "\n{LEGEND}")?;
     if let Some(leading) = explanation.leading() {
         let label = leading.hypothesis.label();
         evidence(out, &format!("Evidence for {label}"), &explanation.evidence_for)?;
@@ -72,7 +112,7 @@ fn write_markdown(out: &mut String, record: &IncidentRecord, body: &Body) -> fmt
     }
     writeln!(out, "\n## Not checked\n")?;
     for open in &explanation.not_checked {
-        writeln!(out, "- {}: {}", open.clue, open.reason.says())?;
+        writeln!(out, "- {}: {}", open.clue.title(), open.reason.says())?;
     }
     if explanation.not_checked.is_empty() {
         writeln!(out, "- nothing")?;
@@ -93,14 +133,22 @@ fn write_markdown(out: &mut String, record: &IncidentRecord, body: &Body) -> fmt
     Ok(())
 }
 
+/// What the labels and columns of the table of hypotheses mean.
+const LEGEND: &str = "H1 to H10 label the causes that relaywatch knows (docs/explanation.md). Probability: after the evidence, \
+                      of all causes and \"none of these\". Could account for: the share of the refusals beyond the ordinary \
+                      that fits what the cause would show in replies, notices, earlier deliveries or repeats; \"not known\" \
+                      where that was not reported. Unlikely by the replies: only their wording speaks against it, and wording \
+                      can be wrong. The number before a line of evidence is its weight, a natural logarithm of odds: 2 and \
+                      more is strong.";
+
 /// What is known at a glance, in the order in which it's asked.
-fn rows(record: &IncidentRecord, body: &Body) -> Vec<(&'static str, String)> {
+fn rows(record: &IncidentRecord, body: &Body, closing: Option<&Closing>) -> Vec<(&'static str, String)> {
     let share = 100.0 * count(body.refused) / count(body.sends.max(1));
     let streams: Vec<String> = body.streams.iter().map(ToString::to_string).collect();
     let mut rows = vec![
-        ("State", format!("{}: {}", record.state, standing(record.state))),
+        ("State", format!("{}: {}", record.state, standing(record))),
         ("Since", record.onset.to_string()),
-        ("Judged at", record.opened_at.to_string()),
+        ("Mail judged to", format!("{} (send time, when it was opened)", record.opened_at)),
     ];
     rows.extend(record.closed_at.map(|at| ("Over at", at.to_string())));
     rows.push(("As of", record.updated_at.to_string()));
@@ -129,8 +177,12 @@ fn rows(record: &IncidentRecord, body: &Body) -> Vec<(&'static str, String)> {
         rows.push(("Judged under", format!("settings {version}{rules}")));
     }
     rows.extend(record.operator.label.map(|label| ("Label", label.to_string())));
-    if record.operator.closed_at.is_some() {
-        rows.push(("Closed by", "an operator; that does not lift the hold".to_owned()));
+    if let Some(at) = record.operator.closed_at {
+        let who = closing.map_or_else(
+            || format!("an operator at {at}"),
+            |closing| format!("an operator at {at}: {} ({})", closing.reason, closing.operator),
+        );
+        rows.push(("Closed by", format!("{who}; that does not lift the hold")));
     }
     if record.operator.accepted_normal {
         rows.push(("Baseline", "accepted as normal by an operator".to_owned()));
@@ -143,7 +195,8 @@ fn cause(body: &Body) -> String {
     body.named.map_or_else(|| "Undetermined.".to_owned(), |named| format!("{} {}.", named.label(), named.title()))
 }
 
-fn notices(share: Option<&ShareExplained>) -> String {
+fn notices(explanation: &Explanation) -> String {
+    let share: Option<&ShareExplained> = explanation.share_explained.as_ref();
     let Some(share) = share else {
         return "Not checked: no notices and no account map. Revocations are not excluded.".to_owned();
     };
@@ -162,7 +215,7 @@ fn notices(share: Option<&ShareExplained>) -> String {
     } else {
         format!(
             "Not checked ({}): notices could explain {low:.0} to {high:.0} %; {coverage} Revocations are not excluded.",
-            share.status
+            unchecked(share, explanation.onset)
         )
     }
 }
@@ -196,7 +249,7 @@ fn plain(text: &str) -> String {
 
 /// The report for machines.
 #[must_use]
-pub fn to_json(record: &IncidentRecord, body: &Body) -> Value {
+pub fn to_json(record: &IncidentRecord, body: &Body, closing: Option<&Closing>) -> Value {
     let explanation: Option<Explanation> = body.facts.as_ref().map(explain);
     let streams: Vec<String> = body.streams.iter().map(ToString::to_string).collect();
     let time = |at: Timestamp| at.to_string();
@@ -220,6 +273,8 @@ pub fn to_json(record: &IncidentRecord, body: &Body) -> Value {
         "label": record.operator.label,
         "accepted_normal": record.operator.accepted_normal,
         "operator_closed_at": record.operator.closed_at.map(time),
+        "operator_closed_by": closing.map(|closing| &closing.operator),
+        "operator_closed_for": closing.map(|closing| &closing.reason),
         "basis": body.basis,
         "settings": body.settings,
         "rules": body.rules,
@@ -231,14 +286,14 @@ pub fn to_json(record: &IncidentRecord, body: &Body) -> Value {
 
 /// The incident on a terminal: what, when, how many, and the explanation as it was announced.
 #[must_use]
-pub fn summary(record: &IncidentRecord, body: &Body) -> String {
+pub fn summary(record: &IncidentRecord, body: &Body, closing: Option<&Closing>) -> String {
     let visible = |text: &str| text.replace(char::is_control, " ");
     let mut out = format!("Incident {}: {}\n\n{}\n\n", record.id, body.scope, body.sentence);
     let mut line = |name: &str, value: &str| {
         // Writing to a string cannot fail.
         _ = writeln!(out, "{:<17}{}", format!("{name}:"), visible(value));
     };
-    for (name, value) in rows(record, body) {
+    for (name, value) in rows(record, body, closing) {
         line(name, &value);
     }
     if body.explanation.is_empty() {
@@ -264,9 +319,11 @@ mod tests {
     #[test]
     fn the_purge_reported() {
         let (record, body) = testing::purge();
-        insta::assert_snapshot!("markdown", markdown(&record, &body));
-        insta::assert_snapshot!("summary", summary(&record, &body));
-        let mut json = to_json(&record, &body);
+        insta::assert_snapshot!("markdown", markdown(&record, &body, None));
+        insta::assert_snapshot!("summary", summary(&record, &body, None));
+        let mut json = to_json(&record, &body, None);
+        let text = json.to_string();
+        assert!(!text.contains("-0.0,") && !text.contains("-0.0}"), "no sign before a nil");
         assert!(json["explanation"]["hypotheses"].is_array() && json["facts"]["replies"].is_object());
         json["explanation"] = Value::Null;
         json["facts"] = Value::Null;
@@ -285,11 +342,36 @@ mod tests {
         facts.notices = None;
         facts.blind_windows =
             vec![BlindWindow { watched: Watched::Notices, from: record.onset, until: None, reason: None }];
-        insta::assert_snapshot!("markdown_masked", markdown(&record, &body));
+        insta::assert_snapshot!("markdown_masked", markdown(&record, &body, None));
         body.facts = None;
         body.explanation.clear();
-        insta::assert_snapshot!("markdown_without_facts", markdown(&record, &body));
-        insta::assert_snapshot!("summary_without_facts", summary(&record, &body));
+        insta::assert_snapshot!("markdown_without_facts", markdown(&record, &body, None));
+        insta::assert_snapshot!("summary_without_facts", summary(&record, &body, None));
+    }
+
+    #[test]
+    fn what_an_operator_closed_has_not_become_quiet() {
+        let (mut record, body) = testing::purge();
+        record.state = IncidentState::Closed;
+        record.closed_at = Some(record.updated_at);
+        record.operator.closed_at = Some(record.updated_at);
+        let closing = Closing { operator: "Jo".to_owned(), reason: "the sender was retired".to_owned() };
+        let told = summary(&record, &body, Some(&closing));
+        let by = "an operator at 2025-08-09T08:30:00Z: the sender was retired (Jo)";
+        assert!(told.contains(by) && !told.contains("become quiet"), "{told}");
+        assert!(markdown(&record, &body, None).contains("an operator at 2025-08-09T08:30:00Z; that does not"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_nil() {
+        let (record, mut body) = testing::purge();
+        let facts = body.facts.as_mut().expect("facts");
+        facts.replies.clear();
+        let notices = facts.notices.as_mut().expect("notices");
+        notices.blind_share = 1.0;
+        let told = markdown(&record, &body, None);
+        assert!(told.contains("| not known |") && !told.contains("blind"), "{told}");
+        assert!(told.contains("no notice was received before 2025-08-09T06:00:00Z"), "{told}");
     }
 
     #[test]

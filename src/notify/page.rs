@@ -127,20 +127,24 @@ pub(super) mod tests {
             raised: false,
             incident: "inc-7".to_owned(),
             stream: "sparkpost/news.example.com".to_owned(),
-            headline: "Since 06:05Z 312 of 330 relay messages on sparkpost/news.example.com were refused (94.5 %; \
-                       ordinarily 0.1 to 1.4 %, expected 1.7)."
-                .to_owned(),
+            headline: match kind {
+                PageKind::Closed => "Closed: quiet again on sparkpost/news.example.com",
+                PageKind::Withdrawn => "Withdrawn: late reports undid the alarm on sparkpost/news.example.com",
+                PageKind::Setup => "The feed sparkpost reports otherwise than its configuration says.",
+                _ => "Relay mail is refused on sparkpost/news.example.com",
+            }
+            .to_owned(),
             since: Timestamp::from_seconds(1_754_719_500),
             at: Timestamp::from_seconds(1_754_720_100),
             refused: 312,
             sent: 330,
             facts: vec![
-                "Evidence 4e6:1; our rule raises a false alarm at most once per 30 days across all streams.".to_owned(),
+                "Cause: undetermined. Likeliest: Apple switched off relay addresses without a notice (61 %)".to_owned(),
                 "Replies: 310 of 312 say <{recipient}>: user not found & nothing else.".to_owned(),
             ],
             explanation: vec![
-                "Cause:           undetermined: H7 Apple has removed addresses 0.61; H1 revocations 0.22".to_owned(),
-                "Not checked:     canary (none is set up)".to_owned(),
+                "Strong evidence for the likeliest: 100 % of the replies say that the address is gone".to_owned(),
+                "Blind at times: Apple's notices; absence there proves nothing".to_owned(),
             ],
             safe_action: Some("hold retries; suppress no address".to_owned()),
             links: vec![Link {

@@ -116,24 +116,33 @@ fn read(body: &[u8]) -> Result<Option<String>, Failure> {
     Err(if PASSING.contains(&error.as_str()) { Failure::transient(reason, None) } else { Failure::refused(reason) })
 }
 
-const fn title(kind: PageKind) -> &'static str {
-    match kind {
-        PageKind::Opened => "relay mail is refused",
-        PageKind::CauseNamed => "cause named",
-        PageKind::Worse => "worse",
-        PageKind::Closed => "closed",
-        PageKind::Withdrawn => "withdrawn",
-        PageKind::Setup => "check the set-up",
+/// What begins the header: how urgent it is, unless it is over.
+const fn urgency(page: &Page) -> &'static str {
+    match (page.kind, page.severity) {
+        (PageKind::Closed | PageKind::Withdrawn, _) => "",
+        (_, Severity::Page) => "Page: ",
+        (_, Severity::Ticket) => "Ticket: ",
     }
 }
 
-/// The message: blocks, and the text that notifications show.
+/// When it began: a bin of five minutes, or an hour where no rate is known; times are UTC.
+fn began(page: &Page) -> String {
+    let bin = page.since.bin();
+    if page.sent == 0 {
+        return format!("the hour from {}", page.since);
+    }
+    if bin.start() != page.since {
+        return page.since.to_string();
+    }
+    let end = bin.end().to_string();
+    let clock = end.split_once('T').map_or(end.as_str(), |(_, clock)| clock);
+    format!("rise began between {} and {clock}", page.since)
+}
+
+/// The message: blocks, and the text that notifications show. The headline is said once, by the header, unless it's cut there.
 fn message(page: &Page, possible_repeat: bool) -> Value {
-    let urgency = match page.severity {
-        Severity::Page => "Page",
-        Severity::Ticket => "Ticket",
-    };
-    let head = format!("{urgency}: {} · {}", title(page.kind), page.stream);
+    let head = format!("{}{}", urgency(page), page.headline);
+    let is_over = matches!(page.kind, PageKind::Closed | PageKind::Withdrawn);
     let share = if page.sent == 0 {
         String::new()
     } else {
@@ -150,20 +159,19 @@ fn message(page: &Page, possible_repeat: bool) -> Value {
     if page.raised {
         counts.push_str("\n*Raised from ticket to page*");
     }
-    let mut blocks = vec![
-        json!({"type": "header", "text": {"type": "plain_text", "text": cut(&head, HEADER, false)}}),
-        section(&cut(&page.headline, SECTION, true)),
-    ];
-    if page.kind != PageKind::Setup {
+    let mut blocks = vec![json!({"type": "header", "text": {"type": "plain_text", "text": cut(&head, HEADER, false)}})];
+    if units(&head) > HEADER {
+        blocks.push(section(&cut(&page.headline, SECTION, true)));
+    }
+    if page.kind != PageKind::Setup && !is_over {
         blocks.push(json!({"type": "section", "fields": [
-            {"type": "mrkdwn", "text": cut(&format!("*Since*\n{}", page.since), FIELD, false)},
+            {"type": "mrkdwn", "text": cut(&format!("*Since*\n{}", began(page)), FIELD, false)},
             {"type": "mrkdwn", "text": cut(&counts, FIELD, false)},
         ]}));
     }
-    blocks.extend(chunks(&page.facts, "• ", SECTION).iter().map(|text| section(text)));
-    // In a code block the columns of the explanation stay columns.
-    let code = chunks(&page.explanation, "", SECTION - 8);
-    blocks.extend(code.iter().map(|text| section(&format!("```\n{text}\n```"))));
+    let bullet = if is_over { "" } else { "• " };
+    blocks.extend(chunks(&page.facts, bullet, SECTION).iter().map(|text| section(text)));
+    blocks.extend(chunks(&page.explanation, bullet, SECTION).iter().map(|text| section(text)));
     if let Some(action) = &page.safe_action {
         blocks.push(section(&format!("*Do now*\n{}", cut(action, SECTION - 20, true))));
     }
@@ -172,13 +180,23 @@ fn message(page: &Page, possible_repeat: bool) -> Value {
         blocks.push(section(&links));
     }
     let what = if page.kind == PageKind::Setup { "" } else { "incident " };
-    let mut context = format!("{what}{} · {}", cut(&page.incident, 200, true), page.at);
+    let incident = cut(&page.incident, 200, true);
+    let mut context = format!("{what}{incident} · {}", page.at);
+    if page.kind != PageKind::Setup {
+        write!(context, " · to go on: `relaywatch incident report {}`", incident.replace('`', "'")).unwrap_or_default();
+    }
     if possible_repeat {
         write!(context, " · *possible repeat* (key {})", cut(&page.key, 200, true)).unwrap_or_default();
     }
     blocks.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": context}]}));
     let repeat = if possible_repeat { "possible repeat · " } else { "" };
-    json!({"text": cut(&format!("{repeat}{head}: {}", page.headline), SECTION, true), "blocks": blocks})
+    // A notification shows nothing but the text: how many, too.
+    let counted = match (page.kind, page.sent) {
+        (PageKind::Setup, _) => String::new(),
+        (_, 0) => format!(" · {} refused", page.refused),
+        (_, sent) => format!(" · {} of {sent} refused{share}", page.refused),
+    };
+    json!({"text": cut(&format!("{repeat}{head}{counted}"), SECTION, true), "blocks": blocks})
 }
 
 /// As many links as fit, in one line.
@@ -305,9 +323,13 @@ mod tests {
             Link { title: hostile.to_owned(), url: "https://a.example/?a=1&b=2".to_owned() },
             Link { title: "no link".to_owned(), url: "https://a.example/>|<!channel>".to_owned() },
         ];
-        let text = shown(&message(&page, true));
+        let mut message = message(&page, true);
+        // Slack reads no mention in plain text, which is all that a header can be.
+        let header = message["blocks"].as_array_mut().expect("blocks").remove(0);
+        assert_eq!(header["text"]["type"], "plain_text");
+        let text = shown(&message);
         assert!(!text.contains("<!channel>") && !text.contains("<https://evil") && text.contains("<https://a.example"));
-        assert_eq!(text.matches("```").count(), 2);
+        assert!(!text.contains("```"), "nor open a block of code");
     }
 
     #[test]

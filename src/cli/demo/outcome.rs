@@ -17,10 +17,11 @@ pub struct Page {
 }
 
 impl Page {
-    /// Whether it's for working hours and wakes nobody.
+    /// Whether it's for working hours, or says that something is over: it wakes nobody.
     #[must_use]
     pub fn is_ticket(&self) -> bool {
-        self.title.starts_with("Ticket") || self.title.starts_with("possible repeat \u{b7} Ticket")
+        let title = self.title.strip_prefix("possible repeat \u{b7} ").unwrap_or(&self.title);
+        ["Ticket", "Closed", "Withdrawn"].iter().any(|start| title.starts_with(start))
     }
 }
 

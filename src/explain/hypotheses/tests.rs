@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     detect::Counts,
-    explain::{Arrivals, BlindWindow, Concentration, Control, LastDelivery, NotCheckedReason, NoticeFacts, render},
+    explain::{
+        Arrivals, BlindWindow, Concentration, Control, LastDelivery, NotCheckedReason, NoticeFacts, brief, render,
+    },
     model::{Cause, Provider, Timestamp},
 };
 
@@ -236,6 +238,57 @@ fn nothing_known_is_undetermined() {
     assert_eq!(explanation.not_checked.len(), Clue::ALL.len());
     assert!(explanation.next_check.is_some());
     assert!((explanation.unknown - UNKNOWN_PRIOR).abs() < 1e-9, "no evidence, no change");
+}
+
+#[test]
+fn the_documentation_lists_every_cause_and_clue() {
+    let doc = include_str!("../../../docs/explanation.md");
+    for hypothesis in Hypothesis::ALL {
+        let row = format!("| {} | {} |", hypothesis.label(), hypothesis.title());
+        assert!(doc.contains(&row), "docs/explanation.md lacks {row}");
+    }
+    for clue in Clue::ALL {
+        let row = format!("| {} | `{clue}` | {} |", clue.title(), clue.to_enable());
+        assert!(doc.contains(&row), "docs/explanation.md lacks {row}");
+    }
+}
+
+#[test]
+fn what_wording_alone_speaks_against_is_not_called_ruled_out() {
+    let explanation = explain(&purge());
+    let of = |hypothesis| explanation.hypotheses.iter().find(|ranked| ranked.hypothesis == hypothesis).expect("ranked");
+    assert!(of(Hypothesis::SenderRefused).by_wording, "only the replies do not refuse the sender");
+    assert!(!of(Hypothesis::Revoked).by_wording, "the notices speak against it");
+    let text = render(&explanation);
+    let line = |start: &str| text.lines().find(|line| line.starts_with(start)).expect("a line");
+    assert!(line("Ruled out:").contains("H1 ") && !line("Ruled out:").contains("H2 "), "{text}");
+    assert!(line("Replies against:").contains("H2 "), "{text}");
+}
+
+#[test]
+fn no_notice_before_the_onset_is_no_blind_window() {
+    let mut facts = purge();
+    facts.notices.as_mut().expect("notices").blind_share = 1.0;
+    let explanation = explain(&facts);
+    assert_eq!(explanation.share_explained.as_ref().map(|share| share.status), Some(Revocation::Unwatched));
+    let told = brief(&explanation, &facts);
+    assert!(told.revocations.contains("no notice was received before 2025-08-09T06:00:00Z"), "{}", told.revocations);
+    facts.blind_windows = vec![BlindWindow {
+        watched: Watched::Notices,
+        from: facts.onset.expect("an onset"),
+        until: None,
+        reason: None,
+    }];
+    let told = brief(&explain(&facts), &facts);
+    assert!(told.revocations.contains("the notice endpoint was blind"), "{}", told.revocations);
+}
+
+#[test]
+fn a_page_names_the_campaign_that_holds_most_and_at_most_three_checks() {
+    let facts = IncidentFacts { campaigns: Some(spread("spring", (500, 300), (5_000, 20))), ..purge() };
+    let told = brief(&explain(&facts), &facts);
+    assert_eq!(told.campaign.as_deref(), Some("Most refusals are of one campaign, spring: 300 of 320"));
+    assert!(!told.plan.contains("(4)"), "{}", told.plan);
 }
 
 proptest! {

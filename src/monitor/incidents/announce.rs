@@ -2,18 +2,19 @@
 
 use super::{Announcer, Kept, stored};
 use crate::{
-    detect::Urgency,
-    explain::Hypothesis,
-    incident::Basis,
-    model::Timestamp,
+    detect::{Urgency, beside_counts},
+    explain::{brief, explain},
+    incident::{Basis, Body},
+    model::{MINUTE_MILLIS, StreamKey, Timestamp},
     notify::{Page, PageKind, Severity},
     store::{IncidentRecord, Leader, StoreError},
 };
 
-/// How the line of an explanation begins that says what to do …
-const ADVICE: &str = "Do now:";
-/// … and the one that says what to check after that.
-const CHECK: &str = "Then check:";
+/// Said where nothing could be explained yet.
+const HOLD: &str = "Hold: do not suppress the refused addresses while the cause is open.";
+/// Said at the end of an incident.
+const HOLD_STAYS: &str =
+    "The hold on the refused addresses stays: neither suppress them nor mail them anew before you have decided.";
 
 /// Announces and saves what has changed; `raised` where a ticket has just become a page, which waits for no hourly limit.
 pub(super) async fn finish(
@@ -57,53 +58,88 @@ pub(super) async fn finish(
     Ok(())
 }
 
-fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
-    let body = &kept.body;
-    let cause = body.named.map_or("undetermined", Hypothesis::title);
-    let headline = match kind {
-        PageKind::Opened if body.basis == Basis::Count => format!("Unusually many refusals on {}", body.scope),
-        // What is wrong with the set-up is no incident.
-        PageKind::Opened | PageKind::Setup => format!("Relay mail is refused on {}", body.scope),
-        PageKind::CauseNamed => format!("Cause named for {}: {cause}", body.scope),
-        PageKind::Worse => format!("Worse on {}: {} refused", body.scope, body.refused),
-        PageKind::Closed => format!("Quiet again on {}", body.scope),
-        PageKind::Withdrawn => format!("Withdrawn: late reports undid the alarm on {}", body.scope),
-    };
-    let mut facts = vec![body.sentence.clone(), format!("{} different addresses were refused.", body.addresses)];
-    facts.push(format!("Cause: {cause}"));
-    if let Some((estimate, low, high)) = body.share_explained {
-        facts.push(format!(
-            "Revocations explain {:.0} % ({:.0} to {:.0} %) of it.",
-            100.0 * estimate,
-            100.0 * low,
-            100.0 * high
-        ));
+/// The stream for people: a domain that is in From and envelope is said once.
+fn named(stream: &StreamKey) -> String {
+    let same = stream.envelope_domain.is_some() && stream.envelope_domain == stream.from_domain;
+    if same { StreamKey { envelope_domain: None, ..stream.clone() }.to_string() } else { stream.to_string() }
+}
+
+/// How long something took, in words.
+fn duration(millis: i64) -> String {
+    let minutes = millis.max(0) / MINUTE_MILLIS;
+    match (minutes / 60, minutes % 60) {
+        (0, minutes) => format!("{minutes} min"),
+        (hours, minutes) if hours < 48 => format!("{hours} h {minutes} min"),
+        (hours, _) => format!("{} days {} h", hours / 24, hours % 24),
     }
-    facts.retain(|fact| !fact.is_empty());
-    // What to do and what to check next are one plan, with a place of its own in a page.
-    let is_plan = |line: &&String| line.starts_with(ADVICE) || line.starts_with(CHECK);
-    let (plan, explanation): (Vec<&String>, Vec<&String>) = body.explanation.iter().partition(is_plan);
-    let step = |name: &str| plan.iter().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    let (advice, check) = (step(ADVICE), step(CHECK));
-    let hold = "Hold: do not suppress the refused addresses while the cause is open.";
+}
+
+/// What is said at the end, in two lines.
+fn ended(record: &IncidentRecord, body: &Body, now: Timestamp) -> Vec<String> {
+    let until = record.closed_at.unwrap_or(now);
+    let refused = match body.basis {
+        Basis::Rate => format!("{} of {} messages were refused", body.refused, body.sends),
+        Basis::Count => format!("{} messages were refused", body.refused),
+    };
+    let totals = format!(
+        "{} from {} to {until}: {refused}, {} different addresses.",
+        duration(until.millis_since(record.onset)),
+        record.onset,
+        body.addresses
+    );
+    vec![totals, HOLD_STAYS.to_owned()]
+}
+
+fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
+    let (record, body) = (&kept.record, &kept.body);
+    let stream = named(&body.scope);
+    let headline = match kind {
+        PageKind::Opened if body.basis == Basis::Count => format!("Unusually many refusals on {stream}"),
+        // What is wrong with the set-up is no incident.
+        PageKind::Opened | PageKind::Setup => format!("Relay mail is refused on {stream}"),
+        PageKind::CauseNamed => format!("Cause named for {stream}"),
+        PageKind::Worse => format!("Worse on {stream}"),
+        PageKind::Closed => format!("Closed: quiet again on {stream}"),
+        PageKind::Withdrawn => format!("Withdrawn: late reports undid the alarm on {stream}"),
+    };
+    let is_over = matches!(kind, PageKind::Closed | PageKind::Withdrawn);
+    let brief = body.facts.as_ref().map(|facts| brief(&explain(facts), facts));
+    let facts = if is_over {
+        ended(record, body, now)
+    } else {
+        let cause = brief.as_ref().map_or("undetermined: nothing has been collected yet", |brief| brief.cause.as_str());
+        let mut facts = vec![
+            format!("Cause: {cause}"),
+            beside_counts(&body.sentence).to_owned(),
+            format!("{} different addresses were refused.", body.addresses),
+        ];
+        if let Some(brief) = &brief {
+            facts.push(format!("Revocations: {}", brief.revocations));
+            facts.extend(brief.campaign.clone());
+        }
+        facts.retain(|fact| !fact.is_empty());
+        facts
+    };
+    let (explanation, safe_action) = match brief {
+        _ if is_over => (Vec::new(), None),
+        Some(brief) => (brief.evidence, Some(brief.plan)),
+        None => (Vec::new(), Some(HOLD.to_owned())),
+    };
     Page {
         key,
         kind,
         severity: if body.severity == Urgency::Page { Severity::Page } else { Severity::Ticket },
         raised: false,
-        incident: kept.record.id.to_string(),
+        incident: record.id.to_string(),
         stream: body.scope.to_string(),
         headline,
-        since: kept.record.onset,
+        since: record.onset,
         at: now,
         refused: body.refused,
         sent: body.sends,
         facts,
-        explanation: explanation.into_iter().cloned().collect(),
-        safe_action: Some(match check {
-            Some(check) => format!("{} Then {check}.", advice.unwrap_or(hold)),
-            None => advice.unwrap_or(hold).to_owned(),
-        }),
+        explanation,
+        safe_action,
         links: Vec::new(),
     }
 }
@@ -119,7 +155,7 @@ pub(super) async fn tell_of_operator(
         // An operator closes an incident once: the key names no number.
         let key = format!("incident/{}/{}/operator", kept.record.id, PageKind::Closed);
         let mut page = page(kept, PageKind::Closed, key, announcer.now);
-        page.headline = format!("Closed by an operator: {}; that lifts no hold", kept.body.scope);
+        page.headline = format!("Closed by an operator: {}", named(&kept.body.scope));
         announce(page, store, announcer).await?;
         kept.body.pages += 1;
         tracing::info!(incident = kept.record.id, "an operator has closed an incident");
@@ -133,4 +169,58 @@ async fn announce(page: Page, store: &Leader, announcer: &Announcer<'_>) -> Resu
     store.enqueue(&announcer.notifiers.pages(&page)).await?;
     announcer.notifiers.wake().notify_one();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::incident::testing;
+
+    fn kept() -> Kept {
+        let (record, body) = testing::purge();
+        Kept { record, body, explained: None, measured: false, unheard: false }
+    }
+
+    fn said(page: &Page) -> String {
+        let lines = [&page.facts[..], &page.explanation[..]].concat().join("\n");
+        format!("{}\n{lines}\n{}", page.headline, page.safe_action.as_deref().unwrap_or("(no action)"))
+    }
+
+    #[test]
+    fn a_page_is_in_words() {
+        let mut kept = kept();
+        let now = kept.record.updated_at;
+        let opened = page(&kept, PageKind::Opened, "key".to_owned(), now);
+        insta::assert_snapshot!("opened", said(&opened));
+        let text = said(&opened);
+        for slug in ["H7", "notice-join", "one-campaign", "+2.0", "Evidence 4e6"] {
+            assert!(!text.contains(slug), "{slug}: {text}");
+        }
+        let notices = kept.body.facts.as_mut().and_then(|facts| facts.notices.as_mut()).expect("notices");
+        (notices.refused_exposed_before, notices.refused_exposed_after, notices.refused_unexposed) = (0, 0, 1);
+        notices.refused_unmapped = 200;
+        let text = said(&page(&kept, PageKind::Opened, "key".to_owned(), now));
+        assert!(text.contains("Revocations: not checked (1 of 201 refused addresses is in the account map)"), "{text}");
+        assert!(!text.contains("0 to 100 %"), "{text}");
+        kept.body.facts = None;
+        assert!(said(&page(&kept, PageKind::Opened, "key".to_owned(), now)).contains("Hold: do not suppress"));
+    }
+
+    #[test]
+    fn the_end_is_no_alarm() {
+        let mut kept = kept();
+        kept.record.closed_at = Some(kept.record.updated_at);
+        let closed = page(&kept, PageKind::Closed, "key".to_owned(), kept.record.updated_at);
+        insta::assert_snapshot!("closed", said(&closed));
+        assert_eq!((closed.facts.len(), closed.explanation.len(), closed.safe_action), (2, 0, None));
+    }
+
+    #[test]
+    fn one_domain_is_said_once() {
+        let domain = || Some("news.example.com".to_owned());
+        let key = StreamKey::finest(crate::model::Provider::Ses, domain(), domain(), Some("spring".to_owned()));
+        assert_eq!(named(&key), "ses/news.example.com, campaign spring");
+        assert_eq!(duration(135 * MINUTE_MILLIS), "2 h 15 min");
+        assert_eq!(duration(50 * 60 * MINUTE_MILLIS), "2 days 2 h");
+    }
 }
