@@ -14,6 +14,7 @@ pub mod serve;
 
 mod entries;
 mod open;
+mod operator;
 mod progress;
 mod text;
 mod time;

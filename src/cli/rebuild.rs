@@ -5,7 +5,7 @@ use std::{io::Write, path::Path};
 use clap::Args;
 use serde_json::json;
 
-use super::{Exit, Format, open, progress::Progress, text::count};
+use super::{Exit, Format, open, operator::Who, progress::Progress, text::count};
 use crate::control::Rebuild;
 
 /// Throw ledger and cells away and make them again from the journal.
@@ -18,6 +18,8 @@ Where it is stopped half-way, the daemon goes on by itself; without a daemon, ru
 
 Example: relaywatch rebuild")]
 pub struct RebuildCommand {
+    #[command(flatten)]
+    who: Who,
     /// For people, or for machines.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -32,7 +34,7 @@ impl RebuildCommand {
         let config = open::config(file)?;
         open::block_on(async {
             let writer = open::writer(&config).await?;
-            let started = writer.call(Rebuild {}).await?;
+            let started = writer.call(Rebuild { operator: self.who.name() }).await?;
             let mut progress = Progress::new();
             let folded = loop {
                 let step = writer.call(started.mark).await?;
