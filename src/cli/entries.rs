@@ -115,7 +115,9 @@ fn action(body: &Value) -> Option<String> {
             None => "an account and its address are forgotten".to_owned(),
         },
         "keys-rotate" => format!("the keys are rotated: key {} seals", number("key")?),
-        "rebuild" => format!("ledger and cells are made again from {}", count(number("events")?.unsigned_abs(), "outcome")),
+        "rebuild" => {
+            format!("ledger and cells are made again from {}", count(number("events")?.unsigned_abs(), "outcome"))
+        }
         _ => return None,
     };
     // Before they had one word for it, some actions named who did it by another, and some not at all.
@@ -156,7 +158,10 @@ mod tests {
                 json!({ "action": "recovery-list", "incident": 7, "operator": "Jo", "reason": "win back", "listed": 3,
                     "unknown_listed": 0 }),
             ),
-            entry(EntryKind::Action, json!({ "action": "address-forget", "by": "Jo", "reason": "4711", "accounts": 1 })),
+            entry(
+                EntryKind::Action,
+                json!({ "action": "address-forget", "by": "Jo", "reason": "4711", "accounts": 1 }),
+            ),
             entry(
                 EntryKind::Action,
                 json!({ "action": "address-forget", "by": "relaywatch", "reason": "account-deleted notice" }),

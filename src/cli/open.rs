@@ -47,7 +47,9 @@ pub(super) async fn reader(config: &Config) -> anyhow::Result<(Store, Arc<Keyrin
     }
     match Store::open(&store_options(config, Access::Read), Arc::clone(&keyring)).await {
         Err(error) if error.is_without_tables() => {
-            anyhow::bail!("the database of [store] url holds nothing of relaywatch yet: `relaywatch serve` makes its tables")
+            anyhow::bail!(
+                "the database of [store] url holds nothing of relaywatch yet: `relaywatch serve` makes its tables"
+            )
         }
         opened => Ok((opened?, keyring)),
     }

@@ -27,7 +27,20 @@ impl Config {
         }
 
         // Every section stands here; where the settings come from is no setting.
-        let Self { listen, store, relay, team, feeds: to, notify, privacy, detect, limits, log, lifecycle, provenance: _ } = new;
+        let Self {
+            listen,
+            store,
+            relay,
+            team,
+            feeds: to,
+            notify,
+            privacy,
+            detect,
+            limits,
+            log,
+            lifecycle,
+            provenance: _,
+        } = new;
         let Feeds { apple, ses, sparkpost, braze, mailgun } = to;
         let from = &old.feeds;
         let mut all = Vec::new();

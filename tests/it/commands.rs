@@ -377,7 +377,10 @@ async fn everything(place: &Place, daemon: Option<&Daemon>) {
     assert_eq!(place.run(&["address", "show", "--sub", &sub]).code, Some(1));
     let gone = place.run(&["address", "show", "--id", &id]).ok().out;
     assert!(gone.contains("belongs to nobody") && gone.contains("last refused"), "{gone}");
-    assert_eq!(place.run_with(&["address", "forget", "-", "--yes", "--reason", "again", "--by", "Jo"], &address(2)).code, Some(1));
+    assert_eq!(
+        place.run_with(&["address", "forget", "-", "--yes", "--reason", "again", "--by", "Jo"], &address(2)).code,
+        Some(1)
+    );
     assert_eq!(place.run(&["events", "list"]).ok().out.matches("refused").count(), 1, "counts stay");
 
     // The daemon goes on with the new key: what comes now can be read by the commands, which know only that one.
@@ -604,7 +607,11 @@ async fn rotation_reaches_every_process_on_postgres() {
     }
     left_behind.stop();
     let late = Daemon::start(&third);
-    assert!(read(&late.log).contains("copy the key file from the process where they were rotated"), "{}", read(&late.log));
+    assert!(
+        read(&late.log).contains("copy the key file from the process where they were rotated"),
+        "{}",
+        read(&late.log)
+    );
     late.stop();
     two.post(&[place.event("Send", 2, 0, &json!({}))]).await;
     std::fs::write(place.path("map.csv"), CSV).expect("file");

@@ -137,9 +137,8 @@ impl PgStore {
     }
 
     pub(in crate::store) async fn announced_key(&self) -> Result<Option<u16>, StoreError> {
-        let key: Option<String> = query_scalar("SELECT value FROM meta WHERE key = 'sealing_key'")
-            .fetch_optional(&self.pool)
-            .await?;
+        let key: Option<String> =
+            query_scalar("SELECT value FROM meta WHERE key = 'sealing_key'").fetch_optional(&self.pool).await?;
         Ok(key.and_then(|key| key.parse().ok()))
     }
 

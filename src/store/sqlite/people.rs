@@ -122,9 +122,8 @@ impl SqliteStore {
     }
 
     pub(in crate::store) async fn announced_key(&self) -> Result<Option<u16>, StoreError> {
-        let key: Option<String> = query_scalar("SELECT value FROM meta WHERE key = 'sealing_key'")
-            .fetch_optional(&self.readers)
-            .await?;
+        let key: Option<String> =
+            query_scalar("SELECT value FROM meta WHERE key = 'sealing_key'").fetch_optional(&self.readers).await?;
         Ok(key.and_then(|key| key.parse().ok()))
     }
 

@@ -64,7 +64,8 @@ fn it_starts_without_any_configuration() {
     assert_eq!(public.request("GET", "/in/ses", &[], b"").expect("an answer").status, 405);
 
     // A file beside it is not read: the first line says how it would be, and so does a reload.
-    std::fs::write(folder.path().join("relaywatch.toml"), "[feeds.braze]\ntoken = \"0123456789abcdef\"\n").expect("file");
+    std::fs::write(folder.path().join("relaywatch.toml"), "[feeds.braze]\ntoken = \"0123456789abcdef\"\n")
+        .expect("file");
     let hint = daemon.wait_for("no feed is connected yet");
     assert!(hint.contains("relaywatch --config relaywatch.toml serve"), "{hint}");
     daemon.signal("HUP");
