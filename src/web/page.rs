@@ -100,9 +100,10 @@ async fn standing(state: &State) -> Result<Standing, StoreError> {
         paths.map(|path| (format!("http://{public}/in/{path}"), last(path))).collect()
     });
     let records = state.store.incidents(&[IncidentState::Open], SHOWN).await?;
+    let leads = *state.leading.borrow();
     Ok(Standing {
         now: state.clock.now(),
-        leads: *state.leading.borrow(),
+        leads,
         role: format!("{}; monitors: {}", state.role, state.standing()),
         feeds,
         findings: findings(state).await?,
