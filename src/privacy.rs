@@ -26,7 +26,7 @@ const KEY_BYTES: usize = 32;
 /// How long a process waits at least before it looks into the key file again for keys that it does not know.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long it waits at least before it says again that its key file lacks a key.
-const WARN_AGAIN: Duration = Duration::from_secs(60);
+const WARN_AGAIN: Duration = Duration::from_mins(1);
 
 /// What a keyed hash or a sealed value is about. Values of different purposes never equal each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
