@@ -31,7 +31,7 @@ pub use health::Health;
 use crate::{
     classify::{Rules, RulesError},
     clock::Clock,
-    config::{AddressKeeping, Config, Place},
+    config::{AddressKeeping, Config, ConfigErrors, Mistake, Place, Severity},
     control::{self, Folding, Operator, Socket, socket_path},
     detect::Parameters,
     ingest::{
@@ -62,6 +62,9 @@ const POSTGRES_WRITERS: usize = 3;
 const FOLLOW_UPS: usize = 64;
 /// How long it waits before it tries again to journal changed settings.
 const SETTINGS_RETRY: Duration = Duration::from_secs(5);
+
+/// How often a process looks whether the keys were rotated elsewhere.
+const LOOK_AT_KEYS: Duration = Duration::from_secs(5);
 
 /// Why the program can't start.
 #[derive(Debug, thiserror::Error)]
@@ -183,13 +186,25 @@ fn warn_where_nobody_is_told(feeds: bool, notifiers: bool) {
 
 /// Logs what may not work as meant in a configuration, each with its place and what to do.
 pub fn log_warnings(config: &Config) {
-    for warning in &config.provenance.warnings {
-        let place = match &warning.place {
-            Place::Line { line, .. } => format!("{}:{line}", warning.file),
+    log(&config.provenance.warnings);
+}
+
+/// Logs the mistakes of a configuration that is refused, in the form of the warnings.
+fn log_mistakes(errors: &ConfigErrors) {
+    log(&errors.mistakes);
+}
+
+fn log(mistakes: &[Mistake]) {
+    for Mistake { severity, path: setting, message, help, place, file } in mistakes {
+        let place = match place {
+            Place::Line { line, .. } => format!("{file}:{line}"),
             Place::Variable(name) => name.clone(),
-            Place::Nowhere => warning.file.clone(),
+            Place::Nowhere => file.clone(),
         };
-        tracing::warn!(setting = warning.path, place, help = warning.help, "{}", warning.message);
+        match severity {
+            Severity::Error => tracing::error!(setting, place, help, "{message}"),
+            Severity::Warning => tracing::warn!(setting, place, help, "{message}"),
+        }
     }
 }
 
@@ -208,22 +223,20 @@ pub async fn start(
         return Err(StartError::Role(role));
     }
     make_directories(&config)?;
-    let (keyring, made) = keys(&config)?;
     let public = if role.ingests() { Some(bind(config.listen.public.0, "public").await?) } else { None };
     let private = bind(config.listen.private.0, "private").await?;
     let metrics = Metrics::new()?;
     let setup = if role.ingests() { Some(setup(&config)?) } else { None };
     let notifiers = Notifiers::new(notify::Setup::new(&config)?);
-    let store = match Store::open(&store_options(&config, Access::Write), Arc::clone(&keyring)).await {
-        Err(StoreError::WrongKey { .. }) if made => return Err(forget_made_keys(&config)),
-        opened => opened?,
-    };
+    let (keyring, store) = open(&config).await?;
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), store.engine(), role.as_str()]).set(1);
     let feeds: Vec<String> = setup.iter().flat_map(|setup| setup.feeds.paths()).map(ToOwned::to_owned).collect();
 
     warn_where_nobody_is_told(role == Role::Monitor || !feeds.is_empty(), notifiers.reach_somebody());
 
     let tasks = lifecycle.tasks();
+    heed_keys(&store, &keyring).await;
+    tasks.spawn_critical("keys", watch_keys(store.clone(), Arc::clone(&keyring), tasks.soft()));
     let settings = match &setup {
         // Before anything is judged: an incident names the settings that it was judged under.
         Some(setup) => Some(keep_settings(settings_of(&config, setup), (&store, &clock), &tasks).await?),
@@ -343,6 +356,29 @@ impl Intaking<'_> {
     }
 }
 
+/// Looks which key the store's users shall seal with, and says so where the key file lacks it.
+async fn heed_keys(store: &Store, keyring: &Keyring) {
+    match store.announced_key().await {
+        Ok(Some(announced)) => keyring.keep_up(announced),
+        Ok(None) => {}
+        Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "the store does not tell its key"),
+    }
+}
+
+/// Looks at the keys now and then: a process that commits seldom learns of a rotation too.
+async fn watch_keys(
+    store: Store,
+    keyring: Arc<Keyring>,
+    stop: tokio_util::sync::CancellationToken,
+) -> Result<(), Infallible> {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(LOOK_AT_KEYS) => heed_keys(&store, &keyring).await,
+        }
+    }
+}
+
 /// Serves the commands that change something, where the state directory's socket can be had.
 async fn serve_commands(config: &Config, operator: Operator, tasks: &Tasks) {
     let path = socket_path(config);
@@ -360,16 +396,47 @@ async fn serve_commands(config: &Config, operator: Operator, tasks: &Tasks) {
     }
 }
 
-/// The keys, made where there are none; and whether they were made.
-fn keys(config: &Config) -> Result<(Arc<Keyring>, bool), StartError> {
-    let (keyring, made) = Keyring::load_or_create(&config.key_file())?;
+/// The keys, made where there are none, and the store. The key file is there before the store is made with it, so that no
+/// crash leaves a store whose keys are gone.
+async fn open(config: &Config) -> Result<(Arc<Keyring>, Store), StartError> {
+    let path = config.key_file();
+    if !path.try_exists().unwrap_or(true) {
+        refuse_without_keys(config).await?;
+    }
+    let (keyring, made) = Keyring::load_or_create(&path)?;
+    let keyring = Arc::new(keyring);
+    let store = match Store::open(&store_options(config, Access::Write), Arc::clone(&keyring)).await {
+        // Another process has made the store in the meantime.
+        Err(StoreError::WrongKey { .. }) if made => return Err(forget_made_keys(config)),
+        opened => opened,
+    };
     if made {
         tracing::warn!(
-            file = %config.key_file().display(),
+            file = %path.display(),
             "made a new key file; back it up apart from the database: without it no stored address can be read"
         );
     }
-    Ok((Arc::new(keyring), made))
+    Ok((keyring, store?))
+}
+
+/// Refuses, before any key is made, a store that has its keys already, and one that can't be reached.
+async fn refuse_without_keys(config: &Config) -> Result<(), StartError> {
+    if config.store.url.sqlite_file().is_some_and(|file| !file.exists()) {
+        return Ok(());
+    }
+    let stranger = Arc::new(Keyring::generate()?);
+    match Store::open(&store_options(config, Access::Read), stranger).await {
+        Ok(store) => {
+            store.close().await;
+            Ok(())
+        }
+        Err(StoreError::WrongKey { .. }) => Err(StartError::NoKeys { path: config.key_file() }),
+        Err(error) if error.is_without_tables() => Ok(()),
+        // A SQLite file that is empty has no tables either; whatever is wrong with it shows when it's opened for writing.
+        Err(_) if config.store.url.is_sqlite() => Ok(()),
+        Err(error) if error.is_transient() => Err(error.into()),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Takes away the key file that was made a moment ago for a store that has other keys: nothing is sealed with it, and it

@@ -25,6 +25,8 @@ const NONCE_BYTES: usize = 12;
 const KEY_BYTES: usize = 32;
 /// How long a process waits at least before it looks into the key file again for keys that it does not know.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long it waits at least before it says again that its key file lacks a key.
+const WARN_AGAIN: Duration = Duration::from_mins(1);
 
 /// What a keyed hash or a sealed value is about. Values of different purposes never equal each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,8 +95,16 @@ pub enum PrivacyError {
     #[error("the system's random number generator failed")]
     Random,
     /// The value was sealed by a key that is not in the key file.
-    #[error("the value was sealed with key {0}, which is not in the key file")]
-    UnknownKey(u16),
+    #[error(
+        "the value was sealed with key {key}, which the key file {file} lacks; copy the key file from the process where the keys \
+         were rotated, or restore its backup"
+    )]
+    UnknownKey {
+        /// The key's id.
+        key: u16,
+        /// Where the key file lies.
+        file: String,
+    },
     /// The value was changed, or belongs to something else.
     #[error("the sealed value does not open: it was changed or belongs to something else")]
     Broken,
@@ -142,6 +152,8 @@ pub struct Keyring {
     file: Option<PathBuf>,
     /// When the key file was last looked into for unknown keys.
     looked: Mutex<Option<Instant>>,
+    /// When it was last said that the key file lacks the key that was announced.
+    warned: Mutex<Option<Instant>>,
 }
 
 impl std::fmt::Debug for Keyring {
@@ -177,6 +189,7 @@ impl Keyring {
             sealing: RwLock::new(Sealing::new(sealing, current)?),
             file,
             looked: Mutex::new(None),
+            warned: Mutex::new(None),
         })
     }
 
@@ -385,13 +398,30 @@ impl Keyring {
 
     /// Takes note of the sealing key that the store's users shall seal with; looks into the key file where it is another one.
     pub(crate) fn keep_up(&self, announced: u16) {
-        if self.current_key() != announced && self.refresh() && self.current_key() != announced {
+        if self.current_key() != announced && self.refresh() && self.current_key() != announced && self.may_warn() {
             tracing::warn!(
                 announced,
                 current = self.current_key(),
-                "the keys were rotated elsewhere and the key file of this process lacks the new key; give it the new file"
+                file = self.file.as_ref().map(|file| tracing::field::display(file.display())),
+                "the keys were rotated elsewhere and the key file of this process lacks the new key: copy the key file from the \
+                 process where they were rotated; it is taken up without a restart"
             );
         }
+    }
+
+    /// Whether the last warning is long enough ago.
+    fn may_warn(&self) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = warned.is_none_or(|at| at.elapsed() >= WARN_AGAIN);
+        if due {
+            *warned = Some(Instant::now());
+        }
+        due
+    }
+
+    fn unknown_key(&self, key: u16) -> PrivacyError {
+        let file = self.file.as_ref().map_or_else(|| "in memory".to_owned(), |file| file.display().to_string());
+        PrivacyError::UnknownKey { key, file }
     }
 
     /// The id of the key that seals now.
@@ -439,7 +469,7 @@ impl Keyring {
     /// Where the machine gives no random numbers.
     pub fn seal(&self, purpose: Purpose, owner: &[u8], value: &[u8]) -> Result<Vec<u8>, PrivacyError> {
         let sealing = self.read();
-        let (key, _) = sealing.keys.get(&sealing.current).ok_or(PrivacyError::UnknownKey(sealing.current))?;
+        let (key, _) = sealing.keys.get(&sealing.current).ok_or_else(|| self.unknown_key(sealing.current))?;
         let mut text = value.to_vec();
         let nonce = key
             .seal_in_place_append_tag(Aad::from(associated(purpose, owner)), &mut text)
@@ -464,7 +494,7 @@ impl Keyring {
             self.refresh();
         }
         let sealing = self.read();
-        let (key, _) = sealing.keys.get(&id).ok_or(PrivacyError::UnknownKey(id))?;
+        let (key, _) = sealing.keys.get(&id).ok_or_else(|| self.unknown_key(id))?;
         let mut text = text.to_vec();
         let opened = key
             .open_in_place(Nonce::from(nonce), Aad::from(associated(purpose, owner)), &mut text)
@@ -525,7 +555,7 @@ mod tests {
         assert_eq!((Keyring::key_of(&before), Keyring::key_of(&after)), (Some(1), Some(2)));
         assert_eq!(keyring.open(Purpose::Address, b"o", &before).expect("old key"), b"value");
         assert_eq!(keyring.forget_old_keys().expect("forgotten"), 1);
-        assert!(matches!(keyring.open(Purpose::Address, b"o", &before), Err(PrivacyError::UnknownKey(1))));
+        assert!(matches!(keyring.open(Purpose::Address, b"o", &before), Err(PrivacyError::UnknownKey { key: 1, .. })));
         assert_eq!(keyring.open(Purpose::Address, b"o", &after).expect("current key"), b"value");
     }
 

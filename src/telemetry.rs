@@ -17,6 +17,9 @@ use tracing_subscriber::{
 
 use crate::lifecycle::Commit;
 
+/// Where notices of PostgreSQL are logged.
+const NOTICES: &str = "sqlx::postgres::notice";
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -70,7 +73,10 @@ pub fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
     if let Some(word) = filter.split(',').map(str::trim).find(|part| !known(part)) {
         return Err(TelemetryError::Level { word: word.to_owned() });
     }
-    EnvFilter::builder().parse(filter).map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })
+    // PostgreSQL says at every start that what is there already is there already.
+    let quiet = filter.split(',').any(|part| part.trim().eq_ignore_ascii_case("info")) && !filter.contains("sqlx");
+    let text = if quiet { format!("{filter},{NOTICES}=warn") } else { filter.to_owned() };
+    EnvFilter::builder().parse(text).map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })
 }
 
 /// Changes the filter of the running logs.
@@ -186,6 +192,20 @@ mod tests {
         assert!(logged(LogFormat::Auto, true, "info", log).contains('\u{1b}'));
         let plain = logged(LogFormat::Text, false, "info", log);
         assert!(plain.contains("ready") && !plain.contains('\u{1b}'), "{plain}");
+    }
+
+    #[test]
+    fn notices_of_postgres_are_shown_where_they_are_asked_for() {
+        let shown = |filter: &str| {
+            logged(LogFormat::Text, false, filter, |_| {
+                tracing::info!(target: "sqlx::postgres::notice", "relation exists, skipping");
+                tracing::warn!(target: "sqlx::postgres::notice", "a warning");
+            })
+        };
+        let quiet = shown("info");
+        assert!(!quiet.contains("skipping") && quiet.contains("a warning"), "{quiet}");
+        assert!(shown("debug").contains("skipping") && shown("info,sqlx=info").contains("skipping"));
+        assert_eq!(shown("error"), "");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     Exit, Format, open,
+    operator::Who,
     text::{Safe, address_id, count},
     told::{Teller, Told},
 };
@@ -80,9 +81,8 @@ struct Forget {
     /// Why, for the journal: a ticket's number, never the address itself.
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// Who does it, for the journal; by default the name of the user.
-    #[arg(long, value_name = "NAME")]
-    by: Option<String>,
+    #[command(flatten)]
+    who: Who,
     /// Don't ask.
     #[arg(long, short)]
     yes: bool,
@@ -355,10 +355,7 @@ impl Forget {
             );
         }
         let address = parse(&given(&self.address, input)?)?;
-        let by = match &self.by {
-            Some(name) => name.clone(),
-            None => user().ok_or_else(|| anyhow::anyhow!("the user's name is not known; give it with --by"))?,
-        };
+        let by = self.who.name();
         let config = open::config(file)?;
         if !self.yes {
             write!(diagnostics, "Forget this address and its accounts? This can't be undone. [y/N] ")?;
@@ -387,11 +384,6 @@ impl Forget {
         }
         Ok(if forgotten.known || forgotten.copies > 0 { Exit::Success } else { Exit::Finding })
     }
-}
-
-/// Who runs the command; behind `sudo`, who called it.
-fn user() -> Option<String> {
-    ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()))
 }
 
 /// An argument, or a line of standard input where it is `-`.

@@ -290,7 +290,7 @@ fn write_line(out: &mut impl Write, format: Format, number: u64, judged: &Judged
                 fault: Some(*fault),
                 action: Some(*action),
                 hard: Some(*hard),
-                confidence: Some(*confidence),
+                confidence: Some((f64::from(*confidence) * 100.0).round() / 100.0),
                 rule: Some(rule),
                 rule_version: Some(*version),
                 evidence: Some(evidence),

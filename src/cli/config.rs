@@ -61,7 +61,7 @@ enum Action {
 }
 
 impl ConfigCommand {
-    /// Runs the command. `file` is the global `--config`; a file named after the command goes before it. Results go to
+    /// Runs the command. `file` is the global `--config`; a file can be named after the command instead. Results go to
     /// `out`; where `show` has none to give, the mistakes go to `diagnostics`.
     ///
     /// # Errors
@@ -73,6 +73,17 @@ impl ConfigCommand {
         out: &mut impl Write,
         diagnostics: &mut impl Write,
     ) -> io::Result<Exit> {
+        if let (Some(file), Action::Check { file: Some(named), .. } | Action::Show { file: Some(named), .. }) =
+            (file, &self.action)
+        {
+            writeln!(
+                diagnostics,
+                "relaywatch: two files are named, {} (--config) and {}; name one",
+                file.display(),
+                named.display()
+            )?;
+            return Ok(Exit::Misuse);
+        }
         match &self.action {
             Action::Default => out.write_all(DEFAULT_FILE.as_bytes()).map(|()| Exit::Success),
             Action::Schema => {
@@ -92,9 +103,10 @@ impl ConfigCommand {
 
 /// Also sets up what the configuration names, so that nothing is called valid that `serve` would not start with.
 fn verified(result: Result<Config, ConfigErrors>) -> Result<Config, ConfigErrors> {
-    let config = result?;
+    let mut config = result?;
     let wrong = crate::daemon::verify(&config);
     if wrong.is_empty() {
+        config.provenance.warnings.extend(unconnected(&config));
         return Ok(config);
     }
     let told = |(setting, error): (String, _)| {
@@ -103,6 +115,29 @@ fn verified(result: Result<Config, ConfigErrors>) -> Result<Config, ConfigErrors
     let mut mistakes: Vec<Mistake> = wrong.into_iter().map(told).collect();
     mistakes.extend(config.provenance.warnings);
     Err(ConfigErrors { mistakes })
+}
+
+/// What `serve` warns of at its start beside the settings: that nothing comes in, or that nobody is told.
+fn unconnected(config: &Config) -> Option<Mistake> {
+    let (path, message, help) = if config.feeds.paths().is_empty() {
+        ("feeds", "no feed is connected, so nothing is watched", "`relaywatch config default` shows how")
+    } else if config.notify.slack.is_none() && config.notify.webhook.is_none() {
+        (
+            "notify",
+            "no notifier is configured: incidents are recorded and nobody is told of them",
+            "set [notify.slack] or [notify.webhook]",
+        )
+    } else {
+        return None;
+    };
+    Some(Mistake {
+        severity: Severity::Warning,
+        path: path.to_owned(),
+        message: message.to_owned(),
+        help: Some(help.to_owned()),
+        place: Place::Nowhere,
+        file: String::new(),
+    })
 }
 
 fn check(result: &Result<Config, ConfigErrors>, format: Format, out: &mut impl Write) -> io::Result<Exit> {
@@ -372,6 +407,20 @@ mod tests {
         assert!(exit == Exit::Finding && out.contains("publik"), "{out}");
         let (exit, out, _) = run(&["check", "/nonexistent/relaywatch.toml"], &[]);
         assert!(exit == Exit::Finding && out.contains("can't be read"), "{out}");
+
+        let command = Command::try_parse_from(["config", "check", &named]).expect("arguments");
+        let (mut out, mut told) = (Vec::new(), Vec::new());
+        let exit = command.config.run(Some(Path::new("other.toml")), [], &mut out, &mut told).expect("writes");
+        let told = String::from_utf8(told).expect("UTF-8");
+        assert_eq!((exit, out.len()), (Exit::Misuse, 0));
+        assert!(told.contains("other.toml (--config)") && told.contains(&named), "{told}");
+
+        std::fs::write(&file, "").expect("write");
+        let (exit, out, _) = run(&["check", &named], &[]);
+        assert!(exit == Exit::Success && out.contains("warning: no feed is connected"), "{out}");
+        std::fs::write(&file, "[feeds.braze]\ntoken = \"0123456789abcdef\"\n").expect("write");
+        let (exit, out, _) = run(&["check", &named], &[]);
+        assert!(exit == Exit::Success && out.contains("warning: no notifier is configured"), "{out}");
 
         let (exit, out, _) = run(&["default"], &[]);
         assert_eq!((exit, out.as_str()), (Exit::Success, DEFAULT_FILE));

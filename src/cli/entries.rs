@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::{Args, builder::TypedValueParser};
 use serde_json::{Value, json};
 
-use super::Format;
+use super::{Format, text::count};
 use crate::{
     clock::Clock,
     model::{DAY_MILLIS, Timestamp},
@@ -91,9 +91,39 @@ fn people(entry: &EntryRecord) -> String {
             let rules = entry.body.pointer("/settings/rules").cloned().unwrap_or_default();
             format!("version {version}, rules {rules}; --format json shows all of them")
         }),
+        EntryKind::Action => action(&entry.body),
         _ => None,
     };
     text.unwrap_or_else(|| entry.body.to_string()).replace(char::is_control, " ")
+}
+
+/// What somebody did, in words; nothing where it was not written by this version's kind.
+fn action(body: &Value) -> Option<String> {
+    let text = |key: &str| body.get(key).and_then(Value::as_str);
+    let number = |key: &str| body.get(key).and_then(Value::as_i64);
+    let incident = || number("incident").map(|id| format!("incident {id}"));
+    let done = match text("action")? {
+        "label" => format!("{} is labelled {}", incident()?, text("label")?),
+        "accept-normal" => format!("{} is accepted as normal", incident()?),
+        "close" => format!("{} is closed", incident()?),
+        "recovery-list" => {
+            let (listed, unknown) = (number("listed")?, number("unknown_listed").unwrap_or(0));
+            format!("{}: a list of {listed} addresses to win back was made, and of {unknown} to ask first", incident()?)
+        }
+        "address-forget" => match number("accounts") {
+            Some(accounts) => format!("an address is forgotten, with {}", count(accounts.unsigned_abs(), "account")),
+            None => "an account and its address are forgotten".to_owned(),
+        },
+        "keys-rotate" => format!("the keys are rotated: key {} seals", number("key")?),
+        "rebuild" => {
+            format!("ledger and cells are made again from {}", count(number("events")?.unsigned_abs(), "outcome"))
+        }
+        _ => return None,
+    };
+    // Before they had one word for it, some actions named who did it by another, and some not at all.
+    let by = text("operator").or_else(|| text("by")).map_or_else(String::new, |by| format!(", by {by}"));
+    let why = text("reason").map_or_else(String::new, |why| format!(": {why}"));
+    Some(format!("{done}{by}{why}"))
 }
 
 #[cfg(test)]
@@ -121,6 +151,24 @@ mod tests {
             entry(EntryKind::BlindWindow, lasting),
             entry(EntryKind::Settings, settings),
             entry(EntryKind::Action, action),
+            entry(EntryKind::Action, json!({ "action": "label", "incident": 7, "label": "real", "operator": "Jo" })),
+            entry(EntryKind::Action, json!({ "action": "accept-normal", "incident": 7 })),
+            entry(
+                EntryKind::Action,
+                json!({ "action": "recovery-list", "incident": 7, "operator": "Jo", "reason": "win back", "listed": 3,
+                    "unknown_listed": 0 }),
+            ),
+            entry(
+                EntryKind::Action,
+                json!({ "action": "address-forget", "by": "Jo", "reason": "4711", "accounts": 1 }),
+            ),
+            entry(
+                EntryKind::Action,
+                json!({ "action": "address-forget", "by": "relaywatch", "reason": "account-deleted notice" }),
+            ),
+            entry(EntryKind::Action, json!({ "action": "keys-rotate", "operator": "Jo", "key": 2 })),
+            entry(EntryKind::Action, json!({ "action": "rebuild", "operator": "Jo", "events": 5 })),
+            entry(EntryKind::Action, json!({ "action": "of another version", "n": 1 })),
         ]
         .iter()
         .map(people)

@@ -6,22 +6,19 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use super::{Exit, Format};
+use super::{Exit, Format, open, operator::Who};
 use crate::{
     clock::Clock,
     config::{AddressKeeping, Config},
     control::{AcceptNormal, Call, CloseIncident, JournalRecovery, LabelIncident, Writer},
-    daemon::store_options,
     incident::{self, Basis, Body, Closing, IncidentError, Label, LeftOut, Recovery, RecoveryRequest, RecoveryRow},
-    privacy::Keyring,
-    store::{Access, IncidentRecord, IncidentState, Store},
+    store::{IncidentRecord, IncidentState},
 };
 
 /// Incidents that a list shows at most.
@@ -80,12 +77,18 @@ Exit code 1 where there is no such incident.")]
         /// real: mail was lost; benign: refused, and expected; false: there was nothing.
         #[arg(value_enum)]
         label: LabelName,
+        #[command(flatten)]
+        who: Who,
     },
     /// Take the refusals of an incident as the new ordinary: its frozen baseline learns on.
+    ///
+    /// Of one that is over, whose days the baseline has left out, they count as ordinary days from now on; it stays over.
     #[command(after_help = "Example: relaywatch incident accept-normal 7")]
     AcceptNormal {
         /// Its number.
         id: i64,
+        #[command(flatten)]
+        who: Who,
     },
     /// Close an incident that is open or masked, for good.
     ///
@@ -96,9 +99,8 @@ Exit code 1 where there is no such incident.")]
     Close {
         /// Its number.
         id: i64,
-        /// Who answers for it.
-        #[arg(long, value_name = "NAME")]
-        operator: String,
+        #[command(flatten)]
+        who: Who,
         /// Why it is over.
         #[arg(long, value_name = "TEXT")]
         reason: String,
@@ -113,9 +115,8 @@ Exit code 1 where there is no such incident.")]
     Recovery {
         /// The incident's number.
         id: i64,
-        /// Who answers for what becomes of the list.
-        #[arg(long, value_name = "NAME")]
-        operator: String,
+        #[command(flatten)]
+        who: Who,
         /// What it is wanted for.
         #[arg(long, value_name = "TEXT")]
         reason: String,
@@ -187,7 +188,7 @@ impl IncidentCommand {
             Action::List { state, format } => {
                 let states: Vec<IncidentState> = state.iter().copied().map(IncidentState::from).collect();
                 let states = if states.is_empty() { IncidentState::ALL } else { &states };
-                let (store, _) = open(config, Access::Read).await?;
+                let (store, _) = open::reader(config).await?;
                 let found = store.incidents(states, MOST_LISTED).await;
                 store.close().await;
                 list(&found?, *format, out)?;
@@ -208,23 +209,24 @@ impl IncidentCommand {
                     ReportFormat::Json => writeln!(out, "{:#}", incident::to_json(&record, &body, closing))?,
                 }
             }
-            Action::Label { id, label } => {
+            Action::Label { id, label, who } => {
                 let label = Label::from(*label);
-                set_label(config, *id, label).await?;
+                write(config, LabelIncident { id: *id, label, operator: who.name() }).await?;
                 writeln!(diagnostics, "incident {id} is labelled {label}")?;
             }
-            Action::AcceptNormal { id } => {
-                accept_normal(config, *id).await?;
-                writeln!(diagnostics, "incident {id} is accepted as normal: its baseline learns on")?;
+            Action::AcceptNormal { id, who } => {
+                let (record, ..) = read(config, *id).await?;
+                write(config, AcceptNormal { id: *id, operator: who.name() }).await?;
+                writeln!(diagnostics, "{}", accepted(*id, record.state))?;
             }
-            Action::Close { id, operator, reason } => {
-                let call = CloseIncident { id: *id, operator: operator.clone(), reason: reason.clone() };
+            Action::Close { id, who, reason } => {
+                let call = CloseIncident { id: *id, operator: who.name(), reason: reason.clone() };
                 write(config, call).await?;
                 writeln!(diagnostics, "incident {id} is closed; the hold on its addresses stays")?;
             }
-            Action::Recovery { id, operator, reason, out: file, unknown_out } => {
+            Action::Recovery { id, who, reason, out: file, unknown_out } => {
                 let request = RecoveryRequest {
-                    operator: operator.clone(),
+                    operator: who.name(),
                     reason: reason.clone(),
                     unknown_too: unknown_out.is_some(),
                 };
@@ -236,14 +238,23 @@ impl IncidentCommand {
     }
 }
 
-async fn open(config: &Config, access: Access) -> anyhow::Result<(Store, Arc<Keyring>)> {
-    let keyring = Arc::new(Keyring::load(&config.key_file())?);
-    let store = Store::open(&store_options(config, access), Arc::clone(&keyring)).await?;
-    Ok((store, keyring))
+/// What accepting an incident as normal leads to, by how it stands.
+fn accepted(id: i64, state: IncidentState) -> String {
+    match state {
+        IncidentState::Open | IncidentState::Masked => {
+            format!("incident {id} is accepted as normal: its baseline learns on")
+        }
+        IncidentState::Closed | IncidentState::Past => format!(
+            "incident {id} is {state} and stays so: its days, which the baseline has left out, count as ordinary from now on"
+        ),
+        IncidentState::Withdrawn => {
+            format!("incident {id} is withdrawn: its days have counted as ordinary all along, and nothing changes")
+        }
+    }
 }
 
 async fn read(config: &Config, id: i64) -> anyhow::Result<(IncidentRecord, Body, Option<Closing>)> {
-    let (store, _) = open(config, Access::Read).await?;
+    let (store, _) = open::reader(config).await?;
     let found = async {
         let (record, body) = incident::find(&store, id).await?;
         let closing = incident::closing(&store, &record).await?;
@@ -262,19 +273,24 @@ async fn write<C: Call<Answer = ()>>(config: &Config, call: C) -> anyhow::Result
     Ok(done?)
 }
 
-async fn set_label(config: &Config, id: i64, label: Label) -> anyhow::Result<()> {
-    write(config, LabelIncident { id, label }).await
-}
-
-async fn accept_normal(config: &Config, id: i64) -> anyhow::Result<()> {
-    write(config, AcceptNormal { id }).await
+/// Whether the list is empty for want of an account map alone.
+fn lacks_map(mapped: bool, made: &Recovery) -> bool {
+    !mapped && made.rows.is_empty() && made.unknown.is_empty() && made.left_out.unknown > 0
 }
 
 async fn make_list(config: &Config, id: i64, request: &RecoveryRequest) -> anyhow::Result<Recovery> {
-    let (store, _) = open(config, Access::Read).await?;
+    let (store, _) = open::reader(config).await?;
     let made = incident::list(&store, id, request).await;
+    let accounts = store.row_counts().await;
     store.close().await;
-    let made = made?;
+    let (made, accounts) = (made?, accounts?);
+    let mapped = accounts.iter().any(|(table, rows)| *table == "account" && *rows > 0);
+    if lacks_map(mapped, &made) {
+        anyhow::bail!(
+            "No address can be listed: no account map, so that nobody knows who agrees to be written to. Import it with \
+             `relaywatch accounts import`, or ask for the addresses to ask first with --unknown-out FILE. Nothing was written"
+        );
+    }
     // Nobody gets the list before the journal says so.
     write(config, JournalRecovery { id, request: request.clone(), lengths: made.lengths() }).await?;
     Ok(made)
@@ -461,6 +477,12 @@ mod tests {
     }
 
     #[test]
+    fn accepting_says_what_it_leads_to() {
+        let all: Vec<String> = IncidentState::ALL.iter().map(|state| accepted(7, *state)).collect();
+        insta::assert_snapshot!("accepted", all.join("\n"));
+    }
+
+    #[test]
     fn what_became_of_the_list() {
         let made = Recovery {
             rows: Vec::new(),
@@ -470,6 +492,8 @@ mod tests {
             notices_blind: true,
         };
         insta::assert_snapshot!("recovery", told(&made, Path::new("win-back.csv"), None));
+        assert!(lacks_map(false, &made) && !lacks_map(true, &made));
+        assert!(!lacks_map(false, &Recovery { left_out: LeftOut::default(), ..made.clone() }), "nobody was refused");
         let calm = Recovery { left_out: LeftOut::default(), notices_blind: false, ..made };
         let both = told(&calm, Path::new("win-back.csv"), Some(Path::new("ask.csv")));
         insta::assert_snapshot!("recovery_with_unknown", both);

@@ -5,7 +5,7 @@ use std::{io::Write, path::Path};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Exit, Format, open, progress::Progress, text::count};
+use super::{Exit, Format, open, operator::Who, progress::Progress, text::count};
 use crate::control::{ForgetOldKeys, Reseal, RotateKeys};
 
 /// Show and rotate the keys that seal addresses.
@@ -39,6 +39,8 @@ enum Action {
         /// of the key file then.
         #[arg(long)]
         forget_old: bool,
+        #[command(flatten)]
+        who: Who,
         /// For people, or for machines.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
@@ -75,9 +77,9 @@ impl KeysCommand {
                     }
                 }
             }
-            Action::Rotate { forget_old, format } => open::block_on(async {
+            Action::Rotate { forget_old, who, format } => open::block_on(async {
                 let writer = open::writer(&config).await?;
-                let current = writer.call(RotateKeys {}).await?.current;
+                let current = writer.call(RotateKeys { operator: who.name() }).await?.current;
                 let (mut values, mut progress) = (0, Progress::new());
                 loop {
                     let step = writer.call(Reseal {}).await?.values;
@@ -101,6 +103,13 @@ impl KeysCommand {
                         }
                         let path = config.key_file();
                         writeln!(out, "back up {} now, apart from the database", path.display())?;
+                        if !config.store.url.is_sqlite() {
+                            writeln!(
+                                out,
+                                "copy it to the hosts of the other processes as well: what key {current} seals does not open \
+                                 without it; they take it up without a restart"
+                            )?;
+                        }
                     }
                 }
                 anyhow::Ok(())

@@ -14,6 +14,7 @@ pub mod serve;
 
 mod entries;
 mod open;
+mod operator;
 mod progress;
 mod text;
 mod time;
@@ -38,14 +39,17 @@ pub enum Exit {
     Success,
     /// It did what it was asked, and what it looked at is wrong.
     Finding,
+    /// It was asked in a way that makes no sense.
+    Misuse,
 }
 
 impl From<Exit> for std::process::ExitCode {
-    /// 0 for success, 1 for a finding. Command-line mistakes end with 2 (clap).
+    /// 0 for success, 1 for a finding, 2 for a mistake on the command line (most of them are clap's).
     fn from(exit: Exit) -> Self {
         match exit {
             Exit::Success => Self::SUCCESS,
             Exit::Finding => Self::from(1),
+            Exit::Misuse => Self::from(2),
         }
     }
 }

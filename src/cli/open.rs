@@ -45,8 +45,14 @@ pub(super) async fn reader(config: &Config) -> anyhow::Result<(Store, Arc<Keyrin
     if let Some(file) = config.store.url.sqlite_file().filter(|file| !file.exists()) {
         anyhow::bail!("there is no store {} yet: `relaywatch serve` makes it", file.display());
     }
-    let store = Store::open(&store_options(config, Access::Read), Arc::clone(&keyring)).await?;
-    Ok((store, keyring))
+    match Store::open(&store_options(config, Access::Read), Arc::clone(&keyring)).await {
+        Err(error) if error.is_without_tables() => {
+            anyhow::bail!(
+                "the database of [store] url holds nothing of relaywatch yet: `relaywatch serve` makes its tables"
+            )
+        }
+        opened => Ok((opened?, keyring)),
+    }
 }
 
 /// The way to change something where there may be nothing yet; says so where it makes the store.

@@ -8,14 +8,11 @@ use clap::Args;
 use super::Exit;
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{Config, SYSTEM_FILE},
     daemon::{self, Daemon, Role},
     lifecycle::{Lifecycle, Signals, Supervisor},
     telemetry,
 };
-
-/// What to connect next.
-const NO_FEED: &str = "no feed is connected yet: `relaywatch config default` shows how, `kill -HUP` takes it up";
 
 /// Run the daemon.
 #[derive(Debug, Args)]
@@ -59,12 +56,13 @@ impl ServeCommand {
             let mut lifecycle = Lifecycle::new(signals, Supervisor::from_environment(), config.lifecycle.drain());
             // A filter from the command line or the environment stays in force over reloads.
             let reloadable = log.is_none().then_some(filter);
+            let hint = no_feed(config.provenance.file.as_deref());
             let daemon = daemon::start(config, self.role, Clock::System, &mut lifecycle, reloadable).await?;
-            let status = announce(&daemon);
+            let status = announce(&daemon, &hint);
             if std::io::stderr().is_terminal() {
                 eprintln!("{status}");
             } else if daemon.feeds.is_empty() && daemon.role.ingests() {
-                tracing::warn!("{NO_FEED}");
+                tracing::warn!("{hint}");
             }
             tracing::info!(
                 role = %daemon.role, public = daemon.public.map(tracing::field::display), private = %daemon.private, store = daemon.store.engine(), feeds = ?daemon.feeds, "relaywatch is ready"
@@ -81,21 +79,33 @@ impl ServeCommand {
     }
 }
 
+/// What to connect next, and how it's taken up: SIGHUP reads the file of the start again, or the system's where there was none.
+fn no_feed(file: Option<&Path>) -> String {
+    let shows = "no feed is connected yet: `relaywatch config default` shows how";
+    match file {
+        Some(file) => format!("{shows}; put one into {} and send SIGHUP", file.display()),
+        None => format!(
+            "{shows}. No configuration file was read: write relaywatch.toml and restart with `relaywatch --config \
+             relaywatch.toml serve` (SIGHUP would read {SYSTEM_FILE} alone)"
+        ),
+    }
+}
+
 /// What a person sees on a terminal: the addresses, and what to connect next.
-fn announce(daemon: &Daemon) -> String {
+fn announce(daemon: &Daemon, hint: &str) -> String {
     let (version, role, private) = (env!("CARGO_PKG_VERSION"), daemon.role, daemon.private);
     let Some(public) = daemon.public else {
         return format!("relaywatch {version} ({role}) shows itself on http://{private}");
     };
-    let feeds = feeds(&daemon.feeds, public);
+    let feeds = feeds(&daemon.feeds, public, hint);
     format!(
         "relaywatch {version} ({role}) takes reports on http://{public} and shows itself on http://{private}\n{feeds}"
     )
 }
 
-fn feeds(paths: &[String], public: SocketAddr) -> String {
+fn feeds(paths: &[String], public: SocketAddr, hint: &str) -> String {
     if paths.is_empty() {
-        return NO_FEED.to_owned();
+        return hint.to_owned();
     }
     let lines: Vec<String> = paths.iter().map(|path| format!("  POST http://{public}/in/{path}")).collect();
     format!("feeds:\n{}", lines.join("\n"))

@@ -1,12 +1,68 @@
 //! What a running process takes up of a changed configuration, and what waits for a restart.
 
-use super::{Config, Limits, Log};
+use super::{Config, Feeds, Limits, Log, Named, Routes};
 
 impl Config {
     /// The settings that differ and that a running process can't take up: `[store]`, or `[limits] max_connections`.
     #[must_use]
     pub fn diff_needs_restart(old: &Self, new: &Self) -> Vec<&'static str> {
         new.clone().taken_up_by(old).1
+    }
+
+    /// What differs, in words: `feeds + braze`, `feeds: ses`, `notify`.
+    #[must_use]
+    pub fn changes(old: &Self, new: &Self) -> Vec<String> {
+        fn feeds<'a, T: Named + PartialEq>(kind: &str, old: &'a Routes<T>, new: &'a Routes<T>, all: &mut Vec<String>) {
+            let path = |feed: &T| feed.name().map_or_else(|| kind.to_owned(), |name| format!("{kind}/{name}"));
+            let same = |other: &'a Routes<T>, feed: &T| other.iter().find(|other| other.name() == feed.name());
+            for feed in new {
+                match same(old, feed) {
+                    None => all.push(format!("feeds + {}", path(feed))),
+                    Some(before) if before != feed => all.push(format!("feeds: {}", path(feed))),
+                    Some(_) => {}
+                }
+            }
+            let gone = old.iter().filter(|feed| same(new, feed).is_none());
+            all.extend(gone.map(|feed| format!("feeds - {}", path(feed))));
+        }
+
+        // Every section stands here; where the settings come from is no setting.
+        let Self {
+            listen,
+            store,
+            relay,
+            team,
+            feeds: to,
+            notify,
+            privacy,
+            detect,
+            limits,
+            log,
+            lifecycle,
+            provenance: _,
+        } = new;
+        let Feeds { apple, ses, sparkpost, braze, mailgun } = to;
+        let from = &old.feeds;
+        let mut all = Vec::new();
+        feeds("apple", &from.apple, apple, &mut all);
+        feeds("ses", &from.ses, ses, &mut all);
+        feeds("sparkpost", &from.sparkpost, sparkpost, &mut all);
+        feeds("braze", &from.braze, braze, &mut all);
+        feeds("mailgun", &from.mailgun, mailgun, &mut all);
+        let sections = [
+            (*listen != old.listen, "listen"),
+            (*store != old.store, "store"),
+            (*relay != old.relay, "relay"),
+            (*team != old.team, "team"),
+            (*notify != old.notify, "notify"),
+            (*privacy != old.privacy, "privacy"),
+            (*detect != old.detect, "detect"),
+            (*limits != old.limits, "limits"),
+            (*log != old.log, "log"),
+            (*lifecycle != old.lifecycle, "lifecycle"),
+        ];
+        all.extend(sections.into_iter().filter(|(changed, _)| *changed).map(|(_, name)| name.to_owned()));
+        all
     }
 
     /// This configuration as a process that runs by `running` can take it up: what needs a restart stays as it is, and is

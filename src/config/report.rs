@@ -99,6 +99,15 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
+impl ConfigErrors {
+    /// How many errors there are, in words.
+    #[must_use]
+    pub fn count(&self) -> String {
+        let errors = self.mistakes.iter().filter(|mistake| mistake.severity == Severity::Error).count();
+        format!("{errors} error{} in the configuration", if errors == 1 { "" } else { "s" })
+    }
+}
+
 /// Longer lines are cut.
 const MAX_SHOWN: usize = 120;
 

@@ -160,7 +160,10 @@ impl Call for ImportAccounts {
 
 /// Add a sealing key and make it the current one.
 #[derive(Serialize, Deserialize)]
-pub struct RotateKeys {}
+pub struct RotateKeys {
+    /// Who does it.
+    pub operator: String,
+}
 
 /// The new key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,12 +177,14 @@ impl Call for RotateKeys {
     type Answer = Rotated;
 
     async fn run(self, operator: &Operator) -> Result<Rotated, ControlError> {
+        let by = journal_text(&self.operator)?;
         let keyring = std::sync::Arc::clone(&operator.keyring);
         // It writes and syncs a file.
         let current = tokio::task::spawn_blocking(move || keyring.rotate())
             .await
             .map_err(|_| ControlError::Invalid("the rotation was cut off"))??;
         operator.store.announce_key().await?;
+        operator.note(serde_json::json!({ "action": "keys-rotate", "operator": by, "key": current })).await?;
         Ok(Rotated { current })
     }
 }
@@ -233,7 +238,10 @@ impl Call for ForgetOldKeys {
 
 /// Throw the projections away, or go on with a rebuild that was stopped.
 #[derive(Serialize, Deserialize)]
-pub struct Rebuild {}
+pub struct Rebuild {
+    /// Who does it.
+    pub operator: String,
+}
 
 /// What there is to fold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -269,11 +277,13 @@ impl Call for Rebuild {
     type Answer = RebuildStarted;
 
     async fn run(self, operator: &Operator) -> Result<RebuildStarted, ControlError> {
+        let by = journal_text(&self.operator)?;
         let counts = operator.store.row_counts().await?;
         let events = counts.iter().find(|(table, _)| *table == "event").map_or(0, |(_, rows)| *rows);
         let events = u64::try_from(events).unwrap_or(0);
         let resumed = under_way(operator).await?;
         if !resumed {
+            operator.note(serde_json::json!({ "action": "rebuild", "operator": by, "events": events })).await?;
             operator.store.reset_projections().await?;
         }
         let folded_before = match &operator.folding {
@@ -412,6 +422,8 @@ pub struct LabelIncident {
     pub id: i64,
     /// What it was.
     pub label: Label,
+    /// Who says so.
+    pub operator: String,
 }
 
 impl Call for LabelIncident {
@@ -419,8 +431,8 @@ impl Call for LabelIncident {
     type Answer = ();
 
     async fn run(self, operator: &Operator) -> Result<(), ControlError> {
-        let now = operator.clock.now();
-        Ok(incident::set_label(&operator.store, &operator.keyring, self.id, self.label, now).await?)
+        let (by, now) = (journal_text(&self.operator)?, operator.clock.now());
+        Ok(incident::set_label(&operator.store, &operator.keyring, self.id, (self.label, &by), now).await?)
     }
 }
 
@@ -429,6 +441,8 @@ impl Call for LabelIncident {
 pub struct AcceptNormal {
     /// The incident.
     pub id: i64,
+    /// Who answers for it.
+    pub operator: String,
 }
 
 impl Call for AcceptNormal {
@@ -436,7 +450,8 @@ impl Call for AcceptNormal {
     type Answer = ();
 
     async fn run(self, operator: &Operator) -> Result<(), ControlError> {
-        Ok(incident::accept_normal(&operator.store, &operator.keyring, self.id, operator.clock.now()).await?)
+        let (by, now) = (journal_text(&self.operator)?, operator.clock.now());
+        Ok(incident::accept_normal(&operator.store, &operator.keyring, self.id, &by, now).await?)
     }
 }
 

@@ -88,6 +88,10 @@ impl Client {
         connection.abort();
         match status {
             StatusCode::OK => serde_json::from_slice(&body).map_err(|_| ClientError::Version),
+            // What is not found says what it is; a path that is not known has nothing to say.
+            StatusCode::NOT_FOUND if !body.is_empty() => {
+                Err(ClientError::Refused(String::from_utf8_lossy(&body).trim().to_owned()))
+            }
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::UNPROCESSABLE_ENTITY => {
                 Err(ClientError::Version)
             }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Mutex, sync::PoisonError};
 use tokio::sync::watch;
 
 use crate::{
-    config::Config,
+    config::{Config, SYSTEM_FILE},
     ingest::http::endpoint::Endpoint,
     lifecycle::{BoxError, Commit, Preparing, Reload},
     model::RelayDomains,
@@ -42,7 +42,7 @@ impl Reloader {
     fn prepare_now(&self) -> Result<Commit, BoxError> {
         let old = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let file: Option<PathBuf> = old.provenance.file.clone();
-        let new = Config::load(file.as_deref(), Config::process_environment())?;
+        let new = Config::load(file.as_deref(), Config::process_environment()).inspect_err(super::log_mistakes)?;
         let (new, left) = new.taken_up_by(&old);
         let setup = self.endpoint.as_ref().map(|_| super::setup(&new)).transpose()?;
         let notify = notify::Setup::new(&new)?;
@@ -50,6 +50,7 @@ impl Reloader {
         let (current, endpoint) = (std::sync::Arc::clone(&self.current), self.endpoint.clone());
         let (notifiers, relay, settings) = (self.notifiers.clone(), self.relay.clone(), self.settings.clone());
         let judged_by = setup.as_ref().map(|setup| super::settings_of(&new, setup));
+        let changed = Config::changes(&old, &new);
         Ok(Box::new(move || {
             super::log_warnings(&new);
             for name in left {
@@ -68,9 +69,17 @@ impl Reloader {
             if let Some(filter) = filter {
                 filter();
             }
+            let file = new.provenance.file.as_ref().map_or_else(no_file, |file| file.display().to_string());
+            let changed = if changed.is_empty() { "nothing".to_owned() } else { changed.join(", ") };
+            tracing::info!(file, changed, "reloaded");
             *current.lock().unwrap_or_else(PoisonError::into_inner) = new;
         }))
     }
+}
+
+/// What is said where no file is read.
+fn no_file() -> String {
+    format!("no file: restart with --config FILE, or put it where it is looked for: {SYSTEM_FILE}")
 }
 
 impl Reload for Reloader {

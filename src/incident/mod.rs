@@ -71,11 +71,12 @@ pub async fn set_label(
     store: &Store,
     keyring: &Keyring,
     id: i64,
-    label: Label,
+    (label, operator): (Label, &str),
     now: Timestamp,
 ) -> Result<(), IncidentError> {
     find(store, id).await?;
-    journal(store, keyring, now, serde_json::json!({ "action": "label", "incident": id, "label": label })).await?;
+    let action = serde_json::json!({ "action": "label", "incident": id, "label": label, "operator": operator });
+    journal(store, keyring, now, action).await?;
     Ok(store.label_incident(id, label, now).await?)
 }
 
@@ -83,9 +84,16 @@ pub async fn set_label(
 ///
 /// # Errors
 /// As [`find`].
-pub async fn accept_normal(store: &Store, keyring: &Keyring, id: i64, now: Timestamp) -> Result<(), IncidentError> {
+pub async fn accept_normal(
+    store: &Store,
+    keyring: &Keyring,
+    id: i64,
+    operator: &str,
+    now: Timestamp,
+) -> Result<(), IncidentError> {
     find(store, id).await?;
-    journal(store, keyring, now, serde_json::json!({ "action": "accept-normal", "incident": id })).await?;
+    let action = serde_json::json!({ "action": "accept-normal", "incident": id, "operator": operator });
+    journal(store, keyring, now, action).await?;
     Ok(store.accept_incident(id, now).await?)
 }
 

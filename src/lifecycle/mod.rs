@@ -346,9 +346,13 @@ async fn finished(reloading: &mut Option<Reloading>) -> Option<Result<usize, Rel
 
 fn report_reload(result: Option<Result<usize, ReloadError>>) {
     match result {
-        Some(Ok(parts)) => tracing::info!(parts, "reloaded"),
+        // What it was is said by the parts.
+        Some(Ok(parts)) => tracing::debug!(parts, "every part is reloaded"),
         Some(Err(error)) => {
-            tracing::error!(part = error.part, error = %with_causes(error.source.as_ref()), "reload refused; the old settings stay in force");
+            // The mistakes of a configuration were told one by one; their drawing is for people at a terminal.
+            let config = error.source.downcast_ref::<crate::config::ConfigErrors>();
+            let text = config.map_or_else(|| with_causes(error.source.as_ref()), crate::config::ConfigErrors::count);
+            tracing::error!(part = error.part, error = text, "reload refused; the old settings stay in force");
         }
         None => tracing::error!(
             seconds = RELOAD_TIMEOUT.as_secs(),

@@ -498,6 +498,14 @@ impl Store {
         dispatch!(self, store => store.announce_key().await)
     }
 
+    /// The key that was announced last; none before the first rotation.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn announced_key(&self) -> Result<Option<u16>, StoreError> {
+        dispatch!(self, store => store.announced_key().await)
+    }
+
     /// Seals again, with the current key, up to `limit` values that an older key had sealed. Gives how many there were;
     /// zero when all are done.
     ///

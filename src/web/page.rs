@@ -58,6 +58,8 @@ struct Standing {
     now: Timestamp,
     /// What the process does, and where it stands among the monitors.
     role: String,
+    /// Whether it monitors.
+    leads: bool,
     /// Each feed's address, and when it last took a delivery; nothing where the process takes no reports in.
     feeds: Option<Vec<(String, Option<Timestamp>)>>,
     /// What is wrong with feeds: those that report otherwise than they declare, and blind windows that last.
@@ -98,8 +100,10 @@ async fn standing(state: &State) -> Result<Standing, StoreError> {
         paths.map(|path| (format!("http://{public}/in/{path}"), last(path))).collect()
     });
     let records = state.store.incidents(&[IncidentState::Open], SHOWN).await?;
+    let leads = *state.leading.borrow();
     Ok(Standing {
         now: state.clock.now(),
+        leads,
         role: format!("{}; monitors: {}", state.role, state.standing()),
         feeds,
         findings: findings(state).await?,
@@ -150,11 +154,15 @@ fn page(standing: &Standing) -> String {
         out.push_str("</ul>");
     }
     feeds(standing.feeds.as_deref(), &mut out);
-    let caught_up = standing.caught_up.map_or_else(|| "not yet".to_owned(), |at| at.to_string());
+    let caught_up = if standing.leads {
+        standing.caught_up.map_or_else(|| "not yet".to_owned(), |at| at.to_string())
+    } else {
+        "another process monitors".to_owned()
+    };
     let rows = [
         ("Role", standing.role.clone()),
-        ("Taken into the journal since the start", standing.added.to_string()),
-        ("The monitor stood at the end of the journal", caught_up),
+        ("Events received since the start", standing.added.to_string()),
+        ("Caught up at", caught_up),
         ("Pages and notices that wait to leave", standing.waiting.to_string()),
         ("Now", standing.now.to_string()),
     ];
@@ -175,23 +183,29 @@ fn incidents(found: &[(IncidentRecord, Option<Body>)], out: &mut String) {
         out.push_str("<p>None.</p>");
         return;
     }
-    out.push_str("<table><tr><th>Number</th><th>Since</th><th>Stream</th><th>Refused</th><th>Cause</th></tr>");
+    out.push_str("<table><tr><th>Number</th><th>As</th><th>Since</th><th>Stream</th><th>Refused</th><th>Cause</th><th>Look at it</th></tr>");
     for (record, body) in found {
-        let (stream, refused, cause) = body.as_ref().map_or_else(
-            || ("made by another version".to_owned(), String::new(), String::new()),
+        let (severity, stream, refused, cause) = body.as_ref().map_or_else(
+            || (String::new(), "made by another version".to_owned(), String::new(), String::new()),
             |body| {
                 let cause = body.named.map_or("undetermined", crate::explain::Hypothesis::title);
-                (body.scope.to_string(), format!("{} of {}", body.refused, body.sends), cause.to_owned())
+                (
+                    body.severity.to_string(),
+                    body.scope.to_string(),
+                    format!("{} of {}", body.refused, body.sends),
+                    cause.to_owned(),
+                )
             },
         );
-        let cells = [&record.id.to_string(), &record.onset.to_string(), &stream, &refused, &cause];
+        let cells = [&record.id.to_string(), &severity, &record.onset.to_string(), &stream, &refused, &cause];
         out.push_str("<tr>");
         for cell in cells {
             out.extend(["<td>", &Escaped(cell).to_string(), "</td>"]);
         }
-        out.push_str("</tr>");
+        // Writing to a string cannot fail.
+        _ = write!(out, "<td><code>relaywatch incident show {}</code></td></tr>", record.id);
     }
-    out.push_str("</table><p><code>relaywatch incident show NUMBER</code> says what is known of one.</p>");
+    out.push_str("</table>");
 }
 
 fn feeds(found: Option<&[(String, Option<Timestamp>)]>, out: &mut String) {
@@ -224,6 +238,7 @@ mod tests {
         Standing {
             now: Timestamp::from_seconds(1_754_719_200),
             role: "all; monitors: leading".to_owned(),
+            leads: true,
             feeds: Some(vec![("http://127.0.0.1:8025/in/ses".to_owned(), None)]),
             findings: Vec::new(),
             incidents: Vec::new(),
@@ -253,6 +268,14 @@ mod tests {
         };
         let shown = page(&Standing { heard: false, incidents: vec![(record, None)], ..quiet() });
         assert!(shown.contains("An incident is open and nobody was told."), "{shown}");
+        assert!(shown.contains("<code>relaywatch incident show 7</code>"), "{shown}");
+    }
+
+    #[test]
+    fn a_process_that_does_not_monitor_says_who_does() {
+        assert!(page(&quiet()).contains("<th>Caught up at</th><td>2025-08-09T05:59:59Z</td>"), "{}", page(&quiet()));
+        let standby = page(&Standing { leads: false, caught_up: None, ..quiet() });
+        assert!(standby.contains("<th>Caught up at</th><td>another process monitors</td>"), "{standby}");
     }
 
     #[test]

@@ -295,6 +295,7 @@ async fn everything(place: &Place, daemon: Option<&Daemon>) {
         lines[0]
     );
     assert_eq!(lines[0]["sent_at_origin"], "payload");
+    assert!(lines[0]["confidence"].to_string().len() <= "0.97".len(), "in hundredths: {}", lines[0]);
     assert_eq!(
         place
             .run(&["events", "list", "--stream", "NEWS.example", "--feed", "braze", "-n", "2"])
@@ -349,11 +350,22 @@ async fn everything(place: &Place, daemon: Option<&Daemon>) {
     let shown = place.run(&["keys", "show"]).ok().out;
     assert!(shown.contains("sealing key 2: seals now") && !shown.contains("sealing key 1"), "{shown}");
 
+    let missing = place.run(&["incident", "label", "99", "real"]);
+    assert!(missing.code == Some(1) && missing.err.contains("there is no incident 99"), "{}", missing.err);
+    for rest in [&["accept-normal", "99"][..], &["close", "99", "--reason", "over"]] {
+        let missing = place.run(&[&["incident"], rest].concat());
+        assert!(missing.code == Some(1) && missing.err.contains("there is no incident 99"), "{}", missing.err);
+    }
+
     // Projections.
     let rebuilt = place.run(&["rebuild", "--format", "json"]).ok().json();
     assert_eq!(rebuilt["events"], json!(5), "{rebuilt}");
     let after = place.until(&["address", "show", "-"], &address(2), |said| !said.out.contains("ledger: none"));
     assert_eq!(place.redacted(&after.out), place.redacted(&story.out), "the same ledger");
+
+    let done = place.run(&["events", "entries", "--kind", "action"]).ok().out;
+    assert!(done.contains("the keys are rotated: key 2 seals, by tester"), "{done}");
+    assert!(done.contains("ledger and cells are made again from 5 outcomes, by tester"), "{done}");
 
     // Forgetting.
     let refused = place.run_with(&["address", "forget", "-", "--reason", "request 4711"], &address(2));
@@ -365,7 +377,10 @@ async fn everything(place: &Place, daemon: Option<&Daemon>) {
     assert_eq!(place.run(&["address", "show", "--sub", &sub]).code, Some(1));
     let gone = place.run(&["address", "show", "--id", &id]).ok().out;
     assert!(gone.contains("belongs to nobody") && gone.contains("last refused"), "{gone}");
-    assert_eq!(place.run_with(&["address", "forget", "-", "--yes", "--reason", "again"], &address(2)).code, Some(1));
+    assert_eq!(
+        place.run_with(&["address", "forget", "-", "--yes", "--reason", "again", "--by", "Jo"], &address(2)).code,
+        Some(1)
+    );
     assert_eq!(place.run(&["events", "list"]).ok().out.matches("refused").count(), 1, "counts stay");
 
     // The daemon goes on with the new key: what comes now can be read by the commands, which know only that one.
@@ -401,6 +416,7 @@ async fn commands_work_without_a_daemon_and_after_a_crash() {
     let place = Place::new(Engine::Sqlite).await.expect("SQLite");
     for arguments in [
         &["events", "list"][..],
+        &["incident", "list"],
         &["accounts", "import", "-"],
         &["address", "forget", "nobody@privaterelay.appleid.com", "--yes", "--reason", "x"],
         &["keys", "rotate"],
@@ -574,8 +590,29 @@ async fn rotation_reaches_every_process_on_postgres() {
     let key = place.path("relaywatch.key").display().to_string();
     std::fs::write(other.path("relaywatch.toml"), format!("{config}[privacy]\nkey_file = \"{key}\"\n")).expect("file");
     let two = Daemon::start(&other);
+    let third_state = tempfile::tempdir().expect("a folder");
+    let third = Place { folder: third_state, url: place.url.clone(), start: place.start };
+    std::fs::write(third.path("relaywatch.toml"), &config).expect("file");
+    std::fs::copy(place.path("relaywatch.key"), third.path("relaywatch.key")).expect("the keys of before");
+    let left_behind = Daemon::start(&third);
+    assert!(!read(&left_behind.log).contains("lacks the new key"));
     two.post(&[place.event("Send", 1, 0, &json!({}))]).await;
-    place.run(&["keys", "rotate", "--forget-old"]).ok();
+    let rotated = place.run(&["keys", "rotate", "--forget-old"]).ok();
+    assert!(rotated.out.contains("copy it to the hosts of the other processes"), "{}", rotated.out);
+    // It commits nothing, and says so all the same; and so does one that starts with the old file.
+    let begin = std::time::Instant::now();
+    while !read(&left_behind.log).contains("lacks the new key") {
+        assert!(begin.elapsed() < PATIENCE, "{}", read(&left_behind.log));
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    left_behind.stop();
+    let late = Daemon::start(&third);
+    assert!(
+        read(&late.log).contains("copy the key file from the process where they were rotated"),
+        "{}",
+        read(&late.log)
+    );
+    late.stop();
     two.post(&[place.event("Send", 2, 0, &json!({}))]).await;
     std::fs::write(place.path("map.csv"), CSV).expect("file");
     let map: &Path = &place.path("map.csv");

@@ -125,8 +125,8 @@ async fn command(place: &(StoreOptions, PathBuf), arguments: &[&str]) -> Result<
 on_both_engines! {
     async fn labels_and_accepting_are_kept_and_journalled(test: TestStore) {
         let id = opened(&test.leader()).await;
-        incident::set_label(&test.store, &test.keyring, id, Label::False, at(DAY_MILLIS)).await.expect("labelled");
-        incident::accept_normal(&test.store, &test.keyring, id, at(DAY_MILLIS)).await.expect("accepted");
+        incident::set_label(&test.store, &test.keyring, id, (Label::False, "Jo"), at(DAY_MILLIS)).await.expect("labelled");
+        incident::accept_normal(&test.store, &test.keyring, id, "Jo", at(DAY_MILLIS)).await.expect("accepted");
         let (record, changed) = incident::find(&test.store, id).await.expect("there");
         assert_eq!(changed, body(), "what operators say is no part of it");
         assert_eq!(record.operator, OperatorWord { label: Some(Label::False), accepted_normal: true, closed_at: None });
@@ -135,7 +135,7 @@ on_both_engines! {
         let mut actions: Vec<&str> = actions.iter().filter_map(|entry| entry.body["action"].as_str()).collect();
         actions.sort_unstable();
         assert_eq!(actions, ["accept-normal", "label"]);
-        let missing = incident::set_label(&test.store, &test.keyring, id + 1, Label::Real, at(0)).await;
+        let missing = incident::set_label(&test.store, &test.keyring, id + 1, (Label::Real, "Jo"), at(0)).await;
         assert!(matches!(missing, Err(IncidentError::Unknown(other)) if other == id + 1));
     }
 
@@ -143,8 +143,8 @@ on_both_engines! {
         let id = opened(&test.leader()).await;
         // The monitor has read it, an operator speaks, the monitor writes what it has made of it.
         let (before, _) = incident::find(&test.store, id).await.expect("there");
-        incident::set_label(&test.store, &test.keyring, id, Label::Real, at(DAY_MILLIS)).await.expect("labelled");
-        incident::accept_normal(&test.store, &test.keyring, id, at(DAY_MILLIS)).await.expect("accepted");
+        incident::set_label(&test.store, &test.keyring, id, (Label::Real, "Jo"), at(DAY_MILLIS)).await.expect("labelled");
+        incident::accept_normal(&test.store, &test.keyring, id, "Jo", at(DAY_MILLIS)).await.expect("accepted");
         let said = ("Jo Operator", "masked for good");
         incident::close(&test.store, &test.keyring, id, said, at(2 * DAY_MILLIS)).await.expect("closed");
         let grown = IncidentRecord { body: Body { refused: 99, ..body() }.to_value(), ..before };

@@ -17,7 +17,10 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::Args;
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::Exit;
@@ -53,16 +56,16 @@ pub struct DemoCommand {
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
     /// One case only; may be given more than once.
-    #[arg(long = "case", value_name = "NAME", value_parser = case)]
+    #[arg(long = "case", value_name = "NAME", value_parser = case())]
     cases: Vec<Case>,
     /// Relay addresses of a sender; fewer make it quicker.
     #[arg(long, value_name = "NUMBER", default_value_t = Size::default().users)]
     addresses: usize,
 }
 
-fn case(name: &str) -> Result<Case, String> {
-    let names = || Case::ALL.iter().map(|case| case.as_str()).collect::<Vec<_>>().join(", ");
-    Case::from_name(name).ok_or_else(|| format!("the cases are {}", names()))
+fn case() -> impl TypedValueParser<Value = Case> {
+    PossibleValuesParser::new(Case::ALL.iter().map(|case| case.as_str()))
+        .try_map(|name| Case::from_name(&name).ok_or("no such case"))
 }
 
 impl DemoCommand {

@@ -66,7 +66,7 @@ impl ToldReply {
             fault: verdict.map(|verdict| verdict.fault),
             action: verdict.map(|verdict| verdict.action),
             hard: verdict.map(|verdict| verdict.hard),
-            confidence: Some(f32::from(self.confidence) / 100.0),
+            confidence: Some(f64::from(self.confidence) / 100.0),
             rule: Some(&self.rule),
             rule_version: self.rule_version,
             evidence: verdict.map(|verdict| verdict.evidence.as_slice()),

@@ -11,8 +11,8 @@ pub(in crate::cli) struct VerdictFields<'a> {
     pub(in crate::cli) fault: Option<Fault>,
     pub(in crate::cli) action: Option<Action>,
     pub(in crate::cli) hard: Option<bool>,
-    /// 0 to 1.
-    pub(in crate::cli) confidence: Option<f32>,
+    /// 0 to 1, in hundredths.
+    pub(in crate::cli) confidence: Option<f64>,
     /// As `file/name`.
     pub(in crate::cli) rule: Option<&'a str>,
     /// The version of the rules.

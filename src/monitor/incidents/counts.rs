@@ -162,7 +162,7 @@ impl Incidents {
             kept.record.state = IncidentState::Closed;
             kept.record.closed_at = Some(announcer.now);
             kept.body.explanation.push(RATE_AGAIN.to_owned());
-            finish(kept, &before, store, announcer, Some(PageKind::Closed)).await?;
+            finish(kept, &before, store, announcer, Some(PageKind::Closed), false).await?;
         }
         Ok(())
     }

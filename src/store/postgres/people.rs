@@ -136,6 +136,12 @@ impl PgStore {
         Ok(())
     }
 
+    pub(in crate::store) async fn announced_key(&self) -> Result<Option<u16>, StoreError> {
+        let key: Option<String> =
+            query_scalar("SELECT value FROM meta WHERE key = 'sealing_key'").fetch_optional(&self.pool).await?;
+        Ok(key.and_then(|key| key.parse().ok()))
+    }
+
     pub(in crate::store) async fn reseal(&self, limit: u32) -> Result<u64, StoreError> {
         let current = self.keyring.current_key().to_le_bytes();
         let mut transaction = self.pool.begin().await?;

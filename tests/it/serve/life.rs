@@ -62,6 +62,15 @@ fn it_starts_without_any_configuration() {
         assert_eq!(problem["status"], 404);
     }
     assert_eq!(public.request("GET", "/in/ses", &[], b"").expect("an answer").status, 405);
+
+    // A file beside it is not read: the first line says how it would be, and so does a reload.
+    std::fs::write(folder.path().join("relaywatch.toml"), "[feeds.braze]\ntoken = \"0123456789abcdef\"\n")
+        .expect("file");
+    let hint = daemon.wait_for("no feed is connected yet");
+    assert!(hint.contains("relaywatch --config relaywatch.toml serve"), "{hint}");
+    daemon.signal("HUP");
+    let reloaded = daemon.wait_for("\"reloaded\"");
+    assert!(reloaded.contains("no file: restart with --config FILE") && reloaded.contains("\"nothing\""), "{reloaded}");
     daemon.stop();
 }
 
@@ -155,14 +164,19 @@ async fn a_reload_takes_up_what_is_right_and_nothing_else() {
 
     home.configure(&format!("[feeds.sparkpost]\ntoken = \"{SPARKPOST_TOKEN}\"\n"));
     daemon.signal("HUP");
-    daemon.wait_for("\"reloaded\"");
+    let reloaded = daemon.wait_for("\"reloaded\"");
+    assert!(reloaded.contains("\"feeds + sparkpost\"") && reloaded.contains("/relaywatch.toml\""), "{reloaded}");
     assert_eq!(post(), 200);
 
     // Line 7 is wrong; the feed, which is gone from the file, stays.
     home.configure("[limits]\nbody_bites = 7\n");
     daemon.signal("HUP");
     let refused = daemon.wait_for("reload refused");
-    assert!(refused.contains("body_bites") && refused.contains(":7") && refused.contains("body_bytes"), "{refused}");
+    assert!(refused.contains("1 error in the configuration"), "{refused}");
+    let mistake: serde_json::Value = serde_json::from_str(&daemon.wait_for("body_bites")).expect("JSON");
+    assert_eq!((&mistake["level"], &mistake["setting"]), (&"ERROR".into(), &"limits.body_bites".into()), "{mistake}");
+    assert!(mistake["place"].as_str().is_some_and(|place| place.ends_with("relaywatch.toml:7")), "{mistake}");
+    assert_eq!(mistake["help"], "did you mean `body_bytes`?");
     assert_eq!(post(), 200, "the old settings stay in force");
 
     let text = format!(
@@ -235,6 +249,24 @@ async fn a_taken_address_is_named_with_its_setting() {
     assert_eq!(daemon.ended().code(), Some(1));
     let said = daemon.wait_for("can't listen on");
     assert!(said.contains(&address.to_string()) && said.contains("[listen] public"), "{said}");
+    assert!(!daemon.log().contains("key file"), "{}", daemon.log());
+    assert!(!home.path("state/relaywatch.key").exists(), "no keys are made for nothing");
+}
+
+#[tokio::test]
+async fn a_store_whose_keys_are_gone_gets_no_new_ones() {
+    let home = home().await;
+    let daemon = home.start();
+    daemon.wait_for("made a new key file");
+    daemon.stop();
+    let (key, away) = (home.path("state/relaywatch.key"), home.path("away.key"));
+    std::fs::rename(&key, &away).expect("moved");
+    let mut without = Daemon::launch(home.command());
+    assert_eq!(without.ended().code(), Some(1));
+    without.wait_for("there is no key file");
+    assert!(!without.log().contains("made a new key file") && !key.exists(), "{}", without.log());
+    std::fs::rename(&away, &key).expect("moved");
+    assert!(!home.start().stop().contains("made a new key file"));
 }
 
 #[tokio::test]

@@ -245,6 +245,7 @@ async fn each_role_shows_what_it_is() {
     assert_eq!(stranger.ended().code(), Some(1));
     stranger.wait_for("all processes of one store need the same keys");
     assert!(!cluster.home.path("new/relaywatch.key").exists());
+    assert!(!stranger.log().contains("made a new key file"), "{}", stranger.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,7 +15,7 @@ use crate::{
     model::Timestamp,
     privacy::Purpose,
     store::{
-        Commit, Epoch, NewControl, NewEntry, NewEvent, NewOutbox, NewSetAside, NewToken, Outcome, StoreError,
+        Commit, Epoch, Mark, NewControl, NewEntry, NewEvent, NewOutbox, NewSetAside, NewToken, Outcome, StoreError,
         Submission, WordKind,
         batch::{Numbers, Teaching, control_cells, recipients_of},
         engine::{Marks, storable},
