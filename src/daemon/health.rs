@@ -111,12 +111,12 @@ impl Health {
     /// # Errors
     /// [`StoreError::NotLeading`], or where the store is away.
     pub async fn look(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let since = match self.looking.filter(|(_, last)| now.millis_since(*last) <= LOOKS_APART_MILLIS) {
-            Some((since, _)) => since,
-            None => {
-                self.waiting = None;
-                now
-            }
+        let looking = self.looking.filter(|(_, last)| now.millis_since(*last) <= LOOKS_APART_MILLIS);
+        let since = if let Some((since, _)) = looking {
+            since
+        } else {
+            self.waiting = None;
+            now
         };
         let held_up = self.look_at_journal(now).await?;
         let unattended = self.look_at_ingest(since, now).await?;

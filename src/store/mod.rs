@@ -153,6 +153,7 @@ impl Store {
     }
 
     /// Keeps whether the journal is held up by an older transaction; gives whether that is new.
+    #[expect(clippy::must_use_candidate, reason = "whoever only ends the state has no use for the answer")]
     pub fn hold_up(&self, held_up: bool) -> bool {
         match self {
             Self::Sqlite(_) => false,

@@ -271,14 +271,8 @@ fn the_map(place: &Place) {
     assert!(strict.code == Some(1) && strict.err.contains("line 2: sub is missing; stopped"), "{}", strict.err);
 }
 
-/// Everything that the commands do, once. `beside`: a daemon runs.
-async fn everything(place: &Place, daemon: Option<&Daemon>) {
-    // The monitor has folded the traffic: what follows tells of its ledger.
-    place.until(&["address", "show", &address(3)], "", |said| {
-        said.code == Some(0) && !said.out.contains("ledger: none")
-    });
-
-    // What was taken in.
+/// Lists of what was taken in, and what they refuse.
+fn what_was_taken_in(place: &Place) {
     let listed = place.until(&["events", "list"], "", |said| said.out.lines().count() >= 7);
     insta::assert_snapshot!("events_list", place.redacted(&listed.out));
     let lines = place.run(&["events", "list", "--format", "json", "--kind", "refused,delivered", "--since", "2h"]).ok();
@@ -317,7 +311,16 @@ async fn everything(place: &Place, daemon: Option<&Daemon>) {
     ] {
         assert_eq!(place.run(&["events", "list", nothing[0], nothing[1]]).ok().out, "", "{nothing:?}");
     }
+}
 
+/// Everything that the commands do, once. `beside`: a daemon runs.
+async fn everything(place: &Place, daemon: Option<&Daemon>) {
+    // The monitor has folded the traffic: what follows tells of its ledger.
+    place.until(&["address", "show", &address(3)], "", |said| {
+        said.code == Some(0) && !said.out.contains("ledger: none")
+    });
+
+    what_was_taken_in(place);
     the_map(place);
 
     // The story of one.

@@ -25,8 +25,8 @@ use crate::{
 };
 
 fn health(test: &TestStore, metrics: &Metrics) -> Health {
-    let text = "[notify.webhook]\nurl = \"http://127.0.0.1:9/page\"\n".to_owned();
-    let config = Config::from_text(None, text, std::collections::HashMap::new()).expect("a configuration");
+    let settings = "[notify.webhook]\nurl = \"http://127.0.0.1:9/page\"\n".to_owned();
+    let config = Config::from_text(None, settings, std::collections::HashMap::new()).expect("a configuration");
     let notifiers = Notifiers::new(notify::Setup::new(&config).expect("notifiers"));
     Health::new(test.leader(), notifiers, metrics.clone(), Parameters::default())
 }
