@@ -145,8 +145,21 @@ impl Run {
         self.catch_up(test).await;
     }
 
-    /// PostgreSQL shows rows only below the oldest running transaction of the cluster, other tests' included.
+    /// PostgreSQL shows rows only below the oldest running transaction of the cluster, other tests' included: nothing is judged
+    /// before all of them show, so that two runs judge the same.
     async fn catch_up(&mut self, test: &TestStore) {
+        let shown = async {
+            let Some(latest) = test.store.latest_events(None, 1).await.expect("latest").pop() else { return };
+            let cursor = test.store.cursor("monitor").await.expect("cursor");
+            while latest.position > cursor {
+                let after = test.store.events_after(cursor, 1_000_000).await.expect("events");
+                if after.last().is_some_and(|event| event.position >= latest.position) {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_mins(1), shown).await.expect("the journal shows all rows");
         let folds = async {
             loop {
                 self.monitor.catch_up(&CancellationToken::new()).await.expect("caught up");

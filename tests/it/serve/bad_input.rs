@@ -169,7 +169,7 @@ fn ses(home: &Home) -> Vec<Bad> {
         bad(
             "year 1",
             with(envelope.clone(), "Timestamp", "0001-01-01T00:00:00.000Z".into()).to_string(),
-            (503, "stale"),
+            (403, "bad-signature"),
         ),
         bad(
             "year 9999",
