@@ -151,7 +151,10 @@ impl Run {
         let shown = async {
             let Some(latest) = test.store.latest_events(None, 1).await.expect("latest").pop() else { return };
             let cursor = test.store.cursor("monitor").await.expect("cursor");
-            while latest.position > cursor {
+            if latest.position <= cursor {
+                return;
+            }
+            loop {
                 let after = test.store.events_after(cursor, 1_000_000).await.expect("events");
                 if after.last().is_some_and(|event| event.position >= latest.position) {
                     return;

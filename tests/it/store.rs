@@ -303,7 +303,7 @@ on_both_engines! {
 
     async fn a_fold_moves_cells_ledger_and_cursor_together(test: TestStore) {
         let key = |bin| CellKey { stream: 1, bin, destination: Destination::Relay };
-        let counts = |exposed, refused| Counts { exposed, refused, ..Counts::default() };
+        let counts = |exposed, refused| Counts { exposed, refused, refused_exposed: refused, ..Counts::default() };
         let row = |refused: Option<i64>, cause, delivered: Option<i64>, first| LedgerRow {
             address: 42, first_event_at: at(first), last_sent_at: None, last_delivered_at: delivered.map(at), last_refused_at: refused.map(at),
             last_cause: cause, complained_at: None, unsubscribed_at: None, suppressed_at: None, destination: Destination::Relay,

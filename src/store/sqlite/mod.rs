@@ -41,6 +41,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// How long a connection waits for another one's lock. A delivery may wait for two commits; SNS waits 15 s for its answer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a write waits at most for those before it: a delivery is answered before its provider hangs up.
+const WRITER_WAIT: Duration = Duration::from_secs(10);
 
 /// What the writer keeps of the file in memory (KiB, negative by SQLite's convention): the upper pages of every index and
 /// the leaves that a busy hour touches. With SQLite's own 2 MiB most of a commit's time went into reading pages again.
@@ -109,6 +111,7 @@ impl SqliteStore {
             .min_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
+            .acquire_timeout(WRITER_WAIT)
             .connect_with(connect.clone())
             .await?;
         let readers = SqlitePoolOptions::new()
