@@ -164,7 +164,7 @@ impl Judge {
         self.finest.len()
     }
 
-    /// Lets go of finest streams that have been idle for [`IDLE_DAYS`] on `today`, but of none that had mail on `keep` or later:
+    /// Lets go of finest streams that have been idle for `IDLE_DAYS` on `today`, but of none that had mail on `keep` or later:
     /// that of open incidents is still looked for by stream. Gives those that went. No judgement changes by it: their clusters
     /// stay in the sums of the streams above.
     pub fn fold_idle(&mut self, today: i64, keep: Option<i64>) -> Vec<i32> {
