@@ -10,15 +10,15 @@ use crate::control::Rebuild;
 
 /// Throw ledger and cells away and make them again from the journal.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "The journal is not touched, and the same journal gives the same ledger and cells. What was sent on days whose
-deliveries have been let go is held by their checkpoints and stays as it is. It works beside a running daemon, which goes on
-taking reports in; until it is done, `address show` sees a part only, and nothing is judged.
+#[command(after_help = "The journal is not touched, and the same journal gives the same ledger and cells. What was
+sent on days whose deliveries have been let go is held by their checkpoints and stays as it is. It
+works beside a running daemon, which goes on taking reports in; until it is done, `address show`
+sees a part only, and nothing is judged.
 
-Where it is stopped half-way, a running daemon goes on by itself, and so does the next one that starts; or run it again.
+Where it is stopped half-way, a running daemon goes on by itself, and so does the next one that
+starts; or run it again.
 
-Example: relaywatch rebuild"
-)]
+Example: relaywatch rebuild")]
 pub struct RebuildCommand {
     /// For people, or for machines.
     #[arg(long, value_enum, default_value_t)]
