@@ -2,6 +2,8 @@
 //!
 //! Label values are bounded: feeds by configuration, the rest by closed lists. No address, no id, no text of a payload.
 
+use std::{ops::Deref, sync::Arc};
+
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -18,9 +20,13 @@ macro_rules! metrics {
         #[doc = $help:literal]
         $field:ident: $kind:ident $([$($label:literal),+])? = $name:literal $(, $buckets:expr)?;
     )+) => {
-        /// The process's metrics.
+        /// The process's metrics: one set, to which this is a handle.
         #[derive(Debug, Clone)]
-        pub struct Metrics {
+        pub struct Metrics(Arc<Set>);
+
+        /// All metrics.
+        #[derive(Debug)]
+        pub struct Set {
             registry: Registry,
             $( #[doc = $help] pub $field: $kind, )+
         }
@@ -39,7 +45,7 @@ macro_rules! metrics {
                 let registry = Registry::new();
                 $( let $field = make!($kind, $name, $help, [$($($label),+)?], $($buckets)?); )+
                 $( registry.register(Box::new($field.clone()))?; )+
-                Ok(Self { registry, $($field),+ })
+                Ok(Self(Arc::new(Set { registry, $($field),+ })))
             }
         }
     };
@@ -137,6 +143,14 @@ metrics! {
     heartbeats: IntCounterVec["result"] = "relaywatch_heartbeats_total";
 }
 
+impl Deref for Metrics {
+    type Target = Set;
+
+    fn deref(&self) -> &Set {
+        &self.0
+    }
+}
+
 impl Metrics {
     /// All metrics in Prometheus' text format.
     ///
@@ -144,7 +158,7 @@ impl Metrics {
     /// Where a metric can't be written as text.
     pub fn render(&self) -> Result<String, prometheus::Error> {
         let mut out = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
+        TextEncoder::new().encode(&self.0.registry.gather(), &mut out)?;
         String::from_utf8(out).map_err(|error| prometheus::Error::Msg(error.to_string()))
     }
 }

@@ -63,6 +63,6 @@ impl Monitor {
             }
         }
         let step = Fold { from, to: from, sealed: horizon.sealed, turns, ..Fold::default() };
-        Ok(Some(Read { bookings, step, folded: 0, newest: None }))
+        Ok(Some(Read { bookings, step, folded: 0, last: false, newest: None }))
     }
 }

@@ -236,6 +236,8 @@ impl Monitor {
         self.behind |= watch.is_none();
         while !stop.is_cancelled() {
             let page = self.fold_page().await?;
+            // What has come since is read after the pause: under load, a page for each commit costs more than the commits.
+            let end = page.as_ref().is_none_or(|page| page.last);
             let jumped = page.as_ref().is_some_and(|page| page.jumped);
             if let Some((parameters, notifiers)) = &self.judging {
                 let mut watching = match watch.take().filter(|_| !jumped) {
@@ -255,15 +257,15 @@ impl Monitor {
                     .and_then(|page| page.newest)
                     .is_some_and(|at| self.clock.now().millis_since(at) < NEAR_MILLIS);
                 self.behind &= !near;
-                if page.is_none() || (pages.is_multiple_of(LOOK_EVERY_PAGES) && !self.behind) {
+                if end || (pages.is_multiple_of(LOOK_EVERY_PAGES) && !self.behind) {
                     watching.look(&self.store, notifiers, &self.metrics, self.clock.now()).await?;
                 }
-                if page.is_none() {
+                if end {
                     self.silence.look(&self.store, &self.metrics, self.clock.now()).await?;
                 }
                 watch = Some(watching);
             }
-            if page.is_none() {
+            if end {
                 self.behind = false;
                 self.progress.send_modify(|progress| {
                     progress.caught_up += 1;

@@ -30,6 +30,8 @@ const DAYS_AT_HAND: i64 = 8;
 pub(super) struct Page {
     /// Outcomes in the page.
     pub(super) folded: usize,
+    /// The journal held no more when it was read.
+    pub(super) last: bool,
     /// The cursor stood elsewhere than where the last page had ended.
     pub(super) jumped: bool,
     /// The latest time of an outcome in the page; none while projections are made again.
@@ -62,6 +64,8 @@ pub(super) struct Read {
     pub(super) step: Fold,
     /// Outcomes that it goes on by in the journal.
     pub(super) folded: usize,
+    /// The journal held no more.
+    pub(super) last: bool,
     /// The latest time of one of them; none while projections are made again.
     pub(super) newest: Option<Timestamp>,
 }
@@ -117,7 +121,7 @@ impl Monitor {
             None => self.read_page(from, &horizon).await?,
             turned => turned,
         };
-        let Some(Read { bookings, step, folded, newest }) = read else {
+        let Some(Read { bookings, step, folded, last, newest }) = read else {
             self.live = live;
             return Ok(None);
         };
@@ -136,7 +140,7 @@ impl Monitor {
             progress.folded += folded as u64;
         });
         self.metrics.monitor_folded.inc_by(folded as u64);
-        Ok(Some(Page { folded, jumped, newest, ..page }))
+        Ok(Some(Page { folded, last, jumped, newest, ..page }))
     }
 
     /// Reads what comes next in the journal; nothing where there is no more.
@@ -149,6 +153,7 @@ impl Monitor {
             self.store.apply(CURSOR, &step).await?;
             self.ended_at = Some(end);
         }
+        let last = again.is_none() && fresh.len() < usize::try_from(self.page).unwrap_or(usize::MAX);
         let known_before = fresh.partition_point(|event| again.is_some_and(|end| event.position <= end));
         let again = again.is_some() && known_before > 0;
         if again {
@@ -171,7 +176,7 @@ impl Monitor {
         feeds.retain(|_, counts| *counts != FeedCounts::default());
         let (ledger, feeds) = (ledger(&fresh), feeds.into_iter().collect());
         let step = Fold { from, to, sealed: horizon.sealed, ledger, feeds, ..Fold::default() };
-        Ok(Some(Read { bookings, step, folded, newest }))
+        Ok(Some(Read { bookings, step, folded, last, newest }))
     }
 
     /// What the messages of a page counted before and what they count now.

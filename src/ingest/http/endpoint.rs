@@ -134,7 +134,7 @@ impl Endpoint {
             .route("/in/{kind}/{name}", post(named))
             .method_not_allowed_fallback(wrong_method)
             .fallback(nothing_here)
-            .with_state(self)
+            .with_state(Arc::new(self))
     }
 
     async fn receive(&self, path: &str, request: Request<Body>) -> Response {
@@ -246,12 +246,12 @@ fn strip(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-async fn one(State(endpoint): State<Endpoint>, Path(kind): Path<String>, request: Request<Body>) -> Response {
+async fn one(State(endpoint): State<Arc<Endpoint>>, Path(kind): Path<String>, request: Request<Body>) -> Response {
     endpoint.receive(&kind, request).await
 }
 
 async fn named(
-    State(endpoint): State<Endpoint>,
+    State(endpoint): State<Arc<Endpoint>>,
     Path((kind, name)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Response {
@@ -262,7 +262,7 @@ async fn wrong_method() -> Response {
     problem(StatusCode::METHOD_NOT_ALLOWED, RejectionReason::Unsupported, "feeds take POST only")
 }
 
-async fn nothing_here(State(endpoint): State<Endpoint>) -> Response {
+async fn nothing_here(State(endpoint): State<Arc<Endpoint>>) -> Response {
     endpoint.metrics.unknown_paths.inc();
     problem(StatusCode::NOT_FOUND, RejectionReason::Unsupported, "nothing is here; feeds are at /in/<kind>")
 }
