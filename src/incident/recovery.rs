@@ -17,7 +17,7 @@ use crate::{
 /// Addresses of one read.
 const PAGE: u32 = 20_000;
 /// The longest name and the longest reason that are kept, in characters.
-const MAX_NAME: usize = 200;
+const MAX_OPERATOR: usize = 200;
 const MAX_REASON: usize = 1_000;
 
 /// Who asks for the list, and why: both go into the journal.
@@ -34,7 +34,7 @@ pub struct RecoveryRequest {
 impl RecoveryRequest {
     fn check(&self) -> Result<(), IncidentError> {
         let within = |text: &str, most| !text.trim().is_empty() && text.chars().count() <= most;
-        if !within(&self.operator, MAX_NAME) {
+        if !within(&self.operator, MAX_OPERATOR) {
             return Err(IncidentError::Request(
                 "name the operator who answers for the list, in at most 200 characters",
             ));

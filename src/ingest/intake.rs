@@ -26,7 +26,7 @@ use crate::{
 /// How long the bodies of what was set aside are kept, sealed.
 const SET_ASIDE_MILLIS: i64 = 30 * DAY_MILLIS;
 /// The longest campaign name that is kept, in characters.
-const MAX_NAME: usize = 200;
+const MAX_CAMPAIGN: usize = 200;
 
 /// What intake needs to know and that a reload may change.
 #[derive(Debug, Clone)]
@@ -304,7 +304,7 @@ fn stream_of(event: &Event) -> StreamKey {
             .as_ref()
             .map(|name| name.trim().to_owned())
             .filter(nameless)
-            .map(|name| name.chars().take(MAX_NAME).collect()),
+            .map(|name| name.chars().take(MAX_CAMPAIGN).collect()),
     )
 }
 

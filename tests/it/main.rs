@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod causes_doc;
+mod classify_command;
 mod classify_corpora;
 mod commands;
 mod contention;
@@ -22,6 +23,7 @@ mod people;
 mod retention;
 mod serve;
 mod store;
+mod store_engines;
 mod streams;
 mod support;
 mod verdicts;

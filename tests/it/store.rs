@@ -1,6 +1,6 @@
 //! The conformance suite: what the store promises, on both engines.
 
-use std::{collections::HashSet, os::unix::fs::PermissionsExt, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use relaywatch::{
     ingest::SetAsideReason,
@@ -8,8 +8,8 @@ use relaywatch::{
     privacy::{Keyring, Purpose},
     store::{
         Access, CellKey, Counts, DayChange, EntryKind, EventFilter, FeedCounts, FeedHour, Fold, IncidentRecord,
-        IncidentState, Leader, LedgerRow, MapCoverage, NewAccount, NewEntry, NewSetAside, NewToken, OperatorWord,
-        Outcome, Position, RefusedChange, Store, StoreError, StoreOptions, Submission, WordKind,
+        IncidentState, LedgerRow, MapCoverage, NewAccount, NewEntry, NewSetAside, NewToken, OperatorWord, Outcome,
+        Position, RefusedChange, Store, StoreError, Submission, WordKind,
     },
 };
 
@@ -521,81 +521,4 @@ impl TestStore {
 fn sha256_prefix(text: &str) -> Vec<u8> {
     use aws_lc_rs::digest;
     digest::digest(&digest::SHA256, text.as_bytes()).as_ref()[..16].to_vec()
-}
-
-#[tokio::test]
-async fn sqlite_refuses_a_second_writer() {
-    let test = crate::support::fresh_store(crate::support::Engine::Sqlite).await.expect("SQLite");
-    let error = Store::open(&test.options, Arc::clone(&test.keyring)).await.expect_err("refused");
-    assert!(matches!(error, StoreError::Locked { .. }), "{error:?}");
-    let mode = std::fs::metadata(test.store.file().expect("a file")).expect("metadata").permissions().mode();
-    assert_eq!(mode & 0o777, 0o600, "nobody else reads the database");
-    test.store.close().await;
-    drop(test.store);
-    Store::open(&test.options, test.keyring).await.expect("free again");
-}
-
-#[tokio::test]
-async fn a_url_of_no_engine_is_refused_with_advice() {
-    let keyring = Arc::new(Keyring::generate().expect("keys"));
-    let error = Store::open(&StoreOptions::new("mysql://x", Access::Write), keyring).await.expect_err("refused");
-    assert!(error.to_string().contains("[store] url"), "{error}");
-}
-
-/// A transaction that began earlier and commits later must not be skipped by a reader that has gone past it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgres_shows_nothing_past_a_transaction_that_still_runs() {
-    let Some(test) = crate::support::fresh_store(crate::support::Engine::Postgres).await else { return };
-    let Store::Postgres(engine) = &test.store else { unreachable!("it is PostgreSQL") };
-    let mut slow = engine.pool().begin().await.expect("a transaction");
-    sqlx::query("SELECT pg_current_xact_id()").execute(&mut *slow).await.expect("it has an id now");
-    test.store.commit(&[submission(vec![test.delivered(1, 0)])]).await.expect("commit");
-    assert!(test.store.events_after(Position::START, 10).await.expect("read").is_empty(), "it waits for the slow one");
-    slow.rollback().await.expect("rollback");
-    assert_eq!(test.journal(1, 10).await.len(), 1);
-}
-
-/// One process lets a day go while another one still takes its partition for there.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgres_makes_a_partition_again_that_another_process_dropped() {
-    let Some(test) = crate::support::fresh_store(crate::support::Engine::Postgres).await else { return };
-    test.store.commit(&[submission(vec![test.delivered(1, 0)])]).await.expect("commit");
-    test.fold(1).await;
-    let other = test.again(Access::Write).await;
-    let later = at(10 * 86_400_000).as_millis();
-    Leader::new(other, test.leader().epoch())
-        .expire(at(0).as_millis(), later, at(0).as_millis())
-        .await
-        .expect("expiry");
-    test.store.commit(&[submission(vec![test.delivered(2, 0)])]).await.expect("a late report is taken");
-    assert_eq!(test.rows("event").await, 1);
-}
-
-/// After a restore into another cluster transaction ids begin anew; places in the journal must go on rising.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgres_raises_the_generation_on_another_cluster() {
-    let Some(test) = crate::support::fresh_store(crate::support::Engine::Postgres).await else { return };
-    test.store.commit(&[submission(vec![test.delivered(1, 0)])]).await.expect("commit");
-    let Store::Postgres(engine) = &test.store else { unreachable!("it is PostgreSQL") };
-    sqlx::query("UPDATE meta SET value = 'another/1' WHERE key = 'cluster'")
-        .execute(engine.pool())
-        .await
-        .expect("moved");
-    let again = test.again(Access::Write).await;
-    again.commit(&[submission(vec![test.delivered(2, 0)])]).await.expect("commit");
-    let places: Vec<_> = test_places(&again, 2).await;
-    assert!(places[1] - places[0] > 1_i64 << 47, "{places:?}");
-}
-
-async fn test_places(store: &Store, count: usize) -> Vec<i64> {
-    let read = async {
-        loop {
-            let found = store.events_after(Position::START, 10).await.expect("read");
-            if found.len() == count {
-                return found.iter().map(|event| event.position.transaction).collect();
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_mins(1), read).await.expect("both rows show")
 }

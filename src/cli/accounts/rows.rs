@@ -19,7 +19,7 @@ use crate::{
 /// The longest row.
 const MAX_ROW: u64 = 64 * 1024;
 /// The longest team, app and `sub`, in bytes.
-const MAX_NAME: usize = 255;
+const MAX_ID: usize = 255;
 /// Numbers from here on are milliseconds: as seconds it would be the year 5138.
 const MILLISECONDS: i64 = 100_000_000_000;
 
@@ -224,7 +224,7 @@ fn account(raw: Raw, now: Timestamp) -> Row {
     if let Some(email) = &email {
         Address::parse(email).map_err(|error| format!("email: {error}"))?;
     }
-    let team = text(raw.team, "team", MAX_NAME)?.ok_or("team is missing")?;
+    let team = text(raw.team, "team", MAX_ID)?.ok_or("team is missing")?;
     if !is_team_id(&team) {
         return Err(
             "team is no team id: that has ten capital letters and digits, and stands on the membership page of \
@@ -234,8 +234,8 @@ fn account(raw: Raw, now: Timestamp) -> Row {
     }
     Ok(Account {
         team,
-        app: text(raw.app, "app", MAX_NAME)?,
-        sub: text(raw.sub, "sub", MAX_NAME)?.ok_or("sub is missing")?,
+        app: text(raw.app, "app", MAX_ID)?,
+        sub: text(raw.sub, "sub", MAX_ID)?.ok_or("sub is missing")?,
         email,
         signed_up_at: raw.signed_up_at.map(|value| time(&value, now)).transpose()?.flatten(),
         private: raw.is_private_email.map(|value| flag(&value)).transpose()?.flatten(),

@@ -21,9 +21,9 @@ pub(super) const MAX_ELEMENTS: usize = 10_000;
 /// Numbers above it, the end of the year 9999 in seconds since the epoch, are milliseconds.
 const MILLIS_FROM: i64 = 253_402_300_799;
 /// The longest message id that is kept: a line of RFC 5322 holds 998 octets, real ids far fewer.
-const MAX_ID_BYTES: usize = 512;
+pub(super) const MAX_ID_BYTES: usize = 512;
 /// The longest campaign or host name that is kept.
-const MAX_NAME_BYTES: usize = 255;
+pub(super) const MAX_NAME_BYTES: usize = 255;
 
 /// A JSON string, number or flag, whichever the provider chose today. Digits are kept as they came, so that ids beyond
 /// 2^53 survive; objects and arrays in its place count as absent.

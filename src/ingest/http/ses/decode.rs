@@ -37,7 +37,10 @@ use crate::{
     },
 };
 
-use super::wire::{Header, List, Loose, Mail, Payload, Recipient};
+use super::{
+    super::wire::{MAX_ID_BYTES, MAX_NAME_BYTES},
+    wire::{Header, List, Loose, Mail, Payload, Recipient},
+};
 
 /// What SES publishes once when a topic is connected to event publishing: plain text, not JSON.
 const VALIDATED: &str = "Successfully validated SNS topic for Amazon SES event publishing.";
@@ -45,8 +48,6 @@ const VALIDATED: &str = "Successfully validated SNS topic for Amazon SES event p
 const SUBSCRIBED: &str = "AmazonSnsSubscriptionSucceeded";
 /// How such a message is counted.
 const VALIDATION: &str = "ses-validation";
-/// The longest message id or campaign that is kept, in bytes.
-const MAX_NAME_BYTES: usize = 256;
 
 /// Why a message can't be read at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -287,7 +288,7 @@ impl Context<'_> {
                 at,
                 sent_at,
                 dedupe,
-                message_id: message_id.filter(|id| id.len() <= MAX_NAME_BYTES).map(str::to_owned),
+                message_id: message_id.filter(|id| id.len() <= MAX_ID_BYTES).map(str::to_owned),
                 recipient: address,
                 from_domain: from_domain.clone(),
                 envelope_sender: envelope_sender.clone(),
