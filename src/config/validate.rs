@@ -426,6 +426,16 @@ impl Checks<'_> {
 
     fn notify(&mut self) {
         let notify = &self.config.notify;
+        if notify.installation.as_deref().is_some_and(|name| !is_name(name)) {
+            self.wrong(
+                "notify.installation",
+                "this can't be an installation's name",
+                "1 to 80 characters, without @ and control characters: \"acme production\"",
+            );
+        }
+        if let Some(PublicUrl(url)) = &notify.link {
+            self.page_link(url);
+        }
         if let Some(slack) = &notify.slack {
             self.slack(slack);
         }
@@ -434,6 +444,22 @@ impl Checks<'_> {
         }
         if let Some(Heartbeat { url, .. }) = &notify.heartbeat {
             self.needed_url("notify.heartbeat", url.as_ref());
+        }
+    }
+
+    /// A link that people follow: no key of its own, and nothing in it that a page must not show.
+    fn page_link(&mut self, url: &url::Url) {
+        let path = "notify.link";
+        if !matches!(url.scheme(), "http" | "https") {
+            self.wrong(path, "`link` must start with https:// or http://", "write it as people open it in a browser");
+        } else if !url.username().is_empty() || url.password().is_some() || url.as_str().contains('@') {
+            self.wrong(
+                path,
+                "`link` holds credentials or an @, and pages show it to everybody",
+                "write the address alone: \"https://relaywatch.example.com/\"",
+            );
+        } else if url.fragment().is_some() {
+            self.wrong(path, "`link` has a part after #", "leave it out: the incident's place is put there");
         }
     }
 
@@ -465,6 +491,11 @@ impl Checks<'_> {
             }
         }
     }
+}
+
+/// Whether pages can show it as an installation's name.
+fn is_name(text: &str) -> bool {
+    (1..=80).contains(&text.chars().count()) && text.trim() == text && !text.chars().any(|c| c == '@' || c.is_control())
 }
 
 /// Amazon's form of a topic's name: `arn:<partition>:sns:<region>:<account>:<topic>`.

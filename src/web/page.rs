@@ -198,7 +198,8 @@ fn incidents(found: &[(IncidentRecord, Option<Body>)], out: &mut String) {
             },
         );
         let cells = [&record.id.to_string(), &severity, &record.onset.to_string(), &stream, &refused, &cause];
-        out.push_str("<tr>");
+        // The place that pages link to, as `config::Notify::link_to` has it.
+        _ = write!(out, "<tr id=\"incident-{}\">", record.id);
         for cell in cells {
             out.extend(["<td>", &Escaped(cell).to_string(), "</td>"]);
         }
