@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::{
     AppleFeed, AppleMode, Config, Heartbeat, Named, Routes, Secret, Slack, Webhook,
     report::Report,
+    shape::nearest_word,
     tree::{Node, Origin},
     values::PublicUrl,
 };
@@ -63,6 +64,11 @@ impl Checks<'_> {
         self.report.warning(&origin, path, message, Some(help.into()));
     }
 
+    /// Whether something in this part is wrong, so that what is missing in it may be but the echo of that.
+    fn broken(&self, part: &str) -> bool {
+        self.report.error_paths().any(|path| path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    }
+
     fn listen(&mut self) {
         let listen = &self.config.listen;
         let (public, private) = (listen.public.0, listen.private.0);
@@ -116,11 +122,10 @@ impl Checks<'_> {
                     );
                 }
             }
-            _ => self.wrong(
-                "store.url",
-                "`store.url` is neither SQLite nor PostgreSQL",
-                "start it with sqlite:// or postgres://",
-            ),
+            scheme => {
+                let (message, help) = foreign_store(scheme, url.expose());
+                self.wrong("store.url", message, help);
+            }
         }
         if self.config.store.retention_refusals_days < self.config.store.retention_deliveries_days {
             self.error(
@@ -385,15 +390,16 @@ impl Checks<'_> {
                 }
                 match &feed.forward_to {
                     Some(PublicUrl(url)) => self.https(&format!("{path}.forward_to"), url),
-                    None => self.warning(
+                    None if !self.broken(&path) => self.warning(
                         &path,
                         "Apple's notices end here: Apple has one URL for an app group, and nothing is passed on",
                         "set `forward_to` to your backend's endpoint, or mode = \"forwarded\"; your own account deletion may live behind it",
                     ),
+                    None => {}
                 }
             }
         }
-        if self.config.team.iter().all(|team| team.app.is_empty()) {
+        if self.config.team.iter().all(|team| team.app.is_empty()) && !self.broken("team") {
             self.warning(
                 &path,
                 "no app is configured, so every notice of Apple is refused",
@@ -491,6 +497,24 @@ impl Checks<'_> {
             }
         }
     }
+}
+
+/// What is said of a store's URL with another scheme. The scheme alone is shown, and only where it can be nothing else: what
+/// comes after it may be a password.
+fn foreign_store(scheme: &str, url: &str) -> (String, String) {
+    let is_scheme = url.get(scheme.len()..).is_some_and(|rest| rest.starts_with("://"))
+        && (1..=20).contains(&scheme.len())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    if !is_scheme {
+        let message = "`store.url` is neither SQLite nor PostgreSQL".to_owned();
+        return (message, "start it with sqlite:// or postgres://".to_owned());
+    }
+    let message = format!("`store.url` starts with {scheme}://, which is neither SQLite nor PostgreSQL");
+    let help = match nearest_word(scheme, ["sqlite", "postgres", "postgresql"]) {
+        Some(meant) => format!("did you mean {meant}://?"),
+        None => "start it with sqlite:// or postgres://".to_owned(),
+    };
+    (message, help)
 }
 
 /// Whether pages can show it as an installation's name.

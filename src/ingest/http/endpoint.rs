@@ -169,6 +169,9 @@ impl Endpoint {
                     );
                 }
                 let mut response = problem(rejection.status, rejection.reason, &rejection.detail);
+                if let Some(challenge) = rejection.challenge {
+                    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+                }
                 if later {
                     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
                 }
@@ -210,6 +213,32 @@ impl Endpoint {
         }
         if report.ignored.contains(&"sns-unsubscribe-confirmation") {
             tracing::warn!(feed = feed.name.name, "SNS says that this endpoint was unsubscribed from its topic");
+        }
+        if report.misdated {
+            self.metrics.feed_misdated.with_label_values(&[&feed.name.name]).inc();
+            if let Some(count) = self.told.count(&feed.name.name, "misdated", delivery.received_at) {
+                tracing::warn!(
+                    feed = feed.name.name,
+                    count,
+                    "a notice is said to be issued at a time that cannot be (before 2010, or more than a day ahead); it is kept and \
+                     that time is not. Compare this machine's clock"
+                );
+            }
+        }
+        let reasons: std::collections::BTreeSet<&'static str> =
+            report.set_aside.iter().map(|part| part.reason.as_str()).collect();
+        for reason in reasons {
+            if let Some(count) = self.told.count(&feed.name.name, reason, delivery.received_at) {
+                let understood = !report.events.is_empty() || !report.notices.is_empty();
+                tracing::warn!(
+                    feed = feed.name.name,
+                    reason,
+                    count,
+                    understood,
+                    "a delivery was acknowledged and something in it is not understood: it is kept sealed and counts nowhere; \
+                     more of this feed and reason are counted for a minute. `relaywatch events list` names it"
+                );
+            }
         }
         if let Some(client_id) = &report.unconfigured_app
             && let Some(count) = self.told.count(&feed.name.name, "unconfigured-app", delivery.received_at)

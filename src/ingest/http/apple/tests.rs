@@ -73,6 +73,17 @@ fn every_dress_of_a_notice_is_read() {
 }
 
 #[test]
+fn a_notice_that_is_issued_at_a_time_that_cannot_be_is_kept_without_it() {
+    assert!(!receive(&pinned(), signed(&claims())).expect("verified").misdated);
+    for iat in [json!(4_102_444_800_i64), json!(0), json!("soon")] {
+        let report = receive(&pinned(), signed(&with("iat", iat.clone()))).expect("verified");
+        let notice = report.notices.first().expect("kept");
+        assert!(report.misdated && report.set_aside.is_empty(), "{iat}: {report:?}");
+        assert_eq!(notice.issued_at, notice.at, "{iat}: the event's time stands for it");
+    }
+}
+
+#[test]
 fn dresses_of_one_notice_are_one_notice() {
     let report = |claims: &Value| receive(&pinned(), signed(claims)).expect("verified");
     let event = json!({"type": "consent-revoked", "sub": SUB, "event_time": 1_754_721_599_000_i64});
