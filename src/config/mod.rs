@@ -293,7 +293,7 @@ fn is_inert(path: &str) -> bool {
     let steps: Vec<&str> = path.split('.').filter(|step| step.parse::<usize>().is_err()).collect();
     let [section @ ("feeds" | "notify"), kind, key] = steps.as_slice() else { return false };
     let shape = Shape::new(&SCHEMA).key(section).and_then(|section| section.key(kind));
-    let keys = shape.iter().flat_map(|shape| shape.keys()).flat_map(serde_json::Map::keys).map(String::as_str);
+    let keys = shape.iter().filter_map(Shape::keys).flat_map(serde_json::Map::keys).map(String::as_str);
     nearest_word(key, keys).is_some_and(|meant| INERT.contains(&meant))
 }
 

@@ -219,7 +219,8 @@ fn all_mistakes_of_one_feed_are_told_at_once() {
 
 #[test]
 fn what_only_follows_from_a_mistake_is_held_back() {
-    let found = mistakes("[[team]]\nid = \"A1\"\n[feeds.apple]\nmode = \"direct\"\nsecret = \"0123456789abcdef\"\n", &[]);
+    let found =
+        mistakes("[[team]]\nid = \"A1\"\n[feeds.apple]\nmode = \"direct\"\nsecret = \"0123456789abcdef\"\n", &[]);
     let seen: Vec<_> = found.iter().map(|mistake| (line_of(mistake), mistake.path.as_str())).collect();
     assert_eq!(seen, [(2, "team.0.id"), (5, "feeds.apple.0.secret")], "no warning of what is missing beside them");
 }

@@ -66,7 +66,9 @@ impl Checks<'_> {
 
     /// Whether something in this part is wrong, so that what is missing in it may be but the echo of that.
     fn broken(&self, part: &str) -> bool {
-        self.report.error_paths().any(|path| path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+        self.report
+            .error_paths()
+            .any(|path| path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
     }
 
     fn listen(&mut self) {

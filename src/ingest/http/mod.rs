@@ -7,6 +7,7 @@ pub mod braze;
 pub mod endpoint;
 pub mod feeds;
 pub mod mailgun;
+pub mod seen;
 pub mod ses;
 pub mod sns;
 pub mod sparkpost;

@@ -350,6 +350,10 @@ async fn bad_input_is_refused_counted_and_forgotten() {
         let text = answer.text();
         assert_eq!(answer.status, bad.status, "{what}: {text}");
         assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{what}");
+        // Only these are authenticated by a header.
+        let by_header = ["/in/sparkpost", "/in/braze", "/in/apple/backend"].contains(&bad.path);
+        let challenged = by_header && ["bad-credentials", "unauthenticated"].contains(&bad.reason);
+        assert_eq!(answer.header("www-authenticate").is_some(), challenged, "{what}: {text}");
         let problem: Value = serde_json::from_str(&text).expect("a problem");
         assert_eq!(problem["reason"], bad.reason, "{what}: {text}");
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{what}: {text}");

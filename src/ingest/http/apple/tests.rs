@@ -280,7 +280,7 @@ async fn a_backends_copy_needs_the_secret_and_the_signature_but_no_haste() {
     let archived = body(&OTHER.jwt(&late).expect("signed")).to_vec();
     assert_eq!(post(secret, archived.clone()).await.expect("archived key").notices.len(), 1);
     assert_eq!(outcome(post(None, signed(&late)).await), (401, RejectionReason::Unauthenticated));
-    assert_eq!(outcome(post(Some("Bearer wrong"), signed(&late)).await), (401, RejectionReason::BadSignature));
+    assert_eq!(outcome(post(Some("Bearer wrong"), signed(&late)).await), (401, RejectionReason::BadCredentials));
     let forged = OTHER.jwt_with_header(&json!({"kid": "K1", "alg": "RS256"}), &late).expect("signed");
     assert_eq!(outcome(post(secret, body(&forged).to_vec()).await), (401, RejectionReason::BadSignature));
     assert_eq!(
