@@ -6,6 +6,7 @@
 
 mod feeds;
 mod files;
+mod forms;
 mod notify;
 mod overlay;
 mod reload;
