@@ -280,6 +280,7 @@ pub async fn start(
     };
     serve_commands(&config, operator, &tasks).await;
     let state = private::State {
+        has_file: config.provenance.file.is_some(),
         store: store.clone(),
         metrics: metrics.clone(),
         clock: clock.clone(),

@@ -85,6 +85,8 @@ metrics! {
     feed_notices: IntCounterVec["feed", "kind"] = "relaywatch_feed_notices_total";
     /// Parts of deliveries that were kept without being understood, by feed and reason.
     feed_set_aside: IntCounterVec["feed", "reason"] = "relaywatch_feed_set_aside_total";
+    /// Apple's notices whose time of issue cannot be, by feed; they are kept.
+    feed_misdated: IntCounterVec["feed"] = "relaywatch_feed_misdated_notices_total";
     /// Reports that relaywatch has no use for, by feed.
     feed_ignored: IntCounterVec["feed"] = "relaywatch_feed_ignored_total";
     /// When the feed last accepted a delivery, in seconds since the epoch.

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use relaywatch::control::{
-    AcceptNormal, Call, ForgetAddress, ForgetOldKeys, ImportAccounts, JournalRecovery, LabelIncident, Rebuild,
+    AcceptNormal, Call, ForgetAddress, ForgetOldKeys, ImportAccounts, JournalAside, JournalRecovery, LabelIncident, Rebuild,
     RebuildStep, Reseal, RotateKeys,
 };
 
@@ -20,6 +20,7 @@ fuzz_target!(|data: &[u8]| {
     reads_back::<ForgetAddress>(data);
     reads_back::<ForgetOldKeys>(data);
     reads_back::<ImportAccounts>(data);
+    reads_back::<JournalAside>(data);
     reads_back::<JournalRecovery>(data);
     reads_back::<LabelIncident>(data);
     reads_back::<Rebuild>(data);

@@ -115,6 +115,10 @@ fn action(body: &Value) -> Option<String> {
             None => "an account and its address are forgotten".to_owned(),
         },
         "keys-rotate" => format!("the keys are rotated: key {} seals", number("key")?),
+        "keys-forget-old" => {
+            format!("{} dropped", count(number("dropped")?.unsigned_abs(), "old key"))
+        }
+        "aside-show" => format!("part {} of what was set aside was looked at", number("part")?),
         "rebuild" => {
             format!("ledger and cells are made again from {}", count(number("events")?.unsigned_abs(), "outcome"))
         }
@@ -167,6 +171,8 @@ mod tests {
                 json!({ "action": "address-forget", "by": "relaywatch", "reason": "account-deleted notice" }),
             ),
             entry(EntryKind::Action, json!({ "action": "keys-rotate", "operator": "Jo", "key": 2 })),
+            entry(EntryKind::Action, json!({ "action": "keys-forget-old", "operator": "Jo", "dropped": 1 })),
+            entry(EntryKind::Action, json!({ "action": "aside-show", "operator": "Jo", "part": 17 })),
             entry(EntryKind::Action, json!({ "action": "rebuild", "operator": "Jo", "events": 5 })),
             entry(EntryKind::Action, json!({ "action": "of another version", "n": 1 })),
         ]

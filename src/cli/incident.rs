@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     config::{AddressKeeping, Config},
     control::{AcceptNormal, Call, CloseIncident, JournalRecovery, LabelIncident, Writer},
-    incident::{self, Basis, Body, Closing, IncidentError, Label, LeftOut, Recovery, RecoveryRequest, RecoveryRow},
+    incident::{self, Basis, Beside, Body, IncidentError, Label, LeftOut, Recovery, RecoveryRequest, RecoveryRow},
     store::{IncidentRecord, IncidentState},
 };
 
@@ -194,19 +194,17 @@ impl IncidentCommand {
                 list(&found?, *format, out)?;
             }
             Action::Show { id, format } => {
-                let (record, body, closing) = read(config, *id).await?;
-                let closing = closing.as_ref();
+                let (record, body, beside) = read(config, *id).await?;
                 match format {
-                    Format::Text => out.write_all(incident::summary(&record, &body, closing).as_bytes())?,
-                    Format::Json => writeln!(out, "{:#}", incident::to_json(&record, &body, closing))?,
+                    Format::Text => out.write_all(incident::summary(&record, &body, &beside).as_bytes())?,
+                    Format::Json => writeln!(out, "{:#}", incident::to_json(&record, &body, &beside))?,
                 }
             }
             Action::Report { id, format } => {
-                let (record, body, closing) = read(config, *id).await?;
-                let closing = closing.as_ref();
+                let (record, body, beside) = read(config, *id).await?;
                 match format {
-                    ReportFormat::Markdown => out.write_all(incident::markdown(&record, &body, closing).as_bytes())?,
-                    ReportFormat::Json => writeln!(out, "{:#}", incident::to_json(&record, &body, closing))?,
+                    ReportFormat::Markdown => out.write_all(incident::markdown(&record, &body, &beside).as_bytes())?,
+                    ReportFormat::Json => writeln!(out, "{:#}", incident::to_json(&record, &body, &beside))?,
                 }
             }
             Action::Label { id, label, who } => {
@@ -253,12 +251,14 @@ fn accepted(id: i64, state: IncidentState) -> String {
     }
 }
 
-async fn read(config: &Config, id: i64) -> anyhow::Result<(IncidentRecord, Body, Option<Closing>)> {
+async fn read(config: &Config, id: i64) -> anyhow::Result<(IncidentRecord, Body, Beside)> {
     let (store, _) = open::reader(config).await?;
     let found = async {
         let (record, body) = incident::find(&store, id).await?;
         let closing = incident::closing(&store, &record).await?;
-        Ok::<_, IncidentError>((record, body, closing))
+        let beside =
+            Beside { closing, installation: config.notify.installation.clone(), link: config.notify.link_to(Some(id)) };
+        Ok::<_, IncidentError>((record, body, beside))
     }
     .await;
     store.close().await;

@@ -90,7 +90,8 @@ impl KeysCommand {
                     progress.show(|| format!("{} sealed again", count(values, "value")));
                 }
                 progress.end();
-                let dropped = if *forget_old { writer.call(ForgetOldKeys {}).await?.dropped } else { 0 };
+                let dropped =
+                    if *forget_old { writer.call(ForgetOldKeys { operator: who.name() }).await?.dropped } else { 0 };
                 writer.close().await;
                 match format {
                     Format::Json => {

@@ -6,6 +6,7 @@
 
 mod feeds;
 mod files;
+mod forms;
 mod notify;
 mod overlay;
 mod reload;
@@ -260,7 +261,7 @@ fn check_sound_parts(mut tree: Node, base: &Path, state_directory: &Path, report
         broken.insert(take_out(&mut tree, &shape, &path));
         broken.insert(path);
     }
-    let parts: HashSet<String> = broken.iter().map(|path| part(path)).collect();
+    let parts: HashSet<String> = broken.iter().filter(|path| !is_inert(path)).map(|path| part(path)).collect();
     let mut rest = report.fresh();
     files::resolve(&mut tree, &shape, base, "", &mut rest);
     put_default_store(&mut tree, state_directory);
@@ -275,6 +276,26 @@ fn check_sound_parts(mut tree: Node, base: &Path, state_directory: &Path, report
         });
         !told && (by_itself || !parts.contains(&part(&path)))
     });
+}
+
+/// Keys of feeds and notifiers by which nothing else is judged: a broken one makes no echo.
+const INERT: [&str; 7] = [
+    "archived_jwks_file",
+    "campaign_tag",
+    "exposure",
+    "interval_seconds",
+    "jwks_file",
+    "refuse_signature_version_1",
+    "signing_certificates",
+];
+
+/// Whether nothing else is judged by this key, or by the one that was most likely meant.
+fn is_inert(path: &str) -> bool {
+    let steps: Vec<&str> = path.split('.').filter(|step| step.parse::<usize>().is_err()).collect();
+    let [section @ ("feeds" | "notify"), kind, key] = steps.as_slice() else { return false };
+    let shape = Shape::new(&SCHEMA).key(section).and_then(|section| section.key(kind));
+    let keys = shape.iter().filter_map(Shape::keys).flat_map(serde_json::Map::keys).map(String::as_str);
+    nearest_word(key, keys).is_some_and(|meant| INERT.contains(&meant))
 }
 
 /// What is judged together: a section, a feed of one kind, a notifier, an entry of an array.

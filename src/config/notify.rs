@@ -5,18 +5,34 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::values::{FilePath, Secret};
+use super::values::{FilePath, PublicUrl, Secret};
 
 /// Who is told of incidents.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Notify {
+    /// What this installation is called on pages and in reports, where there are several.
+    pub installation: Option<String>,
+    /// Where people reach the private listener's page, as they write it in a browser. Pages and reports link to it.
+    pub link: Option<PublicUrl>,
     /// Pages to Slack: an incoming webhook, or a bot and a channel.
     pub slack: Option<Slack>,
     /// Pages as JSON to an endpoint of yours.
     pub webhook: Option<Webhook>,
     /// A sign of life to a service that pages when it stops.
     pub heartbeat: Option<Heartbeat>,
+}
+
+impl Notify {
+    /// The private page, at the place of an incident where one is given; `None` without `link`.
+    #[must_use]
+    pub fn link_to(&self, incident: Option<i64>) -> Option<String> {
+        let mut url = self.link.as_ref()?.0.clone();
+        if let Some(incident) = incident {
+            url.set_fragment(Some(&format!("incident-{incident}")));
+        }
+        Some(url.into())
+    }
 }
 
 /// Pages to Slack.

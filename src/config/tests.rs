@@ -199,6 +199,47 @@ fn what_makes_no_sense_is_told_beside_what_has_the_wrong_shape() {
 }
 
 #[test]
+fn all_mistakes_of_one_feed_are_told_at_once() {
+    let text = "[feeds.sparkpost]\nusername = \"u\"\nexposure = \"send\"\nexposre = \"outcomes\"\n[feeds.ses]\ncampaign_tag = 5\n[[feeds.braze]]\nname = \"eu\"\nexposure = \"all\"\n";
+    let seen: Vec<_> = mistakes(text, &[]).iter().map(|mistake| (line_of(mistake), mistake.path.clone())).collect();
+    let told: Vec<(usize, &str)> = seen.iter().map(|(line, path)| (*line, path.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            (1, "feeds.sparkpost.0"),
+            (3, "feeds.sparkpost.exposure"),
+            (4, "feeds.sparkpost.exposre"),
+            (5, "feeds.ses.0"),
+            (6, "feeds.ses.campaign_tag"),
+            (7, "feeds.braze.0"),
+            (9, "feeds.braze.0.exposure"),
+        ]
+    );
+}
+
+#[test]
+fn what_only_follows_from_a_mistake_is_held_back() {
+    let found =
+        mistakes("[[team]]\nid = \"A1\"\n[feeds.apple]\nmode = \"direct\"\nsecret = \"0123456789abcdef\"\n", &[]);
+    let seen: Vec<_> = found.iter().map(|mistake| (line_of(mistake), mistake.path.as_str())).collect();
+    assert_eq!(seen, [(2, "team.0.id"), (5, "feeds.apple.0.secret")], "no warning of what is missing beside them");
+}
+
+#[test]
+fn a_store_with_a_wrong_scheme_is_told_by_its_scheme_and_without_its_password() {
+    let told = |url: &str| mistakes(&format!("[store]\nurl = \"{url}\"\n"), &[])[0].to_string();
+    let near = told("postgress://me:hunter2@db/relaywatch");
+    assert!(near.contains("starts with postgress://") && near.contains("did you mean postgres://?"), "{near}");
+    assert!(!near.contains("hunter2"), "{near}");
+    let far = told("mysql://me:hunter2@db/relaywatch");
+    assert!(far.contains("starts with mysql://") && far.contains("start it with sqlite://"), "{far}");
+    for odd in ["hunter2", "me:hunter2@db", "hunter2 hunter2://x"] {
+        let told = told(odd);
+        assert!(!told.contains("hunter2") && told.contains("neither SQLite nor PostgreSQL"), "{told}");
+    }
+}
+
+#[test]
 fn a_variable_with_a_single_underscore_is_pointed_out() {
     let config = loaded("", &[("RELAYWATCH_LISTEN_PUBLIC", "127.0.0.1:1"), ("RELAYWATCH_LOG", "info")]);
     assert_eq!(config.listen, Listen::default(), "it sets nothing");
@@ -261,6 +302,10 @@ fn what_makes_no_sense_is_found_at_its_line() {
         ("[notify.slack]", 1, "neither a webhook nor a bot"),
         ("[notify.slack]\nbot_token = \"xoxb-1\"", 1, "where to write"),
         ("[notify.slack]\nwebhook_url = \"hooks\"", 2, "no URL"),
+        ("[notify]\nlink = \"ftp://rw.example.com/\"", 2, "https://"),
+        ("[notify]\nlink = \"https://me:hunter2@rw.example.com/\"", 2, "credentials"),
+        ("[notify]\nlink = \"https://rw.example.com/#x\"", 2, "after #"),
+        ("[notify]\ninstallation = \" \"", 2, "name"),
         ("[notify.heartbeat]\nurl = \"http://hc.example.com/x\"", 2, "https://"),
         ("[notify.webhook]", 1, "no URL"),
         ("[log]\nlevel = \"relaywatch=loud\"", 2, "no log filter"),

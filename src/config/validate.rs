@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     AppleFeed, AppleMode, Config, Heartbeat, Named, Routes, Secret, Slack, Webhook,
+    forms::{foreign_store, is_name, is_topic_arn},
     report::Report,
     tree::{Node, Origin},
     values::PublicUrl,
@@ -63,6 +64,13 @@ impl Checks<'_> {
         self.report.warning(&origin, path, message, Some(help.into()));
     }
 
+    /// Whether something in this part is wrong, so that what is missing in it may be but the echo of that.
+    fn broken(&self, part: &str) -> bool {
+        self.report
+            .error_paths()
+            .any(|path| path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    }
+
     fn listen(&mut self) {
         let listen = &self.config.listen;
         let (public, private) = (listen.public.0, listen.private.0);
@@ -116,11 +124,10 @@ impl Checks<'_> {
                     );
                 }
             }
-            _ => self.wrong(
-                "store.url",
-                "`store.url` is neither SQLite nor PostgreSQL",
-                "start it with sqlite:// or postgres://",
-            ),
+            scheme => {
+                let (message, help) = foreign_store(scheme, url.expose());
+                self.wrong("store.url", message, help);
+            }
         }
         if self.config.store.retention_refusals_days < self.config.store.retention_deliveries_days {
             self.error(
@@ -385,15 +392,16 @@ impl Checks<'_> {
                 }
                 match &feed.forward_to {
                     Some(PublicUrl(url)) => self.https(&format!("{path}.forward_to"), url),
-                    None => self.warning(
+                    None if !self.broken(&path) => self.warning(
                         &path,
                         "Apple's notices end here: Apple has one URL for an app group, and nothing is passed on",
                         "set `forward_to` to your backend's endpoint, or mode = \"forwarded\"; your own account deletion may live behind it",
                     ),
+                    None => {}
                 }
             }
         }
-        if self.config.team.iter().all(|team| team.app.is_empty()) {
+        if self.config.team.iter().all(|team| team.app.is_empty()) && !self.broken("team") {
             self.warning(
                 &path,
                 "no app is configured, so every notice of Apple is refused",
@@ -426,6 +434,16 @@ impl Checks<'_> {
 
     fn notify(&mut self) {
         let notify = &self.config.notify;
+        if notify.installation.as_deref().is_some_and(|name| !is_name(name)) {
+            self.wrong(
+                "notify.installation",
+                "this can't be an installation's name",
+                "1 to 80 characters, without @ and control characters: \"acme production\"",
+            );
+        }
+        if let Some(PublicUrl(url)) = &notify.link {
+            self.page_link(url);
+        }
         if let Some(slack) = &notify.slack {
             self.slack(slack);
         }
@@ -434,6 +452,22 @@ impl Checks<'_> {
         }
         if let Some(Heartbeat { url, .. }) = &notify.heartbeat {
             self.needed_url("notify.heartbeat", url.as_ref());
+        }
+    }
+
+    /// A link that people follow: no key of its own, and nothing in it that a page must not show.
+    fn page_link(&mut self, url: &url::Url) {
+        let path = "notify.link";
+        if !matches!(url.scheme(), "http" | "https") {
+            self.wrong(path, "`link` must start with https:// or http://", "write it as people open it in a browser");
+        } else if !url.username().is_empty() || url.password().is_some() || url.as_str().contains('@') {
+            self.wrong(
+                path,
+                "`link` holds credentials or an @, and pages show it to everybody",
+                "write the address alone: \"https://relaywatch.example.com/\"",
+            );
+        } else if url.fragment().is_some() {
+            self.wrong(path, "`link` has a part after #", "leave it out: the incident's place is put there");
         }
     }
 
@@ -465,19 +499,4 @@ impl Checks<'_> {
             }
         }
     }
-}
-
-/// Amazon's form of a topic's name: `arn:<partition>:sns:<region>:<account>:<topic>`.
-fn is_topic_arn(text: &str) -> bool {
-    let parts: Vec<&str> = text.split(':').collect();
-    let [arn, partition, service, region, account, topic] = parts.as_slice() else { return false };
-    let word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-    *arn == "arn"
-        && (*partition == "aws" || partition.starts_with("aws-"))
-        && *service == "sns"
-        && word(region)
-        && account.len() == 12
-        && account.chars().all(|c| c.is_ascii_digit())
-        && word(topic)
-        && topic.len() <= 256
 }

@@ -211,7 +211,10 @@ impl Call for Reseal {
 
 /// Drop all sealing keys but the current one, once nothing needs them.
 #[derive(Serialize, Deserialize)]
-pub struct ForgetOldKeys {}
+pub struct ForgetOldKeys {
+    /// Who does it.
+    pub operator: String,
+}
 
 /// How many went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -225,6 +228,7 @@ impl Call for ForgetOldKeys {
     type Answer = OldKeys;
 
     async fn run(self, operator: &Operator) -> Result<OldKeys, ControlError> {
+        let by = journal_text(&self.operator)?;
         // Whoever sealed with an older key has committed when this returns; what is left of it is sealed again first.
         operator.store.announce_key().await?;
         while operator.store.reseal(MAX_RESEAL).await? > 0 {}
@@ -232,6 +236,7 @@ impl Call for ForgetOldKeys {
         let dropped = tokio::task::spawn_blocking(move || keyring.forget_old_keys())
             .await
             .map_err(|_| ControlError::Invalid("it was cut off"))??;
+        operator.note(serde_json::json!({ "action": "keys-forget-old", "operator": by, "dropped": dropped })).await?;
         Ok(OldKeys { dropped })
     }
 }
@@ -495,5 +500,24 @@ impl Call for JournalRecovery {
     async fn run(self, operator: &Operator) -> Result<(), ControlError> {
         let (store, keyring, now) = (&operator.store, &operator.keyring, operator.clock.now());
         Ok(incident::journal_recovery(store, keyring, self.id, &self.request, self.lengths, now).await?)
+    }
+}
+
+/// Journal who looks at a part that was set aside; the part itself does not travel.
+#[derive(Serialize, Deserialize)]
+pub struct JournalAside {
+    /// Its number.
+    pub id: i64,
+    /// Who looks.
+    pub operator: String,
+}
+
+impl Call for JournalAside {
+    const PATH: &'static str = "/events/aside";
+    type Answer = ();
+
+    async fn run(self, operator: &Operator) -> Result<(), ControlError> {
+        let by = journal_text(&self.operator)?;
+        operator.note(serde_json::json!({ "action": "aside-show", "operator": by, "part": self.id })).await
     }
 }

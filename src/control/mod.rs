@@ -17,8 +17,8 @@ use tokio::sync::{Mutex, Notify, watch};
 pub use self::{
     calls::{
         AcceptNormal, Account, Call, CloseIncident, ForgetAddress, ForgetOldKeys, Forgotten, ImportAccounts, Imported,
-        JournalRecovery, LabelIncident, OldKeys, Rebuild, RebuildStarted, RebuildStep, RebuildStepped, Reseal,
-        Resealed, RotateKeys, Rotated,
+        JournalAside, JournalRecovery, LabelIncident, OldKeys, Rebuild, RebuildStarted, RebuildStep, RebuildStepped,
+        Reseal, Resealed, RotateKeys, Rotated,
     },
     client::{Client, ClientError},
     server::{Socket, serve},

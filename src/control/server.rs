@@ -28,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 use crate::incident::IncidentError;
 
 use super::{
-    AcceptNormal, Call, CloseIncident, ControlError, ForgetAddress, ForgetOldKeys, ImportAccounts, JournalRecovery,
-    LabelIncident, Operator, Rebuild, RebuildStep, Reseal, RotateKeys,
+    AcceptNormal, Call, CloseIncident, ControlError, ForgetAddress, ForgetOldKeys, ImportAccounts, JournalAside,
+    JournalRecovery, LabelIncident, Operator, Rebuild, RebuildStep, Reseal, RotateKeys,
 };
 
 /// The longest body: a thousand accounts with the longest fields.
@@ -128,6 +128,7 @@ fn router(operator: Arc<Operator>) -> Router {
     router = with::<CloseIncident>(router);
     router = with::<ForgetAddress>(router);
     router = with::<ImportAccounts>(router);
+    router = with::<JournalAside>(router);
     router = with::<JournalRecovery>(router);
     router = with::<LabelIncident>(router);
     router = with::<RotateKeys>(router);

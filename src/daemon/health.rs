@@ -262,6 +262,7 @@ fn page(what: &str, since: Timestamp, now: Timestamp) -> Page {
         severity: Severity::Page,
         raised: false,
         incident: what.to_owned(),
+        installation: None,
         stream: what.to_owned(),
         headline: String::new(),
         since,

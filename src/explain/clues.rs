@@ -261,6 +261,7 @@ mod tests {
             top: "a".to_owned(),
             inside: Counts { sends: 900, refused: 800 },
             outside: Counts::default(),
+            elements: 1,
         };
         assert_eq!(concentration(Some(&only), "sender"), Finding::NotChecked(NotCheckedReason::NoContrast));
         let degree = |outside: Counts| match concentration(Some(&Concentration { outside, ..only.clone() }), "sender") {

@@ -73,6 +73,10 @@ pub struct IncidentFacts {
     pub notices: Option<NoticeFacts>,
     /// Refused addresses by the cause that their (last) reply states.
     pub replies: BTreeMap<Cause, u64>,
+    /// The most frequent texts of the replies, without addresses, ids and hosts; the most frequent first.
+    pub texts: Vec<ReplyText>,
+    /// Refused addresses whose replies were looked at for [`Self::texts`]: all, or a sample.
+    pub texts_of: u64,
     /// The From and envelope domains: does the trouble sit in one of them?
     pub senders: Option<Concentration>,
     /// The providers.
@@ -126,6 +130,17 @@ pub struct Concentration {
     pub inside: Counts,
     /// Messages of all other elements, and those refused.
     pub outside: Counts,
+    /// How many elements had mail; 0 where that is not known.
+    pub elements: u64,
+}
+
+/// What replies to an incident's refusals say, word for word but for what could tell the recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReplyText {
+    /// The reply's template, shortened.
+    pub text: String,
+    /// Refused addresses that got it.
+    pub addresses: u64,
 }
 
 /// A group outside the relay in the same sends.

@@ -15,10 +15,10 @@ mod signatures;
 pub use clues::{Finding, NotChecked, NotCheckedReason};
 pub use facts::{
     Arrivals, BlindReason, BlindWindow, Concentration, Control, IncidentFacts, LastDelivery, NoticeFacts, ReplyGroup,
-    Watched,
+    ReplyText, Watched,
 };
 pub use hypotheses::{Explanation, Hypothesis, Ranked, SafeAction, UNKNOWN_PRIOR, WEIGHTS_VERSION, Weighed, explain};
 pub use notices::{Fisher, Interval, Lift, Revocation, ShareExplained, fisher_tail, lift, share_explained};
 pub use render::{Brief, brief, render};
-pub(crate) use render::{percent, unchecked};
+pub(crate) use render::{campaigns, percent, replies, shortened, unchecked};
 pub use signatures::{Clue, Mark};

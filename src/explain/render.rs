@@ -11,6 +11,8 @@ const WORTH_LISTING: f64 = 0.02;
 const MOST_LINES: usize = 5;
 /// The same on a page.
 const MOST_BRIEF: usize = 2;
+/// Characters of a reply on a page.
+const BRIEF_REPLY: usize = 160;
 
 /// The explanation as a block of text. It holds counts only: no address, no reply.
 #[must_use]
@@ -51,8 +53,10 @@ pub struct Brief {
     pub cause: String,
     /// What Apple's notices say of revocations.
     pub revocations: String,
-    /// The campaign that holds most refusals, if one does.
+    /// How the refusals are spread over the campaigns, where that tells anything.
     pub campaign: Option<String>,
+    /// The most frequent replies, a line each.
+    pub replies: Vec<String>,
     /// What speaks for the likeliest cause and against it, and what was blind, a line each.
     pub evidence: Vec<String>,
     /// What to do, and at most three checks.
@@ -94,19 +98,53 @@ pub fn brief(explanation: &Explanation, facts: &IncidentFacts) -> Brief {
     Brief {
         cause,
         revocations: revocations(explanation),
-        campaign: facts.campaigns.as_ref().and_then(|campaigns| {
-            let all = campaigns.inside.refused.saturating_add(campaigns.outside.refused);
-            let most = campaigns.inside.refused > all / 2;
-            most.then(|| {
-                format!("Most refusals are of one campaign, {}: {} of {all}", campaigns.top, campaigns.inside.refused)
-            })
-        }),
+        campaign: campaigns(facts),
+        replies: replies(facts, MOST_BRIEF, BRIEF_REPLY),
         evidence,
         plan: if checks.is_empty() {
             advice.to_owned()
         } else {
             format!("{advice} Then check: {}.", checks.join("; "))
         },
+    }
+}
+
+/// How the refusals are spread over the campaigns: for a page and for the report.
+pub(crate) fn campaigns(facts: &IncidentFacts) -> Option<String> {
+    let campaigns = facts.campaigns.as_ref()?;
+    let refused = campaigns.inside.refused;
+    let all = refused.saturating_add(campaigns.outside.refused);
+    let top = &campaigns.top;
+    let of = match campaigns.elements {
+        0 | 1 => "one campaign".to_owned(),
+        elements => format!("1 of {elements} campaigns"),
+    };
+    match campaigns.elements {
+        _ if refused > all / 2 => Some(format!("Most refusals are of {of}, {top}: {refused} of {all}")),
+        elements @ 2.. if refused > 0 => Some(format!(
+            "No campaign of {elements} holds most refusals; the largest part is of {top}: {refused} of {all}"
+        )),
+        _ => None,
+    }
+}
+
+/// The most frequent replies, at most so many, each with at most so many characters of its text.
+pub(crate) fn replies(facts: &IncidentFacts, most: usize, length: usize) -> Vec<String> {
+    let of = if facts.texts_of < facts.refused_addresses {
+        format!("{} refused addresses that were looked at", facts.texts_of)
+    } else {
+        format!("{} refused addresses", facts.texts_of)
+    };
+    let texts = facts.texts.iter().take(most);
+    texts.map(|reply| format!("“{}” to {} of {of}", shortened(&reply.text, length), reply.addresses)).collect()
+}
+
+/// A text of others in one line, cut where it is long.
+pub(crate) fn shortened(text: &str, length: usize) -> String {
+    let line = text.replace(char::is_control, " ");
+    match line.char_indices().nth(length) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default().trim_end()),
+        None => line,
     }
 }
 

@@ -11,7 +11,7 @@ pub(crate) mod testing;
 pub use crate::store::Label;
 pub use body::{Basis, Body, BodyError};
 pub use recovery::{LeftOut, Recovery, RecoveryRequest, RecoveryRow, journal_recovery, list, recovery, write_csv};
-pub use report::{Closing, closing, markdown, summary, to_json};
+pub use report::{Beside, Closing, closing, markdown, summary, to_json};
 
 use crate::{
     model::Timestamp,

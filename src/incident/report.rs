@@ -9,13 +9,27 @@ use serde_json::{Value, json};
 use super::{Basis, Body};
 use crate::{
     detect::stats::count,
-    explain::{Explanation, Revocation, ShareExplained, Weighed, explain, percent, unchecked},
+    explain::{Explanation, Revocation, ShareExplained, Weighed, campaigns, explain, percent, replies, unchecked},
     model::Timestamp,
     store::{EntryKind, IncidentRecord, IncidentState, Store, StoreError},
 };
 
 /// Entries about what operators did that are read, the newest ones.
 const MOST_ACTIONS: u32 = 10_000;
+
+/// Replies that are shown.
+const MOST_REPLIES: usize = 3;
+
+/// What a report tells beside the incident itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Beside {
+    /// Who closed it, where an operator did.
+    pub closing: Option<Closing>,
+    /// What the installation is called.
+    pub installation: Option<String>,
+    /// Where the incident stands on the private page.
+    pub link: Option<String>,
+}
 
 /// Who closed an incident, and why: from the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,18 +79,18 @@ const fn standing(record: &IncidentRecord) -> &'static str {
 
 /// The report for people, in Markdown.
 #[must_use]
-pub fn markdown(record: &IncidentRecord, body: &Body, closing: Option<&Closing>) -> String {
+pub fn markdown(record: &IncidentRecord, body: &Body, beside: &Beside) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
-    _ = write_markdown(&mut out, record, body, closing);
+    _ = write_markdown(&mut out, record, body, beside);
     out
 }
 
-fn write_markdown(out: &mut String, record: &IncidentRecord, body: &Body, closing: Option<&Closing>) -> fmt::Result {
+fn write_markdown(out: &mut String, record: &IncidentRecord, body: &Body, beside: &Beside) -> fmt::Result {
     writeln!(out, "# Incident {}: {}\n", record.id, plain(&body.scope.to_string()))?;
     writeln!(out, "{}\n", plain(&body.sentence))?;
     writeln!(out, "| | |\n|---|---|")?;
-    for (name, value) in rows(record, body, closing) {
+    for (name, value) in rows(record, body, beside) {
         writeln!(out, "| {name} | {} |", plain(&value))?;
     }
     let Some(facts) = &body.facts else {
@@ -142,7 +156,7 @@ const LEGEND: &str = "H1 to H10 label the causes that relaywatch knows (docs/exp
                       more is strong.";
 
 /// What is known at a glance, in the order in which it's asked.
-fn rows(record: &IncidentRecord, body: &Body, closing: Option<&Closing>) -> Vec<(&'static str, String)> {
+fn rows(record: &IncidentRecord, body: &Body, beside: &Beside) -> Vec<(&'static str, String)> {
     let share = 100.0 * count(body.refused) / count(body.sends.max(1));
     let streams: Vec<String> = body.streams.iter().map(ToString::to_string).collect();
     let mut rows = vec![
@@ -150,6 +164,10 @@ fn rows(record: &IncidentRecord, body: &Body, closing: Option<&Closing>) -> Vec<
         ("Since", record.onset.to_string()),
         ("Mail judged to", format!("{} (send time, when it was opened)", record.opened_at)),
     ];
+    if let Some(name) = &beside.installation {
+        rows.insert(0, ("Installation", name.clone()));
+    }
+    rows.extend(beside.link.clone().map(|link| ("Look at it", link)));
     rows.extend(record.closed_at.map(|at| ("Over at", at.to_string())));
     rows.push(("As of", record.updated_at.to_string()));
     rows.push((
@@ -169,6 +187,10 @@ fn rows(record: &IncidentRecord, body: &Body, closing: Option<&Closing>) -> Vec<
         },
     ));
     rows.push(("Addresses", format!("{} refused", body.addresses)));
+    if let Some(facts) = &body.facts {
+        rows.extend(campaigns(facts).map(|said| ("Campaigns", said)));
+        rows.extend(replies(facts, MOST_REPLIES, usize::MAX).into_iter().map(|said| ("Reply", said)));
+    }
     if !streams.is_empty() {
         rows.push(("Seen on", streams.join("; ")));
     }
@@ -178,7 +200,7 @@ fn rows(record: &IncidentRecord, body: &Body, closing: Option<&Closing>) -> Vec<
     }
     rows.extend(record.operator.label.map(|label| ("Label", label.to_string())));
     if let Some(at) = record.operator.closed_at {
-        let who = closing.map_or_else(
+        let who = beside.closing.as_ref().map_or_else(
             || format!("an operator at {at}"),
             |closing| format!("an operator at {at}: {} ({})", closing.reason, closing.operator),
         );
@@ -249,12 +271,14 @@ fn plain(text: &str) -> String {
 
 /// The report for machines.
 #[must_use]
-pub fn to_json(record: &IncidentRecord, body: &Body, closing: Option<&Closing>) -> Value {
+pub fn to_json(record: &IncidentRecord, body: &Body, beside: &Beside) -> Value {
     let explanation: Option<Explanation> = body.facts.as_ref().map(explain);
     let streams: Vec<String> = body.streams.iter().map(ToString::to_string).collect();
     let time = |at: Timestamp| at.to_string();
     json!({
         "id": record.id,
+        "installation": beside.installation,
+        "link": beside.link,
         "state": record.state,
         "onset": time(record.onset),
         "opened_at": time(record.opened_at),
@@ -273,8 +297,8 @@ pub fn to_json(record: &IncidentRecord, body: &Body, closing: Option<&Closing>) 
         "label": record.operator.label,
         "accepted_normal": record.operator.accepted_normal,
         "operator_closed_at": record.operator.closed_at.map(time),
-        "operator_closed_by": closing.map(|closing| &closing.operator),
-        "operator_closed_for": closing.map(|closing| &closing.reason),
+        "operator_closed_by": beside.closing.as_ref().map(|closing| &closing.operator),
+        "operator_closed_for": beside.closing.as_ref().map(|closing| &closing.reason),
         "basis": body.basis,
         "settings": body.settings,
         "rules": body.rules,
@@ -286,14 +310,14 @@ pub fn to_json(record: &IncidentRecord, body: &Body, closing: Option<&Closing>) 
 
 /// The incident on a terminal: what, when, how many, and the explanation as it was announced.
 #[must_use]
-pub fn summary(record: &IncidentRecord, body: &Body, closing: Option<&Closing>) -> String {
+pub fn summary(record: &IncidentRecord, body: &Body, beside: &Beside) -> String {
     let visible = |text: &str| text.replace(char::is_control, " ");
     let mut out = format!("Incident {}: {}\n\n{}\n\n", record.id, body.scope, body.sentence);
     let mut line = |name: &str, value: &str| {
         // Writing to a string cannot fail.
         _ = writeln!(out, "{:<17}{}", format!("{name}:"), visible(value));
     };
-    for (name, value) in rows(record, body, closing) {
+    for (name, value) in rows(record, body, beside) {
         line(name, &value);
     }
     if body.explanation.is_empty() {
@@ -319,9 +343,9 @@ mod tests {
     #[test]
     fn the_purge_reported() {
         let (record, body) = testing::purge();
-        insta::assert_snapshot!("markdown", markdown(&record, &body, None));
-        insta::assert_snapshot!("summary", summary(&record, &body, None));
-        let mut json = to_json(&record, &body, None);
+        insta::assert_snapshot!("markdown", markdown(&record, &body, &Beside::default()));
+        insta::assert_snapshot!("summary", summary(&record, &body, &Beside::default()));
+        let mut json = to_json(&record, &body, &Beside::default());
         let text = json.to_string();
         assert!(!text.contains("-0.0,") && !text.contains("-0.0}"), "no sign before a nil");
         assert!(json["explanation"]["hypotheses"].is_array() && json["facts"]["replies"].is_object());
@@ -342,11 +366,11 @@ mod tests {
         facts.notices = None;
         facts.blind_windows =
             vec![BlindWindow { watched: Watched::Notices, from: record.onset, until: None, reason: None }];
-        insta::assert_snapshot!("markdown_masked", markdown(&record, &body, None));
+        insta::assert_snapshot!("markdown_masked", markdown(&record, &body, &Beside::default()));
         body.facts = None;
         body.explanation.clear();
-        insta::assert_snapshot!("markdown_without_facts", markdown(&record, &body, None));
-        insta::assert_snapshot!("summary_without_facts", summary(&record, &body, None));
+        insta::assert_snapshot!("markdown_without_facts", markdown(&record, &body, &Beside::default()));
+        insta::assert_snapshot!("summary_without_facts", summary(&record, &body, &Beside::default()));
     }
 
     #[test]
@@ -356,10 +380,28 @@ mod tests {
         record.closed_at = Some(record.updated_at);
         record.operator.closed_at = Some(record.updated_at);
         let closing = Closing { operator: "Jo".to_owned(), reason: "the sender was retired".to_owned() };
-        let told = summary(&record, &body, Some(&closing));
+        let told = summary(&record, &body, &Beside { closing: Some(closing), ..Beside::default() });
         let by = "an operator at 2025-08-09T08:30:00Z: the sender was retired (Jo)";
         assert!(told.contains(by) && !told.contains("become quiet"), "{told}");
-        assert!(markdown(&record, &body, None).contains("an operator at 2025-08-09T08:30:00Z; that does not"));
+        assert!(
+            markdown(&record, &body, &Beside::default()).contains("an operator at 2025-08-09T08:30:00Z; that does not")
+        );
+    }
+
+    #[test]
+    fn a_report_names_the_installation_and_where_to_look() {
+        let (record, body) = testing::purge();
+        let beside = Beside {
+            installation: Some("acme production".to_owned()),
+            link: Some("https://relaywatch.example.com/#incident-7".to_owned()),
+            ..Beside::default()
+        };
+        let told = markdown(&record, &body, &beside);
+        assert!(told.contains("| Installation | acme production |"), "{told}");
+        assert!(told.contains("| Look at it | https://relaywatch.example.com/"), "{told}");
+        let json = to_json(&record, &body, &beside);
+        assert_eq!(json["installation"], "acme production");
+        assert_eq!(json["link"], "https://relaywatch.example.com/#incident-7");
     }
 
     #[test]
@@ -369,7 +411,7 @@ mod tests {
         facts.replies.clear();
         let notices = facts.notices.as_mut().expect("notices");
         notices.blind_share = 1.0;
-        let told = markdown(&record, &body, None);
+        let told = markdown(&record, &body, &Beside::default());
         assert!(told.contains("| not known |") && !told.contains("blind"), "{told}");
         assert!(told.contains("no notice was received before 2025-08-09T06:00:00Z"), "{told}");
     }

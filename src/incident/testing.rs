@@ -3,7 +3,7 @@
 use super::{Basis, Body};
 use crate::{
     detect::{Counts, Urgency},
-    explain::{Concentration, Control, IncidentFacts, LastDelivery, NoticeFacts, explain, render},
+    explain::{Concentration, Control, IncidentFacts, LastDelivery, NoticeFacts, ReplyText, explain, render},
     model::{Cause, Provider, StreamKey, StreamLevel, Timestamp},
     store::{IncidentRecord, IncidentState, OperatorWord},
 };
@@ -32,10 +32,22 @@ pub(crate) fn purge() -> (IncidentRecord, Body) {
             ..NoticeFacts::default()
         }),
         replies: [(Cause::RecipientUnknown, 19_940), (Cause::Undetermined, 10)].into(),
+        texts: vec![
+            ReplyText { text: "550 5.1.1 <{recipient}>: user does not exist".to_owned(), addresses: 1_991 },
+            ReplyText { text: format!("550 5.1.1 unknown {}", "very ".repeat(60)), addresses: 9 },
+        ],
+        texts_of: 2_000,
+        campaigns: Some(Concentration {
+            top: "summer | *sale*".to_owned(),
+            inside: Counts { sends: 30_000, refused: 12_000 },
+            outside: Counts { sends: 30_000, refused: 8_000 },
+            elements: 4,
+        }),
         senders: Some(Concentration {
             top: "news.example.com".to_owned(),
             inside: Counts { sends: 30_000, refused: 10_050 },
             outside: Counts { sends: 30_000, refused: 9_950 },
+            elements: 2,
         }),
         other_control: Some(Control { counts: Counts { sends: 200_000, refused: 1_400 }, usual_rate: 0.007 }),
         last_delivery: Some(LastDelivery { known: 19_950, within_a_day: 19_400, stale: 150 }),

@@ -20,6 +20,8 @@ pub struct Report {
     pub ignored: Vec<&'static str>,
     /// The client id of an Apple notice that is passed on only, since its app is not configured; bounded, for the log.
     pub unconfigured_app: Option<String>,
+    /// Whether a notice says that it was issued at a time that cannot be: it is kept, and that time is not.
+    pub misdated: bool,
     /// Binds a one-time token to the body it came with, where the scheme signs the token only.
     pub token: Option<OneTimeToken>,
     /// What to do once the report is committed.

@@ -102,7 +102,7 @@ impl StreamKey {
 }
 
 impl std::fmt::Display for StreamKey {
-    /// `all relay mail`, `ses`, `ses/news.example.com`, `ses/news.example.com, envelope bounce.example.com, campaign spring`.
+    /// A domain that is in From and envelope is said once: `all relay mail`, `ses`, `ses/news.example.com`, `ses/news.example.com, envelope bounce.example.com, campaign spring`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let provider = self.provider.map_or("?", Provider::as_str);
         let domain = match self.from_domain.as_deref() {
@@ -117,7 +117,7 @@ impl std::fmt::Display for StreamKey {
         };
         match (self.level >= StreamLevel::Envelope, self.envelope_domain.as_deref()) {
             (true, Some(OTHER)) => out.push_str(", other envelope domains"),
-            (true, Some(envelope)) => {
+            (true, Some(envelope)) if self.from_domain.as_deref() != Some(envelope) => {
                 out.push_str(", envelope ");
                 out.push_str(envelope);
             }
@@ -176,6 +176,8 @@ mod tests {
         assert_ne!(bare, provider);
         assert_eq!(provider.to_string(), "braze");
         assert_eq!(bare.to_string(), "braze/unknown From domain, no campaign");
+        let same = StreamKey { envelope_domain: full().from_domain, ..full() };
+        assert_eq!(same.to_string(), "ses/news.example.com, campaign spring", "one domain is said once");
         assert_eq!(full().to_string(), "ses/news.example.com, envelope bounce.example.com, campaign spring");
     }
 }

@@ -150,6 +150,7 @@ fn ticket(finding: &Finding, now: Timestamp) -> Page {
         severity: Severity::Ticket,
         raised: false,
         incident: format!("feed {}", finding.feed),
+        installation: None,
         stream: finding.feed.clone(),
         headline: format!("The feed {} reports otherwise than its configuration says.", finding.feed),
         since: now,

@@ -22,7 +22,7 @@ pub use self::{
     worker::{Worker, WorkerError},
 };
 use crate::{
-    config::{Config, Notify, Secret},
+    config::{Config, Notify, PublicUrl, Secret},
     store::{NewOutbox, Route},
 };
 
@@ -80,6 +80,10 @@ impl fmt::Debug for Endpoint {
 /// Where everything goes, by one configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
+    /// What the installation is called.
+    pub installation: Option<String>,
+    /// Where people reach the private page.
+    pub link: Option<PublicUrl>,
     /// Pages to Slack.
     pub slack: Option<slack::Slack>,
     /// Pages as JSON.
@@ -100,6 +104,8 @@ impl Setup {
         let heartbeat = notify.heartbeat.as_ref().and_then(|heartbeat| Some((heartbeat.url.as_ref()?, heartbeat)));
         let feeds = config.feeds.apple.iter();
         Ok(Self {
+            installation: notify.installation.clone(),
+            link: notify.link.clone(),
             slack: notify.slack.as_ref().map(slack::Slack::new).transpose()?.flatten(),
             webhook: notify.webhook.as_ref().map(webhook::Webhook::new).transpose()?.flatten(),
             forward: feeds
@@ -156,6 +162,8 @@ impl Notifiers {
     pub fn pages(&self, page: &Page) -> Vec<NewOutbox> {
         let setup = Arc::clone(&self.setup.borrow());
         let notify = Notify {
+            installation: setup.installation.clone(),
+            link: setup.link.clone(),
             slack: setup.slack.as_ref().map(|_| crate::config::Slack::default()),
             webhook: setup.webhook.as_ref().map(|_| crate::config::Webhook::default()),
             heartbeat: None,
@@ -178,7 +186,12 @@ impl Notifiers {
 /// A page for the outbox, once for each configured route. Addresses are taken out of it first.
 #[must_use]
 pub fn pages(page: &Page, notify: &Notify) -> Vec<NewOutbox> {
-    let page = page.clone().without_addresses();
+    let mut page = page.clone();
+    page.installation.clone_from(&notify.installation);
+    // What is wrong with the set-up is no incident, and has no place of its own there.
+    let incident = page.incident.parse().ok().filter(|_| page.kind != PageKind::Setup);
+    page.links.extend(notify.link_to(incident).map(|url| Link { title: "relaywatch".to_owned(), url }));
+    let page = page.without_addresses();
     // A struct of strings, numbers and words always serialises.
     let body = serde_json::to_vec(&page).unwrap_or_default();
     let routes = [(Route::Slack, notify.slack.is_some()), (Route::Webhook, notify.webhook.is_some())];
@@ -221,6 +234,25 @@ mod tests {
         for page in exempt {
             assert!(pages(&page, &both.notify).iter().all(|item| !item.paced), "{}", page.kind);
         }
+    }
+
+    #[test]
+    fn a_page_says_whose_it_is_and_where_to_look() {
+        let sent = |text: &str, page: &Page| {
+            let made = pages(page, &config(text).notify);
+            serde_json::from_slice::<Page>(&made.first().expect("a route").body).expect("a page")
+        };
+        let route = "[notify.webhook]\nurl = \"https://a.example/\"\n";
+        let opened = Page { incident: "7".to_owned(), ..page(PageKind::Opened, Severity::Page) };
+        let plain = sent(route, &opened);
+        assert_eq!((plain.installation, plain.links.len()), (None, opened.links.len()), "nothing changes without them");
+        let named =
+            format!("[notify]\ninstallation = \"acme production\"\nlink = \"https://rw.example.com/\"\n{route}");
+        let told = sent(&named, &opened);
+        assert_eq!(told.installation.as_deref(), Some("acme production"));
+        assert_eq!(told.links.last().expect("a link").url, "https://rw.example.com/#incident-7");
+        let setup = sent(&named, &Page { kind: PageKind::Setup, ..opened });
+        assert_eq!(setup.links.last().expect("a link").url, "https://rw.example.com/");
     }
 
     #[test]

@@ -56,6 +56,9 @@ pub struct Page {
     pub raised: bool,
     /// The incident.
     pub incident: String,
+    /// What the installation is called, where it has a name. It is put in when the page goes into the outbox.
+    #[serde(default)]
+    pub installation: Option<String>,
     /// The stream, as people read it.
     pub stream: String,
     /// The whole in one sentence.
@@ -92,7 +95,7 @@ impl Page {
         for text in [&mut self.key, &mut self.incident, &mut self.stream, &mut self.headline] {
             replace(text);
         }
-        if let Some(text) = &mut self.safe_action {
+        for text in [&mut self.safe_action, &mut self.installation].into_iter().flatten() {
             replace(text);
         }
         self.facts.retain(|line| !may_hold_address(line));
@@ -126,6 +129,7 @@ pub(super) mod tests {
             severity,
             raised: false,
             incident: "inc-7".to_owned(),
+            installation: None,
             stream: "sparkpost/news.example.com".to_owned(),
             headline: match kind {
                 PageKind::Closed => "Closed: quiet again on sparkpost/news.example.com",

@@ -141,7 +141,8 @@ fn began(page: &Page) -> String {
 
 /// The message: blocks, and the text that notifications show. The headline is said once, by the header, unless it's cut there.
 fn message(page: &Page, possible_repeat: bool) -> Value {
-    let head = format!("{}{}", urgency(page), page.headline);
+    let name = page.installation.as_ref().map_or_else(String::new, |name| format!("[{name}] "));
+    let head = format!("{}{name}{}", urgency(page), page.headline);
     let is_over = matches!(page.kind, PageKind::Closed | PageKind::Withdrawn);
     let share = if page.sent == 0 {
         String::new()
@@ -309,6 +310,15 @@ mod tests {
         let raised = Page { raised: true, ..page(PageKind::Worse, Severity::Page) };
         insta::assert_snapshot!("slack_raised_possible_repeat", shown(&message(&raised, true)));
         insta::assert_json_snapshot!("slack_blocks", message(&page(PageKind::Opened, Severity::Page), true));
+    }
+
+    #[test]
+    fn the_installation_is_named_where_it_has_a_name() {
+        let named = Page { installation: Some("acme production".to_owned()), ..page(PageKind::Opened, Severity::Page) };
+        let message = message(&named, false);
+        let head = "Page: [acme production] Relay mail is refused on sparkpost/news.example.com";
+        assert_eq!(message["blocks"][0]["text"]["text"], head);
+        assert!(message["text"].as_str().expect("text").starts_with(head), "a notification shows nothing else");
     }
 
     #[test]

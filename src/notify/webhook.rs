@@ -78,6 +78,7 @@ fn body(page: &Page, possible_repeat: bool) -> String {
             "severity": page.severity,
             "raised": page.raised,
             "incident": page.incident,
+            "installation": page.installation,
             "stream": page.stream,
             "headline": page.headline,
             "since": page.since.to_string(),

@@ -121,6 +121,11 @@ pub(super) fn sums(rows: Vec<SumRow>) -> Result<Vec<(i32, Destination, Counts)>,
         .collect()
 }
 
+/// The texts of reply templates, each with how many addresses got it.
+pub(super) fn texts(rows: Vec<(String, i64)>) -> Vec<(String, u64)> {
+    rows.into_iter().map(|(text, addresses)| (text, u64::try_from(addresses).unwrap_or(0))).collect()
+}
+
 pub(super) fn control(rows: Vec<(i32, i64, i64, i64)>) -> Vec<ControlSum> {
     let sum = |(stream, sent, delivered, refused)| ControlSum { stream, sent, delivered, refused };
     rows.into_iter().map(sum).collect()
@@ -179,6 +184,23 @@ impl Store {
     /// Where the store is away.
     pub async fn delivered_sample(&self, since: Timestamp, limit: u32) -> Result<Vec<(i64, Timestamp)>, StoreError> {
         dispatch!(self, store => store.delivered_sample(since, limit).await)
+    }
+
+    /// The templates of the replies by which these addresses were refused for good in these streams between two times, both
+    /// included, with the number of addresses that got each: the most frequent first, at most `limit`. It reads by address,
+    /// so that the number of addresses bounds it.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn reply_texts(
+        &self,
+        addresses: &[i64],
+        streams: &[i32],
+        from: Timestamp,
+        to: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        dispatch!(self, store => store.reply_texts(addresses, streams, from, to, limit).await)
     }
 
     /// Those of the addresses whose account is known, or was until it was erased: a notice that named both still tells.

@@ -1,7 +1,13 @@
 //! What lists read beside outcomes: entries of a kind by time, and what was set aside.
 
 use super::{EntryKind, EntryRecord, EventKey, Position, Store, StoreError, dispatch, engine::word};
-use crate::{ingest::SetAsideReason, model::Timestamp};
+use crate::{ingest::SetAsideReason, model::Timestamp, privacy::Purpose};
+
+/// A row of `set_aside`, to whom it belongs, and the sealed part.
+pub(super) type SealedPart = (SetAsideRow, Vec<u8>, Vec<u8>);
+
+/// The same as it comes from a table, before its columns are told apart.
+pub(super) type SealedRow = (i64, i64, i64, i32, i16, String, Vec<u8>, Vec<u8>);
 
 /// A part of a delivery that was set aside, without the part itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +82,19 @@ impl Store {
     /// Where the store is away.
     pub async fn entries_end(&self) -> Result<Position, StoreError> {
         dispatch!(self, store => store.entries_end().await)
+    }
+
+    /// A part that was set aside, opened, by its number; `None` where there is none. It holds personal data.
+    ///
+    /// # Errors
+    /// Where the store is away, it doesn't open with the key file, or a reason is none that this version knows.
+    pub async fn set_aside_part(&self, id: i64) -> Result<Option<(SetAsideRecord, Vec<u8>)>, StoreError> {
+        let (rows, sealed) = match dispatch!(self, store => store.set_aside_part(id).await)? {
+            Some((row, owner, sealed)) => (vec![row], (owner, sealed)),
+            None => return Ok(None),
+        };
+        let body = dispatch!(self, store => store.keyring()).open(Purpose::Body, &sealed.0, &sealed.1)?;
+        Ok(set_aside(rows)?.pop().map(|record| (record, body)))
     }
 
     /// What was set aside, by its arrival in a span, latest first; what came before `before` (time and number) where it's

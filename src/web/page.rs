@@ -14,8 +14,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::private::State;
 use crate::{
+    config::SYSTEM_FILE,
     incident::Body,
-    ingest::http::endpoint::Endpoint,
+    ingest::http::{endpoint::Endpoint, seen::Seen},
     model::Timestamp,
     monitor::{blind, exposure},
     store::{IncidentRecord, IncidentState, StoreError},
@@ -53,6 +54,16 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// How a feed stands.
+struct FeedRow {
+    /// Where it is.
+    address: String,
+    /// When it last took a delivery.
+    accepted: Option<Timestamp>,
+    /// What else it brought.
+    seen: Seen,
+}
+
 /// What the page is made of.
 struct Standing {
     now: Timestamp,
@@ -60,8 +71,10 @@ struct Standing {
     role: String,
     /// Whether it monitors.
     leads: bool,
-    /// Each feed's address, and when it last took a delivery; nothing where the process takes no reports in.
-    feeds: Option<Vec<(String, Option<Timestamp>)>>,
+    /// Each feed; nothing where the process takes no reports in.
+    feeds: Option<Vec<FeedRow>>,
+    /// Whether the configuration came from a file.
+    has_file: bool,
     /// What is wrong with feeds: those that report otherwise than they declare, and blind windows that last.
     findings: Vec<String>,
     incidents: Vec<(IncidentRecord, Option<Body>)>,
@@ -97,7 +110,13 @@ async fn standing(state: &State) -> Result<Standing, StoreError> {
     let last = |path: &str| seconds(state.metrics.feed_last_accepted.with_label_values(&[path]).get());
     let feeds = state.endpoint.as_ref().map(Endpoint::setup).zip(state.public).map(|(setup, public)| {
         let paths = setup.feeds.paths().into_iter();
-        paths.map(|path| (format!("http://{public}/in/{path}"), last(path))).collect()
+        let seen = |path: &str| state.endpoint.as_ref().map_or_else(Seen::default, |endpoint| endpoint.seen(path));
+        let row = |path: &str| FeedRow {
+            address: format!("http://{public}/in/{path}"),
+            accepted: last(path),
+            seen: seen(path),
+        };
+        paths.map(row).collect()
     });
     let records = state.store.incidents(&[IncidentState::Open], SHOWN).await?;
     let leads = *state.leading.borrow();
@@ -106,6 +125,7 @@ async fn standing(state: &State) -> Result<Standing, StoreError> {
         leads,
         role: format!("{}; monitors: {}", state.role, state.standing()),
         feeds,
+        has_file: state.has_file,
         findings: findings(state).await?,
         incidents: records.into_iter().map(|record| (record.clone(), Body::from_record(&record).ok())).collect(),
         heard: state.notifiers.reach_somebody(),
@@ -143,7 +163,9 @@ fn page(standing: &Standing) -> String {
         };
         out.push_str("<p class=\"alarm\">No notifier: nobody is told of trouble.");
         out.push_str(&untold);
-        out.push_str(" Set <code>[notify.slack]</code> or <code>[notify.webhook]</code> and reload with SIGHUP.</p>");
+        out.push_str(" Set <code>[notify.slack]</code> or <code>[notify.webhook]</code> and ");
+        out.push_str(&reload(standing.has_file));
+        out.push_str(".</p>");
     }
     incidents(&standing.incidents, &mut out);
     if !standing.findings.is_empty() {
@@ -153,7 +175,7 @@ fn page(standing: &Standing) -> String {
         }
         out.push_str("</ul>");
     }
-    feeds(standing.feeds.as_deref(), &mut out);
+    feeds(standing.feeds.as_deref(), standing.has_file, &mut out);
     let caught_up = if standing.leads {
         standing.caught_up.map_or_else(|| "not yet".to_owned(), |at| at.to_string())
     } else {
@@ -198,7 +220,8 @@ fn incidents(found: &[(IncidentRecord, Option<Body>)], out: &mut String) {
             },
         );
         let cells = [&record.id.to_string(), &severity, &record.onset.to_string(), &stream, &refused, &cause];
-        out.push_str("<tr>");
+        // The place that pages link to, as `config::Notify::link_to` has it.
+        _ = write!(out, "<tr id=\"incident-{}\">", record.id);
         for cell in cells {
             out.extend(["<td>", &Escaped(cell).to_string(), "</td>"]);
         }
@@ -208,38 +231,75 @@ fn incidents(found: &[(IncidentRecord, Option<Body>)], out: &mut String) {
     out.push_str("</table>");
 }
 
-fn feeds(found: Option<&[(String, Option<Timestamp>)]>, out: &mut String) {
+/// How what is written is taken up: a reload reads the file of the start again, or the system's where there was none.
+fn reload(has_file: bool) -> String {
+    if has_file {
+        "reload with SIGHUP".to_owned()
+    } else {
+        format!(
+            "restart with <code>--config FILE</code>: relaywatch was started without a file, and SIGHUP reads \
+             <code>{SYSTEM_FILE}</code> alone"
+        )
+    }
+}
+
+fn feeds(found: Option<&[FeedRow]>, has_file: bool, out: &mut String) {
     out.push_str("<h2>Feeds</h2>");
     let Some(found) = found else {
         out.push_str("<p>This process takes no reports in.</p>");
         return;
     };
     if found.is_empty() {
-        out.push_str(
+        // Writing to a string cannot fail.
+        _ = write!(
+            out,
             "<p>No feed is connected yet. Put a table such as <code>[feeds.ses]</code> into the configuration \
-             (<code>relaywatch config default</code> shows all of them), reload with SIGHUP, and point your provider to the \
-             address that stands here then.</p>",
+             (<code>relaywatch config default</code> shows all of them), {}. Then point your provider to the address that \
+             stands here.</p>",
+            reload(has_file)
         );
         return;
     }
-    out.push_str("<table><tr><th>Address, behind your TLS proxy</th><th>Last delivery</th></tr>");
-    for (address, last) in found {
-        let last = last.map_or_else(|| "none since the start".to_owned(), |at| at.to_string());
-        out.extend(["<tr><td><code>", &Escaped(address).to_string(), "</code></td><td>", &last, "</td></tr>"]);
+    out.push_str(
+        "<table><tr><th>Address, behind your TLS proxy</th><th>Last delivery</th><th>Last event understood</th>\
+         <th>Last refused delivery</th><th>Set aside</th></tr>",
+    );
+    for FeedRow { address, accepted, seen } in found {
+        let time = |at: Option<Timestamp>| at.map_or_else(|| "none since the start".to_owned(), |at| at.to_string());
+        let refused =
+            seen.refused.map_or_else(|| "none since the start".to_owned(), |(at, reason)| format!("{at}: {reason}"));
+        let cells = [time(*accepted), time(seen.understood), refused, seen.set_aside.to_string()];
+        out.extend(["<tr><td><code>", &Escaped(address).to_string(), "</code></td>"]);
+        for cell in &cells {
+            out.extend(["<td>", cell, "</td>"]);
+        }
+        out.push_str("</tr>");
     }
     out.push_str("</table>");
+    if found.iter().any(|row| row.seen.set_aside > 0) {
+        out.push_str(
+            "<p>Set aside: acknowledged and not understood, kept sealed for 30 days; it counts nowhere. \
+             <code>relaywatch events list</code> names each part with its reason.</p>",
+        );
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::http::RejectionReason;
+
+    fn row(address: &str, seen: Seen) -> FeedRow {
+        FeedRow { address: address.to_owned(), accepted: None, seen }
+    }
 
     fn quiet() -> Standing {
         Standing {
             now: Timestamp::from_seconds(1_754_719_200),
             role: "all; monitors: leading".to_owned(),
             leads: true,
-            feeds: Some(vec![("http://127.0.0.1:8025/in/ses".to_owned(), None)]),
+            feeds: Some(vec![row("http://127.0.0.1:8025/in/ses", Seen::default())]),
+            has_file: true,
             findings: Vec::new(),
             incidents: Vec::new(),
             heard: true,
@@ -272,6 +332,27 @@ mod tests {
     }
 
     #[test]
+    fn a_feed_tells_what_it_refused_understood_and_set_aside() {
+        let at = Timestamp::from_seconds(1_754_719_100);
+        let seen = Seen { refused: Some((at, RejectionReason::BadCredentials)), understood: Some(at), set_aside: 3 };
+        let told = page(&Standing { feeds: Some(vec![row("http://127.0.0.1:8025/in/braze", seen)]), ..quiet() });
+        let cells = "<td>none since the start</td><td>2025-08-09T05:58:20Z</td>\
+                     <td>2025-08-09T05:58:20Z: bad-credentials</td><td>3</td>";
+        assert!(told.contains(cells) && told.contains("relaywatch events list"), "{told}");
+        assert!(!page(&quiet()).contains("events list"), "nothing was set aside");
+    }
+
+    #[test]
+    fn what_takes_a_file_up_is_said_as_it_is() {
+        for (has_file, said) in [(true, "reload with SIGHUP"), (false, "restart with <code>--config FILE</code>")] {
+            let nothing = page(&Standing { feeds: Some(Vec::new()), has_file, ..quiet() });
+            let untold = page(&Standing { heard: false, has_file, ..quiet() });
+            assert!(nothing.contains(said) && untold.contains(said), "{nothing}");
+        }
+        assert!(!page(&Standing { heard: false, has_file: false, ..quiet() }).contains("reload with SIGHUP"));
+    }
+
+    #[test]
     fn a_process_that_does_not_monitor_says_who_does() {
         assert!(page(&quiet()).contains("<th>Caught up at</th><td>2025-08-09T05:59:59Z</td>"), "{}", page(&quiet()));
         let standby = page(&Standing { leads: false, caught_up: None, ..quiet() });
@@ -282,7 +363,7 @@ mod tests {
     fn names_of_others_are_text() {
         assert_eq!(Escaped("<b onclick='x'>&\"").to_string(), "&lt;b onclick=&#39;x&#39;&gt;&amp;&quot;");
         let shown = page(&Standing {
-            feeds: Some(vec![("<script>".to_owned(), None)]),
+            feeds: Some(vec![row("<script>", Seen::default())]),
             findings: vec!["<script>".to_owned()],
             ..quiet()
         });

@@ -36,6 +36,8 @@ pub struct State {
     pub endpoint: Option<Endpoint>,
     /// Who is told, by the setup in force.
     pub notifiers: Notifiers,
+    /// Whether its configuration came from a file; without one, a reload looks for the system's.
+    pub has_file: bool,
     /// Where the feeds are, where it takes reports in.
     pub public: Option<SocketAddr>,
     /// The bearer token that is asked for; none on loopback.

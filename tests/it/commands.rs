@@ -313,6 +313,23 @@ fn what_was_taken_in(place: &Place) {
     }
 }
 
+/// A part that was set aside is shown to whom asks for it by name, and the journal says so.
+async fn what_was_not_understood(place: &Place, daemon: &Daemon) {
+    daemon.post(&[place.event("Telepathy", 9, 30, &json!({}))]).await;
+    let listed = place.run(&["events", "list", "--kind", "set-aside", "--format", "json"]).ok().json();
+    let id = listed["id"].to_string();
+    let unsaid = place.run(&["events", "aside", &id]);
+    assert!(unsaid.code == Some(1) && unsaid.err.contains("--show-personal-data"), "{}", unsaid.err);
+    assert!(!unsaid.out.contains("qx7user9"), "{}", unsaid.out);
+    let opened = place.run(&["events", "aside", &id, "--show-personal-data", "--operator", "Jo"]).ok().out;
+    assert!(opened.contains(&format!("part {id}")) && opened.contains("qx7user9"), "{opened}");
+    let missing = place.run(&["events", "aside", "4711", "--show-personal-data"]);
+    assert!(missing.code == Some(1) && missing.err.contains("there is no part 4711"), "{}", missing.err);
+    let done = place.run(&["events", "entries", "--kind", "action"]).ok().out;
+    assert!(done.contains(&format!("part {id} of what was set aside was looked at, by Jo")), "{done}");
+    assert!(!done.contains("4711 of what"), "what is not there was not looked at");
+}
+
 /// Everything that the commands do, once. `beside`: a daemon runs.
 async fn everything(place: &Place, daemon: Option<&Daemon>) {
     // The monitor has folded the traffic: what follows tells of its ledger.
@@ -367,8 +384,13 @@ async fn everything(place: &Place, daemon: Option<&Daemon>) {
     assert_eq!(place.redacted(&after.out), place.redacted(&story.out), "the same ledger");
 
     let done = place.run(&["events", "entries", "--kind", "action"]).ok().out;
+    assert!(done.contains("1 old key dropped, by tester"), "{done}");
     assert!(done.contains("the keys are rotated: key 2 seals, by tester"), "{done}");
     assert!(done.contains("ledger and cells are made again from 5 outcomes, by tester"), "{done}");
+
+    if let Some(daemon) = daemon {
+        what_was_not_understood(place, daemon).await;
+    }
 
     // Forgetting.
     let refused = place.run_with(&["address", "forget", "-", "--reason", "request 4711"], &address(2));

@@ -159,6 +159,37 @@ on_both_engines! {
         assert_eq!(test.store.refused_streams(Bin(0), at(0).bin()).await.expect("streams"), []);
     }
 
+    async fn the_most_frequent_replies_are_told_by_address(test: TestStore) {
+        let reply = |event: NewEvent, text: &str| NewEvent {
+            reply: event.reply.map(|reply| NewReply { template: text.to_owned(), ..reply }),
+            ..event
+        };
+        let events = vec![
+            reply(test.refused(1, ONSET), "550 gone"),
+            NewEvent { message: 77, ..reply(second(test.refused(1, ONSET + 9), 1, "news.example.com"), "550 gone") },
+            reply(test.refused(2, ONSET), "550 gone"),
+            reply(test.refused(3, ONSET), "550 other"),
+            reply(test.refused(4, ONSET - DAY_MILLIS), "550 early"),
+            NewEvent { stream: stream("other.example.com", None), ..reply(test.refused(5, ONSET), "550 elsewhere") },
+            test.delivered(6, ONSET),
+        ];
+        let count = events.len();
+        test.store.commit(&[submission(events)]).await.expect("commit");
+        fold(&test, count).await;
+        let mut ids = Vec::new();
+        for number in 1..=6 {
+            ids.push(id(&test, number).await);
+        }
+        let streams: Vec<i32> =
+            test.store.known_streams(&[stream("news.example.com", None)]).await.expect("ids").iter().map(|s| s.0).collect();
+        let (from, to) = (at(ONSET), at(ONSET + HOUR_MILLIS));
+        let read = test.store.reply_texts(&ids, &streams, from, to, 3).await.expect("read");
+        assert_eq!(read, [("550 gone".to_owned(), 2), ("550 other".to_owned(), 1)]);
+        let first = test.store.reply_texts(&ids[2..], &streams, from, to, 1).await.expect("read");
+        assert_eq!(first, [("550 other".to_owned(), 1)], "only these addresses");
+        assert!(test.store.reply_texts(&[], &streams, from, to, 3).await.expect("read").is_empty());
+    }
+
     async fn accepted_addresses_are_those_of_the_same_mail(test: TestStore) {
         let elsewhere = NewEvent { stream: stream("other.example.com", None), ..test.delivered(4, ONSET) };
         let shared = NewEvent { destination: Destination::Shared, ..test.delivered(5, ONSET) };

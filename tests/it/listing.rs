@@ -89,6 +89,9 @@ on_both_engines! {
         let feeds = test.store.words_of(WordKind::Feed).await.expect("words");
         let feed = feeds.iter().find(|(_, name)| name == "sparkpost").expect("the feed").0;
         assert_eq!((whole[1].label.as_str(), whole[1].feed), ("bounce 4", feed));
+        let (record, body) = test.store.set_aside_part(whole[1].id).await.expect("read").expect("there");
+        assert_eq!((&record, body.as_slice()), (&whole[1], &b"{\"secret\":1}"[..]), "opened by its number");
+        assert!(test.store.set_aside_part(-1).await.expect("read").is_none());
         let mut paged = Vec::new();
         let mut before = None;
         loop {

@@ -66,6 +66,7 @@ fn page(kind: PageKind, number: usize) -> Page {
         severity: Severity::Page,
         raised: false,
         incident: "inc-1".to_owned(),
+        installation: None,
         stream: "ses/news.example.com".to_owned(),
         headline: format!("Since 06:05Z {number} messages were refused."),
         since: at(0),

@@ -1,5 +1,6 @@
 //! `relaywatch events`: what was taken in, as relaywatch understood it.
 
+mod aside;
 mod list;
 mod tail;
 
@@ -34,6 +35,7 @@ use crate::{
   relaywatch events list --cause relay_sender_unregistered    refused because of the sender
   relaywatch events list --kind notice --since 7d             Apple's notices
   relaywatch events list --kind set-aside                     kept without being understood
+  relaywatch events aside 17 --show-personal-data             one of these, as it came
   relaywatch events list --since 7d --limit 0 --format json > events.jsonl
   relaywatch events tail --feed ses --stream news.example.com
   relaywatch events entries --kind blind-window             when feeds or relaywatch saw nothing
@@ -57,6 +59,11 @@ enum Action {
     /// Show the latest of what was taken in, then what comes in, until it is stopped.
     #[command(after_help = "Example: relaywatch events tail --kind refused --format json | jq -r .cause")]
     Tail(tail::Tail),
+    /// Show one part that was set aside, as it came, with personal data in it. Who looked goes into the journal.
+    #[command(after_help = "Example: relaywatch events aside 17 --show-personal-data --operator \"Jo Example\"
+
+Exit code 1 where there is no such part.")]
+    Aside(aside::Aside),
     /// List what else the journal holds: blind windows, settings, what operators did; latest first.
     #[command(after_help = "Example: relaywatch events entries --kind blind-window,action --since 7d")]
     Entries(Entries),
@@ -129,6 +136,7 @@ impl EventsCommand {
                     entries.run(&store, since, &clock, out).await?;
                     store.close().await;
                 }
+                Action::Aside(aside) => aside.run(&config, out).await?,
                 Action::Tail(tail) => {
                     tail.filters.check()?;
                     let (store, _) = open::reader(&config).await?;

@@ -67,6 +67,7 @@ impl<'a> ToldNotice<'a> {
 /// A part of a delivery that was kept, sealed, without being understood.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct ToldAside<'a> {
+    id: i64,
     at: String,
     feed: &'a str,
     kind: &'static str,
@@ -82,6 +83,7 @@ impl<'a> ToldAside<'a> {
     pub(in crate::cli) fn new(record: &'a SetAsideRecord, feed: &'a str) -> Self {
         let at = |at: Timestamp| at.to_string();
         Self {
+            id: record.id,
             at: at(record.received_at),
             feed,
             kind: Self::KIND,
@@ -93,7 +95,14 @@ impl<'a> ToldAside<'a> {
 
     pub(in crate::cli) fn text(&self, out: &mut impl Write) -> io::Result<()> {
         write!(out, "{}  {:<9}  {}", self.at, Self::KIND, Safe(self.feed))?;
-        writeln!(out, "  {}: {}; kept sealed until {}", self.reason, Safe(self.label), self.kept_until)
+        writeln!(
+            out,
+            "  {}: {}; part {}, kept sealed until {}",
+            self.reason,
+            Safe(self.label),
+            self.id,
+            self.kept_until
+        )
     }
 }
 
@@ -145,7 +154,7 @@ mod tests {
         ToldAside::new(&record, "braze").text(&mut out).expect("writes");
         assert_eq!(
             String::from_utf8(out).expect("text"),
-            "2025-08-09T06:00:00Z  set-aside  braze  unknown-type: users.messages.\\u{1b}email; kept sealed until \
+            "2025-08-09T06:00:00Z  set-aside  braze  unknown-type: users.messages.\\u{1b}email; part 1, kept sealed until \
              2025-08-10T06:00:00Z\n"
         );
     }

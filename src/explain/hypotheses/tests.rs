@@ -16,6 +16,7 @@ fn spread(top: &str, inside: (u64, u64), outside: (u64, u64)) -> Concentration {
         top: top.to_owned(),
         inside: Counts { sends: inside.0, refused: inside.1 },
         outside: Counts { sends: outside.0, refused: outside.1 },
+        elements: 12,
     }
 }
 
@@ -30,6 +31,8 @@ fn purge() -> IncidentFacts {
         counts: Counts { sends: 60_000, refused: 20_000 },
         expected: 300.0,
         refused_addresses: 20_000,
+        texts: Vec::new(),
+        texts_of: 0,
         notices: Some(NoticeFacts {
             refused_exposed_before: 39,
             refused_exposed_after: 2,
@@ -287,7 +290,12 @@ fn no_notice_before_the_onset_is_no_blind_window() {
 fn a_page_names_the_campaign_that_holds_most_and_at_most_three_checks() {
     let facts = IncidentFacts { campaigns: Some(spread("spring", (500, 300), (5_000, 20))), ..purge() };
     let told = brief(&explain(&facts), &facts);
-    assert_eq!(told.campaign.as_deref(), Some("Most refusals are of one campaign, spring: 300 of 320"));
+    assert_eq!(told.campaign.as_deref(), Some("Most refusals are of 1 of 12 campaigns, spring: 300 of 320"));
+    let even = IncidentFacts { campaigns: Some(spread("spring", (500, 60), (5_000, 260))), ..purge() };
+    assert_eq!(
+        brief(&explain(&even), &even).campaign.as_deref(),
+        Some("No campaign of 12 holds most refusals; the largest part is of spring: 60 of 320")
+    );
     assert!(!told.plan.contains("(4)"), "{}", told.plan);
 }
 

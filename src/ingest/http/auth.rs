@@ -84,6 +84,15 @@ impl Secrets {
         Ok(accepted)
     }
 
+    /// The schemes that the feed takes (RFC 7617 section 2, RFC 6750 section 3).
+    const fn challenge(&self) -> &'static str {
+        match (self.logins.is_empty(), self.tokens.is_empty()) {
+            (false, true) => "Basic realm=\"relaywatch\", charset=\"UTF-8\"",
+            (true, _) => "Bearer realm=\"relaywatch\"",
+            (false, false) => "Basic realm=\"relaywatch\", charset=\"UTF-8\", Bearer realm=\"relaywatch\"",
+        }
+    }
+
     /// Checks the `Authorization` header of a delivery, in a time that tells nothing about the secrets.
     ///
     /// # Errors
@@ -101,6 +110,7 @@ impl Secrets {
                 RejectionReason::Unauthenticated,
                 format!("this feed expects one Authorization header with {expected}; set it at the provider"),
             )
+            .challenging(self.challenge())
         };
         let value = delivery.header(header::AUTHORIZATION.as_str()).ok_or_else(absent)?;
         let (scheme, credentials) = value.trim().split_once(' ').ok_or_else(absent)?;
@@ -118,9 +128,10 @@ impl Secrets {
         }
         Err(Rejection::new(
             StatusCode::UNAUTHORIZED,
-            RejectionReason::BadSignature,
+            RejectionReason::BadCredentials,
             "the Authorization header holds none of this feed's secrets; compare the provider's settings with the configuration",
-        ))
+        )
+        .challenging(self.challenge()))
     }
 }
 
@@ -177,7 +188,7 @@ mod tests {
         assert_eq!(outcome(&secrets, &["Bearer tok-1"]), Ok(()));
         assert_eq!(outcome(&secrets, &["bearer tok-2"]), Ok(()));
         for wrong in ["Basic d2F0Y2g6d3Jvbmc=", "Basic d2F0Y2g=", "Bearer tok-3", "Bearer tok-", "Bearer TOK-1"] {
-            assert_eq!(outcome(&secrets, &[wrong]), Err(RejectionReason::BadSignature), "{wrong}");
+            assert_eq!(outcome(&secrets, &[wrong]), Err(RejectionReason::BadCredentials), "{wrong}");
         }
         for absent in ["Basic", "Digest abc", "Basic ***", "tok-1"] {
             assert_eq!(outcome(&secrets, &[absent]), Err(RejectionReason::Unauthenticated), "{absent}");
@@ -195,6 +206,10 @@ mod tests {
         let secrets = Secrets::new(&[], &["tok-1".into()]).expect("secrets");
         let rejection = secrets.check(&delivery(&[("authorization", "Basic dG9rLTE=")], "")).expect_err("basic");
         assert_eq!(rejection.reason, RejectionReason::Unauthenticated);
+        assert_eq!(rejection.challenge, Some("Bearer realm=\"relaywatch\""));
+        let login = Secrets::new(&[login("a", "b")], &[]).expect("secrets");
+        let wrong = login.check(&delivery(&[("authorization", "Basic YTpj")], "")).expect_err("another password");
+        assert_eq!(wrong.challenge, Some("Basic realm=\"relaywatch\", charset=\"UTF-8\""));
         assert!(rejection.detail.contains("bearer") && !rejection.detail.contains("basic"), "{rejection}");
     }
 

@@ -19,17 +19,19 @@ use super::{
     Delivery, Rejection, RejectionReason,
     body::{self, Budget},
     feeds::Feeds,
+    seen::{AllSeen, Seen},
     told::Told,
 };
 use crate::{
     clock::Clock,
     ingest::{
-        FollowUp,
+        FollowUp, Report,
         alive::Deliveries,
         committer::CommitError,
         intake::{Intake, Knowledge},
     },
     metrics::Metrics,
+    model::Timestamp,
     store::Outcome,
 };
 
@@ -75,6 +77,7 @@ pub struct Endpoint {
     follow_ups: mpsc::Sender<FollowUp>,
     deliveries: Deliveries,
     told: Told,
+    seen: AllSeen,
 }
 
 impl Endpoint {
@@ -97,6 +100,7 @@ impl Endpoint {
             follow_ups,
             deliveries: Deliveries::default(),
             told: Told::default(),
+            seen: AllSeen::default(),
         }
     }
 
@@ -104,6 +108,12 @@ impl Endpoint {
     #[must_use]
     pub fn deliveries(&self) -> Deliveries {
         self.deliveries.clone()
+    }
+
+    /// What the feed of this name has brought since the start.
+    #[must_use]
+    pub fn seen(&self, feed: &str) -> Seen {
+        self.seen.of(feed)
     }
 
     /// The setup in force.
@@ -158,6 +168,7 @@ impl Endpoint {
             Err(rejection) => {
                 let now = self.clock.now();
                 self.deliveries.refused(name, &rejection, now);
+                self.seen.refused(name, rejection.reason, now);
                 let later = rejection.status == StatusCode::SERVICE_UNAVAILABLE;
                 let answer = if later { "unavailable" } else { "rejected" };
                 self.metrics.feed_deliveries.with_label_values(&[name, answer]).inc();
@@ -169,6 +180,9 @@ impl Endpoint {
                     );
                 }
                 let mut response = problem(rejection.status, rejection.reason, &rejection.detail);
+                if let Some(challenge) = rejection.challenge {
+                    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+                }
                 if later {
                     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
                 }
@@ -208,9 +222,11 @@ impl Endpoint {
             let detail = "the token came before with another body";
             return Err(Rejection::new(StatusCode::NOT_ACCEPTABLE, RejectionReason::TokenReused, detail));
         }
+        self.seen.committed(&feed.name.name, &report, delivery.received_at);
         if report.ignored.contains(&"sns-unsubscribe-confirmation") {
             tracing::warn!(feed = feed.name.name, "SNS says that this endpoint was unsubscribed from its topic");
         }
+        self.warn_of(&feed.name.name, &report, delivery.received_at);
         if let Some(client_id) = &report.unconfigured_app
             && let Some(count) = self.told.count(&feed.name.name, "unconfigured-app", delivery.received_at)
         {
@@ -232,6 +248,36 @@ impl Endpoint {
             );
         }
         Ok(())
+    }
+
+    /// Says, once a minute, what was acknowledged and is not right.
+    fn warn_of(&self, feed: &str, report: &Report, now: Timestamp) {
+        if report.misdated {
+            self.metrics.feed_misdated.with_label_values(&[feed]).inc();
+            if let Some(count) = self.told.count(feed, "misdated", now) {
+                tracing::warn!(
+                    feed,
+                    count,
+                    "a notice is said to be issued at a time that cannot be (before 2010, or more than a day ahead); it is kept and \
+                     that time is not. Compare this machine's clock"
+                );
+            }
+        }
+        let reasons: std::collections::BTreeSet<&'static str> =
+            report.set_aside.iter().map(|part| part.reason.as_str()).collect();
+        for reason in reasons {
+            if let Some(count) = self.told.count(feed, reason, now) {
+                let understood = !report.events.is_empty() || !report.notices.is_empty();
+                tracing::warn!(
+                    feed,
+                    reason,
+                    count,
+                    understood,
+                    "a delivery was acknowledged and something in it is not understood: it is kept sealed and counts nowhere; \
+                     more of this feed and reason are counted for a minute. `relaywatch events list` names it"
+                );
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ pub mod braze;
 pub mod endpoint;
 pub mod feeds;
 pub mod mailgun;
+pub mod seen;
 pub mod ses;
 pub mod sns;
 pub mod sparkpost;
@@ -60,13 +61,21 @@ pub struct Rejection {
     /// Whether no stranger can have brought it about: the signature had verified before it was refused, or nothing that the
     /// provider signs can be verified just now.
     pub conclusive: bool,
+    /// How the feed is authenticated to, where that is what is missing: the header `WWW-Authenticate` (RFC 9110, 11.6.1).
+    pub challenge: Option<&'static str>,
 }
 
 impl Rejection {
     /// A rejection.
     #[must_use]
     pub fn new(status: StatusCode, reason: RejectionReason, detail: impl Into<String>) -> Self {
-        Self { status, reason, detail: detail.into(), conclusive: false }
+        Self { status, reason, detail: detail.into(), conclusive: false, challenge: None }
+    }
+
+    /// The same, with how to authenticate.
+    #[must_use]
+    pub fn challenging(self, challenge: &'static str) -> Self {
+        Self { challenge: Some(challenge), ..self }
     }
 
     /// The same, known to be no stranger's doing.
@@ -83,7 +92,7 @@ crate::model::words! {
         Malformed = 1, "malformed";
         /// No credentials or signature at all.
         Unauthenticated = 2, "unauthenticated";
-        /// Credentials or a signature that do not verify.
+        /// A signature that does not verify.
         BadSignature = 3, "bad-signature";
         /// A topic, audience or issuer that is not configured.
         Foreign = 4, "foreign";
@@ -101,5 +110,7 @@ crate::model::words! {
         StoreUnavailable = 10, "store-unavailable";
         /// Too many deliveries at once; the provider shall come again.
         Overloaded = 11, "overloaded";
+        /// A password or a token that is none of the feed's.
+        BadCredentials = 12, "bad-credentials";
     }
 }

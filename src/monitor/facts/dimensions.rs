@@ -97,7 +97,7 @@ fn worst(elements: &BTreeMap<Element, Counts>, total: Counts, rate: f64) -> Opti
         sends: total.sends.saturating_sub(inside.sends),
         refused: total.refused.saturating_sub(inside.refused),
     };
-    Some(Concentration { top: top.to_string(), inside: *inside, outside })
+    Some(Concentration { top: top.to_string(), inside: *inside, outside, elements: elements.len() as u64 })
 }
 
 /// A group outside the relay in the same mail; `None` where it got none.

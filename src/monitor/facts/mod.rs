@@ -14,7 +14,7 @@ use self::{
 };
 use crate::{
     detect::Counts,
-    explain::{Control, IncidentFacts, LastDelivery, NoticeFacts},
+    explain::{Control, IncidentFacts, LastDelivery, NoticeFacts, ReplyText, shortened},
     model::{Bin, Cause, DAY_MILLIS, Destination, HOUR_MILLIS, StreamKey, Timestamp},
     store::{AddressNotice, EntryKind, RefusedAddress, Store, StoreError},
 };
@@ -37,6 +37,12 @@ const USUAL_BINS: i64 = 30 * 288;
 const STALE_MILLIS: i64 = 180 * DAY_MILLIS;
 /// Entries about blind windows that are read, the newest ones.
 const MOST_WINDOWS: u32 = 10_000;
+
+/// Refused addresses whose replies are read for their texts.
+const MOST_TEXTS_OF: usize = 2_000;
+/// Texts of replies that are kept, and characters of each.
+const MOST_TEXTS: u32 = 3;
+const TEXT_LENGTH: usize = 300;
 
 /// What an incident covers.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,7 +102,9 @@ pub async fn gather(store: &Store, scope: &Scope) -> Result<IncidentFacts, Store
 
     let refused = Refused::read(store, scope).await?;
     let mut notices = refused.notices;
-    let accepted = accepted(store, scope, &refused.addresses).await?;
+    // Streams that events of these messages may name.
+    let told: Vec<i32> = store.known_streams(&scope.told_by_events()).await?.into_iter().map(|(id, _)| id).collect();
+    let accepted = accepted(store, scope, &told, &refused.addresses).await?;
     notices.accepted_exposed = accepted.exposed;
     notices.accepted_unexposed = accepted.unexposed;
     let usual = usual(store, onset, &refused.addresses).await?;
@@ -110,6 +118,13 @@ pub async fn gather(store: &Store, scope: &Scope) -> Result<IncidentFacts, Store
     } else {
         1.0
     };
+    let mut sample: Vec<i64> = refused.addresses.iter().copied().collect();
+    if sample.len() > MOST_TEXTS_OF {
+        // Ids are random, so that the first ones are a sample, and the same one each time.
+        sample.select_nth_unstable(MOST_TEXTS_OF);
+        sample.truncate(MOST_TEXTS_OF);
+    }
+    let texts = store.reply_texts(&sample, &told, onset, last, MOST_TEXTS).await?;
     let refused_mapped = notices.refused_exposed_before + notices.refused_exposed_after + notices.refused_unexposed;
     let any_mapped = refused_mapped + accepted.exposed + accepted.unexposed + usual_mapped > 0;
 
@@ -120,6 +135,11 @@ pub async fn gather(store: &Store, scope: &Scope) -> Result<IncidentFacts, Store
         refused_addresses: u64::try_from(refused.addresses.len()).unwrap_or(u64::MAX),
         notices: any_mapped.then_some(notices),
         replies: refused.replies,
+        texts: texts
+            .into_iter()
+            .map(|(text, addresses)| ReplyText { text: shortened(&text, TEXT_LENGTH), addresses })
+            .collect(),
+        texts_of: sample.len() as u64,
         last_delivery: Some(refused.last_delivery),
         blind_windows,
         ..IncidentFacts::default()
@@ -236,10 +256,13 @@ impl Accepted {
 }
 
 /// Addresses that accepted mail of the same streams since the onset and were not refused.
-async fn accepted(store: &Store, scope: &Scope, refused: &HashSet<i64>) -> Result<Accepted, StoreError> {
-    let streams = store.known_streams(&scope.told_by_events()).await?;
-    let streams: Vec<i32> = streams.into_iter().map(|(id, _)| id).collect();
-    let mut people = store.accepted_sample(&streams, scope.onset, scope.until, PAGE).await?;
+async fn accepted(
+    store: &Store,
+    scope: &Scope,
+    streams: &[i32],
+    refused: &HashSet<i64>,
+) -> Result<Accepted, StoreError> {
+    let mut people = store.accepted_sample(streams, scope.onset, scope.until, PAGE).await?;
     people.retain(|(address, _)| !refused.contains(address));
     Accepted::of(store, &people).await
 }

@@ -5,7 +5,7 @@ use crate::{
     detect::{Urgency, beside_counts},
     explain::{brief, explain},
     incident::{Basis, Body},
-    model::{MINUTE_MILLIS, StreamKey, Timestamp},
+    model::{MINUTE_MILLIS, Timestamp},
     notify::{Page, PageKind, Severity},
     store::{IncidentRecord, Leader, StoreError},
 };
@@ -58,12 +58,6 @@ pub(super) async fn finish(
     Ok(())
 }
 
-/// The stream for people: a domain that is in From and envelope is said once.
-fn named(stream: &StreamKey) -> String {
-    let same = stream.envelope_domain.is_some() && stream.envelope_domain == stream.from_domain;
-    if same { StreamKey { envelope_domain: None, ..stream.clone() }.to_string() } else { stream.to_string() }
-}
-
 /// How long something took, in words.
 fn duration(millis: i64) -> String {
     let minutes = millis.max(0) / MINUTE_MILLIS;
@@ -92,7 +86,7 @@ fn ended(record: &IncidentRecord, body: &Body, now: Timestamp) -> Vec<String> {
 
 fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
     let (record, body) = (&kept.record, &kept.body);
-    let stream = named(&body.scope);
+    let stream = body.scope.to_string();
     let headline = match kind {
         PageKind::Opened if body.basis == Basis::Count => format!("Unusually many refusals on {stream}"),
         // What is wrong with the set-up is no incident.
@@ -116,6 +110,7 @@ fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
         if let Some(brief) = &brief {
             facts.push(format!("Revocations: {}", brief.revocations));
             facts.extend(brief.campaign.clone());
+            facts.extend(brief.replies.iter().map(|reply| format!("Reply: {reply}")));
         }
         facts.retain(|fact| !fact.is_empty());
         facts
@@ -131,7 +126,8 @@ fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
         severity: if body.severity == Urgency::Page { Severity::Page } else { Severity::Ticket },
         raised: false,
         incident: record.id.to_string(),
-        stream: body.scope.to_string(),
+        installation: None,
+        stream,
         headline,
         since: record.onset,
         at: now,
@@ -155,7 +151,7 @@ pub(super) async fn tell_of_operator(
         // An operator closes an incident once: the key names no number.
         let key = format!("incident/{}/{}/operator", kept.record.id, PageKind::Closed);
         let mut page = page(kept, PageKind::Closed, key, announcer.now);
-        page.headline = format!("Closed by an operator: {}", named(&kept.body.scope));
+        page.headline = format!("Closed by an operator: {}", kept.body.scope);
         announce(page, store, announcer).await?;
         kept.body.pages += 1;
         tracing::info!(incident = kept.record.id, "an operator has closed an incident");
@@ -216,10 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn one_domain_is_said_once() {
-        let domain = || Some("news.example.com".to_owned());
-        let key = StreamKey::finest(crate::model::Provider::Ses, domain(), domain(), Some("spring".to_owned()));
-        assert_eq!(named(&key), "ses/news.example.com, campaign spring");
+    fn durations_are_in_words() {
         assert_eq!(duration(135 * MINUTE_MILLIS), "2 h 15 min");
         assert_eq!(duration(50 * 60 * MINUTE_MILLIS), "2 days 2 h");
     }

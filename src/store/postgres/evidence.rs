@@ -4,12 +4,12 @@ use sqlx::{query_as, query_scalar};
 
 use super::PgStore;
 use crate::{
-    model::{Address, Bin, DAY_MILLIS, Destination, EventKind, StreamKey, Timestamp},
+    model::{Address, Bin, DAY_MILLIS, Destination, EventKind, FailureClass, StreamKey, Timestamp},
     store::{
         AddressNotice, ControlSum, Counts, EntryKind, EntryRecord, RefusedAddress, StoreError, WordKind,
         batch::stream_text,
         engine::{EntryRow, digest_of, entries},
-        evidence::{RefusedRow, SumRow, control, latest_notices, notices, refused, stream_keys, sums, times},
+        evidence::{RefusedRow, SumRow, control, latest_notices, notices, refused, stream_keys, sums, texts, times},
         sqlite::opened,
     },
 };
@@ -125,6 +125,31 @@ impl PgStore {
         .fetch_all(&self.pool)
         .await?;
         Ok(notices(rows))
+    }
+
+    pub(in crate::store) async fn reply_texts(
+        &self,
+        addresses: &[i64],
+        streams: &[i32],
+        from: Timestamp,
+        to: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        let rows: Vec<(String, i64)> = query_as(
+            "SELECT w.text, count(DISTINCT e.address) FROM event e JOIN word w ON w.id = e.template \
+             WHERE e.kept_long AND e.address = ANY ($1) AND e.kind = $2 AND e.class = $3 \
+             AND e.at BETWEEN $4 AND $5 AND e.stream = ANY ($6) GROUP BY w.id, w.text ORDER BY 2 DESC, w.text LIMIT $7",
+        )
+        .bind(addresses)
+        .bind(EventKind::Refused.code())
+        .bind(FailureClass::Permanent.code())
+        .bind(from.as_millis())
+        .bind(to.as_millis())
+        .bind(streams)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(texts(rows))
     }
 
     pub(in crate::store) async fn latest_notices(&self, addresses: &[i64]) -> Result<Vec<AddressNotice>, StoreError> {

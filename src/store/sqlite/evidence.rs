@@ -4,13 +4,13 @@ use sqlx::{query_as, query_scalar};
 
 use super::SqliteStore;
 use crate::{
-    model::{Address, Bin, DAY_MILLIS, Destination, EventKind, StreamKey, Timestamp},
+    model::{Address, Bin, DAY_MILLIS, Destination, EventKind, FailureClass, StreamKey, Timestamp},
     privacy::{Keyring, PrivacyError, Purpose},
     store::{
         AddressNotice, ControlSum, Counts, EntryKind, EntryRecord, RefusedAddress, StoreError, WordKind,
         batch::stream_text,
         engine::{EntryRow, digest_of, entries},
-        evidence::{RefusedRow, SumRow, control, latest_notices, notices, refused, stream_keys, sums, times},
+        evidence::{RefusedRow, SumRow, control, latest_notices, notices, refused, stream_keys, sums, texts, times},
     },
 };
 
@@ -127,6 +127,33 @@ impl SqliteStore {
         .fetch_all(&self.readers)
         .await?;
         Ok(notices(rows))
+    }
+
+    pub(in crate::store) async fn reply_texts(
+        &self,
+        addresses: &[i64],
+        streams: &[i32],
+        from: Timestamp,
+        to: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        let rows: Vec<(String, i64)> = query_as(
+            "WITH wanted (address) AS MATERIALIZED (SELECT DISTINCT value FROM json_each($1)) \
+             SELECT w.text, count(DISTINCT e.address) FROM wanted a CROSS JOIN event e ON e.address = a.address \
+             CROSS JOIN word w ON w.id = e.template \
+             WHERE e.kind = $2 AND e.class = $3 \
+             AND +e.at BETWEEN $4 AND $5 AND +e.stream IN (SELECT value FROM json_each($6)) GROUP BY w.id, w.text ORDER BY 2 DESC, w.text LIMIT $7",
+        )
+        .bind(serde_json::json!(addresses).to_string())
+        .bind(EventKind::Refused.code())
+        .bind(FailureClass::Permanent.code())
+        .bind(from.as_millis())
+        .bind(to.as_millis())
+        .bind(serde_json::json!(streams).to_string())
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(texts(rows))
     }
 
     pub(in crate::store) async fn latest_notices(&self, addresses: &[i64]) -> Result<Vec<AddressNotice>, StoreError> {

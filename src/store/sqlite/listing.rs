@@ -8,7 +8,7 @@ use crate::{
     store::{
         EntryKind, EntryRecord, EventKey, Position, SetAsideRecord, Span, StoreError,
         engine::{EntryRow, entries},
-        listing::{SetAsideRow, set_aside},
+        listing::{SealedPart, SealedRow, SetAsideRow, set_aside},
     },
 };
 
@@ -41,6 +41,18 @@ impl SqliteStore {
     pub(in crate::store) async fn entries_end(&self) -> Result<Position, StoreError> {
         let last: Option<i64> = query_scalar("SELECT max(position) FROM entry").fetch_one(&self.readers).await?;
         Ok(Position { transaction: last.unwrap_or(0), row: 0 })
+    }
+
+    pub(in crate::store) async fn set_aside_part(&self, id: i64) -> Result<Option<SealedPart>, StoreError> {
+        let row: Option<SealedRow> = query_as(
+            "SELECT id, received_at, expires_at, feed, reason, label, hash, sealed FROM set_aside WHERE id = $1",
+        )
+        .bind(id)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(row.map(|(id, received_at, expires_at, feed, reason, label, hash, sealed)| {
+            ((id, received_at, expires_at, feed, reason, label), hash, sealed)
+        }))
     }
 
     pub(in crate::store) async fn set_aside_by_time(

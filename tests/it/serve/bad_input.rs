@@ -211,8 +211,8 @@ fn sparkpost_and_braze() -> Vec<Bad> {
         let twice = [bearer(token), bearer(token)].concat();
         all.extend([
             bad("no secret", &[], (401, "unauthenticated")),
-            bad("a wrong secret", &bearer(&format!("wrong-{CANARY}")), (401, "bad-signature")),
-            bad("the secret with something after it", &bearer(&format!("{token}x")), (401, "bad-signature")),
+            bad("a wrong secret", &bearer(&format!("wrong-{CANARY}")), (401, "bad-credentials")),
+            bad("the secret with something after it", &bearer(&format!("{token}x")), (401, "bad-credentials")),
             bad("an empty secret", &bearer(""), (401, "unauthenticated")),
             bad("two secrets", &twice, (401, "unauthenticated")),
         ]);
@@ -290,7 +290,7 @@ fn apple_feeds(home: &Home) -> Vec<Bad> {
         bad("no JWT", CANARY, forged),
         Bad::new("a key twice", "/in/apple/direct", &[], "{\"payload\":\"a\",\"payload\":\"b\"}", (400, "malformed")),
         Bad::new("no secret", "/in/apple/backend", &[], good.clone(), (401, "unauthenticated")),
-        Bad::new("a wrong secret", "/in/apple/backend", &bearer("wrong"), good.clone(), forged),
+        Bad::new("a wrong secret", "/in/apple/backend", &bearer("wrong"), good.clone(), (401, "bad-credentials")),
         Bad::new("a forged notice", "/in/apple/backend", &bearer(BACKEND_TOKEN), post(&none), forged),
     ]);
     all
@@ -350,6 +350,10 @@ async fn bad_input_is_refused_counted_and_forgotten() {
         let text = answer.text();
         assert_eq!(answer.status, bad.status, "{what}: {text}");
         assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{what}");
+        // Only these are authenticated by a header.
+        let by_header = ["/in/sparkpost", "/in/braze", "/in/apple/backend"].contains(&bad.path);
+        let challenged = by_header && ["bad-credentials", "unauthenticated"].contains(&bad.reason);
+        assert_eq!(answer.header("www-authenticate").is_some(), challenged, "{what}: {text}");
         let problem: Value = serde_json::from_str(&text).expect("a problem");
         assert_eq!(problem["reason"], bad.reason, "{what}: {text}");
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{what}: {text}");

@@ -323,9 +323,10 @@ impl Apple {
                 )));
             }
         };
-        let issued_at = claims.iat.and_then(Scalar::time);
+        // The signature is Apple's, whatever clock wrote the time: the notice counts, by the time of its event.
+        let issued_at = claims.iat.and_then(Scalar::time).filter(|at| crate::ingest::plausible(*at, now));
         let jwt_id = wire::id(claims.jti).unwrap_or_default();
-        let mut report = Report::default();
+        let mut report = Report { misdated: claims.iat.is_some() && issued_at.is_none(), ..Report::default() };
         // `events` is a string that holds JSON, or the JSON itself.
         let inner = claims.events.and_then(Scalar::text);
         let events = inner.as_deref().or_else(|| claims.events.map(|events| events.raw().get()));
@@ -334,7 +335,7 @@ impl Apple {
                 provider: Provider::Apple,
                 reason: SetAsideReason::Malformed,
                 label: "events".to_owned(),
-                at: issued_at.filter(|at| crate::ingest::plausible(*at, now)),
+                at: issued_at,
                 body: raw.get().as_bytes().to_vec(),
             });
             return Ok(report);

@@ -73,6 +73,17 @@ fn every_dress_of_a_notice_is_read() {
 }
 
 #[test]
+fn a_notice_that_is_issued_at_a_time_that_cannot_be_is_kept_without_it() {
+    assert!(!receive(&pinned(), signed(&claims())).expect("verified").misdated);
+    for iat in [json!(4_102_444_800_i64), json!(0), json!("soon")] {
+        let report = receive(&pinned(), signed(&with("iat", iat.clone()))).expect("verified");
+        let notice = report.notices.first().expect("kept");
+        assert!(report.misdated && report.set_aside.is_empty(), "{iat}: {report:?}");
+        assert_eq!(notice.issued_at, notice.at, "{iat}: the event's time stands for it");
+    }
+}
+
+#[test]
 fn dresses_of_one_notice_are_one_notice() {
     let report = |claims: &Value| receive(&pinned(), signed(claims)).expect("verified");
     let event = json!({"type": "consent-revoked", "sub": SUB, "event_time": 1_754_721_599_000_i64});
@@ -269,7 +280,7 @@ async fn a_backends_copy_needs_the_secret_and_the_signature_but_no_haste() {
     let archived = body(&OTHER.jwt(&late).expect("signed")).to_vec();
     assert_eq!(post(secret, archived.clone()).await.expect("archived key").notices.len(), 1);
     assert_eq!(outcome(post(None, signed(&late)).await), (401, RejectionReason::Unauthenticated));
-    assert_eq!(outcome(post(Some("Bearer wrong"), signed(&late)).await), (401, RejectionReason::BadSignature));
+    assert_eq!(outcome(post(Some("Bearer wrong"), signed(&late)).await), (401, RejectionReason::BadCredentials));
     let forged = OTHER.jwt_with_header(&json!({"kid": "K1", "alg": "RS256"}), &late).expect("signed");
     assert_eq!(outcome(post(secret, body(&forged).to_vec()).await), (401, RejectionReason::BadSignature));
     assert_eq!(

@@ -1,0 +1,109 @@
+//! `relaywatch events aside`: one part that was set aside, opened.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use serde_json::json;
+
+use super::write_json;
+use crate::{
+    cli::{Format, open, operator::Who, told::ToldAside},
+    config::Config,
+    control::JournalAside,
+    store::{SetAsideRecord, Store},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Aside {
+    /// Its number, as `events list --kind set-aside` shows it.
+    id: i64,
+    /// Say that you want to see personal data: the part is shown as it came, with addresses and accounts in it.
+    #[arg(long)]
+    show_personal_data: bool,
+    #[command(flatten)]
+    who: Who,
+    /// For people, or for machines.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl Aside {
+    pub(super) async fn run(&self, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
+        if !self.show_personal_data {
+            anyhow::bail!(
+                "the part is shown as it came, with personal data in it; say --show-personal-data if that is what you want. \
+                 `relaywatch events list --kind set-aside` shows what it is without opening it"
+            );
+        }
+        let (store, _) = open::reader(config).await?;
+        let found = self.read(&store).await;
+        store.close().await;
+        let (record, feed, body) = found?;
+        // Nobody sees it before the journal says so.
+        let writer = open::writer(config).await?;
+        let noted = writer.call(JournalAside { id: self.id, operator: self.who.name() }).await;
+        writer.close().await;
+        noted?;
+        Ok(show(&record, &feed, &body, self.format, out)?)
+    }
+
+    async fn read(&self, store: &Store) -> anyhow::Result<(SetAsideRecord, String, Vec<u8>)> {
+        let Some((record, body)) = store.set_aside_part(self.id).await? else {
+            anyhow::bail!(
+                "there is no part {} that was set aside, or it has expired; `relaywatch events list --kind set-aside` shows \
+                 those that there are",
+                self.id
+            );
+        };
+        let feed = store.words(&[record.feed]).await?.pop().map_or_else(String::new, |(_, name)| name);
+        Ok((record, feed, body))
+    }
+}
+
+/// The part with what is known of it. What would move a terminal's cursor is shown as an escape.
+fn show(record: &SetAsideRecord, feed: &str, body: &[u8], format: Format, out: &mut impl Write) -> io::Result<()> {
+    let told = ToldAside::new(record, feed);
+    let text = String::from_utf8_lossy(body);
+    match format {
+        Format::Json => write_json(&json!({ "part": told, "body": text }), out),
+        Format::Text => {
+            told.text(out)?;
+            writeln!(out)?;
+            for c in text.chars() {
+                if c.is_control() && c != '\n' && c != '\t' {
+                    write!(out, "{}", c.escape_default())?;
+                } else {
+                    write!(out, "{c}")?;
+                }
+            }
+            writeln!(out)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ingest::SetAsideReason, model::Timestamp};
+
+    #[test]
+    fn a_part_is_shown_as_it_came_and_moves_no_cursor() {
+        let record = SetAsideRecord {
+            id: 17,
+            received_at: Timestamp::from_millis(1_754_719_200_000),
+            expires_at: Timestamp::from_millis(1_754_805_600_000),
+            feed: 1,
+            reason: SetAsideReason::UnknownType,
+            label: "new".to_owned(),
+        };
+        let shown = |format| {
+            let mut out = Vec::new();
+            show(&record, "braze", b"{\"a\":\n\"\x1b[2Ju@b.example\"}", format, &mut out).expect("writes");
+            String::from_utf8(out).expect("text")
+        };
+        let text = shown(Format::Text);
+        assert!(text.contains("part 17") && text.ends_with("{\"a\":\n\"\\u{1b}[2Ju@b.example\"}\n"), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&shown(Format::Json)).expect("json");
+        assert_eq!((&json["part"]["id"], &json["body"]), (&json!(17), &json!("{\"a\":\n\"\u{1b}[2Ju@b.example\"}")));
+    }
+}
