@@ -77,9 +77,8 @@ struct Finest {
 struct Watched {
     detector: StreamDetector,
     finest: BTreeSet<i32>,
+    /// Its first bin; of what was there before the ring, the first bin of its first day.
     first: Bin,
-    /// The day whose regime is kept while an incident of the stream is open.
-    frozen: Option<i64>,
 }
 
 /// All streams that are judged.
@@ -92,9 +91,9 @@ pub struct Judge {
     /// The clusters of each stream by UTC day, each provider's apart: those of some are no denominator.
     history: BTreeMap<StreamKey, BTreeMap<(i64, Option<Provider>), Moments>>,
     watched: BTreeMap<StreamKey, Watched>,
-    /// Days of a stream that were trouble and say nothing of what is ordinary.
-    trouble: BTreeMap<StreamKey, BTreeSet<i64>>,
-    /// Streams of open incidents, with the day of their onset.
+    /// Days of a stream that were trouble and say nothing of what is ordinary, each with the day on which that came out.
+    trouble: BTreeMap<StreamKey, BTreeMap<i64, i64>>,
+    /// Streams of open incidents, with the day whose regime they keep.
     open: BTreeMap<StreamKey, i64>,
     /// The newest day whose regime is set.
     regimes_to: Option<i64>,
@@ -181,13 +180,21 @@ impl Judge {
         }
         // A stream of which nothing is left has an empty ring: it may come back as if it had never been watched.
         self.watched.retain(|_, watched| !watched.finest.is_empty());
-        let oldest = today - i64::from(self.parameters.baseline.days) - 2 - RING_DAYS;
+        let oldest = self.history_from(today, self.open.values().copied().min());
         self.history.retain(|_, days| {
             *days = days.split_off(&(oldest, None));
             !days.is_empty()
         });
         self.families.retain(|_, family| Arc::strong_count(family) > 1);
         gone
+    }
+
+    /// The first day whose clusters are needed: those of the window of the oldest day in the ring, or of the oldest day of which a
+    /// stream in trouble keeps the regime.
+    #[must_use]
+    pub fn history_from(&self, today: i64, oldest_kept: Option<i64>) -> i64 {
+        let ring = today - RING_DAYS;
+        oldest_kept.map_or(ring, |kept| kept.min(ring)) - i64::from(self.parameters.baseline.days) - 2
     }
 
     /// Sets the times in which relaywatch itself saw nothing. What they withhold depends on the time, too: the caller brings the
@@ -260,26 +267,28 @@ impl Judge {
         self.stale |= self.regimes_to.is_some_and(|to| day <= to - 3);
     }
 
-    /// Marks the days of a stream's incidents, which say nothing of what is ordinary.
-    pub fn set_trouble(&mut self, trouble: BTreeMap<StreamKey, BTreeSet<i64>>) {
+    /// Marks the days of a stream's incidents, which say nothing of what is ordinary on later days than the one on which that came
+    /// out: an incident that is opened does not change by what its own alarm was judged.
+    pub fn set_trouble(&mut self, trouble: BTreeMap<StreamKey, BTreeMap<i64, i64>>) {
         if self.trouble != trouble {
             self.trouble = trouble;
             self.stale = true;
         }
     }
 
-    /// Keeps the regimes of these streams as they were on the day of their incident's onset; lets all others learn.
+    /// Keeps the regimes of these streams as they were on the day on which their incident was opened; lets all others learn. A
+    /// judge that was not there on that day learns them from the clusters that were known by then.
     pub fn freeze(&mut self, open: BTreeMap<StreamKey, i64>) {
-        self.open = open;
+        if self.open != open {
+            self.open = open;
+            self.stale = true;
+        }
     }
 
     /// Takes in what is known of cells, in any order, and judges up to `now`.
     pub fn judge(&mut self, cells: &[FinestCell], now: Bin) {
         let today = now.0.div_euclid(DAY_BINS);
         self.watch_new(cells, today);
-        for (key, watched) in &mut self.watched {
-            watched.frozen = self.open.get(key).copied();
-        }
         self.set_regimes(today);
         let mut updates: BTreeMap<&StreamKey, Vec<Update>> = BTreeMap::new();
         for cell in cells {
@@ -310,24 +319,29 @@ impl Judge {
         })
     }
 
-    /// The clusters of finer streams in trouble, by each coarser stream whose own day was none.
-    fn trouble_below(&self, days: &RangeInclusive<i64>) -> BTreeMap<StreamKey, Moments> {
+    /// Whether a day of a stream was trouble, as far as that had come out before the day `known`.
+    fn was_trouble(&self, stream: &StreamKey, day: i64, known: i64) -> bool {
+        self.trouble.get(stream).and_then(|days| days.get(&day)).is_some_and(|out| *out < known)
+    }
+
+    /// The clusters of finer streams in trouble, by each coarser stream whose own day was none, as was known before the day `known`.
+    fn trouble_below(&self, days: &RangeInclusive<i64>, known: i64) -> BTreeMap<StreamKey, Moments> {
         let mut below: BTreeMap<StreamKey, Moments> = BTreeMap::new();
         if self.trouble.is_empty() {
             return below;
         }
         for key in self.history.keys().filter(|key| key.level == StreamLevel::Envelope) {
             let above: Vec<_> =
-                self.trouble.iter().filter(|(stream, _)| key.at(stream.level).as_ref() == Some(*stream)).collect();
+                self.trouble.keys().filter(|stream| key.at(stream.level).as_ref() == Some(*stream)).collect();
             if above.is_empty() {
                 continue;
             }
             for (day, moments) in self.trusted(key, days.clone()) {
-                if !above.iter().any(|(_, days)| days.contains(&day)) {
+                if !above.iter().any(|stream| self.was_trouble(stream, day, known)) {
                     continue;
                 }
                 for parent in key.parents() {
-                    if !self.trouble.get(&parent).is_some_and(|days| days.contains(&day)) {
+                    if !self.was_trouble(&parent, day, known) {
                         let sum = below.entry(parent).or_default();
                         *sum = sum.plus(moments);
                     }
@@ -353,8 +367,7 @@ impl Judge {
                     let watched = Watched {
                         detector: StreamDetector::new(regime),
                         finest: BTreeSet::from([cell.finest]),
-                        first: Bin(cell.bin),
-                        frozen: None,
+                        first: self.first_of(stream).map_or(Bin(cell.bin), |first| first.min(Bin(cell.bin))),
                     };
                     self.watched.insert(stream.clone(), watched);
                     appeared = true;
@@ -364,7 +377,18 @@ impl Judge {
         self.stale |= appeared;
     }
 
+    /// The first bin of the first day that a stream has mail on, where that lies before the ring's newest days: it ranks as
+    /// whoever saw it begin would rank it.
+    fn first_of(&self, stream: &StreamKey) -> Option<Bin> {
+        let mut days = self.history.get(stream)?.iter().filter(|(_, moments)| moments.clusters() > 0);
+        days.next().map(|((day, _), _)| Bin(day * DAY_BINS))
+    }
+
     /// Sets the regimes of the days in the ring, where a day has begun or what they were learnt from has changed.
+    ///
+    /// An open incident keeps the regime of the day on which it was opened: what is refused now says nothing of what is
+    /// ordinary. It is learnt anew like those of other days, from the clusters of its own window, so that a judge that was
+    /// loaded later judges by the same one.
     fn set_regimes(&mut self, today: i64) {
         if self.regimes_to == Some(today) && !self.stale {
             return;
@@ -373,8 +397,22 @@ impl Judge {
             Some(to) if !self.stale => to + 1,
             _ => today - RING_DAYS,
         };
-        for day in first.max(today - RING_DAYS)..=today {
-            self.set_regime_of(day);
+        let first = first.max(today - RING_DAYS);
+        let kept = self.watched.keys().filter_map(|key| self.open.get(key).copied()).filter(|kept| *kept < first);
+        let sources: BTreeSet<i64> = kept.chain(first..=today).collect();
+        for source in sources {
+            let learnt = self.learn(source);
+            if source == today {
+                self.phase = learnt.phase;
+            }
+            for (key, watched) in &mut self.watched {
+                let Some((baseline, mass)) = learnt.regimes.get(key) else { continue };
+                let kept = self.open.get(key).copied().unwrap_or(i64::MAX);
+                for day in (first..=today).filter(|day| (*day).min(kept) == source) {
+                    let regime = Regime::in_fleet(Bin(day * DAY_BINS), *baseline, *mass, &self.parameters);
+                    watched.detector.set_regime(regime, &self.parameters);
+                }
+            }
         }
         self.regimes_to = Some(today);
         self.stale = false;
@@ -401,24 +439,23 @@ impl Judge {
         days.len() >= IMPORTED_DAYS && sends >= IMPORTED_SENDS
     }
 
-    fn set_regime_of(&mut self, day: i64) {
+    /// What the window of a day, which ends three days before it, tells of each stream.
+    fn learn(&self, day: i64) -> Learnt {
         let window = i64::from(self.parameters.baseline.days);
         let days = day - window - 2..=day - 3;
         let keys: BTreeSet<&StreamKey> = self.watched.keys().chain(self.history.keys()).collect();
-        let finer = self.trouble_below(&days);
+        let finer = self.trouble_below(&days, day);
         let clusters: BTreeMap<&StreamKey, Moments> = keys
             .into_iter()
             .map(|key| {
-                let trouble = self.trouble.get(key);
-                let all = self.trusted(key, days.clone());
-                let calm = all.filter(|(day, _)| !trouble.is_some_and(|days| days.contains(day)));
+                let calm = self.trusted(key, days.clone()).filter(|(past, _)| !self.was_trouble(key, *past, day));
                 let whole = calm.fold(Moments::default(), |sum, (_, moments)| sum.plus(moments));
                 // What a finer stream's trouble was is not ordinary here either; the rest of the day is.
                 (key, finer.get(key).map_or(whole, |trouble| whole.minus(trouble)))
             })
             .collect();
         let fleet = clusters.get(&StreamKey::fleet()).map_or(0, Moments::clusters);
-        self.phase = Phase::of(usize::try_from(fleet).unwrap_or(usize::MAX), self.has_imported(days), &self.parameters);
+        let phase = Phase::of(usize::try_from(fleet).unwrap_or(usize::MAX), self.has_imported(days), &self.parameters);
         let volumes: Vec<StreamVolume> = clusters
             .iter()
             .filter(|(_, clusters)| clusters.clusters() > 0)
@@ -444,7 +481,7 @@ impl Judge {
         ] {
             for (key, clusters) in clusters.iter().filter(|(key, _)| key.level == level) {
                 let parent = parent_of(key).and_then(|parent| baselines.get(&parent)).copied();
-                let baseline = if self.phase == Phase::Learning {
+                let baseline = if phase == Phase::Learning {
                     Baseline::learning(&self.parameters)
                 } else {
                     Baseline::learn_from(clusters, parent.as_ref(), &self.parameters)
@@ -452,21 +489,19 @@ impl Judge {
                 baselines.insert((*key).clone(), baseline);
             }
         }
-        let from = Bin(day * DAY_BINS);
-        for (key, watched) in &mut self.watched {
-            // An open incident keeps the regime of its onset: what is refused now says nothing of what is ordinary. After a
-            // start there may be none yet; the one that is then learnt leaves the incident's days out.
-            let judged = watched.detector.regime(Bin(day * DAY_BINS)).mass > 0.0;
-            if judged && watched.frozen.is_some_and(|frozen| day > frozen) {
-                continue;
-            }
-            let mass = budget.share(key).or_else(|| grants.get(key).copied()).unwrap_or(0.0);
-            if let Some(baseline) = baselines.get(key) {
-                let regime = Regime::in_fleet(from, *baseline, mass, &self.parameters);
-                watched.detector.set_regime(regime, &self.parameters);
-            }
-        }
+        let regimes = baselines.into_iter().map(|(key, baseline)| {
+            let mass = budget.share(&key).or_else(|| grants.get(&key).copied()).unwrap_or(0.0);
+            (key, (baseline, mass))
+        });
+        Learnt { phase, regimes: regimes.collect() }
     }
+}
+
+/// What is ordinary on one day.
+struct Learnt {
+    phase: Phase,
+    /// Baseline and false-alarm mass of each stream.
+    regimes: BTreeMap<StreamKey, (Baseline, f64)>,
 }
 
 /// What a stream's baseline shrinks to: (provider, domain) to the domain, everything else step by step to the fleet.
