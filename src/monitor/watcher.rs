@@ -1,6 +1,9 @@
 //! What the monitor watches with: the judge, its history, and the incidents; kept in step with the projections.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use super::{
     context::Context,
@@ -124,7 +127,8 @@ impl Watch {
             cells.extend(known_cells(store, chunk).await?);
         }
         let moved: BTreeSet<i32> = changed.iter().map(|(stream, _)| *stream).collect();
-        let announcer = Announcer { notifiers, metrics, now, changed: &moved };
+        let windows = Arc::clone(&self.context.windows);
+        let announcer = Announcer { notifiers, metrics, now, changed: &moved, windows: &windows };
         self.incidents.heed_operators(store, &announcer).await?;
         let kept_from = self.incidents.open_since();
         self.judge.set_trouble(self.incidents.trouble(now));
@@ -198,7 +202,6 @@ impl Watch {
             known_since: &self.context.bare_since,
             since: &self.context.since,
             outages: &self.context.outages,
-            windows: &self.context.windows,
         };
         self.incidents.follow_counts(store, &self.judge, &bare, announcer).await
     }

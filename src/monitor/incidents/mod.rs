@@ -13,7 +13,10 @@ use self::{
     claim::{Free, claim, group},
     reason::reason,
 };
-use super::judge::{DAY_BINS, Judge, RING_DAYS, holds};
+use super::{
+    blind::Window,
+    judge::{DAY_BINS, Judge, RING_DAYS, holds},
+};
 use crate::{
     detect::{self, Alarm, Urgency, describe, stats::count},
     incident::{Basis, Body},
@@ -94,6 +97,8 @@ pub(super) struct Announcer<'a> {
     pub(super) metrics: &'a Metrics,
     /// Finest streams of which cells have changed since the last look.
     pub(super) changed: &'a BTreeSet<i32>,
+    /// The blind windows, by their begin.
+    pub(super) windows: &'a [Window],
 }
 
 impl Incidents {
@@ -319,7 +324,7 @@ async fn update(
     }
     let was_named = kept.body.named;
     if kept.wants_explanation(now) {
-        reason(kept, store, judge.finest_of(&kept.body.scope), keys, now).await?;
+        reason(kept, store, judge.finest_of(&kept.body.scope), keys, announcer).await?;
         kept.explained = Some((now, kept.body.refused));
     }
     if kept.is_open() {
