@@ -190,7 +190,7 @@ async fn upkeep_survives(engine: Engine) {
         let one = |n: usize| {
             let millis =
                 i64::try_from(n).expect("small") % DAYS * DAY_MILLIS + 1_000 * i64::try_from(n).expect("small");
-            if n % 9 == 0 { test.refused(n % PEOPLE, millis) } else { test.delivered(n % PEOPLE, millis) }
+            if n.is_multiple_of(9) { test.refused(n % PEOPLE, millis) } else { test.delivered(n % PEOPLE, millis) }
         };
         let numbered = |n: usize| relaywatch::store::NewEvent {
             key: test.key(n, one(n).key.at.as_millis() - at(0).as_millis()),

@@ -329,7 +329,7 @@ mod after_a_restart {
     /// What two senders sent on a day, and how much of it was refused: the first is in trouble from the day before the alarm on.
     fn mail(day: i64, ordinary: &[u64]) -> [(StreamKey, u64, u64); 2] {
         let part = |shift: i64| {
-            let at = usize::try_from((day + shift).rem_euclid(ordinary.len() as i64)).expect("positive");
+            let at = usize::try_from(day + shift).expect("positive") % ordinary.len();
             ordinary[at]
         };
         let first = if day >= OPENED - 1 { part(0) * 30 } else { part(0) };
