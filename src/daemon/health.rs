@@ -172,7 +172,7 @@ impl Health {
                 && let Some(open) = lasting(&self.store, now).await?
                 && last > open.from
             {
-                Window { until: Some(last), ..open }.journal_led(&self.store).await?;
+                Window { until: Some(last), ..open }.journal(&self.store, Some(self.store.epoch())).await?;
             }
             return Ok(false);
         }
@@ -182,7 +182,7 @@ impl Health {
         if self.outage.is_none() {
             let reason = Some(BlindReason::Outage);
             let window = Window { from: last, watched: ALL.to_owned(), reason, until: None };
-            window.journal_led(&self.store).await?;
+            window.journal(&self.store, Some(self.store.epoch())).await?;
             self.outage = Some(window);
             tracing::error!(
                 since = %last,

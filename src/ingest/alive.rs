@@ -184,7 +184,7 @@ impl Life {
             let reason = Some(BlindReason::Outage);
             let window = Window { from, watched: ALL.to_owned(), reason, until: Some(now) };
             // Before the sign of life: a crash between the two leaves the window, not the gap.
-            window.journal(store).await?;
+            window.journal(store, None).await?;
             tracing::warn!(%from, until = %now, "nothing was taken in: an outage of ours is journalled as a blind window");
         }
         store.give_sign_of_life(NAME, now).await?;
@@ -212,7 +212,7 @@ async fn refusals(store: &Store, deliveries: &Deliveries, metrics: &Metrics, now
             (Some(open), _, Some(accepted)) if accepted > open.from => Window { until: Some(accepted), ..open.clone() },
             _ => continue,
         };
-        if window.journal(store).await? {
+        if window.journal(store, None).await? {
             let ended = window.until.is_some();
             metrics.blind_windows.with_label_values(&[feed.as_str()]).set(i64::from(!ended));
             tracing::warn!(feed, since = %window.from, ended, "every genuine delivery of a feed is refused; the log says why");

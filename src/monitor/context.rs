@@ -1,6 +1,9 @@
 //! What judgements depend on beside the cells: blind windows, what feeds declare and report, since when relaywatch runs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     blind::{self, Outage, Window},
@@ -27,7 +30,7 @@ const DISTRUSTED_MILLIS: i64 = 10_000;
 pub(super) struct Context {
     read_at: Option<Timestamp>,
     /// The blind windows.
-    pub(super) windows: Vec<Window>,
+    pub(super) windows: Arc<[Window]>,
     /// Outages of ours, and whether what providers hold back of them has come.
     pub(super) outages: Vec<(Outage, bool)>,
     /// Providers whose declared exposure is no denominator.
@@ -66,7 +69,7 @@ impl Context {
 
     /// Reads it again. `ring` is the first bin that is still judged.
     pub(super) async fn read(&mut self, store: &Store, ring: Bin, now: Timestamp) -> Result<(), StoreError> {
-        self.windows = blind::known(store, now).await?;
+        self.windows = blind::known(store, now).await?.into();
         self.outages = Outage::among(&self.windows, now)
             .into_iter()
             .filter(|outage| outage.until > ring.start())

@@ -5,14 +5,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    ops::RangeInclusive,
     sync::Arc,
 };
 
 use crate::{
     detect::{
-        Alarm, Baseline, Budget, Cell, ClusterTotals, Moments, Parameters, Phase, Regime, StreamDetector, StreamVolume,
-        Update, Witnesses,
+        Alarm, Baseline, Cell, ClusterTotals, Moments, Parameters, Phase, Regime, StreamDetector, Update, Witnesses,
     },
     model::{Bin, DAY_MILLIS, Provider, StreamKey, StreamLevel},
     monitor::blind::Outage,
@@ -23,10 +21,6 @@ use crate::{
 pub(super) const DAY_BINS: i64 = DAY_MILLIS / crate::model::BIN_MILLIS;
 /// Days that a detector's ring can reach into: 96 hours touch five.
 pub(super) const RING_DAYS: i64 = 4;
-/// History that was brought in counts from so many days with mail on, before relaywatch first ran …
-const IMPORTED_DAYS: usize = 7;
-/// … with so many messages together.
-const IMPORTED_SENDS: u64 = 1_000;
 /// A cell whose outcomes lack their send in a larger share than this is incomplete and moves nothing.
 const UNEXPOSED_SHARE: f64 = 0.1;
 
@@ -77,9 +71,8 @@ struct Finest {
 struct Watched {
     detector: StreamDetector,
     finest: BTreeSet<i32>,
+    /// Its first bin; of what was there before the ring, the first bin of its first day.
     first: Bin,
-    /// The day whose regime is kept while an incident of the stream is open.
-    frozen: Option<i64>,
 }
 
 /// All streams that are judged.
@@ -92,9 +85,9 @@ pub struct Judge {
     /// The clusters of each stream by UTC day, each provider's apart: those of some are no denominator.
     history: BTreeMap<StreamKey, BTreeMap<(i64, Option<Provider>), Moments>>,
     watched: BTreeMap<StreamKey, Watched>,
-    /// Days of a stream that were trouble and say nothing of what is ordinary.
-    trouble: BTreeMap<StreamKey, BTreeSet<i64>>,
-    /// Streams of open incidents, with the day of their onset.
+    /// Days of a stream that were trouble and say nothing of what is ordinary, each with the day on which that came out.
+    trouble: BTreeMap<StreamKey, BTreeMap<i64, i64>>,
+    /// Streams of open incidents, with the day whose regime they keep.
     open: BTreeMap<StreamKey, i64>,
     /// The newest day whose regime is set.
     regimes_to: Option<i64>,
@@ -181,13 +174,21 @@ impl Judge {
         }
         // A stream of which nothing is left has an empty ring: it may come back as if it had never been watched.
         self.watched.retain(|_, watched| !watched.finest.is_empty());
-        let oldest = today - i64::from(self.parameters.baseline.days) - 2 - RING_DAYS;
+        let oldest = self.history_from(today, self.open.values().copied().min());
         self.history.retain(|_, days| {
             *days = days.split_off(&(oldest, None));
             !days.is_empty()
         });
         self.families.retain(|_, family| Arc::strong_count(family) > 1);
         gone
+    }
+
+    /// The first day whose clusters are needed: those of the window of the oldest day in the ring, or of the oldest day of which a
+    /// stream in trouble keeps the regime.
+    #[must_use]
+    pub fn history_from(&self, today: i64, oldest_kept: Option<i64>) -> i64 {
+        let ring = today - RING_DAYS;
+        oldest_kept.map_or(ring, |kept| kept.min(ring)) - i64::from(self.parameters.baseline.days) - 2
     }
 
     /// Sets the times in which relaywatch itself saw nothing. What they withhold depends on the time, too: the caller brings the
@@ -260,26 +261,28 @@ impl Judge {
         self.stale |= self.regimes_to.is_some_and(|to| day <= to - 3);
     }
 
-    /// Marks the days of a stream's incidents, which say nothing of what is ordinary.
-    pub fn set_trouble(&mut self, trouble: BTreeMap<StreamKey, BTreeSet<i64>>) {
+    /// Marks the days of a stream's incidents, which say nothing of what is ordinary on later days than the one on which that came
+    /// out: an incident that is opened does not change by what its own alarm was judged.
+    pub fn set_trouble(&mut self, trouble: BTreeMap<StreamKey, BTreeMap<i64, i64>>) {
         if self.trouble != trouble {
             self.trouble = trouble;
             self.stale = true;
         }
     }
 
-    /// Keeps the regimes of these streams as they were on the day of their incident's onset; lets all others learn.
+    /// Keeps the regimes of these streams as they were on the day on which their incident was opened; lets all others learn. A
+    /// judge that was not there on that day learns them from the clusters that were known by then.
     pub fn freeze(&mut self, open: BTreeMap<StreamKey, i64>) {
-        self.open = open;
+        if self.open != open {
+            self.open = open;
+            self.stale = true;
+        }
     }
 
     /// Takes in what is known of cells, in any order, and judges up to `now`.
     pub fn judge(&mut self, cells: &[FinestCell], now: Bin) {
         let today = now.0.div_euclid(DAY_BINS);
         self.watch_new(cells, today);
-        for (key, watched) in &mut self.watched {
-            watched.frozen = self.open.get(key).copied();
-        }
         self.set_regimes(today);
         let mut updates: BTreeMap<&StreamKey, Vec<Update>> = BTreeMap::new();
         for cell in cells {
@@ -310,33 +313,6 @@ impl Judge {
         })
     }
 
-    /// The clusters of finer streams in trouble, by each coarser stream whose own day was none.
-    fn trouble_below(&self, days: &RangeInclusive<i64>) -> BTreeMap<StreamKey, Moments> {
-        let mut below: BTreeMap<StreamKey, Moments> = BTreeMap::new();
-        if self.trouble.is_empty() {
-            return below;
-        }
-        for key in self.history.keys().filter(|key| key.level == StreamLevel::Envelope) {
-            let above: Vec<_> =
-                self.trouble.iter().filter(|(stream, _)| key.at(stream.level).as_ref() == Some(*stream)).collect();
-            if above.is_empty() {
-                continue;
-            }
-            for (day, moments) in self.trusted(key, days.clone()) {
-                if !above.iter().any(|(_, days)| days.contains(&day)) {
-                    continue;
-                }
-                for parent in key.parents() {
-                    if !self.trouble.get(&parent).is_some_and(|days| days.contains(&day)) {
-                        let sum = below.entry(parent).or_default();
-                        *sum = sum.plus(moments);
-                    }
-                }
-            }
-        }
-        below
-    }
-
     /// Makes detectors for streams that these cells are the first of.
     fn watch_new(&mut self, cells: &[FinestCell], today: i64) {
         let mut appeared = false;
@@ -353,8 +329,7 @@ impl Judge {
                     let watched = Watched {
                         detector: StreamDetector::new(regime),
                         finest: BTreeSet::from([cell.finest]),
-                        first: Bin(cell.bin),
-                        frozen: None,
+                        first: self.first_of(stream).map_or(Bin(cell.bin), |first| first.min(Bin(cell.bin))),
                     };
                     self.watched.insert(stream.clone(), watched);
                     appeared = true;
@@ -362,120 +337,6 @@ impl Judge {
             }
         }
         self.stale |= appeared;
-    }
-
-    /// Sets the regimes of the days in the ring, where a day has begun or what they were learnt from has changed.
-    fn set_regimes(&mut self, today: i64) {
-        if self.regimes_to == Some(today) && !self.stale {
-            return;
-        }
-        let first = match self.regimes_to {
-            Some(to) if !self.stale => to + 1,
-            _ => today - RING_DAYS,
-        };
-        for day in first.max(today - RING_DAYS)..=today {
-            self.set_regime_of(day);
-        }
-        self.regimes_to = Some(today);
-        self.stale = false;
-    }
-
-    /// The clusters of a stream by day, without those of distrusted providers.
-    fn trusted(&self, stream: &StreamKey, days: RangeInclusive<i64>) -> impl Iterator<Item = (i64, &Moments)> {
-        let within = (*days.start(), None)..(days.end().saturating_add(1), None);
-        let all = self.history.get(stream).into_iter().flat_map(move |known| known.range(within.clone()));
-        all.filter(|((_, provider), _)| !self.distrusts(*provider)).map(|((day, _), moments)| (*day, moments))
-    }
-
-    /// Whether mail of at least a week in this window was sent before relaywatch first ran: enough of it to learn from.
-    fn has_imported(&self, window: RangeInclusive<i64>) -> bool {
-        let Some(installed) = self.installed else { return false };
-        let (mut days, mut sends) = (BTreeSet::new(), 0_u64);
-        let fleet = StreamKey::fleet();
-        for (day, moments) in self.trusted(&fleet, window).filter(|(day, _)| *day < installed) {
-            if moments.sends() > 0 {
-                days.insert(day);
-                sends = sends.saturating_add(moments.sends());
-            }
-        }
-        days.len() >= IMPORTED_DAYS && sends >= IMPORTED_SENDS
-    }
-
-    fn set_regime_of(&mut self, day: i64) {
-        let window = i64::from(self.parameters.baseline.days);
-        let days = day - window - 2..=day - 3;
-        let keys: BTreeSet<&StreamKey> = self.watched.keys().chain(self.history.keys()).collect();
-        let finer = self.trouble_below(&days);
-        let clusters: BTreeMap<&StreamKey, Moments> = keys
-            .into_iter()
-            .map(|key| {
-                let trouble = self.trouble.get(key);
-                let all = self.trusted(key, days.clone());
-                let calm = all.filter(|(day, _)| !trouble.is_some_and(|days| days.contains(day)));
-                let whole = calm.fold(Moments::default(), |sum, (_, moments)| sum.plus(moments));
-                // What a finer stream's trouble was is not ordinary here either; the rest of the day is.
-                (key, finer.get(key).map_or(whole, |trouble| whole.minus(trouble)))
-            })
-            .collect();
-        let fleet = clusters.get(&StreamKey::fleet()).map_or(0, Moments::clusters);
-        self.phase = Phase::of(usize::try_from(fleet).unwrap_or(usize::MAX), self.has_imported(days), &self.parameters);
-        let volumes: Vec<StreamVolume> = clusters
-            .iter()
-            .filter(|(_, clusters)| clusters.clusters() > 0)
-            .map(|(key, clusters)| StreamVolume { stream: (*key).clone(), sends: clusters.sends() })
-            .collect();
-        let budget = if volumes.is_empty() {
-            let fleet = StreamVolume { stream: StreamKey::fleet(), sends: 0 };
-            Budget::assign(&[fleet], &self.parameters.budget)
-        } else {
-            Budget::assign(&volumes, &self.parameters.budget)
-        };
-        let appeared: BTreeSet<(Bin, StreamKey)> =
-            self.watched.iter().map(|(key, watched)| (watched.first, key.clone())).collect();
-        let grants = budget.grants(&appeared);
-
-        let mut baselines: BTreeMap<StreamKey, Baseline> = BTreeMap::new();
-        for level in [
-            StreamLevel::Fleet,
-            StreamLevel::Domain,
-            StreamLevel::Provider,
-            StreamLevel::ProviderDomain,
-            StreamLevel::Envelope,
-        ] {
-            for (key, clusters) in clusters.iter().filter(|(key, _)| key.level == level) {
-                let parent = parent_of(key).and_then(|parent| baselines.get(&parent)).copied();
-                let baseline = if self.phase == Phase::Learning {
-                    Baseline::learning(&self.parameters)
-                } else {
-                    Baseline::learn_from(clusters, parent.as_ref(), &self.parameters)
-                };
-                baselines.insert((*key).clone(), baseline);
-            }
-        }
-        let from = Bin(day * DAY_BINS);
-        for (key, watched) in &mut self.watched {
-            // An open incident keeps the regime of its onset: what is refused now says nothing of what is ordinary. After a
-            // start there may be none yet; the one that is then learnt leaves the incident's days out.
-            let judged = watched.detector.regime(Bin(day * DAY_BINS)).mass > 0.0;
-            if judged && watched.frozen.is_some_and(|frozen| day > frozen) {
-                continue;
-            }
-            let mass = budget.share(key).or_else(|| grants.get(key).copied()).unwrap_or(0.0);
-            if let Some(baseline) = baselines.get(key) {
-                let regime = Regime::in_fleet(from, *baseline, mass, &self.parameters);
-                watched.detector.set_regime(regime, &self.parameters);
-            }
-        }
-    }
-}
-
-/// What a stream's baseline shrinks to: (provider, domain) to the domain, everything else step by step to the fleet.
-fn parent_of(key: &StreamKey) -> Option<StreamKey> {
-    match key.level {
-        StreamLevel::Fleet => None,
-        StreamLevel::Provider | StreamLevel::Domain => key.at(StreamLevel::Fleet),
-        StreamLevel::ProviderDomain => key.at(StreamLevel::Domain),
-        StreamLevel::Envelope | StreamLevel::Campaign => key.at(StreamLevel::ProviderDomain),
     }
 }
 
@@ -492,6 +353,7 @@ pub fn related(one: &StreamKey, other: &StreamKey) -> bool {
 }
 
 mod questions;
+mod regimes;
 
 #[cfg(test)]
 mod tests;

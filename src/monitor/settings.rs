@@ -117,7 +117,7 @@ pub async fn journal(store: &Store, settings: &Settings, now: Timestamp) -> Resu
         return Ok(known);
     }
     let version = known.saturating_add(1);
-    store.append(EntryKind::Settings, now, json!({ "version": version, "settings": body })).await?;
+    store.append(None, EntryKind::Settings, now, json!({ "version": version, "settings": body })).await?;
     tracing::info!(version, rules = settings.rules, "the settings that judgements depend on are journalled");
     Ok(version)
 }

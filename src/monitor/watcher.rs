@@ -1,6 +1,9 @@
 //! What the monitor watches with: the judge, its history, and the incidents; kept in step with the projections.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use super::{
     context::Context,
@@ -15,9 +18,6 @@ use crate::{
     notify::Notifiers,
     store::{CellKey, Counts, Leader, Store, StoreError},
 };
-
-/// Days of history that are loaded: the baselines' window and what lies before it.
-const HISTORY_DAYS: i64 = 66;
 
 /// Days that tickets look back to: the ring, the week before it, and as much again for those that began before the ring.
 const COUNTED_DAYS: i64 = 21;
@@ -48,7 +48,7 @@ impl Watch {
     pub(super) async fn load(store: &Store, parameters: Parameters, now: Timestamp) -> Result<Self, StoreError> {
         let today = now.bin().0.div_euclid(DAY_BINS);
         let incidents = Incidents::load(store).await?;
-        let live_from = incidents.open().values().copied().min().unwrap_or(today).min(today - IDLE_DAYS);
+        let live_from = incidents.open_since().unwrap_or(today).min(today - IDLE_DAYS);
         let start = ring_start(now.bin());
         let ring = store.cells_since(start).await?;
         let mut watch = Self {
@@ -73,7 +73,8 @@ impl Watch {
             }
         }
         // Day by day: a year of many campaigns need not be in memory at once.
-        for day in today - HISTORY_DAYS..=today + 1 {
+        let oldest = watch.judge.history_from(today, watch.incidents.open().into_values().min());
+        for day in oldest..=today + 1 {
             for (number, text, exposed, refused) in store.day_totals(day).await? {
                 let key: StreamKey = super::stream_key(number, &text)?;
                 watch.judge.change_day(&key, day, ClusterTotals::default(), totals((exposed, refused)));
@@ -126,12 +127,12 @@ impl Watch {
             cells.extend(known_cells(store, chunk).await?);
         }
         let moved: BTreeSet<i32> = changed.iter().map(|(stream, _)| *stream).collect();
-        let announcer = Announcer { notifiers, metrics, now, changed: &moved };
+        let windows = Arc::clone(&self.context.windows);
+        let announcer = Announcer { notifiers, metrics, now, changed: &moved, windows: &windows };
         self.incidents.heed_operators(store, &announcer).await?;
-        let open = self.incidents.open();
-        let kept_from = open.values().copied().min();
+        let kept_from = self.incidents.open_since();
         self.judge.set_trouble(self.incidents.trouble(now));
-        self.judge.freeze(open);
+        self.judge.freeze(self.incidents.open());
         self.judge.judge(&cells, now.bin());
         for cell in cells.iter().filter(|cell| self.judge.is_bare(cell)) {
             let day = cell.bin.div_euclid(DAY_BINS);
@@ -201,7 +202,6 @@ impl Watch {
             known_since: &self.context.bare_since,
             since: &self.context.since,
             outages: &self.context.outages,
-            windows: &self.context.windows,
         };
         self.incidents.follow_counts(store, &self.judge, &bare, announcer).await
     }

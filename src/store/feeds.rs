@@ -1,6 +1,6 @@
 //! What each feed reported, signs of life, and refusals by the hour: what blind windows and count alarms are judged from.
 
-use super::{EntryKind, EventKey, FeedCounts, FeedHour, NewEntry, Store, StoreError, Submission, dispatch};
+use super::{EntryKind, Epoch, EventKey, FeedCounts, FeedHour, NewEntry, Store, StoreError, Submission, dispatch};
 use crate::{
     model::{Bin, Exposure, Timestamp},
     privacy::Purpose,
@@ -27,22 +27,24 @@ pub(super) fn feed_hours(rows: Vec<FeedHourRow>) -> Result<Vec<(FeedHour, FeedCo
 }
 
 impl Store {
-    /// Appends a fact of relaywatch's own to the journal. The same fact with the same time is there once; gives whether it is
-    /// new.
+    /// Appends a fact of relaywatch's own to the journal, under a key that it makes itself; with a reign, what only its leader
+    /// sees. The same fact with the same time is there once; gives whether it is new.
     ///
     /// # Errors
-    /// Where the store is away or full.
-    pub async fn append(&self, kind: EntryKind, at: Timestamp, body: serde_json::Value) -> Result<bool, StoreError> {
-        Ok(self.commit(&[self.own_fact(kind, at, body)]).await?.added > 0)
-    }
-
-    /// A fact of relaywatch's own, under a key that it makes itself.
-    pub(super) fn own_fact(&self, kind: EntryKind, at: Timestamp, body: serde_json::Value) -> Submission {
+    /// [`StoreError::NotLeading`] once the reign is over; or where the store is away or full.
+    pub async fn append(
+        &self,
+        reign: Option<Epoch>,
+        kind: EntryKind,
+        at: Timestamp,
+        body: serde_json::Value,
+    ) -> Result<bool, StoreError> {
         let keyring = dispatch!(self, store => store.keyring());
         let hash = keyring.hash(Purpose::Event, &[b"own", &kind.code().to_le_bytes(), body.to_string().as_bytes()]);
         let key = EventKey { at, hash };
         let entry = NewEntry { key, kind, account: None, address: None, app: None, body };
-        Submission { feed: OWN_FEED.to_owned(), entries: vec![entry], ..Submission::default() }
+        let fact = Submission { feed: OWN_FEED.to_owned(), entries: vec![entry], ..Submission::default() };
+        Ok(dispatch!(self, store => store.commit(reign, &[fact]).await)?.added > 0)
     }
 
     /// What each feed reported from an hour on, by feed and hour.

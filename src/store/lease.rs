@@ -3,9 +3,7 @@
 
 use std::{ops::Deref, time::Duration};
 
-use super::{
-    Commit, EntryKind, Fold, IncidentRecord, NewOutbox, OutboxFailure, OutboxItem, Route, Store, StoreError, Submission,
-};
+use super::{Commit, Fold, IncidentRecord, NewOutbox, OutboxFailure, OutboxItem, Route, Store, StoreError, Submission};
 use crate::model::Timestamp;
 
 /// One reign: from when a process took the lead until it lost it or gave it up. Only a store makes one.
@@ -91,15 +89,6 @@ impl Leader {
     /// [`StoreError::NotLeading`], or where the store is away or full.
     pub async fn commit(&self, batch: &[Submission]) -> Result<Commit, StoreError> {
         fenced!(self, store, epoch => store.commit(Some(epoch), batch).await)
-    }
-
-    /// Appends a fact that the leader has found to the journal; see [`Store::append`].
-    ///
-    /// # Errors
-    /// [`StoreError::NotLeading`], or where the store is away or full.
-    pub async fn append(&self, kind: EntryKind, at: Timestamp, body: serde_json::Value) -> Result<bool, StoreError> {
-        let fact = self.store().own_fact(kind, at, body);
-        Ok(self.commit(&[fact]).await?.added > 0)
     }
 
     /// Applies one step of the monitor: projections and cursor in one transaction.

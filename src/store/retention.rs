@@ -15,7 +15,7 @@ const CELL_DAYS: i64 = 40;
 /// Days before the onset of an open incident for which its cells are kept.
 const BEFORE_INCIDENT_DAYS: i64 = 30;
 /// Days for which totals of days are kept, and what feeds reported, and the control group's cells: 60 of the baselines' window,
-/// two before it, four of the ring, and some room.
+/// two before it, four of the ring, and some room; counted back from the onset of the oldest open incident.
 const TOTAL_DAYS: i64 = 70;
 /// A word that nothing refers to goes after so long. Processes forget its number when it is marked.
 const UNUSED_MILLIS: i64 = DAY_MILLIS / 2;
@@ -76,7 +76,8 @@ impl Leader {
                 control: bin((now - TOTAL_DAYS * DAY_MILLIS).min(kept_for)),
                 refused: bin(refusals),
                 notices: refusals,
-                days: today - TOTAL_DAYS,
+                // The regime that an open incident keeps is learnt from what lies before it.
+                days: open.map_or(today, |onset| onset.div_euclid(DAY_MILLIS).min(today)) - TOTAL_DAYS,
             };
             gone += fenced!(self, store, epoch => store.expire_projections(epoch, cutoffs).await)?;
             gone += self.sweep_words(now).await?;

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use relaywatch::{
     clock::Clock,
     detect::Counts,
-    explain::{BlindWindow, Hypothesis, LastDelivery, Revocation, Watched, explain},
+    explain::{BlindWindow, Hypothesis, IncidentFacts, LastDelivery, Revocation, Watched, explain},
     metrics::Metrics,
     model::{
         Bin, Cause, DAY_MILLIS, Destination, EventKind, FailureClass, HOUR_MILLIS, NoticeKind, Provider, StreamKey,
         Timestamp,
     },
     monitor::{
-        Monitor,
+        Monitor, blind,
         facts::{Scope, gather},
     },
     store::{
-        AddressNotice, ControlSum, EntryKind, NewAccount, NewEntry, NewEvent, NewReply, RefusedAddress, Submission,
+        AddressNotice, ControlSum, EntryKind, NewAccount, NewEntry, NewEvent, NewReply, RefusedAddress, StoreError,
+        Submission,
     },
 };
 use tokio::sync::Notify;
@@ -49,6 +50,12 @@ pub(crate) fn notice(test: &TestStore, number: usize, millis: i64, kind: NoticeK
         app: Some("com.example.app".to_owned()),
         body: serde_json::json!({ "kind": kind }),
     }
+}
+
+/// The facts with the blind windows that are known by the end of the tests' time.
+async fn gathered(test: &TestStore, scope: &Scope) -> Result<IncidentFacts, StoreError> {
+    let windows = blind::known(&test.store, at(9 * DAY_MILLIS)).await?;
+    gather(&test.store, scope, &windows).await
 }
 
 pub(crate) async fn tell(test: &TestStore, entries: Vec<NewEntry>) {
@@ -312,7 +319,7 @@ on_both_engines! {
         let ordinary = (201..204).map(|number| notice(&test, number, -DAY_MILLIS, NoticeKind::ConsentRevoked));
         tell(&test, ordinary.chain([notice(&test, 900, -9 * DAY_MILLIS, NoticeKind::AccountDeleted)]).collect()).await;
 
-        let facts = gather(&test.store, &scope(&test, &both(), &both(), HALF).await).await.expect("facts");
+        let facts = gathered(&test, &scope(&test, &both(), &both(), HALF).await).await.expect("facts");
         assert_eq!((facts.onset, facts.counts, facts.refused_addresses), (Some(at(ONSET)), HALF, 200));
         assert_eq!(facts.replies, [(Cause::RecipientUnknown, 200)].into());
         assert_eq!(facts.last_delivery, Some(LastDelivery { known: 200, within_a_day: 200, stale: 0 }));
@@ -336,9 +343,9 @@ on_both_engines! {
     async fn without_a_notice_ever_or_with_a_blind_endpoint_nothing_is_ruled_out(test: TestStore) {
         purge(&test).await;
         let scope = scope(&test, &both(), &both(), HALF).await;
-        assert_eq!(gather(&test.store, &scope).await.expect("facts").notices, None, "no map, no notices");
+        assert_eq!(gathered(&test, &scope).await.expect("facts").notices, None, "no map, no notices");
         map(&test, 0..400).await;
-        let unwatched = gather(&test.store, &scope).await.expect("facts");
+        let unwatched = gathered(&test, &scope).await.expect("facts");
         assert!((unwatched.notices.expect("a map").blind_share - 1.0).abs() < 1e-12);
         assert!(explain(&unwatched).ruled_out().all(|hypothesis| hypothesis != Hypothesis::Revoked));
 
@@ -351,7 +358,7 @@ on_both_engines! {
             ..notice(&test, 901, ONSET - 6 * DAY_MILLIS, NoticeKind::ConsentRevoked)
         };
         tell(&test, vec![notice(&test, 900, -9 * DAY_MILLIS, NoticeKind::AccountDeleted), window]).await;
-        let blind = gather(&test.store, &scope).await.expect("facts");
+        let blind = gathered(&test, &scope).await.expect("facts");
         assert_eq!(blind.blind_windows, [BlindWindow { watched: Watched::Notices, from, until: None, reason: None }]);
         assert!((blind.notices.expect("a map").blind_share - 0.2).abs() < 0.01);
         let explanation = explain(&blind);
@@ -369,7 +376,7 @@ on_both_engines! {
             NewEntry { key: test.key(9_000_000, ONSET - DAY_MILLIS), ..notice(&test, 160, 0, NoticeKind::EmailEnabled) },
         ];
         tell(&test, before.chain(after).chain(undone).collect()).await;
-        let facts = gather(&test.store, &scope(&test, &both(), &both(), HALF).await).await.expect("facts");
+        let facts = gathered(&test, &scope(&test, &both(), &both(), HALF).await).await.expect("facts");
         let notices = facts.notices.expect("a map");
         assert_eq!((notices.refused_exposed_before, notices.refused_exposed_after, notices.refused_unexposed), (150, 10, 40));
         assert_eq!((notices.accepted_exposed, notices.accepted_unexposed), (0, 200));
@@ -417,7 +424,7 @@ on_both_engines! {
         let (ours, rest) = (stream("mydomain.fr", None), stream("news.example.com", None));
         let counts = Counts { sends: 200, refused: 200 };
         let facts =
-            gather(&test.store, &scope(&test, std::slice::from_ref(&ours), &[ours.clone(), rest], counts).await).await.expect("facts");
+            gathered(&test, &scope(&test, std::slice::from_ref(&ours), &[ours.clone(), rest], counts).await).await.expect("facts");
         let senders = facts.senders.clone().expect("senders");
         assert_eq!((senders.top.as_str(), senders.inside, senders.outside), ("mydomain.fr", counts, Counts { sends: 200, refused: 0 }));
         assert_eq!(facts.providers.clone().expect("providers").top, Provider::Ses.as_str());

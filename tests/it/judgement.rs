@@ -126,7 +126,7 @@ on_both_engines! {
         assert_eq!((open[0].0.onset, open[0].1.refused, open[0].1.addresses), (at(TROUBLE), 60, 60));
 
         // Two days of that week were blind: there is no highest hour to compare with.
-        outage(TROUBLE - 3 * DAY_MILLIS, TROUBLE - DAY_MILLIS).journal(&test.store).await.expect("journalled");
+        outage(TROUBLE - 3 * DAY_MILLIS, TROUBLE - DAY_MILLIS).journal(&test.store, None).await.expect("journalled");
         run.clock.advance(Duration::from_mins(5));
         run.take(&test, Vec::new()).await;
         assert_eq!(standing(&test).await, []);
@@ -139,7 +139,7 @@ on_both_engines! {
         assert_eq!(standing(&test).await, [IncidentState::Open]);
         // Another process was down meanwhile and says so now: SNS sends nothing again.
         let window = outage(TROUBLE - MINUTE_MILLIS, TROUBLE + 25 * MINUTE_MILLIS);
-        window.journal(&test.store).await.expect("journalled");
+        window.journal(&test.store, None).await.expect("journalled");
         run.clock.advance(Duration::from_mins(2));
         run.take(&test, Vec::new()).await;
         assert_eq!(standing(&test).await, [IncidentState::Open], "what was lost can undo nothing");
@@ -161,7 +161,7 @@ on_both_engines! {
     async fn a_purge_within_an_outage_of_ours_is_a_ticket(test: TestStore) {
         let mut run = Run::begin(&test, history(&test), TROUBLE).await;
         run.clock.advance(Duration::from_mins(30));
-        outage(TROUBLE - MINUTE_MILLIS, TROUBLE + 25 * MINUTE_MILLIS).journal(&test.store).await.expect("journalled");
+        outage(TROUBLE - MINUTE_MILLIS, TROUBLE + 25 * MINUTE_MILLIS).journal(&test.store, None).await.expect("journalled");
         run.take(&test, gone(&test, 400)).await;
         let found = incidents(&test).await;
         assert_eq!(found.len(), 1, "{found:?}");
@@ -174,7 +174,7 @@ on_both_engines! {
     async fn an_ordinary_outage_of_ours_is_no_ticket(test: TestStore) {
         let mut run = Run::begin(&test, history(&test), TROUBLE).await;
         run.clock.advance(Duration::from_mins(30));
-        outage(TROUBLE - MINUTE_MILLIS, TROUBLE + 25 * MINUTE_MILLIS).journal(&test.store).await.expect("journalled");
+        outage(TROUBLE - MINUTE_MILLIS, TROUBLE + 25 * MINUTE_MILLIS).journal(&test.store, None).await.expect("journalled");
         run.take(&test, gone(&test, 3)).await;
         assert!(incidents(&test).await.is_empty());
     }
@@ -254,7 +254,7 @@ on_both_engines! {
         let ordinary = deliveries(&test, 300, TROUBLE - DAY_MILLIS, 60_000).into_iter().map(of_sparkpost).collect();
         commit(&test, &mut run, "sparkpost", ordinary).await;
         run.clock.advance_to(at(TROUBLE + 30 * MINUTE_MILLIS));
-        outage(TROUBLE - MINUTE_MILLIS, TROUBLE + 25 * MINUTE_MILLIS).journal(&test.store).await.expect("journalled");
+        outage(TROUBLE - MINUTE_MILLIS, TROUBLE + 25 * MINUTE_MILLIS).journal(&test.store, None).await.expect("journalled");
         let purge = gone(&test, 400).into_iter().map(of_sparkpost).collect();
         commit(&test, &mut run, "sparkpost", purge).await;
         assert_eq!(standing(&test).await, [], "the rest may still be on its way");

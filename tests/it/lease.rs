@@ -69,7 +69,10 @@ async fn refused_everything(old: &Leader, new: &Leader) {
     not_leading("held", &old.outbox_held(&item, at(1), at(2)).await);
     not_leading("hurry", &old.outbox_hurry(at(1)).await);
     not_leading("retention", &old.expire(i64::MAX, i64::MAX, i64::MAX).await);
-    not_leading("fact", &old.append(EntryKind::BlindWindow, at(0), serde_json::json!({ "watched": "all" })).await);
+    not_leading(
+        "fact",
+        &old.append(Some(old.epoch()), EntryKind::BlindWindow, at(0), serde_json::json!({ "watched": "all" })).await,
+    );
     not_leading("commit", &old.commit(&[submission(vec![])]).await);
     not_leading("erasure", &old.forget(&[Whom::Deleted { account: 1 }]).await);
     not_leading("renewal", &old.renew(TERM).await);
@@ -115,7 +118,10 @@ async fn a_leader_erases_beside_its_own_writes_and_those_of_others() {
     let (leader, other) = (test.leader(), test.leader());
     let writes = tokio::spawn(async move {
         for number in 0..40 {
-            other.append(EntryKind::Note, at(number), serde_json::json!({})).await.expect("no deadlock");
+            other
+                .append(Some(other.epoch()), EntryKind::Note, at(number), serde_json::json!({}))
+                .await
+                .expect("no deadlock");
             other.renew(TERM).await.expect("renewed");
         }
     });

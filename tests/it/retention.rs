@@ -31,7 +31,7 @@ const KEPT: i64 = 14;
 
 /// Everything that is judged from, by name instead of by number.
 #[derive(Debug, Clone, PartialEq)]
-struct Projections {
+pub(crate) struct Projections {
     cells: Vec<(String, i64, Destination, Counts)>,
     days: Vec<(String, i64, i64, i64)>,
     refused: Vec<(String, i64, usize)>,
@@ -55,7 +55,7 @@ impl Projections {
     }
 }
 
-async fn projections(test: &TestStore, people: usize, last_day: i64) -> Projections {
+pub(crate) async fn projections(test: &TestStore, people: usize, last_day: i64) -> Projections {
     let mut addresses: BTreeMap<i64, usize> = BTreeMap::new();
     let mut ledger = Vec::new();
     for number in 0..people {
@@ -342,7 +342,7 @@ on_both_engines! {
             (EntryKind::BlindWindow, 4, window("apple", 4, None)),
             (EntryKind::BlindWindow, 4, window("apple", 4, Some(9))),
         ] {
-            assert!(test.store.append(kind, at(millis), body).await.expect("appended"));
+            assert!(test.store.append(None, kind, at(millis), body).await.expect("appended"));
         }
         test.leader().expire(at(400 * DAY_MILLIS).as_millis(), at(0).as_millis(), at(DAY_MILLIS).as_millis()).await.expect("expired");
         let mut left = Vec::new();

@@ -384,7 +384,7 @@ on_both_engines! {
             test.store.give_sign_of_life("ingest", at(millis)).await.expect("given");
         }
         assert_eq!(test.store.sign_of_life("ingest").await.expect("read"), Some(at(9_000)));
-        let fact = || test.store.append(EntryKind::BlindWindow, at(0), serde_json::json!({ "watched": "all" }));
+        let fact = || test.store.append(None, EntryKind::BlindWindow, at(0), serde_json::json!({ "watched": "all" }));
         assert!(fact().await.expect("appended"));
         assert!(!fact().await.expect("appended"), "the same fact is there once");
         assert_eq!(test.rows("entry").await, 1);

@@ -11,7 +11,7 @@ pub(super) use self::silence::Silence;
 use crate::{
     explain::{BlindReason, BlindWindow, Watched},
     model::{Bin, Provider, Timestamp},
-    store::{EntryKind, EntryRecord, Leader, Store, StoreError},
+    store::{EntryKind, EntryRecord, Epoch, Store, StoreError},
 };
 
 /// What [`Window::watched`] says where nothing at all was watched.
@@ -51,29 +51,18 @@ impl Window {
         })
     }
 
-    /// Journals it as it is now known; gives whether that is new.
+    /// Journals it as it is now known, with a reign where only its leader sees it; gives whether that is new.
     ///
     /// # Errors
-    /// Where the store is away or full.
-    pub async fn journal(&self, store: &Store) -> Result<bool, StoreError> {
-        store.append(EntryKind::BlindWindow, self.from, self.body()).await
-    }
-
-    /// The same by the leader, for what only it sees.
-    ///
-    /// # Errors
-    /// [`StoreError::NotLeading`], or where the store is away or full.
-    pub async fn journal_led(&self, leader: &Leader) -> Result<bool, StoreError> {
-        leader.append(EntryKind::BlindWindow, self.from, self.body()).await
-    }
-
-    fn body(&self) -> serde_json::Value {
-        json!({
+    /// [`StoreError::NotLeading`] once the reign is over; or where the store is away or full.
+    pub async fn journal(&self, store: &Store, reign: Option<Epoch>) -> Result<bool, StoreError> {
+        let body = json!({
             "watched": self.watched,
             "reason": self.reason,
             "from": self.from.as_millis(),
             "until": self.until.map(Timestamp::as_millis),
-        })
+        });
+        store.append(reign, EntryKind::BlindWindow, self.from, body).await
     }
 
     /// What an incident's evidence says of it; `None` where it names nothing that this version watches.

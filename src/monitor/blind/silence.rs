@@ -68,7 +68,7 @@ impl Silence {
                 _ => None,
             };
             if let Some(window) = changed
-                && window.journal_led(store).await?
+                && window.journal(store, Some(store.epoch())).await?
             {
                 let ended = window.until.is_some();
                 tracing::warn!(feed, since = %window.from, ended, "a feed is silent beyond what its history allows");

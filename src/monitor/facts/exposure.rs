@@ -5,8 +5,8 @@ use crate::{
     detect::stats::count,
     explain::BlindWindow,
     model::{NoticeKind, Timestamp},
-    monitor::blind::{Window, windows},
-    store::{AddressNotice, EntryRecord},
+    monitor::blind::Window,
+    store::AddressNotice,
 };
 
 /// How an address stands with the notices around its refusal (or its last acceptance).
@@ -40,10 +40,10 @@ pub(super) fn standing(notices: &[AddressNotice], at: Timestamp) -> Standing {
     }
 }
 
-/// The blind windows that the entries tell of, as far as they reach into the time from `from` to `to`, by their begin.
-pub(super) fn blind_windows(entries: &[EntryRecord], from: Timestamp, to: Timestamp) -> Vec<BlindWindow> {
+/// What an incident's evidence says of blind windows, as far as they reach into the time from `from` to `to`, by their begin.
+pub(super) fn blind_windows(windows: &[Window], from: Timestamp, to: Timestamp) -> Vec<BlindWindow> {
     let reaches = |window: &BlindWindow| window.from < to && window.until.is_none_or(|until| until > from);
-    windows(entries).iter().filter_map(Window::evidence).filter(reaches).collect()
+    windows.iter().filter_map(Window::evidence).filter(reaches).collect()
 }
 
 /// The share of the time from `from` to `to` that the windows cover together, 0 to 1. They come by their begin.
@@ -72,7 +72,8 @@ mod tests {
     use crate::{
         explain::Watched,
         model::{DAY_MILLIS, HOUR_MILLIS, Provider},
-        store::{EntryKind, EventKey, Position},
+        monitor::blind::windows,
+        store::{EntryKind, EntryRecord, EventKey, Position},
     };
 
     const DAY: i64 = DAY_MILLIS;
@@ -133,15 +134,15 @@ mod tests {
             entry(serde_json::json!({ "watched": "the weather", "from": ms(0), "until": null })),
             entry(serde_json::json!({ "watched": "notices" })),
         ];
-        let windows = blind_windows(&entries, at(-2 * DAY), at(5 * DAY));
+        let told = blind_windows(&windows(&entries), at(-2 * DAY), at(5 * DAY));
         let expected = [
             BlindWindow { watched: Watched::Notices, from: at(0), until: Some(at(DAY)), reason: None },
             BlindWindow { watched: Watched::Feed(Provider::Ses), from: at(DAY), until: None, reason: None },
         ];
-        assert_eq!(windows, expected);
+        assert_eq!(told, expected);
         let mut backwards = entries.to_vec();
         backwards.reverse();
-        assert_eq!(blind_windows(&backwards, at(-2 * DAY), at(5 * DAY)), expected);
+        assert_eq!(blind_windows(&windows(&backwards), at(-2 * DAY), at(5 * DAY)), expected);
     }
 
     #[test]

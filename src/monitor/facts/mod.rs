@@ -16,7 +16,8 @@ use crate::{
     detect::Counts,
     explain::{Control, IncidentFacts, LastDelivery, NoticeFacts, ReplyText, shortened},
     model::{Bin, Cause, DAY_MILLIS, Destination, HOUR_MILLIS, StreamKey, Timestamp},
-    store::{AddressNotice, EntryKind, RefusedAddress, Store, StoreError},
+    monitor::blind::Window,
+    store::{AddressNotice, RefusedAddress, Store, StoreError},
 };
 
 /// Addresses of one read, and of the samples of accepted addresses.
@@ -35,8 +36,6 @@ const LEAST_USUAL: u64 = 20;
 const USUAL_BINS: i64 = 30 * 288;
 /// A last delivery longer ago than this marks a stale address.
 const STALE_MILLIS: i64 = 180 * DAY_MILLIS;
-/// Entries about blind windows that are read, the newest ones.
-const MOST_WINDOWS: u32 = 10_000;
 
 /// Refused addresses whose replies are read for their texts.
 const MOST_TEXTS_OF: usize = 2_000;
@@ -87,18 +86,17 @@ impl Scope {
     }
 }
 
-/// All that the store knows of an incident.
+/// All that the store knows of an incident; `windows` are the blind windows of the journal, by their begin.
 ///
 /// [`IncidentFacts::arrivals`] stays `None`: the journal keeps no arrival times, and repeats leave no trace in it. Accepted
 /// addresses are a sample of at most 20,000, the same one each time.
 ///
 /// # Errors
 /// Where the store is away, or holds what this version doesn't know.
-pub async fn gather(store: &Store, scope: &Scope) -> Result<IncidentFacts, StoreError> {
+pub async fn gather(store: &Store, scope: &Scope, windows: &[Window]) -> Result<IncidentFacts, StoreError> {
     let onset = scope.onset.start();
     let last = scope.until.end().plus_millis(AFTER_MILLIS);
-    let entries = store.entries_of_kind(EntryKind::BlindWindow, last, MOST_WINDOWS).await?;
-    let blind_windows = blind_windows(&entries, onset.plus_millis(-BEFORE_MILLIS), last);
+    let blind_windows = blind_windows(windows, onset.plus_millis(-BEFORE_MILLIS), last);
 
     let refused = Refused::read(store, scope).await?;
     let mut notices = refused.notices;

@@ -41,8 +41,6 @@ pub(in crate::monitor) struct Bare<'a> {
     pub(in crate::monitor) since: &'a BTreeMap<Provider, i64>,
     /// Outages of ours.
     pub(in crate::monitor) outages: &'a [(Outage, bool)],
-    /// The blind windows.
-    pub(in crate::monitor) windows: &'a [Window],
 }
 
 /// Streams of one scope, with its episodes.
@@ -64,7 +62,7 @@ impl Incidents {
         announcer: &Announcer<'_>,
     ) -> Result<(), StoreError> {
         let now = announcer.now;
-        let mut all = find(store, judge, bare, now).await?;
+        let mut all = find(store, judge, bare, announcer).await?;
         self.leave_to_rates(&mut all);
         self.move_to_finer(&all);
         self.let_go(&all, store, announcer).await?;
@@ -175,7 +173,13 @@ impl Incidents {
 }
 
 /// The episodes of each provider and domain; of a provider as a whole only those that none of its domains shows.
-async fn find(store: &Store, judge: &Judge, bare: &Bare<'_>, now: Timestamp) -> Result<Vec<Found>, StoreError> {
+async fn find(
+    store: &Store,
+    judge: &Judge,
+    bare: &Bare<'_>,
+    announcer: &Announcer<'_>,
+) -> Result<Vec<Found>, StoreError> {
+    let now = announcer.now;
     let mut streams: BTreeMap<StreamKey, Vec<i32>> = BTreeMap::new();
     for number in bare.finest {
         let Some(key) = bare.keys.get(number) else { continue };
@@ -205,7 +209,7 @@ async fn find(store: &Store, judge: &Judge, bare: &Bare<'_>, now: Timestamp) -> 
             .collect();
         let first = from.0.div_euclid(HOUR_BINS);
         let mut found_here = known_since.map_or_else(Vec::new, |since| {
-            let is_blind = |hour: i64| is_blind(bare.windows, provider, hour, days);
+            let is_blind = |hour: i64| is_blind(announcer.windows, provider, hour, days);
             episodes(&hours, first.max(*since), is_blind, hour, judge.parameters())
         });
         let mut lost_here = BTreeSet::new();
@@ -216,7 +220,7 @@ async fn find(store: &Store, judge: &Judge, bare: &Bare<'_>, now: Timestamp) -> 
                 .into_iter()
                 .map(|(hour, addresses)| (hour, u64::try_from(addresses).unwrap_or(0)))
                 .collect();
-            let is_blind = |hour: i64| blind_week(bare.windows, provider, hour, days);
+            let is_blind = |hour: i64| blind_week(announcer.windows, provider, hour, days);
             let in_outages = episodes(&all, first.max(*since), is_blind, hour, judge.parameters());
             for episode in in_outages.into_iter().filter(|episode| lost.contains(&episode.onset)) {
                 if !found_here.iter().any(|known| known.onset <= episode.last && known.last >= episode.onset) {
@@ -346,7 +350,7 @@ async fn update(
     kept.measured = true;
     let was_named = kept.body.named;
     if kept.wants_explanation(now) {
-        reason(kept, store, found.finest.clone(), bare.keys, now).await?;
+        reason(kept, store, found.finest.clone(), bare.keys, announcer).await?;
         kept.explained = Some((now, kept.body.refused));
     }
     let kind = if !kept.is_open() {

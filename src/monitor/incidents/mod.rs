@@ -13,7 +13,10 @@ use self::{
     claim::{Free, claim, group},
     reason::reason,
 };
-use super::judge::{DAY_BINS, Judge, RING_DAYS, holds};
+use super::{
+    blind::Window,
+    judge::{DAY_BINS, Judge, RING_DAYS, holds},
+};
 use crate::{
     detect::{self, Alarm, Urgency, describe, stats::count},
     incident::{Basis, Body},
@@ -60,6 +63,11 @@ impl Kept {
         self.record.state == IncidentState::Open
     }
 
+    /// The day of its first alarm. It was opened at the end of the alarm's bin, which may be midnight.
+    fn opened_day(&self) -> i64 {
+        self.record.opened_at.plus_millis(-1).bin().0.div_euclid(DAY_BINS)
+    }
+
     /// Its streams that lie in its scope. A coarser one holds other mail, too, and learns on from that.
     fn own_streams(&self) -> impl Iterator<Item = &StreamKey> {
         self.body.streams.iter().filter(|stream| holds(&self.body.scope, stream))
@@ -89,6 +97,8 @@ pub(super) struct Announcer<'a> {
     pub(super) metrics: &'a Metrics,
     /// Finest streams of which cells have changed since the last look.
     pub(super) changed: &'a BTreeSet<i32>,
+    /// The blind windows, by their begin.
+    pub(super) windows: &'a [Window],
 }
 
 impl Incidents {
@@ -126,9 +136,10 @@ impl Incidents {
         Ok(())
     }
 
-    /// Days of each stream that were trouble, for the baselines; not those that an operator calls normal.
-    pub(super) fn trouble(&self, now: Timestamp) -> BTreeMap<StreamKey, BTreeSet<i64>> {
-        let mut trouble: BTreeMap<StreamKey, BTreeSet<i64>> = BTreeMap::new();
+    /// Days of each stream that were trouble, for the baselines, each with the day on which that came out; not those that an
+    /// operator calls normal.
+    pub(super) fn trouble(&self, now: Timestamp) -> BTreeMap<StreamKey, BTreeMap<i64, i64>> {
+        let mut trouble: BTreeMap<StreamKey, BTreeMap<i64, i64>> = BTreeMap::new();
         let standing = |kept: &&Kept| {
             !kept.record.operator.accepted_normal
                 && kept.record.state != IncidentState::Withdrawn
@@ -138,24 +149,38 @@ impl Incidents {
             let first = kept.record.onset.bin().0.div_euclid(DAY_BINS);
             let last = kept.record.closed_at.unwrap_or(now).bin().0.div_euclid(DAY_BINS);
             for stream in kept.own_streams() {
-                trouble.entry(stream.clone()).or_default().extend(first..=last);
+                let days = trouble.entry(stream.clone()).or_default();
+                for day in first..=last {
+                    let out = days.entry(day).or_insert(i64::MAX);
+                    *out = kept.opened_day().min(*out);
+                }
             }
         }
         trouble
     }
 
-    /// The streams of open incidents, each with the day of its onset.
+    /// Incidents whose streams keep the regime that they had.
+    fn keeping(&self) -> impl Iterator<Item = &Kept> {
+        self.kept.iter().filter(|kept| kept.is_open() && !kept.record.operator.accepted_normal)
+    }
+
+    /// The streams of open incidents, each with the day on which the first of them was opened: that of its first alarm.
     pub(super) fn open(&self) -> BTreeMap<StreamKey, i64> {
         let mut open = BTreeMap::new();
-        let learning = |kept: &&Kept| kept.is_open() && !kept.record.operator.accepted_normal;
-        for kept in self.kept.iter().filter(learning) {
-            let day = kept.record.onset.bin().0.div_euclid(DAY_BINS);
+        for kept in self.keeping() {
+            let day = kept.opened_day();
             for stream in kept.own_streams() {
                 let known = open.entry(stream.clone()).or_insert(day);
                 *known = day.min(*known);
             }
         }
         open
+    }
+
+    /// The day of the earliest onset of those.
+    pub(super) fn open_since(&self) -> Option<i64> {
+        let onsets = self.keeping().filter(|kept| kept.own_streams().next().is_some());
+        onsets.map(|kept| kept.record.onset.bin().0.div_euclid(DAY_BINS)).min()
     }
 
     /// Brings the incidents in step with what the judge says now, and puts what is to be announced into the outbox.
@@ -195,7 +220,13 @@ impl Incidents {
             update(&mut kept, &alarms, store, judge, keys, announcer).await?;
             self.kept.push(kept);
         }
-        self.kept.retain(|kept| kept.is_open() || now.millis_since(kept.record.onset) < (RING_DAYS + 60) * DAY_MILLIS);
+        // Their days are left out of the windows of which regimes come, also of those that open incidents keep.
+        let today = now.bin().0.div_euclid(DAY_BINS);
+        let oldest = judge.history_from(today, self.open().into_values().min());
+        self.kept.retain(|kept| {
+            let last = kept.record.closed_at.unwrap_or(now).max(kept.record.onset);
+            kept.is_open() || last.bin().0.div_euclid(DAY_BINS) >= oldest
+        });
         Ok(())
     }
 }
@@ -293,7 +324,7 @@ async fn update(
     }
     let was_named = kept.body.named;
     if kept.wants_explanation(now) {
-        reason(kept, store, judge.finest_of(&kept.body.scope), keys, now).await?;
+        reason(kept, store, judge.finest_of(&kept.body.scope), keys, announcer).await?;
         kept.explained = Some((now, kept.body.refused));
     }
     if kept.is_open() {

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::Kept;
+use super::{Announcer, Kept};
 use crate::{
     detect,
     explain::{explain, render},
-    model::{StreamKey, Timestamp},
+    model::StreamKey,
     monitor::{
         facts::{Scope, gather},
         settings::latest,
@@ -20,8 +20,9 @@ pub(super) async fn reason(
     store: &Store,
     numbers: Vec<i32>,
     keys: &HashMap<i32, StreamKey>,
-    now: Timestamp,
+    announcer: &Announcer<'_>,
 ) -> Result<(), StoreError> {
+    let now = announcer.now;
     let named = |number: &i32| keys.get(number).map(|key| (*number, key.clone()));
     let scope = Scope {
         finest: numbers.iter().filter_map(named).collect(),
@@ -31,7 +32,7 @@ pub(super) async fn reason(
         counts: detect::Counts { sends: kept.body.sends, refused: kept.body.refused },
         expected: kept.body.expected,
     };
-    let facts = gather(store, &scope).await?;
+    let facts = gather(store, &scope, announcer.windows).await?;
     if kept.body.facts.as_ref().is_some_and(|before| facts.refused_addresses < before.refused_addresses) {
         // The evidence has outlived its retention, or somebody was forgotten: what was concluded from it stands.
         return Ok(());

@@ -20,7 +20,8 @@ async fn what_is_accepted_as_normal_is_learnt_from_at_once_also_where_it_is_over
     let id = store.save_incident(&closed).await.expect("saved");
     let notifiers = Notifiers::new(Setup::default());
     let metrics = Metrics::new().expect("metrics");
-    let announcer = Announcer { notifiers: &notifiers, metrics: &metrics, now, changed: &BTreeSet::new() };
+    let announcer =
+        Announcer { notifiers: &notifiers, metrics: &metrics, now, changed: &BTreeSet::new(), windows: &[] };
     let mut incidents = Incidents::load(&store).await.expect("loaded");
     incidents.heed_operators(&store, &announcer).await.expect("heeded");
     assert!(!incidents.trouble(now).is_empty(), "its day says nothing of what is ordinary");

@@ -132,7 +132,7 @@ fn trouble_of_a_finer_stream_is_in_no_baseline_above_it() {
     let purge = |judge: &mut Judge| set_day(judge, &bad, day, 500, 500);
     let trouble = |judge: &mut Judge| {
         let scope = bad.at(StreamLevel::ProviderDomain).expect("a parent");
-        judge.set_trouble(BTreeMap::from([(scope, BTreeSet::from([day]))]));
+        judge.set_trouble(BTreeMap::from([(scope, BTreeMap::from([(day, day)]))]));
     };
     assert_ne!(baseline(&purge), baseline(&|_| {}));
     let without = baseline(&trouble);
@@ -314,6 +314,126 @@ mod in_any_order {
             known_last.set_distrusted(distrusted);
             known_last.judge(&shuffled, now);
             prop_assert_eq!(judged(&known_last), judged(&known_first));
+        }
+    }
+}
+
+mod after_a_restart {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The alarm's day.
+    const OPENED: i64 = TODAY;
+
+    /// What two senders sent on a day, and how much of it was refused: the first is in trouble from the day before the alarm on.
+    fn mail(day: i64, ordinary: &[u64]) -> [(StreamKey, u64, u64); 2] {
+        let part = |shift: i64| {
+            let at = usize::try_from(day + shift).expect("positive") % ordinary.len();
+            ordinary[at]
+        };
+        let first = if day >= OPENED - 1 { part(0) * 30 } else { part(0) };
+        [
+            (finest(Provider::Ses, "a.example", None), 1_000, first),
+            (finest(Provider::Braze, "b.example", None), 1_000, part(3)),
+        ]
+    }
+
+    /// Blatant in the bins after noon, so that both alarm in the same ones however they began.
+    fn cells(day: i64) -> Vec<FinestCell> {
+        let bin = |n: i64| day * DAY_BINS + 140 + n;
+        (0..12).flat_map(|n| [cell(1, bin(n), 40, if n > 6 { 38 } else { 0 }), cell(2, bin(n), 40, 0)]).collect()
+    }
+
+    fn prepare(judge: &mut Judge, day: i64) {
+        let scope = finest(Provider::Ses, "a.example", None).at(StreamLevel::ProviderDomain).expect("a parent");
+        let trouble = (OPENED - 1..=day).map(|day| (day, OPENED)).collect();
+        judge.set_trouble(BTreeMap::from([(scope.clone(), trouble)]));
+        judge.freeze(BTreeMap::from([(scope, OPENED)]));
+    }
+
+    fn take(judge: &mut Judge, day: i64, ordinary: &[u64]) {
+        for (number, (key, sends, refused)) in (1..).zip(mail(day, ordinary)) {
+            judge.know(number, &key, day);
+            set_day(judge, &key, day, sends, refused);
+        }
+    }
+
+    type Told = (Vec<(StreamKey, i64, Baseline, f64)>, Vec<(StreamKey, Bin)>);
+
+    fn told(judge: &Judge, last: i64) -> Told {
+        let streams = mail(last, &[0]).into_iter().flat_map(|(key, _, _)| key.parents()).collect::<BTreeSet<_>>();
+        let regime = |key: &StreamKey, day: i64| judge.regime(key, Bin(day * DAY_BINS)).expect("a regime").clone();
+        let ring = last - RING_DAYS..=last;
+        let regimes = streams.iter().flat_map(|key| {
+            ring.clone().map(|day| {
+                let regime = regime(key, day);
+                (key.clone(), day, regime.baseline, regime.mass)
+            })
+        });
+        let in_ring = |bin: &Bin| ring.contains(&bin.0.div_euclid(DAY_BINS));
+        let alarms = judge
+            .alarms()
+            .flat_map(|(key, alarms)| alarms.into_iter().map(|alarm| (key.clone(), alarm.bin)).collect::<Vec<_>>());
+        (regimes.collect(), alarms.filter(|(_, bin)| in_ring(bin)).collect())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        /// Whoever lived through an incident and whoever was loaded in it, in or long after the days of its onset, judge alike.
+        #[test]
+        fn a_judge_that_was_loaded_judges_like_one_that_lived_through_it(
+            ordinary in prop::collection::vec(0_u64..12, 7..40),
+            days_open in prop_oneof![0_i64..6, 6_i64..90],
+            late in prop::option::of((3_i64..60, 1_u64..500)),
+        ) {
+            let last = OPENED + days_open;
+            let now = |day: i64| Bin((day + 1) * DAY_BINS - 1);
+            let mut lived = Judge::new(Parameters::default());
+            for day in OPENED - 66..OPENED {
+                take(&mut lived, day, &ordinary);
+            }
+            take(&mut lived, OPENED, &ordinary);
+            lived.judge(&cells(OPENED), now(OPENED));
+            let before = told(&lived, OPENED);
+            prepare(&mut lived, OPENED);
+            lived.judge(&[], now(OPENED));
+            prop_assert_eq!(&told(&lived, OPENED), &before, "an incident changes nothing by which its alarm was judged");
+            for day in OPENED + 1..=last {
+                lived.fold_idle(day, Some(OPENED - 1));
+                take(&mut lived, day, &ordinary);
+                prepare(&mut lived, day);
+                lived.judge(&cells(day), now(day));
+            }
+            let mut loaded = Judge::new(Parameters::default());
+            for day in loaded.history_from(last, Some(OPENED))..=last {
+                if day >= OPENED - 66 {
+                    take(&mut loaded, day, &ordinary);
+                }
+            }
+            // Reports of longer ago belong to baselines only, also to one that is kept.
+            if let Some((ago, more)) = late {
+                let [_, (key, sends, refused)] = mail(OPENED - ago, &ordinary);
+                let after = ClusterTotals { sends: sends + more, refused: refused + more };
+                for judge in [&mut lived, &mut loaded] {
+                    judge.change_day(&key, OPENED - ago, ClusterTotals { sends, refused }, after);
+                }
+            }
+            prepare(&mut loaded, last);
+            let ring: Vec<FinestCell> = (last - RING_DAYS..=last).filter(|day| *day >= OPENED).flat_map(cells).collect();
+            loaded.judge(&ring, now(last));
+            lived.judge(&[], now(last));
+            let (lived, loaded) = (told(&lived, last), told(&loaded, last));
+            prop_assert!(!lived.1.is_empty());
+            prop_assert_eq!(&lived, &loaded);
+            if late.is_none() {
+                let kept = |told: &Told, day: i64| {
+                    let scope = |key: &StreamKey| key.level == StreamLevel::ProviderDomain && key.provider == Some(Provider::Ses);
+                    told.0.iter().find(|(key, of, ..)| scope(key) && *of == day).map(|(.., baseline, mass)| (*baseline, *mass))
+                };
+                prop_assert_eq!(kept(&loaded, last), kept(&before, OPENED), "what was ordinary on the day of the alarm");
+            }
         }
     }
 }

@@ -11,12 +11,13 @@ use relaywatch::{
     privacy::Keyring,
     store::{Access, EntryKind, NewAccount, NewEntry, NewEvent, Store, StoreOptions, Submission},
 };
+use sqlx::{Connection, PgConnection};
 use tokio::sync::mpsc;
 
 use super::{TEAM, apple, id};
 use crate::{
     on_both_engines,
-    support::{TestStore, at, submission},
+    support::{Engine, TestStore, at, fresh_store, submission},
 };
 
 /// A notice about the account of number `number`.
@@ -213,4 +214,50 @@ on_both_engines! {
             }
         }
     }
+}
+
+/// Whether somebody waits for a lock on a table.
+async fn is_waited_for(looker: &mut PgConnection, table: &str) -> bool {
+    let waits = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted AND relation = $1::regclass)";
+    sqlx::query_scalar(waits).bind(table).fetch_one(looker).await.expect("the locks")
+}
+
+/// An erasure waits for a commit that has looked the person up and is still to write: else it would go on to write about nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_waits_for_a_commit_that_has_looked_its_person_up() {
+    let Some(test) = fresh_store(Engine::Postgres).await else { return };
+    test.store.commit(&[submission(vec![test.delivered(0, 0)])]).await.expect("commit");
+    let (mut holder, mut looker) = (
+        PgConnection::connect(&test.options.url).await.expect("a connection"),
+        PgConnection::connect(&test.options.url).await.expect("a connection"),
+    );
+    let mut held = holder.begin().await.expect("a transaction");
+    sqlx::query("LOCK TABLE event IN SHARE MODE").execute(&mut *held).await.expect("locked");
+
+    let entry = told(&test, 0, 1_000, NoticeKind::EmailEnabled);
+    let both = Submission { entries: vec![entry], ..submission(vec![test.delivered(0, 1_000)]) };
+    let writer = test.again(Access::Write).await;
+    let commit = tokio::spawn(async move { writer.commit(&[both]).await });
+    let steps = async {
+        while !is_waited_for(&mut looker, "event").await {
+            assert!(!commit.is_finished(), "it has still to write");
+            tokio::task::yield_now().await;
+        }
+        let (store, hash) = (test.store.clone(), test.relay(0).hash);
+        let erasure = tokio::spawn(async move { store.forget_address(&hash).await });
+        while !is_waited_for(&mut looker, "meta").await {
+            assert!(!erasure.is_finished(), "the erasure has gone past a commit under way");
+            tokio::task::yield_now().await;
+        }
+        held.rollback().await.expect("unlocked");
+        commit.await.expect("a task").expect("commit");
+        assert!(erasure.await.expect("a task").expect("forgotten"), "the address was known");
+    };
+    tokio::time::timeout(Duration::from_secs(30), steps)
+        .await
+        .expect("the erasure waits for the commit, the commit for nobody");
+    assert!(test.store.address_by_hash(&test.relay(0).hash).await.expect("read").is_none());
+    let subject = test.subject(TEAM, "sub0");
+    let account = test.store.account_by_hash(&subject.hash).await.expect("read");
+    assert!(account.is_none_or(|account| account.address.is_none()), "an account leads to nobody");
 }
