@@ -40,7 +40,7 @@ const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 /// With several processes nobody wakes it for what the others commit: it asks so often whether something has come.
 const POLL: Duration = Duration::from_secs(1);
 /// Behind in the journal, the monitor judges after so many pages.
-const LOOK_EVERY_PAGES: u32 = 5;
+const LOOK_EVERY_PAGES: u32 = 10;
 /// After it has judged, it waits so long before it does again: commits come many times a second.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(500);
 /// How long it waits after the store failed.
@@ -144,7 +144,7 @@ impl Monitor {
         self.store.release().await
     }
 
-    /// Reads pages of so many outcomes instead of 10,000: a small store with small pages behaves as a large one does.
+    /// Reads pages of so many outcomes instead of the usual thousands: a small store with small pages behaves as a large one does.
     #[must_use]
     pub fn paging_by(mut self, outcomes: u32) -> Self {
         self.page = outcomes.max(1);

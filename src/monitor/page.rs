@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Outcomes that one step reads at most.
-pub(super) const STEP: u32 = 10_000;
+pub(super) const STEP: u32 = 5_000;
 /// Days of which it is kept at hand which streams are counted one by one, up to the newest.
 const DAYS_AT_HAND: i64 = 8;
 

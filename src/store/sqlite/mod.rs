@@ -46,7 +46,7 @@ const WRITER_WAIT: Duration = Duration::from_secs(10);
 
 /// What the writer keeps of the file in memory (KiB, negative by SQLite's convention): the upper pages of every index and
 /// the leaves that a busy hour touches. With SQLite's own 2 MiB most of a commit's time went into reading pages again.
-const WRITER_CACHE: &str = "-24576";
+const WRITER_CACHE: &str = "-16384";
 /// Prepared statements of a connection: all that the writer has, those of many rows in each of their sizes.
 const STATEMENTS: usize = 300;
 /// Rows that a connection's thread reads before somebody takes them: each time it waits costs two changes of threads.
