@@ -4,7 +4,7 @@ mod events;
 mod people;
 mod words;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use sqlx::{PgConnection, query, query_as, query_scalar};
 
@@ -24,6 +24,8 @@ use crate::{
 
 /// How often a commit is tried where another transaction stands in its way.
 const ATTEMPTS: u32 = 3;
+/// How long the second attempt waits; the third one waits twice as long.
+const GIVE_WAY: Duration = Duration::from_millis(100);
 
 impl PgStore {
     pub(in crate::store) async fn commit(
@@ -42,6 +44,8 @@ impl PgStore {
                         attempt,
                         "a commit and another transaction stood in each other's way; committing again"
                     );
+                    // At once it would take what the other one has just been given the way to.
+                    tokio::time::sleep(GIVE_WAY * attempt).await;
                 }
                 Err(error) => return Err(error),
                 Ok(Some(commit)) => return Ok(commit),
