@@ -23,8 +23,8 @@ With PostgreSQL it can run in several processes on one database: `--role ingest`
 `--role monitor` in two or more, of which one leads and the others stand by. Each needs the same
 configuration and the same key file, and a state directory of its own ($STATE_DIRECTORY).
 
-Signals: SIGTERM or SIGINT drains (a second one ends at once), SIGHUP reloads configuration
-and rules, and says what needs a restart.
+Signals: SIGTERM or SIGINT drains (a second one ends at once), SIGHUP reloads the configuration
+and says what needs a restart.
 
 Examples:
   relaywatch serve

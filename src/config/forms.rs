@@ -1,6 +1,7 @@
 //! The forms of single values, for [`super::validate`]: what a text must look like, and what is said where it does not.
 
 use super::shape::nearest_word;
+use crate::model::may_hold_address;
 
 /// What is said of a store's URL with another scheme. The scheme alone is shown, and only where it can be nothing else: what
 /// comes after it may be a password.
@@ -22,7 +23,10 @@ pub(super) fn foreign_store(scheme: &str, url: &str) -> (String, String) {
 
 /// Whether pages can show it as an installation's name.
 pub(super) fn is_name(text: &str) -> bool {
-    (1..=80).contains(&text.chars().count()) && text.trim() == text && !text.chars().any(|c| c == '@' || c.is_control())
+    (1..=80).contains(&text.chars().count())
+        && text.trim() == text
+        && !may_hold_address(text)
+        && text.chars().all(|c| c == ' ' || c.is_alphanumeric() || c.is_ascii_punctuation() || "–—·’".contains(c))
 }
 
 /// Amazon's form of a topic's name: `arn:<partition>:sns:<region>:<account>:<topic>`.

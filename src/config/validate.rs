@@ -10,7 +10,7 @@ use super::{
     values::PublicUrl,
 };
 use crate::{
-    model::{Address, normalise_domain},
+    model::{Address, may_hold_address, normalise_domain},
     telemetry,
 };
 
@@ -438,7 +438,7 @@ impl Checks<'_> {
             self.wrong(
                 "notify.installation",
                 "this can't be an installation's name",
-                "1 to 80 characters, without @ and control characters: \"acme production\"",
+                "1 to 80 letters, digits, spaces and signs, without @: \"acme production\"",
             );
         }
         if let Some(PublicUrl(url)) = &notify.link {
@@ -460,11 +460,17 @@ impl Checks<'_> {
         let path = "notify.link";
         if !matches!(url.scheme(), "http" | "https") {
             self.wrong(path, "`link` must start with https:// or http://", "write it as people open it in a browser");
-        } else if !url.username().is_empty() || url.password().is_some() || url.as_str().contains('@') {
+        } else if !url.username().is_empty() || url.password().is_some() || may_hold_address(url.as_str()) {
             self.wrong(
                 path,
                 "`link` holds credentials or an @, and pages show it to everybody",
                 "write the address alone: \"https://relaywatch.example.com/\"",
+            );
+        } else if url.query().is_some() || url.as_str().contains(['|', '<', '>']) {
+            self.wrong(
+                path,
+                "`link` has a query, or one of | < >",
+                "write the page's address alone: pages show it to everybody",
             );
         } else if url.fragment().is_some() {
             self.wrong(path, "`link` has a part after #", "leave it out: the incident's place is put there");

@@ -123,6 +123,7 @@ pub struct NoticeFacts {
 
 /// Whether the refusals sit in one element of a dimension: one domain, one provider, one campaign.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Concentration {
     /// The element with the most refusals beyond what is expected of it.
     pub top: String,
@@ -279,5 +280,18 @@ impl IncidentFacts {
         };
         self.notices.is_some_and(|notices| notices.blind_share >= TOO_BLIND)
             || self.blind_windows.iter().any(|w| w.watched.covers_notices() && recent(w.until))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_of_an_earlier_version_are_read() {
+        let senders = serde_json::json!({ "top": "mail.example.com", "inside": { "sends": 9, "refused": 7 } });
+        let facts: IncidentFacts = serde_json::from_value(serde_json::json!({ "senders": senders })).expect("read");
+        let senders = facts.senders.expect("senders");
+        assert_eq!((senders.top.as_str(), senders.inside.refused, senders.elements), ("mail.example.com", 7, 0));
     }
 }

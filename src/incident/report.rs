@@ -71,7 +71,7 @@ const fn standing(record: &IncidentRecord) -> &'static str {
         IncidentState::Closed => "it has become quiet; that does not lift the hold",
         IncidentState::Withdrawn => "late reports undid the judgement",
         IncidentState::Masked => {
-            "the refused addresses have vanished from the traffic, suppressed by the provider: silence proves nothing"
+            "the refused addresses have vanished from the traffic, as those do that the provider suppresses: silence proves nothing"
         }
         IncidentState::Past => "it was over before it was known",
     }
@@ -91,7 +91,8 @@ fn write_markdown(out: &mut String, record: &IncidentRecord, body: &Body, beside
     writeln!(out, "{}\n", plain(&body.sentence))?;
     writeln!(out, "| | |\n|---|---|")?;
     for (name, value) in rows(record, body, beside) {
-        writeln!(out, "| {name} | {} |", plain(&value))?;
+        let value = if name == LOOK { format!("<{}>", value.replace('|', "%7C")) } else { plain(&value) };
+        writeln!(out, "| {name} | {value} |")?;
     }
     let Some(facts) = &body.facts else {
         writeln!(out, "\n## Cause\n\nNothing has been collected yet that could explain it.")?;
@@ -158,7 +159,7 @@ const LEGEND: &str = "H1 to H10 label the causes that relaywatch knows (docs/exp
 /// What is known at a glance, in the order in which it's asked.
 fn rows(record: &IncidentRecord, body: &Body, beside: &Beside) -> Vec<(&'static str, String)> {
     let share = 100.0 * count(body.refused) / count(body.sends.max(1));
-    let streams: Vec<String> = body.streams.iter().map(ToString::to_string).collect();
+    let mut streams: Vec<String> = body.streams.iter().map(ToString::to_string).collect();
     let mut rows = vec![
         ("State", format!("{}: {}", record.state, standing(record))),
         ("Since", record.onset.to_string()),
@@ -167,7 +168,7 @@ fn rows(record: &IncidentRecord, body: &Body, beside: &Beside) -> Vec<(&'static 
     if let Some(name) = &beside.installation {
         rows.insert(0, ("Installation", name.clone()));
     }
-    rows.extend(beside.link.clone().map(|link| ("Look at it", link)));
+    rows.extend(beside.link.clone().map(|link| (LOOK, link)));
     rows.extend(record.closed_at.map(|at| ("Over at", at.to_string())));
     rows.push(("As of", record.updated_at.to_string()));
     rows.push((
@@ -191,6 +192,8 @@ fn rows(record: &IncidentRecord, body: &Body, beside: &Beside) -> Vec<(&'static 
         rows.extend(campaigns(facts).map(|said| ("Campaigns", said)));
         rows.extend(replies(facts, MOST_REPLIES, usize::MAX).into_iter().map(|said| ("Reply", said)));
     }
+    // Where From and envelope are one domain, a coarser and a finer stream read the same.
+    streams.dedup();
     if !streams.is_empty() {
         rows.push(("Seen on", streams.join("; ")));
     }
@@ -252,6 +255,9 @@ fn evidence(out: &mut String, title: &str, evidence: &[Weighed]) -> fmt::Result 
     }
     Ok(())
 }
+
+/// The row of the link: within angle brackets nothing of a URL needs an escape.
+const LOOK: &str = "Look at it";
 
 /// Names of campaigns come from outside: no text of theirs may change the page that it stands on.
 fn plain(text: &str) -> String {
@@ -398,7 +404,7 @@ mod tests {
         };
         let told = markdown(&record, &body, &beside);
         assert!(told.contains("| Installation | acme production |"), "{told}");
-        assert!(told.contains("| Look at it | https://relaywatch.example.com/"), "{told}");
+        assert!(told.contains("| Look at it | <https://relaywatch.example.com/#incident-7> |\n"), "{told}");
         let json = to_json(&record, &body, &beside);
         assert_eq!(json["installation"], "acme production");
         assert_eq!(json["link"], "https://relaywatch.example.com/#incident-7");

@@ -156,6 +156,12 @@ impl Default for RelayDomains {
     }
 }
 
+/// Whether a text may hold an address, however the sign in its middle is written: such a text is on no page.
+#[must_use]
+pub fn may_hold_address(text: &str) -> bool {
+    text.contains(['@', '\u{ff20}', '\u{fe6b}']) || text.contains("%40")
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -11,7 +11,7 @@ mod stream;
 mod time;
 mod verdict;
 
-pub use address::{Address, AddressError, RelayDomains, domain_of, normalise_domain};
+pub use address::{Address, AddressError, RelayDomains, domain_of, may_hold_address, normalise_domain};
 pub use event::{DedupeMaterial, Event, EventKind, Exposure, SendTime, SendTimeOrigin};
 pub use notice::{Notice, NoticeKind};
 pub use provider::Provider;

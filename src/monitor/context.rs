@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    model::{Bin, Exposure, HOUR_MILLIS, MINUTE_MILLIS, Provider, Timestamp},
+    model::{Bin, Exposure, HOUR_MILLIS, Provider, Timestamp},
     notify::{Notifiers, Page, PageKind, Severity},
     store::{FeedCounts, FeedHour, Leader, Store, StoreError, WordKind},
 };
@@ -21,7 +21,7 @@ use crate::{
 /// How far back what feeds reported is looked at, in hours: as far as the baselines.
 const HISTORY_HOURS: i64 = 66 * 24;
 /// How often it is looked at where nothing new makes it needful.
-const EVERY_MILLIS: i64 = MINUTE_MILLIS;
+const EVERY_MILLIS: i64 = 20_000;
 /// How often it is looked at where mail comes of a provider that has reported nothing to trust it by.
 const DISTRUSTED_MILLIS: i64 = 10_000;
 

@@ -132,7 +132,7 @@ impl Watch {
         self.incidents.heed_operators(store, &announcer).await?;
         let kept_from = self.incidents.open_since();
         self.judge.set_trouble(self.incidents.trouble(now));
-        self.judge.freeze(self.incidents.open());
+        self.judge.freeze(self.incidents.frozen());
         self.judge.judge(&cells, now.bin());
         for cell in cells.iter().filter(|cell| self.judge.is_bare(cell)) {
             let day = cell.bin.div_euclid(DAY_BINS);

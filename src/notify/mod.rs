@@ -188,8 +188,12 @@ impl Notifiers {
 pub fn pages(page: &Page, notify: &Notify) -> Vec<NewOutbox> {
     let mut page = page.clone();
     page.installation.clone_from(&notify.installation);
-    // What is wrong with the set-up is no incident, and has no place of its own there.
-    let incident = page.incident.parse().ok().filter(|_| page.kind != PageKind::Setup);
+    // What is over, and what is wrong with the set-up, has no place of its own there.
+    let incident = page
+        .incident
+        .parse()
+        .ok()
+        .filter(|_| !matches!(page.kind, PageKind::Setup | PageKind::Closed | PageKind::Withdrawn));
     page.links.extend(notify.link_to(incident).map(|url| Link { title: "relaywatch".to_owned(), url }));
     let page = page.without_addresses();
     // A struct of strings, numbers and words always serialises.
@@ -251,8 +255,10 @@ mod tests {
         let told = sent(&named, &opened);
         assert_eq!(told.installation.as_deref(), Some("acme production"));
         assert_eq!(told.links.last().expect("a link").url, "https://rw.example.com/#incident-7");
-        let setup = sent(&named, &Page { kind: PageKind::Setup, ..opened });
-        assert_eq!(setup.links.last().expect("a link").url, "https://rw.example.com/");
+        for kind in [PageKind::Setup, PageKind::Closed, PageKind::Withdrawn] {
+            let told = sent(&named, &Page { kind, ..opened.clone() });
+            assert_eq!(told.links.last().expect("a link").url, "https://rw.example.com/", "it has no place there");
+        }
     }
 
     #[test]

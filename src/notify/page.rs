@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Timestamp, words};
+use crate::model::{Timestamp, may_hold_address, words};
 
 words! {
     /// Why a page is sent.
@@ -103,10 +103,6 @@ impl Page {
         self.links.retain(|link| !may_hold_address(&link.title) && !may_hold_address(&link.url));
         self
     }
-}
-
-fn may_hold_address(text: &str) -> bool {
-    text.contains(['@', '\u{ff20}', '\u{fe6b}']) || text.contains("%40")
 }
 
 fn replace(text: &mut String) {

@@ -84,12 +84,16 @@ impl Store {
         dispatch!(self, store => store.entries_end().await)
     }
 
-    /// A part that was set aside, opened, by its number; `None` where there is none. It holds personal data.
+    /// A part that was set aside, opened, by its number; `None` where there is none that holds `now`. It holds personal data.
     ///
     /// # Errors
     /// Where the store is away, it doesn't open with the key file, or a reason is none that this version knows.
-    pub async fn set_aside_part(&self, id: i64) -> Result<Option<(SetAsideRecord, Vec<u8>)>, StoreError> {
-        let (rows, sealed) = match dispatch!(self, store => store.set_aside_part(id).await)? {
+    pub async fn set_aside_part(
+        &self,
+        id: i64,
+        now: Timestamp,
+    ) -> Result<Option<(SetAsideRecord, Vec<u8>)>, StoreError> {
+        let (rows, sealed) = match dispatch!(self, store => store.set_aside_part(id, now).await)? {
             Some((row, owner, sealed)) => (vec![row], (owner, sealed)),
             None => return Ok(None),
         };

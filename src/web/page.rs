@@ -118,7 +118,7 @@ async fn standing(state: &State) -> Result<Standing, StoreError> {
         };
         paths.map(row).collect()
     });
-    let records = state.store.incidents(&[IncidentState::Open], SHOWN).await?;
+    let records = state.store.incidents(&[IncidentState::Open, IncidentState::Masked], SHOWN).await?;
     let leads = *state.leading.borrow();
     Ok(Standing {
         now: state.clock.now(),
@@ -219,6 +219,8 @@ fn incidents(found: &[(IncidentRecord, Option<Body>)], out: &mut String) {
                 )
             },
         );
+        let severity =
+            if record.state == IncidentState::Masked { "masked: yours to close".to_owned() } else { severity };
         let cells = [&record.id.to_string(), &severity, &record.onset.to_string(), &stream, &refused, &cause];
         // The place that pages link to, as `config::Notify::link_to` has it.
         _ = write!(out, "<tr id=\"incident-{}\">", record.id);

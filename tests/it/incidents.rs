@@ -317,6 +317,32 @@ on_both_engines! {
         assert_eq!(kinds(&test).await, ["opened"], "silence is no all-clear");
     }
 
+    async fn an_incident_that_was_slept_through_ends_with_its_last_refusal(test: TestStore) {
+        let mut run = Run::begin(&test, history(&test), TROUBLE).await;
+        run.clock.advance(Duration::from_mins(30));
+        run.take(&test, gone(&test, 400)).await;
+        let millis = TROUBLE + 2 * HOUR_MILLIS;
+        let last = gone(&test, 401).pop().expect("one more");
+        let last = NewEvent { key: test.key(700_000, millis), message: 4_000_000, sent_at: Some(at(millis)), ..last };
+        run.clock.advance(Duration::from_hours(2));
+        run.take(&test, vec![last]).await;
+        // The alarms have left the ring before relaywatch is there again.
+        run.clock.advance(Duration::from_hours(2_400));
+        run.monitor = monitor(&test, Clock::Manual(run.clock.clone()), SLACK);
+        run.take(&test, Vec::new()).await;
+        let (record, _) = incidents(&test).await.remove(0);
+        assert_eq!(record.state, IncidentState::Masked);
+        assert!(record.closed_at > Some(at(millis)), "the win-back list goes to there: {:?}", record.closed_at);
+    }
+
+    async fn a_page_that_opens_an_incident_raises_nothing(test: TestStore) {
+        let mut run = Run::begin(&test, deliveries(&test, 400, TROUBLE - HOUR_MILLIS, 3_000), TROUBLE).await;
+        run.clock.advance(Duration::from_hours(1));
+        run.take(&test, gone(&test, 400)).await;
+        let said: Vec<_> = pages(&test).await.iter().map(|page| (page.kind, page.severity, page.raised)).collect();
+        assert_eq!(said, [(PageKind::Opened, Severity::Page, false)]);
+    }
+
     async fn an_incident_of_little_mail_ends_when_none_is_refused_in_four_days(test: TestStore) {
         let mut run = Run::begin(&test, history(&test), TROUBLE).await;
         run.clock.advance(Duration::from_mins(30));

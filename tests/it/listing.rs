@@ -89,9 +89,11 @@ on_both_engines! {
         let feeds = test.store.words_of(WordKind::Feed).await.expect("words");
         let feed = feeds.iter().find(|(_, name)| name == "sparkpost").expect("the feed").0;
         assert_eq!((whole[1].label.as_str(), whole[1].feed), ("bounce 4", feed));
-        let (record, body) = test.store.set_aside_part(whole[1].id).await.expect("read").expect("there");
+        let (record, body) = test.store.set_aside_part(whole[1].id, at(0)).await.expect("read").expect("there");
         assert_eq!((&record, body.as_slice()), (&whole[1], &b"{\"secret\":1}"[..]), "opened by its number");
-        assert!(test.store.set_aside_part(-1).await.expect("read").is_none());
+        assert!(test.store.set_aside_part(-1, at(0)).await.expect("read").is_none());
+        let expired = test.store.set_aside_part(whole[1].id, whole[1].expires_at).await.expect("read");
+        assert!(expired.is_none(), "though upkeep has not been there yet");
         let mut paged = Vec::new();
         let mut before = None;
         loop {

@@ -74,7 +74,18 @@ enum Action {
     /// Import accounts from a file; known ones get the newer values.
     ///
     /// Broken rows are told with their line, the rest is taken, and the exit code is 1.
-    #[command(after_help = "Example: relaywatch accounts import accounts.csv --dry-run")]
+    #[command(after_help = "Columns of the CSV file, and keys of a JSON line:
+  team               Apple's team id, as in [[team]]; needed
+  sub                the account's id at Apple, as your backend has it; needed
+  app                the client_id that it signed up with
+  email              the address that Apple gave you; without it the row maps nothing
+  signed_up_at       RFC 3339 with an offset, a date, or seconds since 1970
+  is_private_email   true or false, as in Apple's token
+
+  team,app,sub,email,signed_up_at,is_private_email
+  A1B2C3D4E5,com.example.app,001234.0a1b2c3d.0042,x7kq2m9abc@privaterelay.appleid.com,2026-03-01T08:00:00Z,true
+
+Example: relaywatch accounts import accounts.csv --dry-run")]
     Import(Import),
 }
 

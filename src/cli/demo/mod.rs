@@ -117,7 +117,7 @@ impl DemoCommand {
         }
         let config = config(first);
         writeln!(out, "and further, as with any installation:")?;
-        for rest in ["incident show 1", "incident report 1", "events list --kind refused", "serve"] {
+        for rest in ["incident show 1", "incident report 1", "events list --kind refused"] {
             writeln!(out, "  relaywatch --config {} {rest}", config.display())?;
         }
         Ok(())

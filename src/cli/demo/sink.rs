@@ -58,6 +58,11 @@ async fn take(State(inbox): State<Inbox>, body: Bytes) -> (StatusCode, &'static 
     (StatusCode::OK, "ok")
 }
 
+/// A text as Slack shows it: three signs are escaped in messages (docs.slack.dev, "Formatting message text").
+fn shown(text: &str) -> String {
+    text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+}
+
 /// The texts of a message in Slack's Block Kit.
 fn read(body: &[u8], at: crate::model::Timestamp) -> Option<Page> {
     let message: Value = serde_json::from_slice(body).ok()?;
@@ -68,9 +73,9 @@ fn read(body: &[u8], at: crate::model::Timestamp) -> Option<Page> {
         let fields = block.get("fields").or_else(|| block.get("elements")).and_then(Value::as_array);
         let parts = block.get("text").into_iter().chain(fields.into_iter().flatten());
         let texts = parts.filter_map(|part| part.get("text").unwrap_or(part).as_str());
-        details.extend(texts.filter(|text| !title.contains(text)).map(ToOwned::to_owned));
+        details.extend(texts.filter(|text| !title.contains(text)).map(shown));
     }
-    Some(Page { at, title, details })
+    Some(Page { at, title: shown(&title), details })
 }
 
 #[cfg(test)]
@@ -82,11 +87,11 @@ mod tests {
     fn texts_of_all_blocks_are_shown() {
         let body = br#"{"text":"Page: relay mail refused","blocks":[
             {"type":"header","text":{"type":"plain_text","text":"Page"}},
-            {"type":"section","text":{"type":"mrkdwn","text":"since 06:00"},"fields":[{"type":"mrkdwn","text":"12 of 13"}]},
+            {"type":"section","text":{"type":"mrkdwn","text":"since 06:00 &lt;x&gt; &amp;amp;"},"fields":[{"type":"mrkdwn","text":"12 of 13"}]},
             {"type":"context","elements":[{"type":"mrkdwn","text":"key 7"}]},{"type":"divider"}]}"#;
         let page = read(body, Timestamp::EPOCH).expect("a page");
         assert_eq!(page.title, "Page: relay mail refused");
-        assert_eq!(page.details, ["since 06:00", "12 of 13", "key 7"]);
+        assert_eq!(page.details, ["since 06:00 <x> &amp;", "12 of 13", "key 7"]);
         assert_eq!(read(b"{\"blocks\":[]}", Timestamp::EPOCH), None, "Slack asks for a text");
         assert_eq!(read(b"no JSON", Timestamp::EPOCH), None);
     }

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::write_json;
 use crate::{
-    cli::{Format, open, operator::Who, told::ToldAside},
+    cli::{Format, open, operator::Who, text::Safe, told::ToldAside},
+    clock::Clock,
     config::Config,
     control::JournalAside,
     store::{SetAsideRecord, Store},
@@ -48,7 +49,7 @@ impl Aside {
     }
 
     async fn read(&self, store: &Store) -> anyhow::Result<(SetAsideRecord, String, Vec<u8>)> {
-        let Some((record, body)) = store.set_aside_part(self.id).await? else {
+        let Some((record, body)) = store.set_aside_part(self.id, Clock::System.now()).await? else {
             anyhow::bail!(
                 "there is no part {} that was set aside, or it has expired; `relaywatch events list --kind set-aside` shows \
                  those that there are",
@@ -69,14 +70,11 @@ fn show(record: &SetAsideRecord, feed: &str, body: &[u8], format: Format, out: &
         Format::Text => {
             told.text(out)?;
             writeln!(out)?;
-            for c in text.chars() {
-                if c.is_control() && c != '\n' && c != '\t' {
-                    write!(out, "{}", c.escape_default())?;
-                } else {
-                    write!(out, "{c}")?;
-                }
+            for line in text.split('\n') {
+                let cells: Vec<String> = line.split('\t').map(|cell| Safe(cell).to_string()).collect();
+                writeln!(out, "{}", cells.join("\t"))?;
             }
-            writeln!(out)
+            Ok(())
         }
     }
 }
@@ -98,12 +96,16 @@ mod tests {
         };
         let shown = |format| {
             let mut out = Vec::new();
-            show(&record, "braze", b"{\"a\":\n\"\x1b[2Ju@b.example\"}", format, &mut out).expect("writes");
+            show(&record, "braze", "{\"a\":\n\"\x1b[2J\u{202e}u@b.example\"}".as_bytes(), format, &mut out)
+                .expect("writes");
             String::from_utf8(out).expect("text")
         };
         let text = shown(Format::Text);
-        assert!(text.contains("part 17") && text.ends_with("{\"a\":\n\"\\u{1b}[2Ju@b.example\"}\n"), "{text}");
+        assert!(text.contains("part 17") && text.ends_with("{\"a\":\n\"\\u{1b}[2J\\u{202e}u@b.example\"}\n"), "{text}");
         let json: serde_json::Value = serde_json::from_str(&shown(Format::Json)).expect("json");
-        assert_eq!((&json["part"]["id"], &json["body"]), (&json!(17), &json!("{\"a\":\n\"\u{1b}[2Ju@b.example\"}")));
+        assert_eq!(
+            (&json["part"]["id"], &json["body"]),
+            (&json!(17), &json!("{\"a\":\n\"\u{1b}[2J\u{202e}u@b.example\"}"))
+        );
     }
 }

@@ -166,8 +166,17 @@ impl Incidents {
 
     /// The streams of open incidents, each with the day on which the first of them was opened: that of its first alarm.
     pub(super) fn open(&self) -> BTreeMap<StreamKey, i64> {
+        Self::by_stream(self.keeping())
+    }
+
+    /// Those of them that are judged by rate: a ticket by counts says nothing of what a rate's regime should be.
+    pub(super) fn frozen(&self) -> BTreeMap<StreamKey, i64> {
+        Self::by_stream(self.keeping().filter(|kept| kept.body.basis == Basis::Rate))
+    }
+
+    fn by_stream<'a>(incidents: impl Iterator<Item = &'a Kept>) -> BTreeMap<StreamKey, i64> {
         let mut open = BTreeMap::new();
-        for kept in self.keeping() {
+        for kept in incidents {
             let day = kept.opened_day();
             for stream in kept.own_streams() {
                 let known = open.entry(stream.clone()).or_insert(day);
@@ -339,7 +348,13 @@ async fn update(
         let floor = withheld.unwrap_or(Bin(i64::MIN));
         let last = alarms.iter().map(|(_, alarm)| alarm.bin).max().unwrap_or(opened).max(floor);
         let quiet = judge.quiet(&kept.body.scope, floor).map(|quiet| quiet.since.start());
-        quiet.or_else(|| judge.has_faded(&kept.body.scope, last, now.bin()).then(|| last.end()))
+        match quiet {
+            None if judge.has_faded(&kept.body.scope, last, now.bin()) => {
+                // Alarms have left the ring before the last refusals, where relaywatch stood still.
+                Some(last_refused(kept, store).await?.map_or(last, |bin| bin.max(last)).end())
+            }
+            quiet => quiet,
+        }
     } else {
         None
     };
@@ -358,7 +373,9 @@ async fn update(
     } else {
         None
     };
-    finish(kept, &before, store, announcer, kind, worse_severity).await
+    // A page that opens an incident raises nothing: no ticket was sent.
+    let raised = worse_severity && kind != Some(PageKind::Opened);
+    finish(kept, &before, store, announcer, kind, raised).await
 }
 
 /// Says, or says no more, that an outage of ours covers what raised the alarm.
@@ -370,6 +387,17 @@ fn say_withheld(kept: &mut Kept, is_withheld: bool) {
              neither be confirmed nor undone; the incident stays open until the mail after the outage is quiet."
         ));
     }
+}
+
+/// The last bin since the onset in which mail of the stream that holds the trouble was refused.
+async fn last_refused(kept: &Kept, store: &Leader) -> Result<Option<Bin>, StoreError> {
+    let scope_number = store.stream_ids(std::slice::from_ref(&kept.body.scope)).await?;
+    let Some(&number) = scope_number.first() else { return Ok(None) };
+    let cells = store.cells(number, kept.record.onset.bin().0, i64::MAX).await?;
+    let refused = cells
+        .iter()
+        .filter(|(key, counts)| key.destination == crate::model::Destination::Relay && counts.refused_exposed > 0);
+    Ok(refused.map(|(key, _)| Bin(key.bin)).max())
 }
 
 /// Counts what was sent and refused since the onset, in the stream that holds the trouble.

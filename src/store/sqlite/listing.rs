@@ -43,11 +43,17 @@ impl SqliteStore {
         Ok(Position { transaction: last.unwrap_or(0), row: 0 })
     }
 
-    pub(in crate::store) async fn set_aside_part(&self, id: i64) -> Result<Option<SealedPart>, StoreError> {
+    pub(in crate::store) async fn set_aside_part(
+        &self,
+        id: i64,
+        now: Timestamp,
+    ) -> Result<Option<SealedPart>, StoreError> {
         let row: Option<SealedRow> = query_as(
-            "SELECT id, received_at, expires_at, feed, reason, label, hash, sealed FROM set_aside WHERE id = $1",
+            "SELECT id, received_at, expires_at, feed, reason, label, hash, sealed FROM set_aside \
+             WHERE id = $1 AND expires_at > $2",
         )
         .bind(id)
+        .bind(now.as_millis())
         .fetch_optional(&self.readers)
         .await?;
         Ok(row.map(|(id, received_at, expires_at, feed, reason, label, hash, sealed)| {
