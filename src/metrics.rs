@@ -83,7 +83,7 @@ metrics! {
     feed_events: IntCounterVec["feed", "kind"] = "relaywatch_feed_events_total";
     /// Apple's notices taken in by feed and kind, counted when committed, repeated ones included.
     feed_notices: IntCounterVec["feed", "kind"] = "relaywatch_feed_notices_total";
-    /// Parts of deliveries that were kept without being understood, by feed and reason.
+    /// Parts of deliveries that were kept without being understood, repeated ones included, by feed and reason.
     feed_set_aside: IntCounterVec["feed", "reason"] = "relaywatch_feed_set_aside_total";
     /// Apple's notices whose time of issue cannot be, by feed; they are kept.
     feed_misdated: IntCounterVec["feed"] = "relaywatch_feed_misdated_notices_total";

@@ -10,6 +10,17 @@ pub enum StoreError {
     /// The URL names no engine.
     #[error("the store's URL begins neither with sqlite: nor with postgres:; set [store] url")]
     Url,
+    /// The URL can't be read.
+    #[error("the store's URL can't be used; see [store] url")]
+    Options(#[source] sqlx::Error),
+    /// PostgreSQL can't be reached, or lets nobody in.
+    #[error("cannot connect to PostgreSQL at {place}; see [store] url")]
+    Connect {
+        /// Host, port and database.
+        place: String,
+        /// Why.
+        source: sqlx::Error,
+    },
     /// The engine answered with an error, or not at all.
     #[error("the store does not answer")]
     Database(#[source] sqlx::Error),

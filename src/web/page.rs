@@ -280,7 +280,7 @@ fn feeds(found: Option<&[FeedRow]>, has_file: bool, out: &mut String) {
     out.push_str("</table>");
     if found.iter().any(|row| row.seen.set_aside > 0) {
         out.push_str(
-            "<p>Set aside: acknowledged and not understood, kept sealed for 30 days; it counts nowhere. \
+            "<p>Set aside since the start, repeats included: acknowledged and not understood, kept sealed for 30 days; it counts nowhere. \
              <code>relaywatch events list</code> names each part with its reason.</p>",
         );
     }

@@ -213,9 +213,9 @@ async fn upkeep_survives(engine: Engine) {
         let mut child = start("crash::keeper", &options, &key, ("CRASH_THEN", then.to_owned()));
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let says = lines.by_ref().map_while(Result::ok).any(|line| line.ends_with("checkpoint"));
-        assert!(says, "the checkpoint stands");
         child.kill().expect("killed");
         child.wait().expect("gone");
+        assert!(says, "the checkpoint stands");
         let store = Store::open(&options, Arc::clone(&keyring)).await.expect("the store opens after the crash");
         test = TestStore { store, keyring, options, folder };
         lead_after_a_crash(&test).await;

@@ -28,6 +28,19 @@ async fn a_url_of_no_engine_is_refused_with_advice() {
     assert!(error.to_string().contains("[store] url"), "{error}");
 }
 
+#[tokio::test]
+async fn a_postgres_that_is_not_there_is_named_without_its_password() {
+    let open = async |url: &str| {
+        let keyring = Arc::new(Keyring::generate().expect("keys"));
+        Store::open(&StoreOptions::new(url, Access::Write), keyring).await.expect_err("refused")
+    };
+    let error = open("postgres://relaywatch:hunter2@127.0.0.1:1/nobody").await;
+    assert_eq!(error.to_string(), "cannot connect to PostgreSQL at 127.0.0.1:1/nobody; see [store] url");
+    assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+    let error = open("postgres://127.0.0.1:1/nobody?sslmode=bogus").await;
+    assert!(matches!(error, StoreError::Options(_)), "{error:?}");
+}
+
 /// A transaction that began earlier and commits later must not be skipped by a reader that has gone past it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_shows_nothing_past_a_transaction_that_still_runs() {

@@ -26,7 +26,7 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions, PgConnection, PgPool, Postgres, Transaction,
+    ConnectOptions, Connection, PgConnection, PgPool, Postgres, Transaction,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
     query, query_as, query_scalar,
@@ -63,14 +63,30 @@ pub struct PgStore {
     held_up: AtomicBool,
 }
 
+/// Connects once: the pool tries for as long as it may and then says only that nothing came.
+async fn greet(connect: &PgConnectOptions) -> Result<(), StoreError> {
+    let place = || {
+        let database = connect.get_database().unwrap_or_default();
+        format!("{}:{}/{database}", connect.get_host(), connect.get_port())
+    };
+    let failed = |source| StoreError::Connect { place: place(), source };
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, connect.connect()).await {
+        Ok(connected) => connected.map_err(failed)?.close().await.map_err(failed),
+        Err(_) => Err(failed(sqlx::Error::PoolTimedOut)),
+    }
+}
+
 impl PgStore {
     /// Connects; see [`super::Store::open`].
     ///
     /// # Errors
     /// As [`super::Store::open`].
     pub async fn open(options: &StoreOptions, keyring: Arc<Keyring>) -> Result<Self, StoreError> {
-        let connect =
-            PgConnectOptions::from_str(&options.url)?.application_name("relaywatch").disable_statement_logging();
+        let connect = PgConnectOptions::from_str(&options.url)
+            .map_err(StoreError::Options)?
+            .application_name("relaywatch")
+            .disable_statement_logging();
+        greet(&connect).await?;
         // A restored or promoted cluster numbers its transactions anew: a process that outlives the change must not go on.
         let cluster = Arc::new(OnceLock::new());
         let moved = Arc::new(AtomicBool::new(false));
