@@ -82,8 +82,8 @@ enum Action {
   signed_up_at       RFC 3339 with an offset, a date, or seconds since 1970
   is_private_email   true or false, as in Apple's token
 
-  team,app,sub,email,signed_up_at,is_private_email
-  A1B2C3D4E5,com.example.app,001234.0a1b2c3d.0042,x7kq2m9abc@privaterelay.appleid.com,2026-03-01T08:00:00Z,true
+  team,sub,email,signed_up_at
+  A1B2C3D4E5,001234.0a1b2c3d.0042,x7kq2m9abc@privaterelay.appleid.com,2026-03-01
 
 Example: relaywatch accounts import accounts.csv --dry-run")]
     Import(Import),
