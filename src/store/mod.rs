@@ -4,6 +4,7 @@
 //! constant text; what varies is bound.
 
 mod batch;
+mod both;
 mod engine;
 mod erase;
 mod error;

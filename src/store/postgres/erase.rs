@@ -5,37 +5,13 @@ use std::collections::HashSet;
 use sqlx::{PgConnection, query, query_as, query_scalar};
 
 use super::PgStore;
-use crate::{
-    model::Timestamp,
-    store::{
-        DueAccount, Epoch, StoreError, Whom,
-        batch::Numbers,
-        erase::{Copies, Person},
-    },
+use crate::store::{
+    Epoch, StoreError, Whom,
+    batch::Numbers,
+    erase::{Copies, Person},
 };
 
 impl PgStore {
-    pub(in crate::store) async fn due_accounts(
-        &self,
-        until: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<DueAccount>, StoreError> {
-        let rows: Vec<(i64, Option<i64>, i64)> = query_as(
-            "SELECT id, address, deleted_at FROM account WHERE deleted_at <= $1 \
-             AND deleted_at >= COALESCE(returned_at, deleted_at) ORDER BY deleted_at, id LIMIT $2",
-        )
-        .bind(until.as_millis())
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await?;
-        let due = rows.into_iter().map(|(account, address, deleted_at)| DueAccount {
-            account,
-            address,
-            deleted_at: Timestamp::from_millis(deleted_at),
-        });
-        Ok(due.collect())
-    }
-
     pub(in crate::store) async fn person(&self, whom: &Whom) -> Result<Person, StoreError> {
         let mut connection = self.pool.acquire().await?;
         let Some((address, accounts)) = rows_of(&mut connection, whom).await? else { return Ok(Person::default()) };

@@ -8,9 +8,9 @@ use crate::{
     store::{
         AddressNotice, ControlSum, Counts, EntryKind, EntryRecord, RefusedAddress, StoreError, WordKind,
         batch::stream_text,
+        both::opened,
         engine::{EntryRow, digest_of, entries},
         evidence::{RefusedRow, SumRow, control, latest_notices, notices, refused, stream_keys, sums, texts, times},
-        sqlite::opened,
     },
 };
 
@@ -64,23 +64,6 @@ impl PgStore {
         .bind(Destination::Relay.code())
         .bind(streams)
         .bind(to.end().as_millis())
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(times(rows))
-    }
-
-    pub(in crate::store) async fn delivered_sample(
-        &self,
-        since: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<(i64, Timestamp)>, StoreError> {
-        let rows: Vec<(i64, i64)> = query_as(
-            "SELECT address, last_delivered_at FROM ledger WHERE last_delivered_at >= $1 AND destination = $2 \
-             ORDER BY address LIMIT $3",
-        )
-        .bind(since.as_millis())
-        .bind(Destination::Relay.code())
         .bind(i64::from(limit))
         .fetch_all(&self.pool)
         .await?;
@@ -167,14 +150,6 @@ impl PgStore {
         Ok(latest_notices(rows))
     }
 
-    pub(in crate::store) async fn first_notice(&self) -> Result<Option<Timestamp>, StoreError> {
-        let first: Option<i64> = query_scalar("SELECT min(at) FROM entry WHERE kind = $1")
-            .bind(EntryKind::Notice.code())
-            .fetch_one(&self.pool)
-            .await?;
-        Ok(first.map(Timestamp::from_millis))
-    }
-
     pub(in crate::store) async fn entries_of_kind(
         &self,
         kind: EntryKind,
@@ -236,23 +211,6 @@ impl PgStore {
                 .bind(&digests)
                 .fetch_all(&self.pool)
                 .await?;
-        stream_keys(rows)
-    }
-
-    pub(in crate::store) async fn refused_streams(
-        &self,
-        from: Bin,
-        to: Bin,
-    ) -> Result<Vec<(i32, StreamKey)>, StoreError> {
-        let rows: Vec<(i32, String)> = query_as(
-            "SELECT w.id, w.text FROM word w WHERE w.kind = $1 AND EXISTS \
-             (SELECT 1 FROM refused r WHERE r.stream = w.id AND r.bin BETWEEN $2 AND $3) ORDER BY w.id",
-        )
-        .bind(WordKind::Stream.code())
-        .bind(from.0)
-        .bind(to.0)
-        .fetch_all(&self.pool)
-        .await?;
         stream_keys(rows)
     }
 

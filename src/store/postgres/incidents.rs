@@ -6,7 +6,7 @@ use super::PgStore;
 use crate::{
     model::Timestamp,
     store::{
-        IncidentRecord, IncidentState, Label, OperatorWord, StoreError,
+        IncidentRecord, IncidentState, OperatorWord, StoreError,
         engine::{IncidentRow, OperatorRow, incidents, operator_words},
     },
 };
@@ -27,12 +27,6 @@ impl PgStore {
         incidents(rows)
     }
 
-    pub(in crate::store) async fn incident(&self, id: i64) -> Result<Option<IncidentRecord>, StoreError> {
-        let rows: Vec<IncidentRow> =
-            query_as("SELECT * FROM incident WHERE id = $1").bind(id).fetch_all(&self.pool).await?;
-        Ok(incidents(rows)?.pop())
-    }
-
     pub(in crate::store) async fn operator_words(&self, ids: &[i64]) -> Result<Vec<(i64, OperatorWord)>, StoreError> {
         let rows: Vec<OperatorRow> = query_as(
             "SELECT id, label, accepted_normal, operator_closed_at FROM incident WHERE id = ANY ($1) \
@@ -42,21 +36,6 @@ impl PgStore {
         .fetch_all(&self.pool)
         .await?;
         operator_words(rows)
-    }
-
-    pub(in crate::store) async fn label_incident(
-        &self,
-        id: i64,
-        label: Label,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        query("UPDATE incident SET label = $2, updated_at = CASE WHEN updated_at < $3 THEN $3 ELSE updated_at END WHERE id = $1")
-            .bind(id)
-            .bind(label.code())
-            .bind(now.as_millis())
-            .execute(&self.pool)
-            .await?;
-        Ok(())
     }
 
     pub(in crate::store) async fn accept_incident(&self, id: i64, now: Timestamp) -> Result<(), StoreError> {
@@ -69,21 +48,5 @@ impl PgStore {
         .execute(&self.pool)
         .await?;
         Ok(())
-    }
-
-    pub(in crate::store) async fn close_incident(&self, id: i64, now: Timestamp) -> Result<bool, StoreError> {
-        let done = query(
-            "UPDATE incident SET state = $3, closed_at = COALESCE(closed_at, $2), operator_closed_at = $2, \
-             updated_at = CASE WHEN updated_at < $2 THEN $2 ELSE updated_at END \
-             WHERE id = $1 AND state IN ($4, $5) AND operator_closed_at IS NULL",
-        )
-        .bind(id)
-        .bind(now.as_millis())
-        .bind(IncidentState::Closed.code())
-        .bind(IncidentState::Open.code())
-        .bind(IncidentState::Masked.code())
-        .execute(&self.pool)
-        .await?;
-        Ok(done.rows_affected() > 0)
     }
 }

@@ -88,7 +88,7 @@ impl PgStore {
     }
 
     /// Begins a transaction of the leader's. Nobody takes over until it has ended.
-    pub(super) async fn led(&self, epoch: Epoch) -> Result<Transaction<'static, Postgres>, StoreError> {
+    pub(in crate::store) async fn led(&self, epoch: Epoch) -> Result<Transaction<'static, Postgres>, StoreError> {
         let mut transaction = self.pool.begin().await?;
         fence(&mut transaction, epoch).await?;
         Ok(transaction)

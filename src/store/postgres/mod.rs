@@ -32,7 +32,7 @@ use sqlx::{
     query, query_as, query_scalar,
 };
 
-use super::{Access, StoreError, StoreOptions, engine::Caches};
+use super::{Access, StoreError, StoreOptions, both::Engine, engine::Caches};
 use crate::privacy::Keyring;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -185,6 +185,11 @@ impl PgStore {
         self.held_up.load(Ordering::SeqCst)
     }
 
+    /// The keys that the store works with.
+    pub(in crate::store) fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
     /// The pool, for tests that look behind the store.
     #[must_use]
     pub const fn pool(&self) -> &PgPool {
@@ -194,6 +199,20 @@ impl PgStore {
     /// Closes the connections.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+impl Engine for PgStore {
+    type Database = Postgres;
+
+    const STEP: i64 = 5_000;
+
+    fn reading(&self) -> &PgPool {
+        &self.pool
+    }
+
+    fn writing(&self) -> &PgPool {
+        &self.pool
     }
 }
 

@@ -6,14 +6,9 @@ use sqlx::{Postgres, Transaction, query, query_as, query_scalar};
 
 use super::{PgStore, is_lock_timeout};
 use crate::{
-    model::{Destination, Timestamp},
+    model::Timestamp,
     privacy::Purpose,
-    store::{
-        AccountRecord, AddressRecord, Epoch, MapCoverage, NewAccount, StoreError,
-        batch::Numbers,
-        engine::{address, digest_of},
-        sqlite::{AccountRow, account, account_columns, again},
-    },
+    store::{Epoch, NewAccount, StoreError, batch::Numbers, both::again, engine::digest_of},
 };
 
 /// How often the lock that keeps all commits out is asked for, a second each time …
@@ -22,53 +17,6 @@ const LOCK_ATTEMPTS: u32 = 8;
 const LOCK_PAUSE: Duration = Duration::from_millis(500);
 
 impl PgStore {
-    pub(in crate::store) async fn address_by_hash(&self, hash: &[u8; 16]) -> Result<Option<AddressRecord>, StoreError> {
-        query_as("SELECT id, hash, sealed FROM address WHERE hash = $1")
-            .bind(hash.as_slice())
-            .fetch_optional(&self.pool)
-            .await?
-            .map(address)
-            .transpose()
-    }
-
-    pub(in crate::store) async fn address_by_id(&self, id: i64) -> Result<Option<AddressRecord>, StoreError> {
-        query_as("SELECT id, hash, sealed FROM address WHERE id = $1")
-            .bind(id)
-            .fetch_optional(&self.pool)
-            .await?
-            .map(address)
-            .transpose()
-    }
-
-    pub(in crate::store) async fn map_coverage(&self) -> Result<MapCoverage, StoreError> {
-        let (addresses, mapped) = query_as(
-            "SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT 1 FROM account c WHERE c.address = a.id)) \
-             FROM ledger l JOIN address a ON a.id = l.address WHERE l.destination = $1",
-        )
-        .bind(Destination::Relay.code())
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(MapCoverage { addresses, mapped })
-    }
-
-    pub(in crate::store) async fn account_by_hash(&self, hash: &[u8; 16]) -> Result<Option<AccountRecord>, StoreError> {
-        let found: Option<AccountRow> =
-            query_as(concat!("SELECT ", account_columns!(), " FROM account WHERE hash = $1"))
-                .bind(hash.as_slice())
-                .fetch_optional(&self.pool)
-                .await?;
-        Ok(found.map(account))
-    }
-
-    pub(in crate::store) async fn accounts_of_address(&self, address: i64) -> Result<Vec<AccountRecord>, StoreError> {
-        let found: Vec<AccountRow> =
-            query_as(concat!("SELECT ", account_columns!(), " FROM account WHERE address = $1 ORDER BY team, id"))
-                .bind(address)
-                .fetch_all(&self.pool)
-                .await?;
-        Ok(found.into_iter().map(account).collect())
-    }
-
     pub(in crate::store) async fn import_accounts(&self, accounts: &[NewAccount]) -> Result<u64, StoreError> {
         let mut transaction = self.pool.begin().await?;
         let erasures = super::commit::marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
@@ -134,12 +82,6 @@ impl PgStore {
         .await?;
         transaction.commit().await?;
         Ok(())
-    }
-
-    pub(in crate::store) async fn announced_key(&self) -> Result<Option<u16>, StoreError> {
-        let key: Option<String> =
-            query_scalar("SELECT value FROM meta WHERE key = 'sealing_key'").fetch_optional(&self.pool).await?;
-        Ok(key.and_then(|key| key.parse().ok()))
     }
 
     pub(in crate::store) async fn reseal(&self, limit: u32) -> Result<u64, StoreError> {

@@ -6,14 +6,13 @@ use super::PgStore;
 use crate::{
     model::Timestamp,
     store::{
-        Backlog, CellKey, Counts, EntryRecord, EventFilter, EventKey, EventRecord, Horizon, LedgerRow, Position,
-        RefusedChange, StoreError, WordKind,
+        Backlog, CellKey, Counts, EntryRecord, EventFilter, EventKey, EventRecord, Horizon, Position, RefusedChange,
+        StoreError,
         engine::{
             CellRow, EntryRow, EventRow, REBUILD_CURSOR, cells, entries, event_columns, events, horizon,
             refused_changes,
         },
         hash::Hash16,
-        sqlite::COUNTED,
     },
 };
 
@@ -188,13 +187,6 @@ impl PgStore {
         .await?)
     }
 
-    pub(in crate::store) async fn words_of(&self, kind: WordKind) -> Result<Vec<(i32, String)>, StoreError> {
-        Ok(query_as("SELECT id, text FROM word WHERE kind = $1 ORDER BY id")
-            .bind(kind.code())
-            .fetch_all(&self.pool)
-            .await?)
-    }
-
     pub(in crate::store) async fn entries_after(
         &self,
         after: Position,
@@ -231,38 +223,6 @@ impl PgStore {
         entries(rows)
     }
 
-    pub(in crate::store) async fn cursor(&self, name: &str) -> Result<Position, StoreError> {
-        let found: Option<(i64, i32)> = query_as("SELECT position, row FROM journal_cursor WHERE name = $1")
-            .bind(name)
-            .fetch_optional(&self.pool)
-            .await?;
-        Ok(found.map_or(Position::START, |(transaction, row)| Position { transaction, row }))
-    }
-
-    pub(in crate::store) async fn cells(
-        &self,
-        stream: i32,
-        from: i64,
-        to: i64,
-    ) -> Result<Vec<(CellKey, Counts)>, StoreError> {
-        let rows: Vec<CellRow> =
-            query_as("SELECT * FROM cell WHERE stream = $1 AND bin BETWEEN $2 AND $3 ORDER BY bin, destination")
-                .bind(stream)
-                .bind(from)
-                .bind(to)
-                .fetch_all(&self.pool)
-                .await?;
-        cells(rows)
-    }
-
-    pub(in crate::store) async fn cells_since(&self, from: i64) -> Result<Vec<(CellKey, Counts)>, StoreError> {
-        let rows: Vec<CellRow> = query_as("SELECT * FROM cell WHERE bin >= $1 ORDER BY stream, bin, destination")
-            .bind(from)
-            .fetch_all(&self.pool)
-            .await?;
-        cells(rows)
-    }
-
     pub(in crate::store) async fn cells_of(&self, keys: &[CellKey]) -> Result<Vec<(CellKey, Counts)>, StoreError> {
         let rows: Vec<CellRow> = query_as(
             "SELECT c.* FROM unnest($1::integer[], $2::bigint[], $3::smallint[]) AS w (s, b, d) \
@@ -274,16 +234,6 @@ impl PgStore {
         .fetch_all(&self.pool)
         .await?;
         cells(rows)
-    }
-
-    pub(in crate::store) async fn day_totals(&self, day: i64) -> Result<Vec<(i32, String, i64, i64)>, StoreError> {
-        Ok(query_as(
-            "SELECT d.stream, w.text, d.exposed, d.refused FROM day_total d JOIN word w ON w.id = d.stream \
-             WHERE d.day = $1 ORDER BY d.stream",
-        )
-        .bind(day)
-        .fetch_all(&self.pool)
-        .await?)
     }
 
     pub(in crate::store) async fn day_totals_of(
@@ -407,54 +357,11 @@ impl PgStore {
         .await?)
     }
 
-    pub(in crate::store) async fn ledger(&self, address: i64) -> Result<Option<LedgerRow>, StoreError> {
-        Ok(query_as("SELECT * FROM ledger WHERE address = $1").bind(address).fetch_optional(&self.pool).await?)
-    }
-
-    pub(in crate::store) async fn control_since(
-        &self,
-        from: i64,
-    ) -> Result<Vec<(i32, i64, i64, i64, i64)>, StoreError> {
-        Ok(query_as(
-            "SELECT stream, bin, sent, delivered, refused FROM control_cell WHERE bin >= $1 ORDER BY stream, bin",
-        )
-        .bind(from)
-        .fetch_all(&self.pool)
-        .await?)
-    }
-
     pub(in crate::store) async fn words(&self, ids: &[i32]) -> Result<Vec<(i32, String)>, StoreError> {
         Ok(query_as("SELECT id, text FROM word WHERE id = ANY ($1) ORDER BY id")
             .bind(ids)
             .fetch_all(&self.pool)
             .await?)
-    }
-
-    pub(in crate::store) async fn template_sample(
-        &self,
-        template: i32,
-    ) -> Result<Option<(i64, Option<Vec<u8>>)>, StoreError> {
-        Ok(query_as("SELECT first_seen, sample FROM template_sample WHERE template = $1")
-            .bind(template)
-            .fetch_optional(&self.pool)
-            .await?)
-    }
-
-    pub(in crate::store) async fn row_counts(&self) -> Result<Vec<(&'static str, i64)>, StoreError> {
-        let counts: Vec<i64> = query_scalar(
-            "SELECT count(*) FROM event UNION ALL SELECT count(*) FROM entry \
-             UNION ALL SELECT count(*) FROM control_seen UNION ALL SELECT count(*) FROM set_aside \
-             UNION ALL SELECT count(*) FROM one_time_token UNION ALL SELECT count(*) FROM address \
-             UNION ALL SELECT count(*) FROM account UNION ALL SELECT count(*) FROM word \
-             UNION ALL SELECT count(*) FROM template_sample UNION ALL SELECT count(*) FROM cell \
-             UNION ALL SELECT count(*) FROM ledger UNION ALL SELECT count(*) FROM outbox \
-             UNION ALL SELECT count(*) FROM day_total UNION ALL SELECT count(*) FROM refused \
-             UNION ALL SELECT count(*) FROM control_cell UNION ALL SELECT count(*) FROM checkpoint \
-             UNION ALL SELECT count(*) FROM sealed_message UNION ALL SELECT count(*) FROM feed_hour",
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(COUNTED.into_iter().zip(counts).collect())
     }
 
     pub(in crate::store) async fn bytes_by_table(&self) -> Result<Vec<(String, i64)>, StoreError> {

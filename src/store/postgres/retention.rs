@@ -7,13 +7,12 @@ use crate::{
     model::DAY_MILLIS,
     store::{
         Epoch, Position, StoreError,
+        both::{Engine, RESET},
         engine::{MONITOR_CURSOR, OUTBOX_KEPT_MILLIS, REBUILD_CURSOR},
         retention::{Cutoffs, Straddlers, WordsRow, words},
     },
 };
 
-/// Rows that one step of expiry deletes.
-const STEP: i64 = 5_000;
 /// Time of the journal that one look for words reads.
 const LOOK_MILLIS: i64 = DAY_MILLIS / 4;
 
@@ -38,21 +37,7 @@ impl PgStore {
         let sealed: Option<i64> =
             query_scalar("SELECT max(day)::bigint FROM checkpoint").fetch_one(&mut *transaction).await?;
         if let Some(day) = sealed {
-            for text in [
-                "DELETE FROM cell WHERE bin >= $1 * 288",
-                "DELETE FROM refused WHERE bin >= $1 * 288",
-                "DELETE FROM day_total WHERE day >= $1",
-                "DELETE FROM feed_hour WHERE hour >= $1 * 24",
-                // What is older stays: a later value hid it at most, and comes again from the journal.
-                "DELETE FROM ledger WHERE first_event_at >= $1 * 86400000",
-                "UPDATE ledger SET last_sent_at = CASE WHEN last_sent_at < $1 * 86400000 THEN last_sent_at END, \
-                 last_delivered_at = CASE WHEN last_delivered_at < $1 * 86400000 THEN last_delivered_at END, \
-                 last_cause = CASE WHEN last_refused_at < $1 * 86400000 THEN last_cause END, \
-                 last_refused_at = CASE WHEN last_refused_at < $1 * 86400000 THEN last_refused_at END, \
-                 complained_at = CASE WHEN complained_at < $1 * 86400000 THEN complained_at END, \
-                 unsubscribed_at = CASE WHEN unsubscribed_at < $1 * 86400000 THEN unsubscribed_at END, \
-                 suppressed_at = CASE WHEN suppressed_at < $1 * 86400000 THEN suppressed_at END",
-            ] {
+            for text in RESET {
                 query(text).bind(day + 1).execute(&mut *transaction).await?;
             }
         } else {
@@ -66,26 +51,6 @@ impl PgStore {
 
     pub(in crate::store) async fn meta_number(&self, key: &str) -> Result<Option<i64>, StoreError> {
         Ok(query_scalar("SELECT value::bigint FROM meta WHERE key = $1").bind(key).fetch_optional(&self.pool).await?)
-    }
-
-    pub(in crate::store) async fn set_meta_number(
-        &self,
-        epoch: Epoch,
-        key: &str,
-        value: i64,
-    ) -> Result<(), StoreError> {
-        let mut transaction = self.led(epoch).await?;
-        query("INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value")
-            .bind(key)
-            .bind(value.to_string())
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(())
-    }
-
-    pub(in crate::store) async fn earliest_open_onset(&self) -> Result<Option<i64>, StoreError> {
-        Ok(query_scalar("SELECT min(onset) FROM incident WHERE state = 1").fetch_one(&self.pool).await?)
     }
 
     pub(in crate::store) async fn first_delivery_before(&self, before: i64) -> Result<Option<i64>, StoreError> {
@@ -233,20 +198,6 @@ impl PgStore {
         Ok(gone)
     }
 
-    /// Deletes until a step finds no more.
-    async fn in_steps(&self, epoch: Epoch, text: &'static str, limit: i64) -> Result<u64, StoreError> {
-        let mut gone = 0;
-        loop {
-            let mut transaction = self.led(epoch).await?;
-            let step = query(text).bind(limit).bind(STEP).execute(&mut *transaction).await?.rows_affected();
-            transaction.commit().await?;
-            gone += step;
-            if step == 0 {
-                return Ok(gone);
-            }
-        }
-    }
-
     pub(in crate::store) async fn expire_projections(&self, epoch: Epoch, cutoffs: Cutoffs) -> Result<u64, StoreError> {
         let mut gone = 0;
         for (text, limit) in [
@@ -310,19 +261,10 @@ impl PgStore {
         Ok(Some((words(&rows), to)))
     }
 
-    pub(in crate::store) async fn words_of_projections(&self) -> Result<Vec<i32>, StoreError> {
-        Ok(query_scalar(
-            "SELECT stream FROM cell UNION SELECT stream FROM day_total UNION SELECT stream FROM refused \
-             UNION SELECT stream FROM control_cell UNION SELECT id FROM word WHERE kind = 1",
-        )
-        .fetch_all(&self.pool)
-        .await?)
-    }
-
     pub(in crate::store) async fn word_marks(&self, after: i32) -> Result<Vec<(i32, Option<i64>)>, StoreError> {
         Ok(query_as("SELECT id, unused_since FROM word WHERE id > $1 ORDER BY id LIMIT $2")
             .bind(after)
-            .bind(STEP)
+            .bind(Self::STEP)
             .fetch_all(&self.pool)
             .await?)
     }

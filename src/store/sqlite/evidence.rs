@@ -5,10 +5,10 @@ use sqlx::{query_as, query_scalar};
 use super::SqliteStore;
 use crate::{
     model::{Address, Bin, DAY_MILLIS, Destination, EventKind, FailureClass, StreamKey, Timestamp},
-    privacy::{Keyring, PrivacyError, Purpose},
     store::{
         AddressNotice, ControlSum, Counts, EntryKind, EntryRecord, RefusedAddress, StoreError, WordKind,
         batch::stream_text,
+        both::opened,
         engine::{EntryRow, digest_of, entries},
         evidence::{RefusedRow, SumRow, control, latest_notices, notices, refused, stream_keys, sums, texts, times},
     },
@@ -64,23 +64,6 @@ impl SqliteStore {
         .bind(Destination::Relay.code())
         .bind(serde_json::json!(streams).to_string())
         .bind(to.end().as_millis())
-        .bind(limit)
-        .fetch_all(&self.readers)
-        .await?;
-        Ok(times(rows))
-    }
-
-    pub(in crate::store) async fn delivered_sample(
-        &self,
-        since: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<(i64, Timestamp)>, StoreError> {
-        let rows: Vec<(i64, i64)> = query_as(
-            "SELECT address, last_delivered_at FROM ledger WHERE last_delivered_at >= $1 AND destination = $2 \
-             ORDER BY address LIMIT $3",
-        )
-        .bind(since.as_millis())
-        .bind(Destination::Relay.code())
         .bind(limit)
         .fetch_all(&self.readers)
         .await?;
@@ -171,14 +154,6 @@ impl SqliteStore {
         Ok(latest_notices(rows))
     }
 
-    pub(in crate::store) async fn first_notice(&self) -> Result<Option<Timestamp>, StoreError> {
-        let first: Option<i64> = query_scalar("SELECT min(at) FROM entry WHERE kind = $1")
-            .bind(EntryKind::Notice.code())
-            .fetch_one(&self.readers)
-            .await?;
-        Ok(first.map(Timestamp::from_millis))
-    }
-
     pub(in crate::store) async fn entries_of_kind(
         &self,
         kind: EntryKind,
@@ -244,23 +219,6 @@ impl SqliteStore {
         stream_keys(rows)
     }
 
-    pub(in crate::store) async fn refused_streams(
-        &self,
-        from: Bin,
-        to: Bin,
-    ) -> Result<Vec<(i32, StreamKey)>, StoreError> {
-        let rows: Vec<(i32, String)> = query_as(
-            "SELECT w.id, w.text FROM word w WHERE w.kind = $1 AND EXISTS \
-             (SELECT 1 FROM refused r WHERE r.stream = w.id AND r.bin BETWEEN $2 AND $3) ORDER BY w.id",
-        )
-        .bind(WordKind::Stream.code())
-        .bind(from.0)
-        .bind(to.0)
-        .fetch_all(&self.readers)
-        .await?;
-        stream_keys(rows)
-    }
-
     pub(in crate::store) async fn open_addresses(
         &self,
         ids: &[i64],
@@ -272,16 +230,4 @@ impl SqliteStore {
                 .await?;
         rows.into_iter().map(|row| opened(&self.keyring, row)).collect()
     }
-}
-
-/// Opens one address of the table.
-pub(in crate::store) fn opened(
-    keyring: &Keyring,
-    (id, owner, sealed): (i64, Vec<u8>, Option<Vec<u8>>),
-) -> Result<(i64, Option<Address>), StoreError> {
-    let Some(sealed) = sealed else { return Ok((id, None)) };
-    let text = keyring.open(Purpose::Address, &owner, &sealed)?;
-    let address = std::str::from_utf8(&text).ok().and_then(|text| Address::parse(text).ok());
-    // What was sealed was an address: anything else is another value in its place.
-    Ok((id, Some(address.ok_or(PrivacyError::Broken)?)))
 }

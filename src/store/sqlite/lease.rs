@@ -29,7 +29,7 @@ impl SqliteStore {
     }
 
     /// Begins a transaction of the leader's.
-    pub(super) async fn led(&self, epoch: Epoch) -> Result<Transaction<'static, Sqlite>, StoreError> {
+    pub(in crate::store) async fn led(&self, epoch: Epoch) -> Result<Transaction<'static, Sqlite>, StoreError> {
         let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         self.check_reign(epoch)?;
         Ok(transaction)

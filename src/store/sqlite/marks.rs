@@ -3,32 +3,12 @@
 use sqlx::{SqliteConnection, query, query_as};
 
 use super::SqliteStore;
-use crate::{
-    model::Timestamp,
-    store::{
-        EventRecord, Mark, Position, StoreError, Turn,
-        engine::{EventRow, event_columns, events},
-    },
+use crate::store::{
+    EventRecord, Position, StoreError, Turn,
+    engine::{EventRow, event_columns, events},
 };
 
 impl SqliteStore {
-    pub(in crate::store) async fn pending_turns(&self, limit: u32) -> Result<Vec<Turn>, StoreError> {
-        let rows: Vec<(i64, bool)> =
-            query_as("SELECT address, private FROM relay_mark WHERE private <> folded ORDER BY address LIMIT $1")
-                .bind(limit)
-                .fetch_all(&self.readers)
-                .await?;
-        Ok(rows.into_iter().map(|(address, private)| Turn { address, private }).collect())
-    }
-
-    pub(in crate::store) async fn mark_of(&self, address: i64) -> Result<Option<Mark>, StoreError> {
-        let row: Option<(bool, i64)> = query_as("SELECT private, at FROM relay_mark WHERE address = $1")
-            .bind(address)
-            .fetch_optional(&self.readers)
-            .await?;
-        Ok(row.map(|(private, at)| Mark { private, at: Timestamp::from_millis(at) }))
-    }
-
     pub(in crate::store) async fn events_by_domain(
         &self,
         addresses: &[i64],

@@ -25,16 +25,12 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions, Connection, SqlitePool,
+    ConnectOptions, Connection, Sqlite, SqlitePool,
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-pub(super) use evidence::opened;
-pub(super) use people::{AccountRow, account, account_columns, again};
-pub(super) use read::COUNTED;
-
-use super::{Access, StoreError, StoreOptions, engine::Caches};
+use super::{Access, StoreError, StoreOptions, both::Engine, engine::Caches};
 use crate::privacy::Keyring;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -159,6 +155,11 @@ impl SqliteStore {
         }
     }
 
+    /// The keys that the store works with.
+    pub(in crate::store) fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
     /// The database file.
     #[must_use]
     pub fn file(&self) -> &PathBuf {
@@ -169,6 +170,20 @@ impl SqliteStore {
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+impl Engine for SqliteStore {
+    type Database = Sqlite;
+
+    const STEP: i64 = 2_000;
+
+    fn reading(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    fn writing(&self) -> &SqlitePool {
+        &self.writer
     }
 }
 

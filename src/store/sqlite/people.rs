@@ -4,80 +4,12 @@ use sqlx::{query, query_as, query_scalar};
 
 use super::SqliteStore;
 use crate::{
-    model::{Destination, Timestamp},
-    privacy::{Keyring, Purpose},
-    store::{
-        AccountRecord, AddressRecord, MapCoverage, NewAccount, StoreError,
-        batch::Numbers,
-        engine::{address, digest_of},
-    },
+    model::Timestamp,
+    privacy::Purpose,
+    store::{NewAccount, StoreError, batch::Numbers, both::again, engine::digest_of},
 };
 
-/// One row of `account`.
-pub(in crate::store) type AccountRow = (i64, String, Option<String>, Option<i64>, Option<i64>, Option<i64>);
-
-/// The columns of [`AccountRow`].
-macro_rules! account_columns {
-    () => {
-        "id, team, app, address, signed_up_at, \
-         CASE WHEN deleted_at >= COALESCE(returned_at, deleted_at) THEN deleted_at END"
-    };
-}
-pub(in crate::store) use account_columns;
-
-pub(in crate::store) fn account((id, team, app, address, signed_up_at, deleted_at): AccountRow) -> AccountRecord {
-    let time = |at: Option<i64>| at.map(Timestamp::from_millis);
-    AccountRecord { id, team, app, address, signed_up_at: time(signed_up_at), deleted_at: time(deleted_at) }
-}
-
 impl SqliteStore {
-    pub(in crate::store) async fn address_by_hash(&self, hash: &[u8; 16]) -> Result<Option<AddressRecord>, StoreError> {
-        query_as("SELECT id, hash, sealed FROM address WHERE hash = $1")
-            .bind(hash.as_slice())
-            .fetch_optional(&self.readers)
-            .await?
-            .map(address)
-            .transpose()
-    }
-
-    pub(in crate::store) async fn address_by_id(&self, id: i64) -> Result<Option<AddressRecord>, StoreError> {
-        query_as("SELECT id, hash, sealed FROM address WHERE id = $1")
-            .bind(id)
-            .fetch_optional(&self.readers)
-            .await?
-            .map(address)
-            .transpose()
-    }
-
-    pub(in crate::store) async fn map_coverage(&self) -> Result<MapCoverage, StoreError> {
-        let (addresses, mapped) = query_as(
-            "SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT 1 FROM account c WHERE c.address = a.id)) \
-             FROM ledger l JOIN address a ON a.id = l.address WHERE l.destination = $1",
-        )
-        .bind(Destination::Relay.code())
-        .fetch_one(&self.readers)
-        .await?;
-        Ok(MapCoverage { addresses, mapped })
-    }
-
-    pub(in crate::store) async fn account_by_hash(&self, hash: &[u8; 16]) -> Result<Option<AccountRecord>, StoreError> {
-        let found: Option<AccountRow> =
-            query_as(concat!("SELECT ", account_columns!(), " FROM account WHERE hash = $1"))
-                .bind(hash.as_slice())
-                .fetch_optional(&self.readers)
-                .await?;
-        Ok(found.map(account))
-    }
-
-    pub(in crate::store) async fn accounts_of_address(&self, address: i64) -> Result<Vec<AccountRecord>, StoreError> {
-        let found: Vec<AccountRow> =
-            query_as(concat!("SELECT ", account_columns!(), " FROM account WHERE address = $1 ORDER BY team, id"))
-                .bind(address)
-                .fetch_all(&self.readers)
-                .await?;
-        Ok(found.into_iter().map(account).collect())
-    }
-
     pub(in crate::store) async fn import_accounts(&self, accounts: &[NewAccount]) -> Result<u64, StoreError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let erasures = super::commit::marks(&mut transaction).await?.heed(&self.caches, &self.keyring);
@@ -119,12 +51,6 @@ impl SqliteStore {
         .execute(&self.writer)
         .await?;
         Ok(())
-    }
-
-    pub(in crate::store) async fn announced_key(&self) -> Result<Option<u16>, StoreError> {
-        let key: Option<String> =
-            query_scalar("SELECT value FROM meta WHERE key = 'sealing_key'").fetch_optional(&self.readers).await?;
-        Ok(key.and_then(|key| key.parse().ok()))
     }
 
     pub(in crate::store) async fn reseal(&self, limit: u32) -> Result<u64, StoreError> {
@@ -181,15 +107,4 @@ impl SqliteStore {
         transaction.commit().await?;
         Ok(done)
     }
-}
-
-/// Opens a value with its key and seals it with the current one.
-pub(in crate::store) fn again(
-    keyring: &Keyring,
-    purpose: Purpose,
-    owner: &[u8],
-    sealed: &[u8],
-) -> Result<Vec<u8>, StoreError> {
-    let value = keyring.open(purpose, owner, sealed)?;
-    Ok(keyring.seal(purpose, owner, &value)?)
 }

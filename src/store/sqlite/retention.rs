@@ -5,12 +5,11 @@ use sqlx::{query, query_as, query_scalar};
 use super::SqliteStore;
 use crate::store::{
     Epoch, Position, StoreError,
+    both::{Engine, RESET},
     engine::{MONITOR_CURSOR, OUTBOX_KEPT_MILLIS, REBUILD_CURSOR},
     retention::{Cutoffs, Straddlers, WordsRow, words},
 };
 
-/// Rows that one step of expiry deletes, so that no step holds the write lock for long.
-const STEP: i64 = 2_000;
 /// Rows of the journal that one look for words reads.
 const LOOK: i64 = 50_000;
 
@@ -29,21 +28,7 @@ impl SqliteStore {
         query("DELETE FROM journal_cursor WHERE name <> $1").bind(REBUILD_CURSOR).execute(&mut *transaction).await?;
         let sealed: Option<i64> = query_scalar("SELECT max(day) FROM checkpoint").fetch_one(&mut *transaction).await?;
         let from = sealed.map_or(i64::MIN / 86_400_000, |day| day + 1);
-        for text in [
-            "DELETE FROM cell WHERE bin >= $1 * 288",
-            "DELETE FROM refused WHERE bin >= $1 * 288",
-            "DELETE FROM day_total WHERE day >= $1",
-            "DELETE FROM feed_hour WHERE hour >= $1 * 24",
-            // What is older stays: a later value hid it at most, and comes again from the journal.
-            "DELETE FROM ledger WHERE first_event_at >= $1 * 86400000",
-            "UPDATE ledger SET last_sent_at = CASE WHEN last_sent_at < $1 * 86400000 THEN last_sent_at END, \
-             last_delivered_at = CASE WHEN last_delivered_at < $1 * 86400000 THEN last_delivered_at END, \
-             last_cause = CASE WHEN last_refused_at < $1 * 86400000 THEN last_cause END, \
-             last_refused_at = CASE WHEN last_refused_at < $1 * 86400000 THEN last_refused_at END, \
-             complained_at = CASE WHEN complained_at < $1 * 86400000 THEN complained_at END, \
-             unsubscribed_at = CASE WHEN unsubscribed_at < $1 * 86400000 THEN unsubscribed_at END, \
-             suppressed_at = CASE WHEN suppressed_at < $1 * 86400000 THEN suppressed_at END",
-        ] {
+        for text in RESET {
             query(text).bind(from).execute(&mut *transaction).await?;
         }
         // What is folded from here on comes marked; what a checkpoint holds is not moved.
@@ -57,26 +42,6 @@ impl SqliteStore {
             .bind(key)
             .fetch_optional(&self.readers)
             .await?)
-    }
-
-    pub(in crate::store) async fn set_meta_number(
-        &self,
-        epoch: Epoch,
-        key: &str,
-        value: i64,
-    ) -> Result<(), StoreError> {
-        let mut transaction = self.led(epoch).await?;
-        query("INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value")
-            .bind(key)
-            .bind(value.to_string())
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(())
-    }
-
-    pub(in crate::store) async fn earliest_open_onset(&self) -> Result<Option<i64>, StoreError> {
-        Ok(query_scalar("SELECT min(onset) FROM incident WHERE state = 1").fetch_one(&self.readers).await?)
     }
 
     pub(in crate::store) async fn first_delivery_before(&self, before: i64) -> Result<Option<i64>, StoreError> {
@@ -173,7 +138,7 @@ impl SqliteStore {
             )
             .bind(from)
             .bind(before)
-            .bind(STEP)
+            .bind(Self::STEP)
             .fetch_all(&self.readers)
             .await?;
             let Some((_, last)) = found.last() else { return Ok(gone) };
@@ -221,20 +186,6 @@ impl SqliteStore {
         Ok(gone)
     }
 
-    /// Deletes until a step finds no more.
-    async fn in_steps(&self, epoch: Epoch, text: &'static str, limit: i64) -> Result<u64, StoreError> {
-        let mut gone = 0;
-        loop {
-            let mut transaction = self.led(epoch).await?;
-            let step = query(text).bind(limit).bind(STEP).execute(&mut *transaction).await?.rows_affected();
-            transaction.commit().await?;
-            gone += step;
-            if step == 0 {
-                return Ok(gone);
-            }
-        }
-    }
-
     pub(in crate::store) async fn expire_control(&self, epoch: Epoch, before: i64) -> Result<u64, StoreError> {
         self.in_steps(
             epoch,
@@ -271,7 +222,7 @@ impl SqliteStore {
             for stream in streams {
                 loop {
                     let mut transaction = self.led(epoch).await?;
-                    let statement = query(text).bind(limit).bind(STEP).bind(stream);
+                    let statement = query(text).bind(limit).bind(Self::STEP).bind(stream);
                     let step = statement.execute(&mut *transaction).await?.rows_affected();
                     transaction.commit().await?;
                     gone += step;
@@ -344,21 +295,12 @@ impl SqliteStore {
         Ok(Some((words(&rows), after + LOOK)))
     }
 
-    pub(in crate::store) async fn words_of_projections(&self) -> Result<Vec<i32>, StoreError> {
-        Ok(query_scalar(
-            "SELECT stream FROM cell UNION SELECT stream FROM day_total UNION SELECT stream FROM refused \
-             UNION SELECT stream FROM control_cell UNION SELECT id FROM word WHERE kind = 1",
-        )
-        .fetch_all(&self.readers)
-        .await?)
-    }
-
     pub(in crate::store) async fn word_marks(&self, after: i32) -> Result<Vec<(i32, Option<i64>)>, StoreError> {
         Ok(query_as(
             "SELECT id, unused_since FROM word WHERE id > $1 AND id < (SELECT max(id) FROM word) ORDER BY id LIMIT $2",
         )
         .bind(after)
-        .bind(STEP)
+        .bind(Self::STEP)
         .fetch_all(&self.readers)
         .await?)
     }
