@@ -317,6 +317,18 @@ impl Keyring {
         })
     }
 
+    /// The ids of the sealing keys that [`Keyring::forget_old_keys`] would drop now, by the key file.
+    ///
+    /// # Errors
+    /// Where the key file can't be read.
+    pub fn old_keys(&self) -> Result<Vec<u16>, PrivacyError> {
+        let others = |sealing: &Sealing| sealing.keys.keys().copied().filter(|id| *id != sealing.current).collect();
+        Ok(match &self.file {
+            Some(path) => others(&self.load_sealing(path)?),
+            None => others(&self.read()),
+        })
+    }
+
     /// Drops every sealing key but the current one, from the key file too; gives how many went. Values sealed by them can
     /// never be opened again.
     ///

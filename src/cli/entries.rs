@@ -118,6 +118,9 @@ fn action(body: &Value) -> Option<String> {
         "keys-forget-old" => {
             format!("{} dropped", count(number("dropped")?.unsigned_abs(), "old key"))
         }
+        "keys-forget-old-failed" => {
+            format!("dropping failed: {} stayed", count(number("kept")?.unsigned_abs(), "old key"))
+        }
         "aside-show" => format!("part {} of what was set aside was looked at", number("part")?),
         "rebuild" => {
             format!("ledger and cells are made again from {}", count(number("events")?.unsigned_abs(), "outcome"))
@@ -172,6 +175,7 @@ mod tests {
             ),
             entry(EntryKind::Action, json!({ "action": "keys-rotate", "operator": "Jo", "key": 2 })),
             entry(EntryKind::Action, json!({ "action": "keys-forget-old", "operator": "Jo", "dropped": 1 })),
+            entry(EntryKind::Action, json!({ "action": "keys-forget-old-failed", "operator": "Jo", "kept": 1 })),
             entry(EntryKind::Action, json!({ "action": "aside-show", "operator": "Jo", "part": 17 })),
             entry(EntryKind::Action, json!({ "action": "rebuild", "operator": "Jo", "events": 5 })),
             entry(EntryKind::Action, json!({ "action": "of another version", "n": 1 })),

@@ -1,6 +1,6 @@
 //! The calls: what each takes, gives and does.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -12,7 +12,7 @@ use crate::{
     metrics::Metrics,
     model::{Address, Destination, Timestamp},
     monitor::Monitor,
-    privacy::Purpose,
+    privacy::{PrivacyError, Purpose},
     store::{
         EntryKind, EventKey, MapCoverage, Mark, NewAccount, NewEntry, Recipient, StoreError, Subject, Submission, Whom,
     },
@@ -178,11 +178,8 @@ impl Call for RotateKeys {
 
     async fn run(self, operator: &Operator) -> Result<Rotated, ControlError> {
         let by = journal_text(&self.operator)?;
-        let keyring = std::sync::Arc::clone(&operator.keyring);
-        // It writes and syncs a file.
-        let current = tokio::task::spawn_blocking(move || keyring.rotate())
-            .await
-            .map_err(|_| ControlError::Invalid("the rotation was cut off"))??;
+        let keyring = Arc::clone(&operator.keyring);
+        let current = on_keys(move || keyring.rotate()).await?;
         operator.store.announce_key().await?;
         operator.note(serde_json::json!({ "action": "keys-rotate", "operator": by, "key": current })).await?;
         Ok(Rotated { current })
@@ -232,13 +229,34 @@ impl Call for ForgetOldKeys {
         // Whoever sealed with an older key has committed when this returns; what is left of it is sealed again first.
         operator.store.announce_key().await?;
         while operator.store.reseal(MAX_RESEAL).await? > 0 {}
-        let keyring = std::sync::Arc::clone(&operator.keyring);
-        let dropped = tokio::task::spawn_blocking(move || keyring.forget_old_keys())
-            .await
-            .map_err(|_| ControlError::Invalid("it was cut off"))??;
-        operator.note(serde_json::json!({ "action": "keys-forget-old", "operator": by, "dropped": dropped })).await?;
-        Ok(OldKeys { dropped })
+        // Said before it is done: a key is gone for good, and nobody may wonder where it went.
+        let keyring = Arc::clone(&operator.keyring);
+        let old = on_keys(move || keyring.old_keys()).await?.len();
+        operator.note(serde_json::json!({ "action": "keys-forget-old", "operator": by, "dropped": old })).await?;
+        let keyring = Arc::clone(&operator.keyring);
+        match on_keys(move || keyring.forget_old_keys()).await {
+            Ok(dropped) => Ok(OldKeys { dropped }),
+            Err(error) => {
+                let failed = serde_json::json!({ "action": "keys-forget-old-failed", "operator": by, "kept": old });
+                if let Err(unsaid) = operator.note(failed).await {
+                    tracing::warn!(
+                        error = &unsaid as &dyn std::error::Error,
+                        "the old keys were not dropped, and the journal, which says that they were, can't be put right"
+                    );
+                }
+                Err(error)
+            }
+        }
     }
+}
+
+/// Runs what reads, or writes and syncs, the key file beside the executor.
+async fn on_keys<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, PrivacyError> + Send + 'static,
+) -> Result<T, ControlError> {
+    Ok(tokio::task::spawn_blocking(act)
+        .await
+        .map_err(|_| ControlError::Invalid("the change of the keys was cut off"))??)
 }
 
 /// Throw the projections away, or go on with a rebuild that was stopped.
@@ -316,7 +334,7 @@ async fn under_way(operator: &Operator) -> Result<bool, ControlError> {
 async fn own_monitor(operator: &Operator, max_streams: u32) -> Result<Option<Monitor>, ControlError> {
     let leader = operator.store.lead("a command", OWN_TERM).await?;
     let metrics = Metrics::new()?;
-    let wake = std::sync::Arc::new(tokio::sync::Notify::new());
+    let wake = Arc::new(tokio::sync::Notify::new());
     Ok(leader.map(|leader| Monitor::folding(leader, operator.clock.clone(), wake, metrics, max_streams)))
 }
 

@@ -47,12 +47,13 @@ impl Watch {
     /// Loads history, ring and incidents from the store.
     pub(super) async fn load(store: &Store, parameters: Parameters, now: Timestamp) -> Result<Self, StoreError> {
         let today = now.bin().0.div_euclid(DAY_BINS);
-        let incidents = Incidents::load(store).await?;
+        let judge = Judge::new(parameters);
+        let incidents = Incidents::load(store, &judge, now).await?;
         let live_from = incidents.open_since().unwrap_or(today).min(today - IDLE_DAYS);
         let start = ring_start(now.bin());
         let ring = store.cells_since(start).await?;
         let mut watch = Self {
-            judge: Judge::new(parameters),
+            judge,
             incidents,
             keys: HashMap::new(),
             changed: BTreeSet::new(),

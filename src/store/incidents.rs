@@ -12,6 +12,15 @@ impl Store {
         dispatch!(self, store => store.incidents(states, limit).await)
     }
 
+    /// Incidents that are over and were not withdrawn, which ended (or, where that is later, began) at `since` or later; newest
+    /// onset first.
+    ///
+    /// # Errors
+    /// Where the store is away, or one is none that this version knows.
+    pub async fn ended_incidents(&self, since: Timestamp) -> Result<Vec<IncidentRecord>, StoreError> {
+        dispatch!(self, store => store.ended_incidents(since).await)
+    }
+
     /// One incident.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use relaywatch::{
     clock::Clock,
     model::{Destination, EventKind, Exposure, FailureClass, StreamKey, StreamLevel},
-    store::{CellKey, Counts, LedgerRow, NewEvent, Submission},
+    store::{CellKey, Counts, EventRecord, LedgerRow, NewEvent, Position, Submission},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -83,6 +83,51 @@ on_both_engines! {
         let known = test.store.address_by_hash(&test.relay(1).hash).await.expect("address").expect("known");
         let row = test.store.ledger(known.id).await.expect("ledger").expect("row");
         assert_eq!((row.last_delivered_at, row.last_refused_at), (Some(at(1_000)), Some(at(700_000))));
+    }
+
+    async fn a_full_page_is_followed_by_the_next(test: TestStore) {
+        let outcomes = |numbers: std::ops::Range<usize>| -> Vec<NewEvent> {
+            numbers.map(|n| test.delivered(n, i64::try_from(n).expect("small") * 1_000)).collect()
+        };
+        // Places come from one transaction and from several.
+        test.store.commit(&[submission(outcomes(0..20))]).await.expect("commit");
+        for n in 20..40 {
+            test.store.commit(&[submission(outcomes(n..n + 1))]).await.expect("commit");
+        }
+        let all = test.journal(40, 1_000).await;
+        for page in [40, 20, 10, 8, 1] {
+            let (mut read, mut pages) = (Vec::new(), 0);
+            loop {
+                let after = read.last().map_or(Position::START, |event: &EventRecord| event.position);
+                let next = test.store.events_after(after, page).await.expect("a page");
+                if next.is_empty() {
+                    break;
+                }
+                assert_eq!(next.len(), usize::try_from(page).expect("small"), "each page is full");
+                pages += 1;
+                read.extend(next);
+            }
+            assert_eq!(pages, 40 / page);
+            assert!(read == all, "pages of {page} lose nothing and read nothing twice");
+        }
+
+        let mut monitor = crate::support::monitor(&test, Clock::System, "").paging_by(20);
+        let (stop, progress) = (CancellationToken::new(), monitor.progress());
+        monitor.catch_up(&stop).await.expect("folded");
+        assert_eq!((progress.borrow().folded, progress.borrow().caught_up), (40, 1));
+        test.store.commit(&[submission(outcomes(40..60))]).await.expect("commit");
+        test.journal(60, 1_000).await;
+        monitor.catch_up(&stop).await.expect("folded");
+        assert_eq!((progress.borrow().folded, progress.borrow().caught_up), (60, 2));
+        let by_full_pages = projections(&test).await;
+        let finest = |(name, _, _, counts): &(String, i64, Destination, Counts)| {
+            let key: StreamKey = serde_json::from_str(name).expect("a key");
+            (key.level == StreamLevel::Campaign).then_some(counts.delivered)
+        };
+        assert_eq!(by_full_pages.0.iter().filter_map(finest).sum::<i64>(), 60, "each outcome counts once");
+        test.store.reset_projections().await.expect("reset");
+        fold(&test, 60).await;
+        assert_eq!(projections(&test).await, by_full_pages, "one page that is not full makes the same");
     }
 
     async fn order_pages_and_repeats_change_nothing_and_rebuild_makes_the_same(test: TestStore) {

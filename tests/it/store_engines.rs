@@ -7,6 +7,8 @@ use relaywatch::{
     store::{Access, Leader, Position, Store, StoreError, StoreOptions},
 };
 
+use sqlx::{Connection, SqliteConnection};
+
 use crate::support::{at, submission};
 
 #[tokio::test]
@@ -39,6 +41,29 @@ async fn a_postgres_that_is_not_there_is_named_without_its_password() {
     assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
     let error = open("postgres://127.0.0.1:1/nobody?sslmode=bogus").await;
     assert!(matches!(error, StoreError::Options(_)), "{error:?}");
+}
+
+/// SQLite is built as `.cargo/config.toml` asks: for one process with several connections.
+#[tokio::test]
+async fn sqlite_has_the_options_that_its_build_asks_for() {
+    let config: toml::Table = toml::from_str(include_str!("../../.cargo/config.toml")).expect("TOML");
+    let flags = config["env"]["LIBSQLITE3_FLAGS"].as_str().expect("flags");
+    let mut sqlite = SqliteConnection::connect("sqlite::memory:").await.expect("SQLite");
+    let options: Vec<String> =
+        sqlx::query_scalar("PRAGMA compile_options").fetch_all(&mut sqlite).await.expect("its options");
+    let mut seen = 0;
+    for flag in flags.split_whitespace() {
+        let (switch, name) = flag.split_once("SQLITE_").expect("an option of SQLite");
+        let is_there =
+            options.iter().any(|option| option == name || option.split_once('=').is_some_and(|(o, _)| o == name));
+        match switch {
+            "-D" => assert!(is_there, "{flag} is not in {options:?}"),
+            "-U" => assert!(!is_there, "{flag}, and yet it is in {options:?}"),
+            _ => panic!("{flag} sets nothing"),
+        }
+        seen += 1;
+    }
+    assert!(seen > 0, "no flags: {flags:?}");
 }
 
 /// A transaction that began earlier and commits later must not be skipped by a reader that has gone past it.

@@ -21,9 +21,9 @@ use crate::{
     detect::{self, Alarm, Urgency, describe, stats::count},
     incident::{Basis, Body},
     metrics::Metrics,
-    model::{Bin, DAY_MILLIS, MINUTE_MILLIS, StreamKey, Timestamp},
+    model::{Bin, DAY_MILLIS, Destination, MINUTE_MILLIS, StreamKey, Timestamp},
     notify::{Notifiers, PageKind},
-    store::{IncidentRecord, IncidentState, Leader, OperatorWord, Store, StoreError},
+    store::{Counts, IncidentRecord, IncidentState, Leader, OperatorWord, Store, StoreError},
 };
 
 /// Trouble that is over, and whose onset is older than this, is recorded and pages nobody.
@@ -42,8 +42,6 @@ const SEEN_AGAIN: f64 = 0.05;
 const LOOKED_UP: u32 = 1_000;
 /// How the line of an explanation begins that says what an outage of ours withholds.
 const NOT_JUDGED: &str = "Not judged:";
-/// Incidents that are over and looked at: those of the last days.
-const LOOKED_AT: u32 = 1_000;
 
 /// One incident that is kept in step.
 #[derive(Debug, Clone)]
@@ -102,18 +100,27 @@ pub(super) struct Announcer<'a> {
 }
 
 impl Incidents {
-    /// Those that the store holds.
-    pub(super) async fn load(store: &Store) -> Result<Self, StoreError> {
-        let over = [IncidentState::Closed, IncidentState::Masked, IncidentState::Past];
-        let mut known = store.incidents(&[IncidentState::Open], u32::MAX).await?;
-        known.extend(store.incidents(&over, LOOKED_AT).await?);
-        let kept = known
-            .into_iter()
-            .map(|record| {
-                Ok(Kept { body: body_of(&record)?, record, explained: None, measured: false, unheard: false })
-            })
-            .collect::<Result<Vec<_>, StoreError>>()?;
-        Ok(Self { kept })
+    /// Those that the store holds, as far as a judgement still asks for them.
+    pub(super) async fn load(store: &Store, judge: &Judge, now: Timestamp) -> Result<Self, StoreError> {
+        let mut incidents = Self::default();
+        incidents.take(store.incidents(&[IncidentState::Open], u32::MAX).await?)?;
+        let since = Timestamp::from_millis(incidents.remembered_from(judge, now).saturating_mul(DAY_MILLIS));
+        incidents.take(store.ended_incidents(since).await?)?;
+        Ok(incidents)
+    }
+
+    fn take(&mut self, records: Vec<IncidentRecord>) -> Result<(), StoreError> {
+        for record in records {
+            let body = body_of(&record)?;
+            self.kept.push(Kept { record, body, explained: None, measured: false, unheard: false });
+        }
+        Ok(())
+    }
+
+    /// The first day on which an incident that is over counts: days of trouble are left out of the windows of which regimes come,
+    /// also of those that open incidents keep.
+    fn remembered_from(&self, judge: &Judge, now: Timestamp) -> i64 {
+        judge.history_from(now.bin().0.div_euclid(DAY_BINS), self.open().into_values().min())
     }
 
     /// Takes over what operators have said meanwhile: what is theirs stays theirs. What they close is announced as closed.
@@ -229,9 +236,7 @@ impl Incidents {
             update(&mut kept, &alarms, store, judge, keys, announcer).await?;
             self.kept.push(kept);
         }
-        // Their days are left out of the windows of which regimes come, also of those that open incidents keep.
-        let today = now.bin().0.div_euclid(DAY_BINS);
-        let oldest = judge.history_from(today, self.open().into_values().min());
+        let oldest = self.remembered_from(judge, now);
         self.kept.retain(|kept| {
             let last = kept.record.closed_at.unwrap_or(now).max(kept.record.onset);
             kept.is_open() || last.bin().0.div_euclid(DAY_BINS) >= oldest
@@ -391,13 +396,17 @@ fn say_withheld(kept: &mut Kept, is_withheld: bool) {
 
 /// The last bin since the onset in which mail of the stream that holds the trouble was refused.
 async fn last_refused(kept: &Kept, store: &Leader) -> Result<Option<Bin>, StoreError> {
-    let scope_number = store.stream_ids(std::slice::from_ref(&kept.body.scope)).await?;
-    let Some(&number) = scope_number.first() else { return Ok(None) };
-    let cells = store.cells(number, kept.record.onset.bin().0, i64::MAX).await?;
-    let refused = cells
-        .iter()
-        .filter(|(key, counts)| key.destination == crate::model::Destination::Relay && counts.refused_exposed > 0);
-    Ok(refused.map(|(key, _)| Bin(key.bin)).max())
+    let cells = cells_since_onset(kept, store, Bin(i64::MAX)).await?;
+    Ok(cells.iter().filter(|(_, counts)| counts.refused_exposed > 0).map(|(bin, _)| *bin).max())
+}
+
+/// What relay mail of the stream that holds the trouble counts, from the onset to a bin, by bin.
+async fn cells_since_onset(kept: &Kept, store: &Leader, until: Bin) -> Result<Vec<(Bin, Counts)>, StoreError> {
+    let numbers = store.stream_ids(std::slice::from_ref(&kept.body.scope)).await?;
+    let Some(&number) = numbers.first() else { return Ok(Vec::new()) };
+    let cells = store.cells(number, kept.record.onset.bin().0, until.0).await?;
+    let relay = cells.into_iter().filter(|(key, _)| key.destination == Destination::Relay);
+    Ok(relay.map(|(key, counts)| (Bin(key.bin), counts)).collect())
 }
 
 /// Counts what was sent and refused since the onset, in the stream that holds the trouble.
@@ -410,21 +419,17 @@ async fn measure(
 ) -> Result<(), StoreError> {
     let onset = kept.record.onset.bin();
     let finest = judge.finest_of(&kept.body.scope);
-    let scope_number = store.stream_ids(std::slice::from_ref(&kept.body.scope)).await?;
-    let Some(&number) = scope_number.first() else { return Ok(()) };
-    let until = kept.record.closed_at.map_or(i64::MAX, |closed| closed.bin().0);
-    let mut sums = crate::store::Counts::default();
-    for (key, counts) in store.cells(number, onset.0, until).await? {
-        if key.destination == crate::model::Destination::Relay {
-            sums.add(&counts, 1);
-        }
+    let until = kept.record.closed_at.map_or(Bin(i64::MAX), Timestamp::bin);
+    let mut sums = Counts::default();
+    for (_, counts) in cells_since_onset(kept, store, until).await? {
+        sums.add(&counts, 1);
     }
     let in_ring = now.millis_since(kept.record.onset) < RING_DAYS * DAY_MILLIS;
     if !in_ring && u64::try_from(sums.refused_exposed).unwrap_or(0) < kept.body.refused {
         // What was counted has outlived its retention, or is being made again: what was known of it stands.
         return Ok(());
     }
-    let addresses = store.refused_count(&finest, onset.0, until).await?;
+    let addresses = store.refused_count(&finest, onset.0, until.0).await?;
     kept.body.sends = u64::try_from(sums.exposed).unwrap_or(0);
     kept.body.refused = u64::try_from(sums.refused_exposed).unwrap_or(0);
     // Who was refused is let go of sooner than how many were.

@@ -12,6 +12,19 @@ use crate::{
 };
 
 on_both! {
+    pub(in crate::store) async fn ended_incidents(&self, since: Timestamp) -> Result<Vec<IncidentRecord>, StoreError> {
+        let rows: Vec<IncidentRow> = query_as(
+            "SELECT * FROM incident WHERE state NOT IN ($1, $2) \
+             AND (closed_at IS NULL OR closed_at >= $3 OR onset >= $3) ORDER BY onset DESC, id DESC",
+        )
+        .bind(IncidentState::Open.code())
+        .bind(IncidentState::Withdrawn.code())
+        .bind(since.as_millis())
+        .fetch_all(self.reading())
+        .await?;
+        incidents(rows)
+    }
+
     pub(in crate::store) async fn incident(&self, id: i64) -> Result<Option<IncidentRecord>, StoreError> {
         let rows: Vec<IncidentRow> =
             query_as("SELECT * FROM incident WHERE id = $1").bind(id).fetch_all(self.reading()).await?;
