@@ -60,7 +60,7 @@ on_both_engines! {
         let mut run = Run::begin(&test, ordinary, TROUBLE).await;
         run.clock.advance(Duration::from_mins(30));
         run.take(&test, gone(&test, 12)).await;
-        run.take(&test, elsewhere(&test, unauthorized(&test, 12), 5_000_000)).await;
+        run.take(&test, elsewhere(&test, gone(&test, 12), 5_000_000)).await;
         run.clock.advance(Duration::from_hours(2));
         run.take(&test, diffuse(&test)).await;
         let before = standing(&test).await;
