@@ -125,9 +125,23 @@ pub enum StartError {
     Client(#[from] reqwest::Error),
 }
 
+impl StartError {
+    /// Whether a file or key is wrong that the settings name, whatever else is wrong with them.
+    #[must_use]
+    pub const fn is_of_a_named_file(&self) -> bool {
+        match self {
+            Self::Feed(error) => error.is_of_a_named_file(),
+            Self::Notify(error) => matches!(error, notify::SetupError::WebhookSecret),
+            _ => false,
+        }
+    }
+}
+
 /// What runs.
 #[derive(Debug)]
 pub struct Daemon {
+    /// What it had to make since it was not there, a sentence each.
+    pub made: Vec<String>,
     /// What it does.
     pub role: Role,
     /// Where the feeds are, where this process takes reports in.
@@ -158,20 +172,22 @@ pub fn store_options(config: &Config, access: Access) -> StoreOptions {
     }
 }
 
-/// Makes the directories that hold keys and database, readable by nobody else.
+/// Makes the directories that hold keys and database, readable by nobody else; gives those that were not there.
 ///
 /// # Errors
 /// Names the directory that can't be made.
-pub fn make_directories(config: &Config) -> Result<(), StartError> {
+pub fn make_directories(config: &Config) -> Result<Vec<PathBuf>, StartError> {
+    let mut made_now = Vec::new();
     let database = config.store.url.sqlite_file();
     let keys = config.key_file();
     for folder in [keys.parent(), database.as_deref().and_then(Path::parent)].into_iter().flatten() {
-        if !folder.as_os_str().is_empty() {
+        if !folder.as_os_str().is_empty() && !folder.is_dir() {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
             made.map_err(|source| StartError::State { path: folder.to_owned(), source })?;
+            made_now.push(folder.to_owned());
         }
     }
-    Ok(())
+    Ok(made_now)
 }
 
 /// Says that nobody is told of trouble where reports come in.
@@ -222,13 +238,13 @@ pub async fn start(
     if config.store.url.is_sqlite() && role != Role::All {
         return Err(StartError::Role(role));
     }
-    make_directories(&config)?;
+    let mut made = say_directories(&make_directories(&config)?);
     let public = if role.ingests() { Some(bind(config.listen.public.0, "public").await?) } else { None };
     let private = bind(config.listen.private.0, "private").await?;
     let metrics = Metrics::new()?;
     let setup = if role.ingests() { Some(setup(&config)?) } else { None };
     let notifiers = Notifiers::new(notify::Setup::new(&config)?);
-    let (keyring, store) = open(&config).await?;
+    let (keyring, store) = open(&config, &mut made).await?;
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), store.engine(), role.as_str()]).set(1);
     let feeds: Vec<String> = setup.iter().flat_map(|setup| setup.feeds.paths()).map(ToOwned::to_owned).collect();
 
@@ -311,6 +327,7 @@ pub async fn start(
     }
     tasks.spawn_critical("cluster", lead::watch_cluster(store.clone(), tasks.soft()));
     Ok(Daemon {
+        made,
         role,
         public: public_address,
         private: private_address,
@@ -399,13 +416,14 @@ async fn serve_commands(config: &Config, operator: Operator, tasks: &Tasks) {
 
 /// The keys, made where there are none, and the store. The key file is there before the store is made with it, so that no
 /// crash leaves a store whose keys are gone.
-async fn open(config: &Config) -> Result<(Arc<Keyring>, Store), StartError> {
+async fn open(config: &Config, said: &mut Vec<String>) -> Result<(Arc<Keyring>, Store), StartError> {
     let path = config.key_file();
     if !path.try_exists().unwrap_or(true) {
         refuse_without_keys(config).await?;
     }
     let (keyring, made) = Keyring::load_or_create(&path)?;
     let keyring = Arc::new(keyring);
+    let new = has_no_store(config, &keyring).await?;
     let store = match Store::open(&store_options(config, Access::Write), Arc::clone(&keyring)).await {
         // Another process has made the store in the meantime.
         Err(StoreError::WrongKey { .. }) if made => return Err(forget_made_keys(config)),
@@ -416,8 +434,47 @@ async fn open(config: &Config) -> Result<(Arc<Keyring>, Store), StartError> {
             file = %path.display(),
             "made a new key file; back it up apart from the database: without it no stored address can be read"
         );
+        said.push(format!(
+            "made a new key file {}; back it up apart from the database: without it no stored address can be read",
+            path.display()
+        ));
     }
-    Ok((keyring, store?))
+    let store = store?;
+    if new {
+        let place = match config.store.url.sqlite_file() {
+            Some(file) => file.display().to_string(),
+            None => config.store.url.to_string(),
+        };
+        tracing::info!("made a new store at {place}: there was none, so that it begins without history");
+        said.push(format!("made a new store at {place}: there was none, so that it begins without history"));
+    }
+    Ok((keyring, store))
+}
+
+/// Logs the directories that were not there; gives the same as sentences.
+fn say_directories(made: &[PathBuf]) -> Vec<String> {
+    let say = |folder: &PathBuf| {
+        tracing::info!("made the directory {}", folder.display());
+        format!("made the directory {}", folder.display())
+    };
+    made.iter().map(say).collect()
+}
+
+/// Whether there is nothing of relaywatch yet where the store shall be; where that can't be told, opening it will say why.
+async fn has_no_store(config: &Config, keyring: &Arc<Keyring>) -> Result<bool, StoreError> {
+    if let Some(file) = config.store.url.sqlite_file() {
+        let found = fs::metadata(file);
+        return Ok(found.map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |found| found.len() == 0));
+    }
+    match Store::open(&store_options(config, Access::Read), Arc::clone(keyring)).await {
+        Ok(store) => {
+            store.close().await;
+            Ok(false)
+        }
+        Err(error) if error.is_without_tables() => Ok(true),
+        Err(error) if error.is_transient() => Err(error),
+        Err(_) => Ok(false),
+    }
 }
 
 /// Refuses, before any key is made, a store that has its keys already, and one that can't be reached.

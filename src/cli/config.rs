@@ -8,8 +8,11 @@ use std::{
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Exit, Format};
-use crate::config::{Config, ConfigErrors, DEFAULT_FILE, Mistake, Place, Severity, json_schema};
+use super::{Exit, Format, text::count};
+use crate::{
+    config::{Config, ConfigErrors, DEFAULT_FILE, Mistake, Place, Severity, json_schema},
+    daemon,
+};
 
 /// Print, check and explain the configuration.
 #[derive(Debug, Args)]
@@ -103,18 +106,32 @@ impl ConfigCommand {
 
 /// Also sets up what the configuration names, so that nothing is called valid that `serve` would not start with.
 fn verified(result: Result<Config, ConfigErrors>) -> Result<Config, ConfigErrors> {
-    let mut config = result?;
-    let wrong = crate::daemon::verify(&config);
-    if wrong.is_empty() {
-        config.provenance.warnings.extend(unconnected(&config));
+    let (mut config, mut mistakes) = match result {
+        Ok(mut config) => {
+            let warnings = std::mem::take(&mut config.provenance.warnings);
+            (config, warnings)
+        }
+        Err(ConfigErrors { mistakes, sound: Some(sound) }) => (*sound, mistakes),
+        Err(errors) => return Err(errors),
+    };
+    let refused = mistakes.iter().any(|mistake| mistake.severity == Severity::Error);
+    // Beside mistakes of the settings themselves only the files tell something new: all else may be the echo of those.
+    let wrong = daemon::verify(&config).into_iter().filter(|(_, error)| !refused || error.is_of_a_named_file());
+    let wrong: Vec<Mistake> = wrong
+        .map(|(setting, error)| config.provenance.mistake(&setting, format!("{:#}", anyhow::Error::from(error))))
+        .collect();
+    if !refused && wrong.is_empty() {
+        mistakes.extend(unconnected(&config));
+        config.provenance.warnings = mistakes;
         return Ok(config);
     }
-    let told = |(setting, error): (String, _)| {
-        config.provenance.mistake(&setting, format!("{:#}", anyhow::Error::from(error)))
-    };
-    let mut mistakes: Vec<Mistake> = wrong.into_iter().map(told).collect();
-    mistakes.extend(config.provenance.warnings);
-    Err(ConfigErrors { mistakes })
+    mistakes.extend(wrong);
+    mistakes.sort_by_key(|mistake| match mistake.place {
+        Place::Line { line, column, .. } => (line, column),
+        Place::Variable(_) => (usize::MAX, 0),
+        Place::Nowhere => (usize::MAX, 1),
+    });
+    Err(ConfigErrors { mistakes, sound: None })
 }
 
 /// What `serve` warns of at its start beside the settings: that nothing comes in, or that nobody is told.
@@ -156,7 +173,7 @@ fn check(result: &Result<Config, ConfigErrors>, format: Format, out: &mut impl W
             }
             let (errors, warnings): (Vec<_>, Vec<_>) =
                 mistakes.iter().partition(|mistake| mistake.severity == Severity::Error);
-            let counts = match (errors.len(), warnings.len()) {
+            let counts = match (errors.len() as u64, warnings.len() as u64) {
                 (0, 0) => "no mistakes".to_owned(),
                 (0, warnings) => count(warnings, "warning"),
                 (errors, 0) => count(errors, "error"),
@@ -176,10 +193,6 @@ fn check(result: &Result<Config, ConfigErrors>, format: Format, out: &mut impl W
         }
     }
     Ok(if result.is_ok() { Exit::Success } else { Exit::Finding })
-}
-
-fn count(number: usize, word: &str) -> String {
-    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
 }
 
 fn as_json(mistake: &Mistake) -> serde_json::Value {
@@ -307,7 +320,7 @@ mod tests {
              [notify.webhook]\nurl = \"https://a.example/\"\nsecret = \"whsec_***\"\n",
             keys.display()
         );
-        let ConfigErrors { mistakes } = verified(from_text(&text, &[])).expect_err("refused");
+        let ConfigErrors { mistakes, .. } = verified(from_text(&text, &[])).expect_err("refused");
         let lines: Vec<_> = mistakes
             .iter()
             .filter(|mistake| mistake.severity == Severity::Error)
@@ -316,7 +329,42 @@ mod tests {
                 _ => 0,
             })
             .collect();
-        assert_eq!(lines, [6, 7, 13], "{mistakes:#?}");
+        assert_eq!(lines, [6, 9, 13], "{mistakes:#?}");
+    }
+
+    #[test]
+    fn files_are_told_beside_all_other_mistakes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let garbage = folder.path().join("garbage");
+        std::fs::write(&garbage, "garbage").expect("written");
+        let garbage = garbage.display();
+        let text = format!(
+            "[listen]\npublik = 1\n[feeds.apple]\nmode = \"forwarded\"\nsecret = \"0123456789abcdef\"\n\
+             jwks_file = \"{garbage}\"\narchived_jwks_file = \"/nonexistent/old\"\n[feeds.ses]\n\
+             topics = [\"arn:aws:sqs:eu-west-1:123456789012:q\"]\n\
+             signing_certificates = [\"/nonexistent/a.pem\", \"{garbage}\"]\n[notify.webhook]\n"
+        );
+        let found = |text: &str| -> Vec<(usize, String)> {
+            let ConfigErrors { mistakes, .. } = verified(from_text(text, &[])).expect_err("refused");
+            let errors = mistakes.into_iter().filter(|mistake| mistake.severity == Severity::Error);
+            let line = |mistake: &Mistake| if let Place::Line { line, .. } = mistake.place { line } else { 0 };
+            errors.map(|mistake| (line(&mistake), mistake.path)).collect()
+        };
+        let told = |(line, path): (usize, &str)| (line, path.to_owned());
+        // Beside a key that is not known …
+        let files = [
+            (6, "feeds.apple.jwks_file"),
+            (7, "feeds.apple.archived_jwks_file"),
+            (9, "feeds.ses.topics.0"),
+            (10, "feeds.ses.signing_certificates.0"),
+            (10, "feeds.ses.signing_certificates.1"),
+            (11, "notify.webhook"),
+        ];
+        let all: Vec<_> = [(2, "listen.publik")].into_iter().chain(files).map(told).collect();
+        assert_eq!(found(&text), all);
+        // … and beside what only makes no sense. That no app is configured is a warning's, not an error's, echo.
+        assert_eq!(found(&text.replace("publik = 1\n", "\n")), files.map(told));
+        assert!(found(&text.replace("/nonexistent/old", "")).iter().all(|(line, _)| *line > 0), "each has its line");
     }
 
     macro_rules! explains {

@@ -91,15 +91,16 @@ fn no_feed(file: Option<&Path>) -> String {
     }
 }
 
-/// What a person sees on a terminal: the addresses, and what to connect next.
+/// What a person sees on a terminal: the addresses, what was made new, and what to connect next.
 fn announce(daemon: &Daemon, hint: &str) -> String {
     let (version, role, private) = (env!("CARGO_PKG_VERSION"), daemon.role, daemon.private);
+    let made: String = daemon.made.iter().map(|made| format!("\n{made}")).collect();
     let Some(public) = daemon.public else {
-        return format!("relaywatch {version} ({role}) shows itself on http://{private}");
+        return format!("relaywatch {version} ({role}) shows itself on http://{private}{made}");
     };
     let feeds = feeds(&daemon.feeds, public, hint);
     format!(
-        "relaywatch {version} ({role}) takes reports on http://{public} and shows itself on http://{private}\n{feeds}"
+        "relaywatch {version} ({role}) takes reports on http://{public} and shows itself on http://{private}{made}\n{feeds}"
     )
 }
 

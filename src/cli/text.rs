@@ -2,32 +2,42 @@
 
 use std::fmt::{self, Write as _};
 
+pub(super) use crate::model::counted as count;
+
 /// Shows a text in one line, with everything that could steer a terminal escaped.
 pub(super) struct Safe<'a>(pub(super) &'a str);
 
+/// The same for a text of several lines: line breaks and tabs stay.
+pub(super) struct SafeLines<'a>(pub(super) &'a str);
+
 impl fmt::Display for Safe<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            // Control characters, and those that turn the direction of writing or can't be seen.
-            let hidden = matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-            if c.is_control() || hidden {
-                write!(f, "{}", c.escape_default())?;
-            } else {
-                f.write_char(c)?;
-            }
-        }
-        Ok(())
+        escape(self.0, &[], f)
     }
+}
+
+impl fmt::Display for SafeLines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        escape(self.0, &['\n', '\t'], f)
+    }
+}
+
+fn escape(text: &str, kept: &[char], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for c in text.chars() {
+        // Control characters, and those that turn the direction of writing or can't be seen.
+        let hidden = matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        if (c.is_control() && !kept.contains(&c)) || hidden {
+            write!(f, "{}", c.escape_default())?;
+        } else {
+            f.write_char(c)?;
+        }
+    }
+    Ok(())
 }
 
 /// An address's random id as people and machines see it: JSON numbers hold only 53 bits.
 pub(super) fn address_id(id: i64) -> String {
     format!("{id:016x}")
-}
-
-/// `1 row`, `2 rows`.
-pub(super) fn count(number: u64, word: &str) -> String {
-    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -39,6 +49,7 @@ mod tests {
         let shown = Safe("550 \u{1b}[2J\r\n\u{9b}31m\u{202e}olleh ä").to_string();
         assert_eq!(shown, "550 \\u{1b}[2J\\r\\n\\u{9b}31m\\u{202e}olleh ä");
         assert_eq!(address_id(255), "00000000000000ff");
-        assert_eq!((count(1, "row"), count(0, "row")), ("1 row".to_owned(), "0 rows".to_owned()));
+        let kept = SafeLines("{\r\n\t\"a\u{1b}[2J\"\n}").to_string();
+        assert_eq!(kept, "{\\r\n\t\"a\\u{1b}[2J\"\n}");
     }
 }

@@ -29,6 +29,11 @@ pub(super) fn is_name(text: &str) -> bool {
         && text.chars().all(|c| c == ' ' || c.is_alphanumeric() || c.is_ascii_punctuation() || "–—·’".contains(c))
 }
 
+/// Whether it can be a feed's name: the last part of its path.
+pub(super) fn is_feed_name(text: &str) -> bool {
+    (1..=32).contains(&text.len()) && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
 /// Amazon's form of a topic's name: `arn:<partition>:sns:<region>:<account>:<topic>`.
 pub(super) fn is_topic_arn(text: &str) -> bool {
     let parts: Vec<&str> = text.split(':').collect();

@@ -13,6 +13,7 @@ mod reload;
 mod report;
 mod sections;
 mod shape;
+mod store_url;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -101,7 +102,14 @@ pub struct Provenance {
     pub state_directory: PathBuf,
     /// What may not work as meant.
     pub warnings: Vec<Mistake>,
-    places: BTreeMap<String, Place>,
+    places: BTreeMap<String, Written>,
+}
+
+/// Where a setting stands, and how the operator writes its path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Written {
+    place: Place,
+    path: String,
 }
 
 impl Provenance {
@@ -109,15 +117,18 @@ impl Provenance {
     #[must_use]
     pub fn mistake(&self, path: &str, message: String) -> Mistake {
         let mut above = path;
-        let place = loop {
+        let (place, path) = loop {
             match (self.places.get(above), above.rsplit_once('.')) {
-                (Some(place), _) => break place.clone(),
+                (Some(written), _) => {
+                    let below = path.strip_prefix(above).unwrap_or_default();
+                    break (written.place.clone(), format!("{}{below}", written.path));
+                }
                 (None, Some((rest, _))) => above = rest,
-                (None, None) => break Place::Nowhere,
+                (None, None) => break (Place::Nowhere, path.to_owned()),
             }
         };
         let file = self.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
-        Mistake { severity: Severity::Error, path: path.to_owned(), message, help: None, place, file }
+        Mistake { severity: Severity::Error, path, message, help: None, place, file }
     }
 }
 
@@ -169,7 +180,7 @@ impl Config {
                     format!("the configuration can't be read: {error}"),
                     Some(help.to_owned()),
                 );
-                Err(ConfigErrors { mistakes: report.finish() })
+                Err(ConfigErrors { mistakes: report.finish(None), sound: None })
             }
         }
     }
@@ -184,14 +195,16 @@ impl Config {
         environment: HashMap<String, String>,
     ) -> Result<Self, ConfigErrors> {
         let mut report = Report::new(file, text);
-        let Some(mut tree) = parse(&mut report) else { return Err(ConfigErrors { mistakes: report.finish() }) };
+        let Some(mut tree) = parse(&mut report) else {
+            return Err(ConfigErrors { mistakes: report.finish(None), sound: None });
+        };
         let state_directory = state_directory(&environment);
         let overrides = overlay::apply(&mut tree, environment, &mut report);
         let shape = Shape::new(&SCHEMA);
         shape::check(&tree, &shape, "", &mut report);
         if report.has_errors() {
-            check_sound_parts(tree, &base_of(file), &state_directory, &mut report);
-            return Err(ConfigErrors { mistakes: report.finish() });
+            let sound = check_sound_parts(tree.clone(), file, &state_directory, &mut report).map(Box::new);
+            return Err(ConfigErrors { mistakes: report.finish(Some(&tree)), sound });
         }
         files::resolve(&mut tree, &shape, &base_of(file), "", &mut report);
         put_default_store(&mut tree, &state_directory);
@@ -199,17 +212,15 @@ impl Config {
         let Ok(mut config) = tree.to_toml().try_into::<Self>() else {
             let help = "please report it, with the keys that are set and without their values";
             report.error(&Origin::Default, "", "the settings pass the schema and do not fit", Some(help.to_owned()));
-            return Err(ConfigErrors { mistakes: report.finish() });
+            return Err(ConfigErrors { mistakes: report.finish(Some(&tree)), sound: None });
         };
         validate::check(&config, &tree, &mut report);
-        if report.has_errors() {
-            return Err(ConfigErrors { mistakes: report.finish() });
-        }
-        let places = places_of(&tree, &report);
-        let warnings = report.finish();
+        let (refused, places) = (report.has_errors(), places_of(&tree, &report));
+        let mut found = report.finish(Some(&tree));
+        let warnings = if refused { Vec::new() } else { std::mem::take(&mut found) };
         let file = file.map(Path::to_path_buf);
         config.provenance = Provenance { file, overrides, state_directory, warnings, places };
-        Ok(config)
+        if refused { Err(ConfigErrors { mistakes: found, sound: Some(Box::new(config)) }) } else { Ok(config) }
     }
 
     /// The variables of this process that can be settings.
@@ -253,8 +264,13 @@ fn parse(report: &mut Report) -> Option<Node> {
     errors.is_empty().then(|| Node::from_document(table.get_ref(), table.span()))
 }
 
-/// Where some values have the wrong shape, checks the others, so that one run tells everything.
-fn check_sound_parts(mut tree: Node, base: &Path, state_directory: &Path, report: &mut Report) {
+/// Where some values have the wrong shape, checks the others, so that one run tells everything; gives what can be read.
+fn check_sound_parts(
+    mut tree: Node,
+    file: Option<&Path>,
+    state_directory: &Path,
+    report: &mut Report,
+) -> Option<Config> {
     let shape = Shape::new(&SCHEMA);
     let mut broken: HashSet<String> = HashSet::new();
     for path in report.error_paths().map(|path| tree.canonical(path)).collect::<Vec<_>>() {
@@ -263,10 +279,13 @@ fn check_sound_parts(mut tree: Node, base: &Path, state_directory: &Path, report
     }
     let parts: HashSet<String> = broken.iter().filter(|path| !is_inert(path)).map(|path| part(path)).collect();
     let mut rest = report.fresh();
-    files::resolve(&mut tree, &shape, base, "", &mut rest);
+    files::resolve(&mut tree, &shape, &base_of(file), "", &mut rest);
     put_default_store(&mut tree, state_directory);
-    if let Ok(config) = tree.to_toml().try_into::<Config>() {
-        validate::check(&config, &tree, &mut rest);
+    let mut sound = tree.to_toml().try_into::<Config>().ok();
+    if let Some(config) = &mut sound {
+        validate::check(config, &tree, &mut rest);
+        config.provenance.file = file.map(Path::to_path_buf);
+        config.provenance.places = places_of(&tree, report);
     }
     // What is wrong beside a broken value may only be the echo of what was left out, and so may every warning.
     report.adopt_errors(rest, |path, by_itself| {
@@ -276,6 +295,7 @@ fn check_sound_parts(mut tree: Node, base: &Path, state_directory: &Path, report
         });
         !told && (by_itself || !parts.contains(&part(&path)))
     });
+    sound
 }
 
 /// Keys of feeds and notifiers by which nothing else is judged: a broken one makes no echo.
@@ -343,10 +363,11 @@ fn take_out(tree: &mut Node, shape: &Shape<'_>, path: &str) -> String {
 }
 
 /// Where the settings of feeds and notifiers stand: those that name something that can be wrong in itself.
-fn places_of(tree: &Node, report: &Report) -> BTreeMap<String, Place> {
-    fn walk(node: &Node, path: &str, report: &Report, places: &mut BTreeMap<String, Place>) {
-        places.insert(path.to_owned(), report.place_of(&node.origin, false));
-        let mut below = |step: &str, child: &Node| walk(child, &shape::join(path, step), report, places);
+fn places_of(tree: &Node, report: &Report) -> BTreeMap<String, Written> {
+    fn walk(node: &Node, path: &str, (tree, report): (&Node, &Report), places: &mut BTreeMap<String, Written>) {
+        let written = Written { place: report.place_of(&node.origin, false), path: tree.written(path) };
+        places.insert(path.to_owned(), written);
+        let mut below = |step: &str, child: &Node| walk(child, &shape::join(path, step), (tree, report), places);
         match &node.value {
             Value::Table(table) => table.iter().for_each(|(key, child)| below(key, child)),
             Value::Array(items) => items.iter().enumerate().for_each(|(index, item)| below(&index.to_string(), item)),
@@ -359,8 +380,8 @@ fn places_of(tree: &Node, report: &Report) -> BTreeMap<String, Place> {
             let path = shape::join(section, name);
             match &child.value {
                 // The one table of a kind is its first feed.
-                Value::Table(_) if section == "feeds" => walk(child, &format!("{path}.0"), report, &mut places),
-                _ => walk(child, &path, report, &mut places),
+                Value::Table(_) if section == "feeds" => walk(child, &format!("{path}.0"), (tree, report), &mut places),
+                _ => walk(child, &path, (tree, report), &mut places),
             }
         }
     }

@@ -2,7 +2,11 @@
 
 use std::{fmt, ops::Range, path::Path};
 
-use super::{shape, tree::Origin};
+use super::{
+    Config, shape,
+    tree::{Node, Origin},
+};
+use crate::model::counted;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +42,8 @@ pub enum Place {
 pub struct Mistake {
     /// How bad it is.
     pub severity: Severity,
-    /// What it's about, as `feeds.ses.0.topics`; empty for the file as a whole.
+    /// What it's about, as the operator writes it: `feeds.ses.topics`, or `feeds.ses.eu.topics` of a named feed; empty for
+    /// the file as a whole.
     pub path: String,
     /// What is wrong. Holds no value.
     pub message: String,
@@ -83,6 +88,8 @@ impl fmt::Display for Mistake {
 pub struct ConfigErrors {
     /// All of them; at least one is an error.
     pub mistakes: Vec<Mistake>,
+    /// What could be read in spite of them, for a check that goes on to what the settings name. Nothing starts with it.
+    pub sound: Option<Box<Config>>,
 }
 
 impl fmt::Display for ConfigErrors {
@@ -104,7 +111,7 @@ impl ConfigErrors {
     #[must_use]
     pub fn count(&self) -> String {
         let errors = self.mistakes.iter().filter(|mistake| mistake.severity == Severity::Error).count();
-        format!("{errors} error{} in the configuration", if errors == 1 { "" } else { "s" })
+        format!("{} in the configuration", counted(errors as u64, "error"))
     }
 }
 
@@ -203,10 +210,16 @@ impl Report {
         self.found.iter().any(|found| found.mistake.severity == Severity::Error)
     }
 
-    /// Everything, in the order of the file, then the environment, then what is missing.
-    pub(super) fn finish(mut self) -> Vec<Mistake> {
+    /// Everything, in the order of the file, then the environment, then what is missing; each with its path as it's written
+    /// in `tree`.
+    pub(super) fn finish(mut self, tree: Option<&Node>) -> Vec<Mistake> {
         self.found.sort_by_key(|found| found.order);
-        self.found.into_iter().map(|found| found.mistake).collect()
+        let told = self.found.into_iter().map(|found| found.mistake);
+        told.map(|mistake| match tree {
+            Some(tree) => Mistake { path: tree.written(&mistake.path), ..mistake },
+            None => mistake,
+        })
+        .collect()
     }
 }
 

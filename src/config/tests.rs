@@ -183,11 +183,11 @@ fn what_makes_no_sense_is_told_beside_what_has_the_wrong_shape() {
             (3, "team.0.kind"),
             (5, "team.0.app.0.client_id"),
             (9, "team.1.source.0.domain"),
-            (11, "feeds.ses.0.topics.0"),
+            (11, "feeds.ses.topics.0"),
             (12, "feeds.ses.exposure"),
             // That the token is missing is only the echo of its misspelt name.
             (14, "feeds.braze.tokn"),
-            (15, "feeds.mailgun.0"),
+            (15, "feeds.mailgun"),
             (17, "relay.domains.1"),
             (18, "relay.shared_domains.0"),
             (20, "log.level"),
@@ -206,15 +206,32 @@ fn all_mistakes_of_one_feed_are_told_at_once() {
     assert_eq!(
         told,
         [
-            (1, "feeds.sparkpost.0"),
+            (1, "feeds.sparkpost"),
             (3, "feeds.sparkpost.exposure"),
             (4, "feeds.sparkpost.exposre"),
-            (5, "feeds.ses.0"),
+            (5, "feeds.ses"),
             (6, "feeds.ses.campaign_tag"),
-            (7, "feeds.braze.0"),
-            (9, "feeds.braze.0.exposure"),
+            (7, "feeds.braze.eu"),
+            (9, "feeds.braze.eu.exposure"),
         ]
     );
+}
+
+#[test]
+fn settings_are_named_as_they_are_written() {
+    let token = "token = \"short\"";
+    let text = format!(
+        "[feeds.sparkpost]\n{token}\n[[feeds.braze]]\nname = \"eu\"\n{token}\n[[feeds.braze]]\n{token}\n\
+         [[feeds.mailgun]]\nname = \"Ü\"\nsigning_key = \"short\"\n"
+    );
+    let paths = |text: &str| mistakes(text, &[]).into_iter().map(|mistake| mistake.path).collect::<Vec<_>>();
+    let fit = text.replace('Ü', "us");
+    let named = ["feeds.sparkpost.token", "feeds.braze.eu.token", "feeds.braze.1.token", "feeds.mailgun.us.signing_key"];
+    assert_eq!(paths(&fit), named);
+    assert!(paths(&text).contains(&"feeds.mailgun.0.name".to_owned()), "what can't be a name is none");
+    let told = |path: &str| loaded(&fit, &[]).provenance.mistake(path, String::new()).path;
+    assert_eq!(told("feeds.sparkpost.0.password"), "feeds.sparkpost.password");
+    assert_eq!(told("feeds.braze.0.token"), "feeds.braze.eu.token");
 }
 
 #[test]
@@ -222,7 +239,7 @@ fn what_only_follows_from_a_mistake_is_held_back() {
     let found =
         mistakes("[[team]]\nid = \"A1\"\n[feeds.apple]\nmode = \"direct\"\nsecret = \"0123456789abcdef\"\n", &[]);
     let seen: Vec<_> = found.iter().map(|mistake| (line_of(mistake), mistake.path.as_str())).collect();
-    assert_eq!(seen, [(2, "team.0.id"), (5, "feeds.apple.0.secret")], "no warning of what is missing beside them");
+    assert_eq!(seen, [(2, "team.0.id"), (5, "feeds.apple.secret")], "no warning of what is missing beside them");
 }
 
 #[test]
@@ -259,6 +276,9 @@ fn what_makes_no_sense_is_found_at_its_line() {
         ("[listen]\nprivate = \"0.0.0.0:8026\"", 2, "no token"),
         ("[store]\nurl = \"mysql://db\"", 2, "neither SQLite nor PostgreSQL"),
         ("[store]\nurl = \"sqlite::memory:\"", 2, "names no file"),
+        ("[store]\nurl = \"postgres://\"", 2, "names no host"),
+        ("[store]\nurl = \"postgres://me:hunter2@db/r?sslmode=bogus\"", 2, "`sslmode` can't have this value"),
+        ("[store]\nurl = \"sqlite:///r.db?journal=wal\"", 2, "`journal`, which is not known"),
         ("[store]\nretention_deliveries_days = 99\nretention_refusals_days = 98", 3, "before deliveries"),
         ("[relay]\ndomains = [\"a.example\",\n\"who@b.example\"]", 3, "no domain name"),
         ("[relay]\nshared_domains = [\"Private.icloud.com.\"]", 2, "also in"),
@@ -347,7 +367,7 @@ fn wrong_shapes_do_not_hide_what_is_wrong_elsewhere() {
     let seen: Vec<_> = found.iter().map(|mistake| (line_of(mistake), mistake.path.as_str())).collect();
     assert_eq!(
         seen,
-        [(2, "listen.publik"), (4, "feeds.ses.0.topics.0"), (6, "feeds.braze.token_file"), (8, "feeds.mailgun.x")]
+        [(2, "listen.publik"), (4, "feeds.ses.topics.0"), (6, "feeds.braze.token_file"), (8, "feeds.mailgun.x")]
     );
 }
 

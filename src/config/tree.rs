@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use toml::de::{DeTable, DeValue};
 
+use super::forms::is_feed_name;
+
 /// Where a key or a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -127,6 +129,26 @@ impl Node {
             }
             node = node.and_then(|node| node.child(step));
             steps.push(step);
+        }
+        steps.join(".")
+    }
+
+    /// A path as the operator writes it: a feed without an index where it's the one table of its kind, and by its name where
+    /// it has one.
+    pub(super) fn written(&self, path: &str) -> String {
+        let mut node = Some(self);
+        let mut steps = Vec::new();
+        for (depth, step) in path.split('.').enumerate() {
+            let index = step.parse::<usize>().is_ok();
+            if index && node.is_some_and(|node| matches!(node.value, Value::Table(_))) {
+                continue;
+            }
+            node = node.and_then(|node| node.child(step));
+            let feed = index && depth == 2 && steps.first() == Some(&"feeds");
+            let name = node.and_then(|node| node.child("name")).and_then(Self::text);
+            // What can't be a feed's name is not shown as one.
+            let name = name.filter(|name| feed && is_feed_name(name));
+            steps.push(name.unwrap_or(step));
         }
         steps.join(".")
     }

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use super::{
     AppleFeed, AppleMode, Config, Heartbeat, Named, Routes, Secret, Slack, Webhook,
-    forms::{foreign_store, is_name, is_topic_arn},
+    forms::{is_feed_name, is_name, is_topic_arn},
     report::Report,
+    store_url,
     tree::{Node, Origin},
     values::PublicUrl,
 };
@@ -103,31 +104,8 @@ impl Checks<'_> {
     }
 
     fn store(&mut self) {
-        let url = &self.config.store.url;
-        let scheme = url.expose().split(':').next().unwrap_or_default();
-        match scheme {
-            "sqlite" => {
-                if url.sqlite_file().is_none() {
-                    self.wrong(
-                        "store.url",
-                        "`store.url` names no file",
-                        "write sqlite:// and the file's absolute path: \"sqlite:///var/lib/relaywatch/relaywatch.db\"",
-                    );
-                }
-            }
-            "postgres" | "postgresql" => {
-                if url::Url::parse(url.expose()).is_err() {
-                    self.wrong(
-                        "store.url",
-                        "`store.url` is no URL",
-                        "write it as \"postgres://user@host/database\"; percent-encode odd characters of a password",
-                    );
-                }
-            }
-            scheme => {
-                let (message, help) = foreign_store(scheme, url.expose());
-                self.wrong("store.url", message, help);
-            }
+        for (message, help) in store_url::check(&self.config.store.url) {
+            self.wrong("store.url", message, help);
         }
         if self.config.store.retention_refusals_days < self.config.store.retention_deliveries_days {
             self.error(
@@ -253,16 +231,12 @@ impl Checks<'_> {
         for (index, feed) in routes.iter().enumerate() {
             let path = format!("feeds.{kind}.{index}");
             let name = feed.name();
-            if let Some(name) = name {
-                let fits = (1..=32).contains(&name.len())
-                    && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-                if !fits {
-                    self.wrong(
-                        &format!("{path}.name"),
-                        "this can't be a feed's name",
-                        "1 to 32 of a-z, 0-9 and -, since it's the last part of the feed's path",
-                    );
-                }
+            if name.is_some_and(|name| !is_feed_name(name)) {
+                self.wrong(
+                    &format!("{path}.name"),
+                    "this can't be a feed's name",
+                    "1 to 32 of a-z, 0-9 and -, since it's the last part of the feed's path",
+                );
             }
             if seen.insert(name, index).is_some() {
                 match name {

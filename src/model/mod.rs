@@ -3,6 +3,7 @@
 //! Every other room speaks in these words. See `docs/architecture.md` for the list of rooms and the arrows between them.
 
 mod address;
+mod counted;
 mod event;
 mod notice;
 mod provider;
@@ -12,6 +13,7 @@ mod time;
 mod verdict;
 
 pub use address::{Address, AddressError, RelayDomains, domain_of, may_hold_address, normalise_domain};
+pub use counted::{counted, verb};
 pub use event::{DedupeMaterial, Event, EventKind, Exposure, SendTime, SendTimeOrigin};
 pub use notice::{Notice, NoticeKind};
 pub use provider::Provider;

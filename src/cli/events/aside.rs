@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::write_json;
 use crate::{
-    cli::{Format, open, operator::Who, text::Safe, told::ToldAside},
+    cli::{Format, open, operator::Who, text::SafeLines, told::ToldAside},
     clock::Clock,
     config::Config,
     control::JournalAside,
@@ -70,11 +70,7 @@ fn show(record: &SetAsideRecord, feed: &str, body: &[u8], format: Format, out: &
         Format::Text => {
             told.text(out)?;
             writeln!(out)?;
-            for line in text.split('\n') {
-                let cells: Vec<String> = line.split('\t').map(|cell| Safe(cell).to_string()).collect();
-                writeln!(out, "{}", cells.join("\t"))?;
-            }
-            Ok(())
+            writeln!(out, "{}", SafeLines(&text))
         }
     }
 }

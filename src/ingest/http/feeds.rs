@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use secrecy::SecretString;
 
-use super::{Delivery, Rejection, apple, auth::Login, braze, mailgun, ses, sparkpost};
+use super::{Delivery, Rejection, apple, auth::Login, braze, mailgun, ses, sns, sparkpost};
 use crate::{
     config::{AppleMode, Config, FilePath, Named, Secret},
     ingest::{Report, intake::FeedName},
@@ -32,6 +32,18 @@ pub enum FeedError {
         /// Why.
         source: std::io::Error,
     },
+    /// A file that it names holds something else.
+    #[error("the feed {feed} names {}, which it can't use: {reason}", path.display())]
+    Content {
+        /// The feed.
+        feed: String,
+        /// The setting, as `feeds.apple.0.jwks_file`.
+        setting: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// Its settings make no feed.
     #[error("the feed {feed} can't be set up: {reason}")]
     Settings {
@@ -49,8 +61,14 @@ impl FeedError {
     #[must_use]
     pub fn setting(&self) -> &str {
         match self {
-            Self::File { setting, .. } | Self::Settings { setting, .. } => setting,
+            Self::File { setting, .. } | Self::Content { setting, .. } | Self::Settings { setting, .. } => setting,
         }
+    }
+
+    /// Whether a file is wrong that the settings name, whatever else is wrong with them.
+    #[must_use]
+    pub const fn is_of_a_named_file(&self) -> bool {
+        matches!(self, Self::File { .. } | Self::Content { .. })
     }
 }
 
@@ -104,14 +122,14 @@ impl Feeds {
         if wrong.is_empty() { Ok(feeds) } else { Err(wrong.swap_remove(0)) }
     }
 
-    /// Sets up every configured feed that can be, and says of each other one why it can't.
+    /// Sets up every configured feed that can be, and says of each other one why it can't; of its files all that is wrong.
     #[must_use]
     pub fn build(config: &Config) -> (Self, Vec<FeedError>) {
         let mut feeds = Self::default();
         let mut wrong = Vec::new();
-        let mut add = |name: &str, provider, exposure, kind: Result<Kind, FeedError>| match kind {
+        let mut add = |name: &str, provider, exposure, kind: Result<Kind, Vec<FeedError>>| match kind {
             Ok(kind) => feeds.add(name, provider, exposure, kind),
-            Err(error) => wrong.push(error),
+            Err(errors) => wrong.extend(errors),
         };
         for (index, settings) in config.feeds.apple.iter().enumerate() {
             let place = Place::new(Provider::Apple, settings, index);
@@ -122,12 +140,10 @@ impl Feeds {
         }
         for (index, settings) in config.feeds.ses.iter().enumerate() {
             let place = Place::new(Provider::Ses, settings, index);
-            let certificates: Result<Vec<_>, FeedError> = settings
-                .signing_certificates
-                .iter()
-                .enumerate()
-                .map(|(number, file)| place.read(&format!("signing_certificates.{number}"), file))
-                .collect();
+            let files = settings.signing_certificates.iter().enumerate();
+            let certificates = whole(files.map(|(number, file)| {
+                place.read(&format!("signing_certificates.{number}"), file, sns::check_certificates)
+            }));
             let kind = certificates.and_then(|certificates| {
                 place.or_wrong(ses::SesFeed::new(&ses::SesSettings {
                     topics: settings.topics.clone(),
@@ -210,45 +226,77 @@ impl Place {
         Self { feed, table: format!("feeds.{provider}.{index}") }
     }
 
-    fn or_wrong<T>(&self, made: Result<T, impl std::fmt::Display>) -> Result<T, FeedError> {
-        made.map_err(|reason| FeedError::Settings {
-            feed: self.feed.clone(),
-            setting: self.table.clone(),
-            reason: reason.to_string(),
+    fn or_wrong<T>(&self, made: Result<T, impl std::fmt::Display>) -> Result<T, Vec<FeedError>> {
+        made.map_err(|reason| {
+            vec![FeedError::Settings {
+                feed: self.feed.clone(),
+                setting: self.table.clone(),
+                reason: reason.to_string(),
+            }]
         })
     }
 
-    fn read(&self, key: &str, file: &FilePath) -> Result<Vec<u8>, FeedError> {
-        fs::read(&file.0).map_err(|source| FeedError::File {
-            feed: self.feed.clone(),
-            setting: format!("{}.{key}", self.table),
-            path: file.0.clone(),
-            source,
-        })
+    /// What a file holds, if `check` finds nothing wrong with it.
+    fn read<E: std::fmt::Display>(
+        &self,
+        key: &str,
+        file: &FilePath,
+        check: impl Fn(&[u8]) -> Result<(), E>,
+    ) -> Result<Vec<u8>, FeedError> {
+        let (feed, setting, path) = (self.feed.clone(), format!("{}.{key}", self.table), file.0.clone());
+        let held = match fs::read(&file.0) {
+            Ok(held) => held,
+            Err(source) => return Err(FeedError::File { feed, setting, path, source }),
+        };
+        match check(&held) {
+            Ok(()) => Ok(held),
+            Err(reason) => Err(FeedError::Content { feed, setting, path, reason: reason.to_string() }),
+        }
     }
+}
+
+/// All of them, or everything that is wrong.
+fn whole<T>(read: impl IntoIterator<Item = Result<T, FeedError>>) -> Result<Vec<T>, Vec<FeedError>> {
+    let (mut all, mut wrong) = (Vec::new(), Vec::new());
+    for one in read {
+        match one {
+            Ok(one) => all.push(one),
+            Err(error) => wrong.push(error),
+        }
+    }
+    if wrong.is_empty() { Ok(all) } else { Err(wrong) }
 }
 
 fn apple_settings(
     config: &Config,
     settings: &crate::config::AppleFeed,
     place: &Place,
-) -> Result<apple::Settings, FeedError> {
+) -> Result<apple::Settings, Vec<FeedError>> {
     let apps = config.team.iter().flat_map(|team| {
         let app = |app: &crate::config::App| apple::App { client_id: app.client_id.clone(), team: team.id.clone() };
         team.app.iter().map(app)
     });
-    let keys = match &settings.jwks_file {
-        Some(pinned) => apple::KeySource::Pinned(place.read("jwks_file", pinned)?.into()),
+    let read = |key: &str, file: &Option<FilePath>| {
+        whole(file.iter().map(|file| place.read(key, file, apple::check_keys).map(Bytes::from)))
+    };
+    let old = settings.archived_jwks_file.clone().filter(|_| settings.mode == AppleMode::Forwarded);
+    let (pinned, archived_keys) = match (read("jwks_file", &settings.jwks_file), read("archived_jwks_file", &old)) {
+        (Ok(pinned), Ok(archived)) => (pinned, archived),
+        (pinned, archived) => {
+            return Err([pinned.err(), archived.err()].into_iter().flatten().flatten().collect());
+        }
+    };
+    let keys = match pinned.into_iter().next() {
+        Some(pinned) => apple::KeySource::Pinned(pinned),
         None => apple::KeySource::Published(Arc::new(place.or_wrong(apple::AppleKeyServer::new())?)),
     };
-    let archived = |file: &FilePath| place.read("archived_jwks_file", file).map(Bytes::from);
     let mode = match settings.mode {
         AppleMode::Direct => {
             apple::Mode::Direct { forward_to: settings.forward_to.as_ref().map(|url| url.0.to_string()) }
         }
         AppleMode::Forwarded => apple::Mode::Forwarded {
             secrets: secrets(&[&settings.secret, &settings.previous_secret]),
-            archived_keys: settings.archived_jwks_file.iter().map(archived).collect::<Result<_, _>>()?,
+            archived_keys,
         },
     };
     Ok(apple::Settings { apps: apps.collect(), mode, keys })

@@ -41,6 +41,8 @@ fn it_starts_without_any_configuration() {
     let daemon = Daemon::start(command);
     daemon.wait_for(NOTICE);
     let state = folder.path().join("state");
+    daemon.wait_for(&format!("made the directory {}", state.display()));
+    daemon.wait_for(&format!("made a new store at {}", state.join("relaywatch.db").display()));
     assert_eq!(mode(&state), 0o700);
     assert_eq!(mode(&state.join("relaywatch.key")), 0o600);
     assert!(state.join("relaywatch.db").exists());

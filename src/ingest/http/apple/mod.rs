@@ -126,6 +126,14 @@ pub enum SettingsError {
     Keys(#[from] KeySetError),
 }
 
+/// Whether a JWK set has keys that can be used.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn check_keys(jwks: &[u8]) -> Result<(), KeySetError> {
+    KeySet::parse(jwks).map(drop)
+}
+
 /// The feed of Apple's notices.
 #[derive(Debug)]
 pub struct Apple {

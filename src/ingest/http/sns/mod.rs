@@ -96,6 +96,14 @@ pub enum SettingsError {
     Client(#[from] reqwest::Error),
 }
 
+/// Whether a PEM text holds certificates that can be pinned.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn check_certificates(pem: &[u8]) -> Result<(), CertificateError> {
+    VerifyingKey::all_from_pem(pem).map(drop)
+}
+
 /// A message whose signature is Amazon's and whose topic is ours.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Verified<'a> {
