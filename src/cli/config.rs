@@ -329,7 +329,7 @@ mod tests {
                 _ => 0,
             })
             .collect();
-        assert_eq!(lines, [6, 9, 13], "{mistakes:#?}");
+        assert_eq!(lines, [6, 10, 13], "{mistakes:#?}");
     }
 
     #[test]

@@ -107,8 +107,9 @@ fn action(body: &Value) -> Option<String> {
         "accept-normal" => format!("{} is accepted as normal", incident()?),
         "close" => format!("{} is closed", incident()?),
         "recovery-list" => {
-            let (listed, unknown) = (number("listed")?, number("unknown_listed").unwrap_or(0));
-            format!("{}: a list of {listed} addresses to win back was made, and of {unknown} to ask first", incident()?)
+            let (listed, unknown) = (number("listed")?.unsigned_abs(), number("unknown_listed").unwrap_or(0));
+            let listed = count(listed, "address");
+            format!("{}: a list of {listed} to win back was made, and of {unknown} to ask first", incident()?)
         }
         "address-forget" => match number("accounts") {
             Some(accounts) => format!("an address is forgotten, with {}", count(accounts.unsigned_abs(), "account")),

@@ -18,6 +18,7 @@ use crate::{
     config::{AddressKeeping, Config},
     control::{AcceptNormal, Call, CloseIncident, JournalRecovery, LabelIncident, Writer},
     incident::{self, Basis, Beside, Body, IncidentError, Label, LeftOut, Recovery, RecoveryRequest, RecoveryRow},
+    model::{counted, verb},
     store::{IncidentRecord, IncidentState},
 };
 
@@ -356,18 +357,22 @@ impl Drop for NewFile<'_> {
 fn told(made: &Recovery, file: &Path, unknown_file: Option<&Path>) -> String {
     let LeftOut { revoked, deleted, disabled, complained, unsubscribed, erased, hashed, unknown } = made.left_out;
     let mut text = format!(
-        "{} of {} refused addresses are in {}: nothing speaks against them\n",
+        "{} of {} {} in {}: nothing speaks against {}\n",
         made.rows.len(),
-        made.refused,
-        file.display()
+        counted(made.refused, "refused address"),
+        verb(made.rows.len() as u64, "is", "are"),
+        file.display(),
+        verb(made.rows.len() as u64, "it", "them"),
     );
     if let Some(file) = unknown_file {
         // Writing to a string cannot fail.
         _ = writeln!(
             text,
-            "{} are in {}: no account is known, so that nobody knows whether they agree",
+            "{} {} in {}: no account is known, so that nobody knows whether {}",
             made.unknown.len(),
-            file.display()
+            verb(made.unknown.len() as u64, "is", "are"),
+            file.display(),
+            verb(made.unknown.len() as u64, "its user agrees", "their users agree"),
         );
     }
     let left_out: Vec<String> = [

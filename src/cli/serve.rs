@@ -5,7 +5,7 @@ use std::{io::IsTerminal, net::SocketAddr, path::Path};
 use anyhow::Context;
 use clap::Args;
 
-use super::Exit;
+use super::{Exit, text::count};
 use crate::{
     clock::Clock,
     config::{Config, SYSTEM_FILE},
@@ -70,7 +70,7 @@ impl ServeCommand {
             let store = daemon.store.clone();
             let (role, feeds) = (daemon.role, daemon.feeds.len());
             drop(daemon);
-            let ending = lifecycle.run(&format!("{role}, {feeds} feeds")).await;
+            let ending = lifecycle.run(&format!("{role}, {}", count(feeds as u64, "feed"))).await;
             store.close().await;
             ending?;
             tracing::info!("relaywatch has stopped");

@@ -8,8 +8,7 @@ use super::{forms::foreign_store, shape::nearest_word, values::StoreUrl};
 const NO_URL: &str = "write it as \"postgres://user@host/database\"; percent-encode odd characters of a password";
 const NO_HOST: &str = "write it as \"postgres://user@host/database\"; a Unix socket by its folder: \
                        \"postgres://user@%2Frun%2Fpostgresql/database\"";
-const NO_FILE: &str =
-    "write sqlite:// and the file's absolute path: \"sqlite:///var/lib/relaywatch/relaywatch.db\"";
+const NO_FILE: &str = "write sqlite:// and the file's absolute path: \"sqlite:///var/lib/relaywatch/relaywatch.db\"";
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 /// The options that the PostgreSQL driver knows (sqlx 0.9, `PgConnectOptions`); it passes over any other.
 const POSTGRES_OPTIONS: [&str; 18] = [
@@ -115,7 +114,9 @@ fn postgres(text: &str) -> Vec<(String, String)> {
             }
             known if POSTGRES_OPTIONS.contains(&known) => {}
             known if known.starts_with("options[") && known.ends_with(']') => {}
-            other => wrong.push(unknown(other, query, &POSTGRES_OPTIONS, "those of libpq, such as sslmode and sslrootcert")),
+            other => {
+                wrong.push(unknown(other, query, &POSTGRES_OPTIONS, "those of libpq, such as sslmode and sslrootcert"))
+            }
         }
     }
     wrong
@@ -161,7 +162,10 @@ mod tests {
             ("sqlite:///r.db?mode=ro", "`mode` can't"),
             ("sqlite:///r.db?immutable=1", "writes the file"),
             ("sqlite:///r.db?cach=shared", "did you mean `cache`?"),
-            ("sqlite:///r.db?journal=wal", "`journal`, which is not known: remove it; the options are mode, cache and vfs"),
+            (
+                "sqlite:///r.db?journal=wal",
+                "`journal`, which is not known: remove it; the options are mode, cache and vfs",
+            ),
         ] {
             assert!(said(url).contains(words), "{url}: {}", said(url));
         }

@@ -226,7 +226,8 @@ fn settings_are_named_as_they_are_written() {
     );
     let paths = |text: &str| mistakes(text, &[]).into_iter().map(|mistake| mistake.path).collect::<Vec<_>>();
     let fit = text.replace('Ü', "us");
-    let named = ["feeds.sparkpost.token", "feeds.braze.eu.token", "feeds.braze.1.token", "feeds.mailgun.us.signing_key"];
+    let named =
+        ["feeds.sparkpost.token", "feeds.braze.eu.token", "feeds.braze.1.token", "feeds.mailgun.us.signing_key"];
     assert_eq!(paths(&fit), named);
     assert!(paths(&text).contains(&"feeds.mailgun.0.name".to_owned()), "what can't be a name is none");
     let told = |path: &str| loaded(&fit, &[]).provenance.mistake(path, String::new()).path;

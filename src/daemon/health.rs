@@ -266,6 +266,7 @@ fn page(what: &str, since: Timestamp, now: Timestamp) -> Page {
         stream: what.to_owned(),
         headline: String::new(),
         since,
+        turned: None,
         at: now,
         refused: 0,
         sent: 0,

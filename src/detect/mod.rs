@@ -21,6 +21,7 @@ mod sr;
 pub mod stats;
 mod stream;
 mod text;
+mod turn;
 
 pub use baseline::{Baseline, ClusterTotals, Method, Moments, Phase, Urgency};
 pub use budget::{Budget, StreamVolume};
@@ -34,6 +35,7 @@ pub use silence::silent_since;
 pub use sr::{Counts, Odds, SrState};
 pub use stream::{Alarm, Change, Quiet, Regime, StreamDetector};
 pub use text::{beside_counts, describe, describe_count};
+pub use turn::turn;
 
 /// The width of a bin in days: the unit in which the false-alarm mass is counted.
 pub const BIN_DAYS: f64 = 1.0 / 288.0;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     detect::stats::{count, lower_limit, upper_limit},
-    model::words,
+    model::{counted, verb, words},
 };
 
 words! {
@@ -146,8 +146,9 @@ fn notice_join(notices: Option<&ShareExplained>) -> Finding {
         Revocation::Checked => {
             let exposed = share.exposed_before + share.exposed_after;
             let detail = format!(
-                "{exposed} of {} mapped refused addresses have a notice ({} before, {} after); {:.1} % of accepted ones have",
-                share.mapped,
+                "{exposed} of {} {} a notice ({} before, {} after); {:.1} % of accepted ones have",
+                counted(share.mapped, "mapped refused address"),
+                verb(exposed, "has", "have"),
                 share.exposed_before,
                 share.exposed_after,
                 100.0 * share.accepted_exposure,
@@ -187,8 +188,10 @@ fn delivered(facts: &IncidentFacts) -> Finding {
         return Finding::NotChecked(NotCheckedReason::Unclear);
     }
     let detail = format!(
-        "of {} refused addresses {} had mail delivered in the 24 hours before, {} none for 180 days",
-        last.known, last.within_a_day, last.stale
+        "of {}, {} had mail delivered in the 24 hours before, {} had none for 180 days",
+        counted(last.known, "refused address"),
+        last.within_a_day,
+        last.stale
     );
     found(count(last.within_a_day) / count(telling), detail)
 }

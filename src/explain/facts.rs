@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Clue;
 use crate::{
     detect::Counts,
     model::{Cause, HOUR_MILLIS, Provider, Timestamp, words},
@@ -61,8 +62,10 @@ impl From<Cause> for ReplyGroup {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct IncidentFacts {
-    /// The estimated onset.
+    /// The estimated onset: the last time that nothing spoke for trouble.
     pub onset: Option<Timestamp>,
+    /// When the rate of refusals turned, as far as the bins tell; never before the onset.
+    pub turned: Option<Timestamp>,
     /// Messages since the onset, and those refused for good: what the detector counted.
     pub counts: Counts,
     /// How many of the messages would have been refused in ordinary times: `m n`.
@@ -242,6 +245,33 @@ pub struct BlindWindow {
 }
 
 impl IncidentFacts {
+    /// When the rate turned, where that is so long after the onset that changes would be looked for at the wrong time.
+    #[must_use]
+    pub fn turned_late(&self) -> Option<Timestamp> {
+        self.turned.filter(|turned| self.onset.is_some_and(|onset| turned.millis_since(onset) > HOUR_MILLIS))
+    }
+
+    /// Whether nothing at all came in that a clue could be judged by, so that setting something up would help. What came in
+    /// and did not suffice (too little mail, too small a map) is no fault of the set-up.
+    #[must_use]
+    pub fn tells_nothing_of(&self, clue: Clue) -> bool {
+        match clue {
+            Clue::NoticeJoin => self.notices.is_none(),
+            Clue::DeliveredWithinADay => self.last_delivery.is_none_or(|last| last.known == 0),
+            Clue::OtherRecipients => self.other_control.is_none(),
+            Clue::AppleRecipients => self.apple_control.is_none(),
+            Clue::OneSender => self.senders.is_none(),
+            Clue::OneProvider => self.providers.is_none(),
+            Clue::OneCampaign => self.campaigns.is_none(),
+            Clue::TextSenderRefused
+            | Clue::TextAuthentication
+            | Clue::TextAddressGone
+            | Clue::TextTemporary
+            | Clue::TextOutage => self.replies.values().all(|addresses| *addresses == 0),
+            Clue::OneApp | Clue::RecentChange | Clue::Canary | Clue::RetrySucceeds | Clue::OddArrival => true,
+        }
+    }
+
     /// Refusals beyond what ordinary times would have brought.
     #[must_use]
     pub fn excess(&self) -> f64 {

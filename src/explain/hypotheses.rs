@@ -147,6 +147,14 @@ pub struct SafeAction {
     pub allows_trials: bool,
 }
 
+impl SafeAction {
+    /// Whether the refused addresses are to be held: neither suppressed nor given up.
+    #[must_use]
+    pub const fn holds(&self) -> bool {
+        matches!(self.action, Action::Hold)
+    }
+}
+
 const UNDETERMINED: SafeAction = SafeAction {
     action: Action::Hold,
     allows_trials: false,

@@ -3,7 +3,10 @@
 use std::fmt::Write;
 
 use super::{Clue, Explanation, IncidentFacts, NotCheckedReason, Ranked, Revocation, ShareExplained, Watched, Weighed};
-use crate::{detect::stats::count, model::Timestamp};
+use crate::{
+    detect::stats::count,
+    model::{Timestamp, counted, verb},
+};
 
 /// Rivals are listed down to this posterior.
 const WORTH_LISTING: f64 = 0.02;
@@ -61,6 +64,8 @@ pub struct Brief {
     pub evidence: Vec<String>,
     /// What to do, and at most three checks.
     pub plan: String,
+    /// Whether the refused addresses are to be held.
+    pub holds: bool,
 }
 
 /// The explanation in short, without labels, weights or words of the program.
@@ -90,8 +95,10 @@ pub fn brief(explanation: &Explanation, facts: &IncidentFacts) -> Brief {
         .take(3)
         .enumerate()
         .map(|(number, clue)| match clue.to_enable() {
-            "by hand" => format!("({}) {}", number + 1, clue.how_to_check()),
-            enable => format!("({}) {} [to have it told: {enable}]", number + 1, clue.how_to_check()),
+            Some(enable) if facts.tells_nothing_of(*clue) => {
+                format!("({}) {} [to have it told: {enable}]", number + 1, clue.how_to_check())
+            }
+            _ => format!("({}) {}", number + 1, clue.how_to_check()),
         })
         .collect();
     let advice = explanation.safe_action.advice;
@@ -101,6 +108,7 @@ pub fn brief(explanation: &Explanation, facts: &IncidentFacts) -> Brief {
         campaign: campaigns(facts),
         replies: replies(facts, MOST_BRIEF, BRIEF_REPLY),
         evidence,
+        holds: explanation.safe_action.holds(),
         plan: if checks.is_empty() {
             advice.to_owned()
         } else {
@@ -116,13 +124,14 @@ pub(crate) fn campaigns(facts: &IncidentFacts) -> Option<String> {
     let all = refused.saturating_add(campaigns.outside.refused);
     let top = &campaigns.top;
     let of = match campaigns.elements {
-        0 | 1 => "one campaign".to_owned(),
-        elements => format!("1 of {elements} campaigns"),
+        0 | 1 => "the only campaign".to_owned(),
+        elements => format!("one of {elements} campaigns"),
     };
     match campaigns.elements {
+        _ if refused == all && all > 0 => Some(format!("All refusals are of {of}, {top}: {all}")),
         _ if refused > all / 2 => Some(format!("Most refusals are of {of}, {top}: {refused} of {all}")),
         elements @ 2.. if refused > 0 => Some(format!(
-            "No campaign of {elements} holds most refusals; the largest part is of {top}: {refused} of {all}"
+            "None of {elements} campaigns holds most refusals; the largest part is of {top}: {refused} of {all}"
         )),
         _ => None,
     }
@@ -130,11 +139,11 @@ pub(crate) fn campaigns(facts: &IncidentFacts) -> Option<String> {
 
 /// The most frequent replies, at most so many, each with at most so many characters of its text.
 pub(crate) fn replies(facts: &IncidentFacts, most: usize, length: usize) -> Vec<String> {
-    let of = if facts.texts_of < facts.refused_addresses {
-        format!("{} refused addresses that were looked at", facts.texts_of)
-    } else {
-        format!("{} refused addresses", facts.texts_of)
-    };
+    let mut of = counted(facts.texts_of, "refused address");
+    if facts.texts_of < facts.refused_addresses {
+        of.push_str(" that ");
+        of.push_str(verb(facts.texts_of, "was looked at", "were looked at"));
+    }
     let texts = facts.texts.iter().take(most);
     texts.map(|reply| format!("“{}” to {} of {of}", shortened(&reply.text, length), reply.addresses)).collect()
 }
@@ -175,8 +184,10 @@ pub(crate) fn unchecked(share: &ShareExplained, onset: Option<Timestamp>) -> Str
             let refused = (count(share.mapped) / share.map_coverage.max(f64::MIN_POSITIVE)).round();
             match share.mapped {
                 0 => "none of the refused addresses is in the account map".to_owned(),
-                1 => format!("1 of {refused:.0} refused addresses is in the account map"),
-                mapped => format!("{mapped} of {refused:.0} refused addresses are in the account map"),
+                mapped => format!(
+                    "{mapped} of {refused:.0} refused addresses {} in the account map",
+                    verb(mapped, "is", "are")
+                ),
             }
         }
         Revocation::Blind => "the notice endpoint was blind in the time in question".to_owned(),

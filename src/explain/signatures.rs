@@ -239,10 +239,10 @@ impl Clue {
         }
     }
 
-    /// What to do so that relaywatch, or somebody, can tell next time.
+    /// What to set up so that relaywatch can tell next time; nothing where only somebody can.
     #[must_use]
-    pub const fn to_enable(self) -> &'static str {
-        match self {
+    pub const fn to_enable(self) -> Option<&'static str> {
+        Some(match self {
             Self::NoticeJoin => "feed Apple's notices ([feeds.apple]) and run relaywatch accounts import",
             Self::TextSenderRefused
             | Self::TextAuthentication
@@ -254,8 +254,10 @@ impl Clue {
             Self::OneSender | Self::OneProvider | Self::OneCampaign => {
                 "let the feed name provider, domain and campaign of each message"
             }
-            Self::OneApp | Self::RecentChange | Self::Canary | Self::RetrySucceeds | Self::OddArrival => "by hand",
-        }
+            Self::OneApp | Self::RecentChange | Self::Canary | Self::RetrySucceeds | Self::OddArrival => {
+                return None;
+            }
+        })
     }
 
     /// How somebody could find out.

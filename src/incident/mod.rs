@@ -53,6 +53,14 @@ pub enum IncidentError {
     Request(&'static str),
 }
 
+/// How the refused addresses are won back once it's decided: for wherever a hold is advised.
+#[must_use]
+pub fn win_back(incident: i64) -> String {
+    format!(
+        "Once it is decided, the list to win back: relaywatch incident recovery {incident} --reason \"why\" --out win-back.csv"
+    )
+}
+
 /// An incident with its body.
 ///
 /// # Errors

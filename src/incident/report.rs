@@ -9,8 +9,11 @@ use serde_json::{Value, json};
 use super::{Basis, Body};
 use crate::{
     detect::stats::count,
-    explain::{Explanation, Revocation, ShareExplained, Weighed, campaigns, explain, percent, replies, unchecked},
-    model::Timestamp,
+    explain::{
+        Explanation, IncidentFacts, Revocation, ShareExplained, Weighed, campaigns, explain, percent, replies,
+        unchecked,
+    },
+    model::{Timestamp, counted, verb},
     store::{EntryKind, IncidentRecord, IncidentState, Store, StoreError},
 };
 
@@ -104,6 +107,9 @@ fn write_markdown(out: &mut String, record: &IncidentRecord, body: &Body, beside
     let explanation = explain(facts);
     writeln!(out, "\n## Cause\n\n{}\n", plain(&cause(body)))?;
     writeln!(out, "**Do now:** {}", plain(explanation.safe_action.advice))?;
+    if record.state != IncidentState::Withdrawn && explanation.safe_action.holds() {
+        writeln!(out, "\n{}", plain(&super::win_back(record.id)))?;
+    }
     writeln!(out, "\n## Explained by Apple's notices\n\n{}", notices(&explanation))?;
     writeln!(out, "\n## Hypotheses\n\n| | hypothesis | probability | could account for | |\n|---|---|---:|---:|---|")?;
     for ranked in &explanation.hypotheses {
@@ -162,7 +168,7 @@ fn rows(record: &IncidentRecord, body: &Body, beside: &Beside) -> Vec<(&'static 
     let mut streams: Vec<String> = body.streams.iter().map(ToString::to_string).collect();
     let mut rows = vec![
         ("State", format!("{}: {}", record.state, standing(record))),
-        ("Since", record.onset.to_string()),
+        ("Since", since(record, body)),
         ("Mail judged to", format!("{} (send time, when it was opened)", record.opened_at)),
     ];
     if let Some(name) = &beside.installation {
@@ -215,6 +221,14 @@ fn rows(record: &IncidentRecord, body: &Body, beside: &Beside) -> Vec<(&'static 
     rows
 }
 
+/// When it began; where the rate turned long after the first refusals, both.
+fn since(record: &IncidentRecord, body: &Body) -> String {
+    match body.facts.as_ref().and_then(IncidentFacts::turned_late) {
+        Some(turned) => format!("turned at {turned}; the rise may have begun as early as {}", record.onset),
+        None => record.onset.to_string(),
+    }
+}
+
 /// The cause as it was announced; explained anew by a later version it may rank otherwise.
 fn cause(body: &Body) -> String {
     body.named.map_or_else(|| "Undetermined.".to_owned(), |named| format!("{} {}.", named.label(), named.title()))
@@ -230,12 +244,13 @@ fn notices(explanation: &Explanation) -> String {
     if share.status == Revocation::Checked {
         format!(
             "Notices explain {:.0} % of the refusals beyond the ordinary (95 % interval {low:.0} to {high:.0} %), about {:.0}. \
-             {} refused addresses have a notice before the refusal, {} only after it, of {} that are mapped; {coverage}",
+             Of {}, {} {} a notice before the refusal, {} only after it; {coverage}",
             100.0 * share.share.value,
             share.excess_explained,
+            counted(share.mapped, "mapped refused address"),
             share.exposed_before,
+            verb(share.exposed_before, "has", "have"),
             share.exposed_after,
-            share.mapped,
         )
     } else {
         format!(
@@ -335,6 +350,11 @@ pub fn summary(record: &IncidentRecord, body: &Body, beside: &Beside) -> String 
         out.push_str(&visible(line));
         out.push('\n');
     }
+    let holds = body.facts.as_ref().is_some_and(|facts| explain(facts).safe_action.holds());
+    if record.state != IncidentState::Withdrawn && holds {
+        // Writing to a string cannot fail.
+        _ = writeln!(out, "\n{}", super::win_back(record.id));
+    }
     out
 }
 
@@ -408,6 +428,33 @@ mod tests {
         let json = to_json(&record, &body, &beside);
         assert_eq!(json["installation"], "acme production");
         assert_eq!(json["link"], "https://relaywatch.example.com/#incident-7");
+    }
+
+    #[test]
+    fn the_turn_is_told_where_it_came_long_after_the_first_refusals() {
+        let (mut record, mut body) = testing::purge();
+        record.onset = record.onset.plus_millis(-3 * crate::model::HOUR_MILLIS);
+        let facts = body.facts.as_mut().expect("facts");
+        let turned = facts.onset.replace(record.onset);
+        facts.turned = turned;
+        let said = "turned at 2025-08-09T06:00:00Z; the rise may have begun as early as 2025-08-09T03:00:00Z";
+        assert!(markdown(&record, &body, &Beside::default()).contains(&format!("| Since | {said} |")));
+        assert!(summary(&record, &body, &Beside::default()).contains(said));
+        body.facts.as_mut().expect("facts").turned = Some(record.onset.plus_millis(crate::model::HOUR_MILLIS));
+        assert!(!summary(&record, &body, &Beside::default()).contains("turned at"), "an hour is near enough");
+    }
+
+    #[test]
+    fn the_list_to_win_back_stands_where_a_hold_does() {
+        let (mut record, body) = testing::purge();
+        let command = "relaywatch incident recovery 7 ";
+        let told = |record: &IncidentRecord, body: &Body| {
+            let beside = Beside::default();
+            [markdown(record, body, &beside), summary(record, body, &beside)].map(|text| text.contains(command))
+        };
+        assert_eq!(told(&record, &body), [true, true]);
+        record.state = IncidentState::Withdrawn;
+        assert_eq!(told(&record, &body), [false, false], "nothing is held");
     }
 
     #[test]

@@ -157,6 +157,7 @@ fn ticket(finding: &Finding, now: Timestamp) -> Page {
         stream: finding.feed.clone(),
         headline: format!("The feed {} reports otherwise than its configuration says.", finding.feed),
         since: now,
+        turned: None,
         at: now,
         refused: 0,
         sent: 0,

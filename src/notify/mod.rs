@@ -171,6 +171,12 @@ impl Notifiers {
         pages(page, &notify)
     }
 
+    /// What the installation is called, by the setup in force.
+    #[must_use]
+    pub fn installation(&self) -> Option<String> {
+        self.setup.borrow().installation.clone()
+    }
+
     /// Whether pages go anywhere, by the setup in force.
     #[must_use]
     pub fn reach_somebody(&self) -> bool {

@@ -63,8 +63,11 @@ pub struct Page {
     pub stream: String,
     /// The whole in one sentence.
     pub headline: String,
-    /// The estimated onset.
+    /// The estimated onset: the earliest time at which the rise may have begun.
     pub since: Timestamp,
+    /// When the rate turned, where that is more than an hour after `since`: around it changes are to be looked for.
+    #[serde(default)]
+    pub turned: Option<Timestamp>,
     /// When this was said, by the monitor's clock.
     pub at: Timestamp,
     /// Messages refused since the onset.
@@ -135,6 +138,7 @@ pub(super) mod tests {
             }
             .to_owned(),
             since: Timestamp::from_seconds(1_754_719_500),
+            turned: None,
             at: Timestamp::from_seconds(1_754_720_100),
             refused: 312,
             sent: 330,

@@ -128,6 +128,9 @@ const fn urgency(page: &Page) -> &'static str {
 /// When it began: a bin of five minutes, or an hour where no rate is known; times are UTC.
 fn began(page: &Page) -> String {
     let bin = page.since.bin();
+    if let Some(turned) = page.turned {
+        return format!("turned at {turned}; the rise may have begun as early as {}", page.since);
+    }
     if page.sent == 0 {
         return format!("the hour from {}", page.since);
     }
@@ -310,6 +313,16 @@ mod tests {
         let raised = Page { raised: true, ..page(PageKind::Worse, Severity::Page) };
         insta::assert_snapshot!("slack_raised_possible_repeat", shown(&message(&raised, true)));
         insta::assert_json_snapshot!("slack_blocks", message(&page(PageKind::Opened, Severity::Page), true));
+    }
+
+    #[test]
+    fn a_turn_long_after_the_first_refusals_is_told() {
+        let turned = Some(Timestamp::from_seconds(1_754_719_500));
+        let since = Timestamp::from_seconds(1_754_709_000);
+        let page = Page { since, turned, ..page(PageKind::Opened, Severity::Page) };
+        let text = shown(&message(&page, false));
+        let said = "turned at 2025-08-09T06:05:00Z; the rise may have begun as early as 2025-08-09T03:10:00Z";
+        assert!(text.contains(said) && !text.contains("rise began"), "{text}");
     }
 
     #[test]

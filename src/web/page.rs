@@ -78,6 +78,8 @@ struct Standing {
     /// What is wrong with feeds: those that report otherwise than they declare, and blind windows that last.
     findings: Vec<String>,
     incidents: Vec<(IncidentRecord, Option<Body>)>,
+    /// What the installation is called, where it has a name.
+    installation: Option<String>,
     /// Whether pages go anywhere.
     heard: bool,
     /// Rows that came into the journal since the start.
@@ -128,6 +130,7 @@ async fn standing(state: &State) -> Result<Standing, StoreError> {
         has_file: state.has_file,
         findings: findings(state).await?,
         incidents: records.into_iter().map(|record| (record.clone(), Body::from_record(&record).ok())).collect(),
+        installation: state.notifiers.installation(),
         heard: state.notifiers.reach_somebody(),
         added: state.metrics.rows_added.get(),
         caught_up: seconds(state.metrics.monitor_caught_up.get()),
@@ -148,14 +151,16 @@ async fn findings(state: &State) -> Result<Vec<String>, StoreError> {
 }
 
 fn page(standing: &Standing) -> String {
+    let name = standing.installation.as_deref().map(|name| Escaped(name).to_string());
     let mut out = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width\"><title>relaywatch</title><style>{STYLE}</style></head><body>\
-         <h1>relaywatch {}</h1>",
-        env!("CARGO_PKG_VERSION")
+         content=\"width=device-width\"><title>relaywatch{}</title><style>{STYLE}</style></head><body>\
+         <h1>relaywatch {}{}</h1>",
+        name.as_ref().map_or_else(String::new, |name| format!(": {name}")),
+        env!("CARGO_PKG_VERSION"),
+        name.as_ref().map_or_else(String::new, |name| format!(": {name}"))
     );
-    let takes_in = standing.feeds.as_ref().is_none_or(|feeds| !feeds.is_empty());
-    if !standing.heard && (takes_in || !standing.incidents.is_empty()) {
+    if !standing.heard {
         let untold = match standing.incidents.len() {
             0 => String::new(),
             1 => " <strong>An incident is open and nobody was told.</strong>".to_owned(),
@@ -304,6 +309,7 @@ mod tests {
             has_file: true,
             findings: Vec::new(),
             incidents: Vec::new(),
+            installation: None,
             heard: true,
             added: 17,
             caught_up: Some(Timestamp::from_seconds(1_754_719_199)),
@@ -316,7 +322,7 @@ mod tests {
         assert!(!page(&quiet()).contains("No notifier"));
         assert!(page(&Standing { heard: false, ..quiet() }).contains("No notifier: nobody is told of trouble."));
         let nothing = Standing { heard: false, feeds: Some(Vec::new()), ..quiet() };
-        assert!(!page(&nothing).contains("No notifier"), "first things first");
+        assert!(page(&nothing).contains("No notifier: nobody is told"), "also where no feed is connected yet");
         let at = Timestamp::from_seconds(1_754_700_000);
         let record = IncidentRecord {
             id: 7,
@@ -331,6 +337,15 @@ mod tests {
         let shown = page(&Standing { heard: false, incidents: vec![(record, None)], ..quiet() });
         assert!(shown.contains("An incident is open and nobody was told."), "{shown}");
         assert!(shown.contains("<code>relaywatch incident show 7</code>"), "{shown}");
+    }
+
+    #[test]
+    fn it_says_whose_it_is() {
+        let named = page(&Standing { installation: Some("acme <production>".to_owned()), ..quiet() });
+        let name = "acme &lt;production&gt;";
+        assert!(named.contains(&format!("<title>relaywatch: {name}</title>")), "{named}");
+        assert!(named.contains(&format!(": {name}</h1>")), "{named}");
+        assert!(page(&quiet()).contains("<title>relaywatch</title>"));
     }
 
     #[test]

@@ -70,6 +70,7 @@ fn page(kind: PageKind, number: usize) -> Page {
         stream: "ses/news.example.com".to_owned(),
         headline: format!("Since 06:05Z {number} messages were refused."),
         since: at(0),
+        turned: None,
         at: at(0),
         refused: 312,
         sent: 330,

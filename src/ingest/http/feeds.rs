@@ -294,10 +294,9 @@ fn apple_settings(
         AppleMode::Direct => {
             apple::Mode::Direct { forward_to: settings.forward_to.as_ref().map(|url| url.0.to_string()) }
         }
-        AppleMode::Forwarded => apple::Mode::Forwarded {
-            secrets: secrets(&[&settings.secret, &settings.previous_secret]),
-            archived_keys,
-        },
+        AppleMode::Forwarded => {
+            apple::Mode::Forwarded { secrets: secrets(&[&settings.secret, &settings.previous_secret]), archived_keys }
+        }
     };
     Ok(apple::Settings { apps: apps.collect(), mode, keys })
 }

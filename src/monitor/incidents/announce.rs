@@ -3,11 +3,11 @@
 use super::{Announcer, Kept, stored};
 use crate::{
     detect::{Urgency, beside_counts},
-    explain::{brief, explain},
-    incident::{Basis, Body},
-    model::{MINUTE_MILLIS, Timestamp},
+    explain::{IncidentFacts, brief, explain},
+    incident::{Basis, Body, win_back},
+    model::{MINUTE_MILLIS, Timestamp, counted, verb},
     notify::{Page, PageKind, Severity},
-    store::{IncidentRecord, Leader, StoreError},
+    store::{IncidentRecord, IncidentState, Leader, StoreError},
 };
 
 /// Said where nothing could be explained yet.
@@ -72,16 +72,27 @@ fn duration(millis: i64) -> String {
 fn ended(record: &IncidentRecord, body: &Body, now: Timestamp) -> Vec<String> {
     let until = record.closed_at.unwrap_or(now);
     let refused = match body.basis {
-        Basis::Rate => format!("{} of {} messages were refused", body.refused, body.sends),
-        Basis::Count => format!("{} messages were refused", body.refused),
+        Basis::Rate => {
+            format!(
+                "{} of {} {} refused",
+                body.refused,
+                counted(body.sends, "message"),
+                verb(body.refused, "was", "were")
+            )
+        }
+        Basis::Count => format!("{} {} refused", counted(body.refused, "message"), verb(body.refused, "was", "were")),
     };
     let totals = format!(
-        "{} from {} to {until}: {refused}, {} different addresses.",
+        "{} from {} to {until}: {refused}, {}.",
         duration(until.millis_since(record.onset)),
         record.onset,
-        body.addresses
+        counted(body.addresses, "different address"),
     );
-    vec![totals, HOLD_STAYS.to_owned()]
+    let hold = match record.state {
+        IncidentState::Withdrawn => HOLD_STAYS.to_owned(),
+        _ => format!("{HOLD_STAYS} {}", win_back(record.id)),
+    };
+    vec![totals, hold]
 }
 
 fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
@@ -105,7 +116,11 @@ fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
         let mut facts = vec![
             format!("Cause: {cause}"),
             beside_counts(&body.sentence).to_owned(),
-            format!("{} different addresses were refused.", body.addresses),
+            format!(
+                "{} {} refused.",
+                counted(body.addresses, "different address"),
+                verb(body.addresses, "was", "were")
+            ),
         ];
         if let Some(brief) = &brief {
             facts.push(format!("Revocations: {}", brief.revocations));
@@ -117,8 +132,9 @@ fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
     };
     let (explanation, safe_action) = match brief {
         _ if is_over => (Vec::new(), None),
+        Some(brief) if brief.holds => (brief.evidence, Some(format!("{} {}", brief.plan, win_back(record.id)))),
         Some(brief) => (brief.evidence, Some(brief.plan)),
-        None => (Vec::new(), Some(HOLD.to_owned())),
+        None => (Vec::new(), Some(format!("{HOLD} {}", win_back(record.id)))),
     };
     Page {
         key,
@@ -130,6 +146,7 @@ fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
         stream,
         headline,
         since: record.onset,
+        turned: body.facts.as_ref().and_then(IncidentFacts::turned_late),
         at: now,
         refused: body.refused,
         sent: body.sends,
