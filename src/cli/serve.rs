@@ -94,14 +94,13 @@ fn no_feed(file: Option<&Path>) -> String {
 /// What a person sees on a terminal: the addresses, what was made new, and what to connect next.
 fn announce(daemon: &Daemon, hint: &str) -> String {
     let (version, role, private) = (env!("CARGO_PKG_VERSION"), daemon.role, daemon.private);
-    let made: String = daemon.made.iter().map(|made| format!("\n{made}")).collect();
-    let Some(public) = daemon.public else {
-        return format!("relaywatch {version} ({role}) shows itself on http://{private}{made}");
+    let made = daemon.made.iter().cloned();
+    let (first, last) = match daemon.public {
+        Some(public) => (format!("takes reports on http://{public} and "), Some(feeds(&daemon.feeds, public, hint))),
+        None => (String::new(), None),
     };
-    let feeds = feeds(&daemon.feeds, public, hint);
-    format!(
-        "relaywatch {version} ({role}) takes reports on http://{public} and shows itself on http://{private}{made}\n{feeds}"
-    )
+    let first = format!("relaywatch {version} ({role}) {first}shows itself on http://{private}");
+    std::iter::once(first).chain(made).chain(last).collect::<Vec<_>>().join("\n")
 }
 
 fn feeds(paths: &[String], public: SocketAddr, hint: &str) -> String {

@@ -115,7 +115,7 @@ fn postgres(text: &str) -> Vec<(String, String)> {
             known if POSTGRES_OPTIONS.contains(&known) => {}
             known if known.starts_with("options[") && known.ends_with(']') => {}
             other => {
-                wrong.push(unknown(other, query, &POSTGRES_OPTIONS, "those of libpq, such as sslmode and sslrootcert"))
+                wrong.push(unknown(other, query, &POSTGRES_OPTIONS, "those of libpq, such as sslmode and sslrootcert"));
             }
         }
     }

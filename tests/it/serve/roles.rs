@@ -53,10 +53,12 @@ impl Cluster {
         let sink = Sink::start().await;
         configure(&home, lease_seconds, &sink.url("/slack"));
         let ingest = start(&home, "ingest", "ingest");
+        ingest.wait_for("made a new store at postgres");
         let one = start(&home, "monitor", "one");
         leads(&one);
         let two = start(&home, "monitor", "two");
         two.wait_for("this one stands by");
+        assert!(!one.log().contains("made a new store") && !two.log().contains("made a new store"), "one was there");
         let store = home.store().await;
         Some(Self { home, sink, store, ingest, one, two })
     }
