@@ -4,6 +4,7 @@ mod follow_up;
 mod forget;
 mod health;
 mod lead;
+mod made;
 mod reload;
 mod role;
 
@@ -17,8 +18,11 @@ use std::{
     time::Duration,
 };
 
-use self::lead::Lead;
 pub use self::role::Role;
+use self::{
+    lead::Lead,
+    made::{has_no_store, say_directories, say_store},
+};
 
 use tokio::{
     net::TcpListener,
@@ -441,40 +445,9 @@ async fn open(config: &Config, said: &mut Vec<String>) -> Result<(Arc<Keyring>, 
     }
     let store = store?;
     if new {
-        let place = match config.store.url.sqlite_file() {
-            Some(file) => file.display().to_string(),
-            None => config.store.url.to_string(),
-        };
-        tracing::info!("made a new store at {place}: there was none, so that it begins without history");
-        said.push(format!("made a new store at {place}: there was none, so that it begins without history"));
+        said.push(say_store(config));
     }
     Ok((keyring, store))
-}
-
-/// Logs the directories that were not there; gives the same as sentences.
-fn say_directories(made: &[PathBuf]) -> Vec<String> {
-    let say = |folder: &PathBuf| {
-        tracing::info!("made the directory {}", folder.display());
-        format!("made the directory {}", folder.display())
-    };
-    made.iter().map(say).collect()
-}
-
-/// Whether there is nothing of relaywatch yet where the store shall be; where that can't be told, opening it will say why.
-async fn has_no_store(config: &Config, keyring: &Arc<Keyring>) -> Result<bool, StoreError> {
-    if let Some(file) = config.store.url.sqlite_file() {
-        let found = fs::metadata(file);
-        return Ok(found.map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |found| found.len() == 0));
-    }
-    match Store::open(&store_options(config, Access::Read), Arc::clone(keyring)).await {
-        Ok(store) => {
-            store.close().await;
-            Ok(false)
-        }
-        Err(error) if error.is_without_tables() => Ok(true),
-        Err(error) if error.is_transient() => Err(error),
-        Err(_) => Ok(false),
-    }
 }
 
 /// Refuses, before any key is made, a store that has its keys already, and one that can't be reached.
