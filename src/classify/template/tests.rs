@@ -367,6 +367,19 @@ proptest! {
 
 }
 
+#[test]
+fn a_role_behind_the_path_of_a_help_page_is_read_alike_again() {
+    for text in [
+        "([HM08]support.|55 apple.com/en-us:410///HT204135.@ Txn ID",
+        "apple.com/en-us;a@example.com",
+        "https://support.apple.com/x?a@example.com",
+        "apple.com/'a@example.com'",
+    ] {
+        let once = nobody(text);
+        assert_eq!(nobody(&once), once, "{text}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 

@@ -58,8 +58,16 @@ pub(super) fn has_marks(text: &[u8]) -> bool {
             let opens = text.get(at) == Some(&b'{');
             let beside = if opens { at.checked_sub(1) } else { Some(at + 1) };
             let allowed: &[u8] = if opens { b" <[('\":;,*?" } else { b" >])'\":;,." };
-            beside.and_then(|beside| text.get(beside)).is_some_and(|b| !allowed.contains(b))
+            let beside = beside.and_then(|beside| text.get(beside));
+            beside.is_some_and(|b| !allowed.contains(b))
+                // What ends an address does not end a URL.
+                || opens && beside.is_some_and(|b| matches!(b, b':' | b';' | b'*' | b'?' | b'\'')) && in_path(text, at)
         })
+}
+
+/// Whether the word has a slash before this place.
+fn in_path(text: &[u8], at: usize) -> bool {
+    text.get(..at).is_some_and(|head| memchr::memrchr2(b'/', b' ', head).is_some_and(|at| head.get(at) == Some(&b'/')))
 }
 
 struct Scanner<'a> {
