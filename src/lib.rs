@@ -19,6 +19,7 @@ pub mod model;
 pub mod monitor;
 pub mod notify;
 pub mod privacy;
+pub mod rule_files;
 pub mod simulate;
 pub mod store;
 pub mod telemetry;

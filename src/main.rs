@@ -10,13 +10,13 @@ use std::{
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use relaywatch::{
-    classify::Rules,
     cli::{
         Exit, accounts::AccountsCommand, address::AddressCommand, classify, config::ConfigCommand, demo::DemoCommand,
         events::EventsCommand, incident::IncidentCommand, keys::KeysCommand, rebuild::RebuildCommand,
         serve::ServeCommand,
     },
     config::Config,
+    rule_files,
 };
 
 /// Watches whether email to Apple private relay addresses arrives and, when it stops arriving, says why.
@@ -109,15 +109,18 @@ fn run_classify(
     diagnostics: &mut impl Write,
 ) -> anyhow::Result<Exit> {
     let relay = Config::load(file, Config::process_environment())?.relay.to_domains();
-    let rules = Rules::built_in()?;
+    let rules = rule_files::load(args.rules.as_deref())?;
+    if args.lint {
+        return Ok(classify::lint(&rules, out)?);
+    }
     let named = args.file.as_deref().filter(|name| *name != Path::new("-"));
     let options = classify::Options { rules: &rules, relay: &relay };
     let done = match named {
         Some(name) => {
             let input = File::open(name).with_context(|| format!("cannot read {}", name.display()))?;
-            classify::run(input, out, diagnostics, args.format, &options)
+            classify::run(input, out, diagnostics, args, &options)
         }
-        None => classify::run(io::stdin().lock(), out, diagnostics, args.format, &options),
+        None => classify::run(io::stdin().lock(), out, diagnostics, args, &options),
     };
     match done {
         Ok(_) => Ok(Exit::Success),

@@ -12,6 +12,6 @@ mod template;
 
 pub use context::{Receiver, context, destination, mx_family};
 pub use role::Parties;
-pub use rules::{LintFinding, LintProblem, NO_RULE, Rules, RulesError};
+pub use rules::{Considered, Explanation, LintFinding, LintProblem, NO_RULE, Outcome, Rules, RulesError};
 pub(crate) use template::begins_with_role;
 pub use template::{MAX_TEMPLATE_BYTES, Template, template, template_of};

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use serde_json::value::RawValue;
 
-use super::{Format, told::VerdictFields};
+use super::{Exit, Format, told::VerdictFields};
 use crate::{
-    classify::{Parties, Rules, begins_with_role, context, template_of},
-    model::{Address, EnhancedCode, MAX_REPLY_BYTES, Provider, RelayDomains, Reply, Verdict},
+    classify::{Considered, Outcome, Parties, Rules, begins_with_role, context, template_of},
+    model::{Address, Cause, EnhancedCode, Evidence, MAX_REPLY_BYTES, Provider, RelayDomains, Reply, Verdict},
 };
 
 /// Bytes of the input that are read at once.
@@ -55,6 +55,16 @@ pub struct Args {
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    /// A folder of rule files (*.toml) that are asked before the built-in ones, instead of `[rules] folder`.
+    #[arg(long, value_name = "FOLDER")]
+    pub rules: Option<std::path::PathBuf>,
+    /// Judge nothing: look for rules that rot, such as samples that their rule does not win, and rules that can't be
+    /// reached. Ends with 1 where there are any.
+    #[arg(long, conflicts_with_all = ["explain", "file"])]
+    pub lint: bool,
+    /// Show every rule that was considered, and why the winner won.
+    #[arg(long)]
+    pub explain: bool,
     /// The file to read; standard input when absent or `-`.
     pub file: Option<std::path::PathBuf>,
 }
@@ -148,6 +158,34 @@ struct Row<'a> {
     id: Option<&'a RawValue>,
     #[serde(flatten)]
     verdict: VerdictFields<'a>,
+    /// With `--explain`: the rules that were considered, in the order in which they are asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    considered: Vec<ConsideredRow<'a>>,
+}
+
+/// A rule that was considered.
+#[derive(Serialize)]
+struct ConsideredRow<'a> {
+    rule: &'a str,
+    cause: Cause,
+    /// `won`, `later`, `failed`.
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    condition: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found: Option<&'a str>,
+}
+
+impl<'a> From<&'a Considered> for ConsideredRow<'a> {
+    fn from(considered: &'a Considered) -> Self {
+        let Considered { rule, cause, outcome } = considered;
+        let (outcome, condition, found) = match outcome {
+            Outcome::Won => ("won", None, None),
+            Outcome::Later => ("later", None, None),
+            Outcome::Failed { condition, found } => ("failed", Some(*condition), Some(found.as_str())),
+        };
+        Self { rule, cause: *cause, outcome, condition, found }
+    }
 }
 
 /// Judges every reply of the input, in constant memory. A broken line is named on `diagnostics`, and the rest goes on.
@@ -159,7 +197,7 @@ pub fn run(
     input: impl Read,
     mut out: impl Write,
     mut diagnostics: impl Write,
-    format: Format,
+    args: &Args,
     options: &Options<'_>,
 ) -> Result<Summary, ClassifyError> {
     let mut input = BufReader::with_capacity(BUFFER, input);
@@ -195,7 +233,7 @@ pub fn run(
             Input::bare(text)
         };
         summary.replies += 1;
-        write_line(&mut out, format, number, &judge(&reply, options))?;
+        write_line(&mut out, args.format, number, &judge(&reply, args.explain, options))?;
     }
     out.flush()?;
     if broken > 0 {
@@ -254,9 +292,11 @@ struct Judged<'a> {
     id: Option<&'a RawValue>,
     template: String,
     verdict: Verdict,
+    /// The rules that were considered, where that was asked for.
+    considered: Vec<Considered>,
 }
 
-fn judge<'a>(input: &'a Input, options: &Options<'_>) -> Judged<'a> {
+fn judge<'a>(input: &'a Input, explain: bool, options: &Options<'_>) -> Judged<'a> {
     let address = |text: &Option<String>| text.as_deref().and_then(|text| Address::parse(text).ok());
     let (recipient, sender) = (address(&input.recipient), address(&input.sender));
     let provider = input.provider.as_deref().and_then(|name| Provider::from_name(&name.trim().to_lowercase()));
@@ -277,12 +317,33 @@ fn judge<'a>(input: &'a Input, options: &Options<'_>) -> Judged<'a> {
     let reply = Reply::with_codes(&input.text, code, enhanced);
     let template = template_of(&reply, &parties);
     let context = context(provider, recipient.as_ref(), input.mx.as_deref(), options.relay);
-    let verdict = options.rules.classify(&template, &context);
-    Judged { id: input.id.as_deref(), verdict, template: template.into_string() }
+    let (verdict, considered) = if explain {
+        let explanation = options.rules.explain(&template, &context);
+        (explanation.verdict, explanation.considered)
+    } else {
+        (options.rules.classify(&template, &context), Vec::new())
+    };
+    Judged { id: input.id.as_deref(), verdict, considered, template: template.into_string() }
+}
+
+/// Looks for rules that rot.
+///
+/// # Errors
+/// If the output can't be written.
+pub fn lint(rules: &Rules, out: &mut impl Write) -> io::Result<Exit> {
+    let findings = rules.lint();
+    for finding in &findings {
+        writeln!(out, "{finding}")?;
+    }
+    if findings.is_empty() {
+        writeln!(out, "{} rules, version {}: nothing is wrong", rules.len(), rules.version())?;
+        return Ok(Exit::Success);
+    }
+    Ok(Exit::Finding)
 }
 
 fn write_line(out: &mut impl Write, format: Format, number: u64, judged: &Judged<'_>) -> io::Result<()> {
-    let Verdict { cause, fault, action, hard, confidence, rule, version, evidence } = &judged.verdict;
+    let Verdict { cause, fault, action, hard, confidence, rule, version, evidence, delay } = &judged.verdict;
     match format {
         Format::Json => {
             let verdict = VerdictFields {
@@ -295,8 +356,10 @@ fn write_line(out: &mut impl Write, format: Format, number: u64, judged: &Judged
                 rule_version: Some(*version),
                 evidence: Some(evidence),
                 template: Some(&judged.template),
+                delay: *delay,
             };
-            let row = Row { line: number, id: judged.id, verdict };
+            let considered = judged.considered.iter().map(ConsideredRow::from).collect();
+            let row = Row { line: number, id: judged.id, verdict, considered };
             serde_json::to_writer(&mut *out, &row)?;
             out.write_all(b"\n")
         }
@@ -305,7 +368,19 @@ fn write_line(out: &mut impl Write, format: Format, number: u64, judged: &Judged
             let cause = format!("{cause}{mark}");
             // Control characters of a reply must not reach a terminal.
             let template: String = judged.template.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-            writeln!(out, "{cause:<28}  {fault:<9}  {action:<10}  {confidence:.2}  {rule:<40}  {template}")
+            writeln!(out, "{cause:<28}  {fault:<9}  {action:<10}  {confidence:.2}  {rule:<40}  {template}")?;
+            for Considered { rule, cause, outcome } in &judged.considered {
+                let outcome = match outcome {
+                    Outcome::Won => "won: the first that holds".to_owned(),
+                    Outcome::Later => "holds too, asked later".to_owned(),
+                    Outcome::Failed { condition, found } => format!("does not hold: {condition}, {found}"),
+                };
+                writeln!(out, "    {rule:<40}  {cause:<28}  {outcome}")?;
+            }
+            for Evidence { kind, detail } in evidence.iter().filter(|_| !judged.considered.is_empty()) {
+                writeln!(out, "    evidence: {kind}: {detail}")?;
+            }
+            Ok(())
         }
     }
 }
@@ -319,7 +394,8 @@ mod tests {
         let relay = RelayDomains::default();
         let options = Options { rules: &rules, relay: &relay };
         let (mut out, mut diagnostics) = (Vec::new(), Vec::new());
-        let result = run(input, &mut out, &mut diagnostics, format, &options);
+        let args = Args { format, rules: None, lint: false, explain: false, file: None };
+        let result = run(input, &mut out, &mut diagnostics, &args, &options);
         (String::from_utf8(out).expect("UTF-8"), String::from_utf8(diagnostics).expect("UTF-8"), result)
     }
 

@@ -85,6 +85,185 @@ words! {
 }
 
 words! {
+    /// What kinds of causes there are: coarse enough to compare with other classifications, fine enough to act on.
+    pub enum CauseFamily {
+        /// The address is unknown or has moved.
+        Address = 1, "address";
+        /// The address is switched off for the time being.
+        Inactive = 2, "inactive";
+        /// The recipient's domain is unknown, or takes no mail.
+        Domain = 3, "domain";
+        /// The mailbox is full.
+        MailboxFull = 4, "mailbox_full";
+        /// Apple's relay by itself: registration, transformation, limits.
+        Relay = 5, "relay";
+        /// SPF, DKIM, DMARC, TLS.
+        Authentication = 6, "authentication";
+        /// The sending IP address or domain: blocked, badly reputed, without reverse DNS.
+        Reputation = 7, "reputation";
+        /// What the message holds: spam, malware, unwanted or broken.
+        Content = 8, "content";
+        /// Policies, and senders that aren't accepted.
+        Policy = 9, "policy";
+        /// The host does not relay.
+        Relaying = 10, "relaying";
+        /// Too much at once, or too early.
+        Rate = 11, "rate";
+        /// The message is too large.
+        Size = 12, "size";
+        /// A fault in the receiver's system.
+        Receiver = 13, "receiver";
+        /// Connections, name servers, queues and SMTP itself.
+        Network = 14, "network";
+        /// The provider has suppressed the address.
+        Suppressed = 15, "suppressed";
+        /// An automatic answer.
+        AutoReply = 16, "auto_reply";
+        /// A complaint.
+        Complaint = 17, "complaint";
+        /// Nobody can tell.
+        Undetermined = 99, "undetermined";
+    }
+}
+
+impl Cause {
+    /// The family that the cause belongs to.
+    #[must_use]
+    pub const fn family(self) -> CauseFamily {
+        match self {
+            Self::RecipientUnknown | Self::RecipientMoved => CauseFamily::Address,
+            Self::MailboxDisabled | Self::RelayForwardingDisabled => CauseFamily::Inactive,
+            Self::DomainUnknown | Self::DomainRefusesMail => CauseFamily::Domain,
+            Self::MailboxFull => CauseFamily::MailboxFull,
+            Self::RelaySenderUnregistered | Self::RelayTransformationFailed | Self::RelayDailyLimit => {
+                CauseFamily::Relay
+            }
+            Self::AuthenticationFailed | Self::DmarcRejected | Self::TlsRequired => CauseFamily::Authentication,
+            Self::IpBlocked | Self::DomainBlocked | Self::ReverseDnsMissing => CauseFamily::Reputation,
+            Self::SpamRejected | Self::VirusRejected | Self::ContentRejected | Self::MessageInvalid => {
+                CauseFamily::Content
+            }
+            Self::PolicyRejected | Self::SenderRejected => CauseFamily::Policy,
+            Self::RelayingDenied => CauseFamily::Relaying,
+            Self::RateLimited | Self::Greylisted | Self::TooManyRecipients => CauseFamily::Rate,
+            Self::MessageTooLarge => CauseFamily::Size,
+            Self::ReceiverError | Self::ReceiverStorageFull | Self::ProviderOutage => CauseFamily::Receiver,
+            Self::NetworkError | Self::DeliveryExpired | Self::ProtocolError => CauseFamily::Network,
+            Self::SuppressedByProvider => CauseFamily::Suppressed,
+            Self::AutoReply => CauseFamily::AutoReply,
+            Self::Complaint => CauseFamily::Complaint,
+            Self::Undetermined => CauseFamily::Undetermined,
+        }
+    }
+
+    /// Whose fault it usually is; a rule may know better.
+    #[must_use]
+    pub const fn fault(self) -> Fault {
+        match self {
+            Self::RecipientUnknown
+            | Self::RecipientMoved
+            | Self::DomainUnknown
+            | Self::MailboxDisabled
+            | Self::MailboxFull
+            | Self::RelayForwardingDisabled
+            | Self::AutoReply
+            | Self::Complaint => Fault::Recipient,
+            Self::RelaySenderUnregistered
+            | Self::RelayDailyLimit
+            | Self::AuthenticationFailed
+            | Self::DmarcRejected
+            | Self::TlsRequired
+            | Self::IpBlocked
+            | Self::DomainBlocked
+            | Self::ReverseDnsMissing
+            | Self::SpamRejected
+            | Self::VirusRejected
+            | Self::ContentRejected
+            | Self::MessageInvalid
+            | Self::PolicyRejected
+            | Self::SenderRejected
+            | Self::RelayingDenied
+            | Self::RateLimited
+            | Self::TooManyRecipients
+            | Self::MessageTooLarge => Fault::Sender,
+            Self::ReceiverError
+            | Self::ReceiverStorageFull
+            | Self::ProtocolError
+            | Self::ProviderOutage
+            | Self::SuppressedByProvider => Fault::Provider,
+            Self::DomainRefusesMail
+            | Self::RelayTransformationFailed
+            | Self::Greylisted
+            | Self::NetworkError
+            | Self::DeliveryExpired
+            | Self::Undetermined => Fault::Unknown,
+        }
+    }
+
+    /// What to do about the address, as a rule; never [`Action::Suppress`], since one refusal suppresses nobody.
+    #[must_use]
+    pub const fn action(self) -> Action {
+        match self {
+            Self::RecipientUnknown
+            | Self::RecipientMoved
+            | Self::DomainUnknown
+            | Self::DomainRefusesMail
+            | Self::MailboxDisabled
+            | Self::RelayForwardingDisabled
+            | Self::RelayTransformationFailed
+            | Self::DeliveryExpired
+            | Self::SuppressedByProvider
+            | Self::Complaint
+            | Self::Undetermined => Action::Hold,
+            Self::RelaySenderUnregistered
+            | Self::AuthenticationFailed
+            | Self::DmarcRejected
+            | Self::TlsRequired
+            | Self::IpBlocked
+            | Self::DomainBlocked
+            | Self::ReverseDnsMissing
+            | Self::SpamRejected
+            | Self::VirusRejected
+            | Self::ContentRejected
+            | Self::MessageInvalid
+            | Self::PolicyRejected
+            | Self::SenderRejected
+            | Self::RelayingDenied
+            | Self::MessageTooLarge => Action::FixSender,
+            Self::MailboxFull
+            | Self::RelayDailyLimit
+            | Self::RateLimited
+            | Self::Greylisted
+            | Self::TooManyRecipients
+            | Self::ReceiverError
+            | Self::ReceiverStorageFull
+            | Self::NetworkError
+            | Self::ProtocolError
+            | Self::ProviderOutage => Action::Retry,
+            Self::AutoReply => Action::Keep,
+        }
+    }
+
+    /// How long to wait before the next try, in seconds, where trying again may help.
+    ///
+    /// Greylisting: ten minutes, above the usual five of RFC 6647 section 4.2. Queue faults: half an hour, as RFC 5321
+    /// section 4.5.4.1 asks for. A full mailbox and a daily limit: a day.
+    #[must_use]
+    pub const fn delay(self) -> Option<u32> {
+        const MINUTE: u32 = 60;
+        const HOUR: u32 = 60 * MINUTE;
+        match self {
+            Self::Greylisted => Some(10 * MINUTE),
+            Self::TooManyRecipients => Some(MINUTE),
+            Self::ReceiverError | Self::NetworkError | Self::ProtocolError => Some(30 * MINUTE),
+            Self::RateLimited | Self::ReceiverStorageFull | Self::ProviderOutage => Some(HOUR),
+            Self::MailboxFull | Self::RelayDailyLimit => Some(24 * HOUR),
+            _ => None,
+        }
+    }
+}
+
+words! {
     /// Whose fault it is.
     pub enum Fault {
         /// The sender's: registration, authentication, content, reputation, rate.
@@ -228,4 +407,6 @@ pub struct Verdict {
     pub version: u32,
     /// What decided, most weighty first.
     pub evidence: Vec<Evidence>,
+    /// How many seconds to wait before the next try; only with [`Action::Retry`].
+    pub delay: Option<u32>,
 }

@@ -96,10 +96,14 @@ pub(super) struct RawRule {
     #[serde(default)]
     pub(super) code: Vec<CodePattern>,
     pub(super) cause: Cause,
-    pub(super) fault: Fault,
-    pub(super) action: Action,
+    /// As the cause has it where the file says nothing.
+    pub(super) fault: Option<Fault>,
+    /// As the cause has it where the file says nothing.
+    pub(super) action: Option<Action>,
     #[serde(default)]
     pub(super) hard: bool,
+    /// Seconds before the next try; as the cause has it where the file says nothing.
+    pub(super) delay: Option<u32>,
     pub(super) confidence: f32,
     pub(super) doc: String,
     #[serde(default)]
@@ -172,7 +176,7 @@ impl RawRule {
         if self.hard && !matches!(self.cause, Cause::RecipientUnknown | Cause::RecipientMoved | Cause::DomainUnknown) {
             return Some("`hard` goes only with recipient_unknown, recipient_moved or domain_unknown: remove it");
         }
-        if self.action == Action::Suppress && self.receiver != [Receiver::Other] {
+        if self.action == Some(Action::Suppress) && self.receiver != [Receiver::Other] {
             return Some(
                 "one refusal suppresses no relay address: use the action hold, or limit the rule to receiver = [\"other\"]",
             );

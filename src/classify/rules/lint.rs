@@ -36,6 +36,10 @@ pub enum LintProblem {
     SampleUnreadable(usize),
     /// An earlier rule holds wherever this one does.
     Unreachable(String),
+    /// One of its phrases is in another one of its own, which therefore adds nothing: the longer, the shorter.
+    Redundant(String, String),
+    /// An earlier rule with another cause has one of its phrases, and nothing tells the two apart but their order.
+    Overlaps(String, String),
 }
 
 impl std::fmt::Display for LintFinding {
@@ -51,6 +55,13 @@ impl std::fmt::Display for LintFinding {
             LintProblem::NearMissMatched(n) => write!(f, "{rule}: matches its near miss {n}"),
             LintProblem::SampleUnreadable(n) => write!(f, "{rule}: sample {n} has an address that can't be read"),
             LintProblem::Unreachable(by) => write!(f, "{rule}: can't be reached, since {by} holds wherever it does"),
+            LintProblem::Redundant(long, short) => {
+                write!(f, "{rule}: remove the phrase {long:?}, which holds {short:?} of the same rule")
+            }
+            LintProblem::Overlaps(by, phrase) => write!(
+                f,
+                "{rule}: the phrase {phrase:?} is also that of {by}, which is asked earlier and has another cause; remove it from one, or tell them apart by a condition"
+            ),
         }
     }
 }
@@ -70,6 +81,14 @@ impl Rules {
             }
             if let Some(other) = earlier.iter().find(|other| other.covers(rule)) {
                 found(LintProblem::Unreachable(other.id.clone()));
+            }
+            if let Some((long, short)) = rule.redundant() {
+                found(LintProblem::Redundant(long.to_owned(), short.to_owned()));
+            }
+            for other in earlier.iter().filter(|other| other.raw.cause != rule.raw.cause) {
+                if let Some(phrase) = rule.overlap(other) {
+                    found(LintProblem::Overlaps(other.id.clone(), phrase.to_owned()));
+                }
             }
             if rule.raw.doc.trim().is_empty() {
                 found(LintProblem::NoSource);
@@ -119,6 +138,52 @@ impl Rules {
 }
 
 impl Rule {
+    /// A phrase of the wording that holds another one of it: the longer and the shorter.
+    fn redundant(&self) -> Option<(&str, &str)> {
+        if self.whole {
+            return None;
+        }
+        let wording = &self.raw.wording;
+        wording.iter().enumerate().find_map(|(at, long)| {
+            let short = wording.iter().enumerate().find(|(other, short)| *other != at && contains_words(long, short));
+            short.map(|(_, short)| (long.as_str(), short.as_str()))
+        })
+    }
+
+    /// A phrase of the wording that an earlier rule has too, where the conditions of both can hold of the same reply and
+    /// neither has further words to tell them apart.
+    fn overlap(&self, earlier: &Self) -> Option<&str> {
+        fn meet<T: PartialEq>(a: &[T], b: &[T]) -> bool {
+            a.is_empty() || b.is_empty() || a.iter().any(|item| b.contains(item))
+        }
+        /// Whether the earlier one is the more special of the two: then their order is meant.
+        fn special<T: PartialEq>(later: &[T], earlier: &[T]) -> bool {
+            !earlier.is_empty() && (later.is_empty() || later.iter().any(|item| !earlier.contains(item)))
+        }
+        let (a, b) = (&self.raw, &earlier.raw);
+        if special(&a.role, &b.role)
+            || special(&a.receiver, &b.receiver)
+            || special(&a.mx, &b.mx)
+            || special(&a.destination, &b.destination)
+            || special(&a.provider, &b.provider)
+        {
+            return None;
+        }
+        let words = |rule: &Self| !rule.raw.all.is_empty() || !rule.raw.not.is_empty() || rule.whole;
+        let together = meet(&a.role, &b.role)
+            && meet(&a.receiver, &b.receiver)
+            && meet(&a.mx, &b.mx)
+            && meet(&a.destination, &b.destination)
+            && meet(&a.provider, &b.provider)
+            && (a.enhanced.is_empty() == b.enhanced.is_empty())
+            && (a.code.is_empty() == b.code.is_empty())
+            && !words(earlier);
+        if !together {
+            return None;
+        }
+        a.wording.iter().find(|phrase| b.wording.iter().any(|short| contains_words(phrase, short))).map(String::as_str)
+    }
+
     /// Whether this rule holds wherever the other does.
     fn covers(&self, other: &Self) -> bool {
         fn wider<T: PartialEq>(wide: &[T], narrow: &[T]) -> bool {

@@ -74,7 +74,7 @@ impl Phrases {
         let end = facts.text.trim_end_matches(edge).len();
         for found in self.automaton.find_overlapping_iter(text) {
             let (from, to) = (found.start(), found.end());
-            if joined(text, from) || joined(text, to) {
+            if cut_before(text, from) || cut_after(text, to) {
                 continue;
             }
             seen.add(found.pattern().as_usize(), from == start && to == end);
@@ -83,10 +83,22 @@ impl Phrases {
     }
 }
 
-/// Whether letters or digits stand on both sides of a place.
-fn joined(text: &[u8], at: usize) -> bool {
-    let part = |at: usize| text.get(at).is_some_and(|b| b.is_ascii_alphanumeric() || !b.is_ascii());
-    at > 0 && part(at - 1) && part(at)
+/// Whether a phrase that begins here begins inside a word.
+fn cut_before(text: &[u8], at: usize) -> bool {
+    let inside = text.get(at).is_some_and(u8::is_ascii_alphanumeric);
+    inside && at.checked_sub(1).and_then(|before| text.get(before)).is_some_and(|b| part_of_word(*b))
+}
+
+/// Whether a phrase that ends here ends inside a word.
+fn cut_after(text: &[u8], at: usize) -> bool {
+    let inside = at.checked_sub(1).and_then(|last| text.get(last)).is_some_and(u8::is_ascii_alphanumeric);
+    inside && text.get(at).is_some_and(|b| part_of_word(*b))
+}
+
+/// Letters and digits, and every byte of a character beyond ASCII: "compte" is no word of "comptés". Where the phrase
+/// itself begins or ends beyond ASCII there may be no blanks between words, as in Japanese.
+const fn part_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || !byte.is_ascii()
 }
 
 /// Phrases that were found; those that are the whole text are marked.
@@ -165,8 +177,10 @@ mod tests {
 
     #[test]
     fn words_are_not_found_inside_words() {
-        assert!(
-            joined(b"abc", 1) && !joined(b"a bc", 1) && !joined(b"a bc", 2) && !joined(b"abc", 0) && !joined(b"abc", 3)
-        );
+        assert!(cut_before(b"abc", 1) && !cut_before(b"a bc", 2) && !cut_before(b"abc", 0));
+        assert!(cut_after(b"abc", 2) && !cut_after(b"ab c", 2) && !cut_after(b"abc", 3));
+        assert!(cut_after("compt\u{e9}".as_bytes(), 5), "a letter with an accent goes on with the word");
+        let text = "\u{5b9b}\u{5148}\u{4e0d}\u{660e}".as_bytes();
+        assert!(!cut_before(text, 6) && !cut_after(text, 6), "scripts without blanks have no words to be inside of");
     }
 }

@@ -4,10 +4,12 @@
 //! to bottom; the first that holds decides. Within the files the order is that of the evidence: whose address is in the
 //! brackets, who received, the wording, the codes.
 
+mod explain;
 mod file;
 mod lint;
 mod matcher;
 
+pub use explain::{Considered, Explanation, Outcome};
 pub use file::RulesError;
 pub use lint::{LintFinding, LintProblem};
 
@@ -16,17 +18,36 @@ use self::{
     matcher::{Phrases, Seen},
 };
 use super::{Receiver, template::Head};
-use crate::model::{Action, AddressRole, Cause, Evidence, EvidenceKind, Fault, MxFamily, ReplyContext, Verdict};
+use crate::model::{
+    Action, AddressRole, Cause, Destination, Evidence, EvidenceKind, Fault, MxFamily, ReplyContext, Verdict,
+};
 
 /// The built-in files, in the order in which they are asked.
 const BUILT_IN: &[(&str, &str)] = &[
     ("suppression", include_str!("../../../rules/suppression.toml")),
     ("apple-relay", include_str!("../../../rules/apple-relay.toml")),
     ("apple-icloud", include_str!("../../../rules/apple-icloud.toml")),
+    ("transport", include_str!("../../../rules/transport.toml")),
+    ("google", include_str!("../../../rules/google.toml")),
+    ("microsoft", include_str!("../../../rules/microsoft.toml")),
+    ("yahoo", include_str!("../../../rules/yahoo.toml")),
+    ("providers", include_str!("../../../rules/providers.toml")),
+    ("automatic", include_str!("../../../rules/automatic.toml")),
+    ("sender", include_str!("../../../rules/sender.toml")),
+    ("message", include_str!("../../../rules/message.toml")),
+    ("receiver", include_str!("../../../rules/receiver.toml")),
+    ("recipient", include_str!("../../../rules/recipient.toml")),
+    ("form", include_str!("../../../rules/form.toml")),
+    ("languages", include_str!("../../../rules/languages.toml")),
+    ("general", include_str!("../../../rules/general.toml")),
+    ("codes", include_str!("../../../rules/codes.toml")),
 ];
 
 /// The name of the rule that a verdict carries when none held.
 pub const NO_RULE: &str = "none/undetermined";
+
+/// Seconds to wait after a transient reply that no rule knows (RFC 5321 section 4.5.4.1).
+const UNDETERMINED_DELAY: u32 = 1_800;
 
 /// A set of rules, ready to classify.
 #[derive(Debug, Clone)]
@@ -194,15 +215,64 @@ impl Rule {
 
     /// Whether every condition but the wording holds.
     fn holds(&self, facts: &Facts<'_>) -> bool {
+        self.first_failed(facts).is_none()
+    }
+
+    /// The first condition beside the wording that fails.
+    fn first_failed(&self, facts: &Facts<'_>) -> Option<&'static str> {
+        fn lacks<T: PartialEq>(wanted: &[T], found: &T) -> bool {
+            !wanted.is_empty() && !wanted.contains(found)
+        }
         let raw = &self.raw;
-        (raw.role.is_empty() || raw.role.contains(&facts.role))
-            && (raw.receiver.is_empty() || raw.receiver.contains(&facts.receiver))
-            && (raw.mx.is_empty() || raw.mx.contains(&facts.context.mx))
-            && (raw.destination.is_empty() || raw.destination.contains(&facts.context.destination))
-            && (raw.provider.is_empty() || raw.provider.iter().any(|p| p.0 == facts.context.provider))
-            && (raw.enhanced.is_empty()
-                || facts.head.enhanced.is_some_and(|code| raw.enhanced.iter().any(|p| p.covers(code))))
-            && (raw.code.is_empty() || raw.code.iter().any(|p| p.covers(facts.head.code, facts.class())))
+        if lacks(&raw.role, &facts.role) {
+            Some("role")
+        } else if lacks(&raw.receiver, &facts.receiver) {
+            Some("receiver")
+        } else if lacks(&raw.mx, &facts.context.mx) {
+            Some("mx")
+        } else if lacks(&raw.destination, &facts.context.destination) {
+            Some("destination")
+        } else if !raw.provider.is_empty() && !raw.provider.iter().any(|p| p.0 == facts.context.provider) {
+            Some("provider")
+        } else if !raw.enhanced.is_empty()
+            && !facts.head.enhanced.is_some_and(|code| raw.enhanced.iter().any(|p| p.covers(code)))
+        {
+            Some("enhanced")
+        } else if !raw.code.is_empty() && !raw.code.iter().any(|p| p.covers(facts.head.code, facts.class())) {
+            Some("code")
+        } else {
+            None
+        }
+    }
+
+    /// The first condition beside the wording that fails, and what the reply has instead.
+    fn fails(&self, facts: &Facts<'_>) -> Option<(&'static str, String)> {
+        let condition = self.first_failed(facts)?;
+        let none = || "none".to_owned();
+        let found = match condition {
+            "role" => facts.role.to_string(),
+            "receiver" => facts.receiver.to_string(),
+            "mx" => facts.context.mx.to_string(),
+            "destination" => facts.context.destination.to_string(),
+            "provider" => facts.context.provider.map_or_else(|| "unknown".to_owned(), |provider| provider.to_string()),
+            "enhanced" => facts.head.enhanced.map_or_else(none, |code| code.to_string()),
+            _ => facts.head.code.map_or_else(none, |code| code.to_string()),
+        };
+        Some((condition, found))
+    }
+
+    /// Whether a reply may call the address dead at all.
+    ///
+    /// One that names the sender, or somebody who is known not to be the recipient, says nothing of the address. And
+    /// words that no rule knows as Apple's are no evidence about an address of Apple's.
+    fn may_be_hard(&self, facts: &Facts<'_>) -> bool {
+        let named = match facts.role {
+            AddressRole::Recipient | AddressRole::Absent => true,
+            AddressRole::Sender => false,
+            AddressRole::Unknown => facts.context.destination == Destination::Unknown,
+        };
+        let apple = matches!(facts.receiver, Receiver::AppleRelay | Receiver::AppleIcloud);
+        named && (!apple || self.raw.receiver.contains(&facts.receiver))
     }
 
     fn verdict(&self, facts: &Facts<'_>, phrase: Option<&str>, version: u32) -> Verdict {
@@ -235,11 +305,13 @@ impl Rule {
         {
             push(EvidenceKind::BasicCode, &code.to_string());
         }
+        let action = raw.action.unwrap_or(raw.cause.action());
         Verdict {
             cause: raw.cause,
-            fault: raw.fault,
-            action: raw.action,
-            hard: raw.hard,
+            fault: raw.fault.unwrap_or(raw.cause.fault()),
+            action,
+            hard: raw.hard && self.may_be_hard(facts),
+            delay: raw.delay.or(raw.cause.delay()).filter(|_| action == Action::Retry),
             confidence: raw.confidence,
             rule: self.id.clone(),
             version,
@@ -278,6 +350,7 @@ fn undetermined(facts: &Facts<'_>, version: u32) -> Verdict {
         rule: NO_RULE.to_owned(),
         version,
         evidence,
+        delay: (action == Action::Retry).then_some(UNDETERMINED_DELAY),
     }
 }
 

@@ -101,10 +101,14 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// What follows `smtp;`.
+/// What follows the type of a diagnostic (RFC 3464 section 2.3.6): `smtp;`, `unix;`, `x-unix;`, `x-postfix;`.
 fn strip_type(word: &[u8]) -> Option<&[u8]> {
-    let (head, tail) = word.split_at_checked(5)?;
-    head.eq_ignore_ascii_case(b"smtp;").then_some(tail)
+    const LONGEST: usize = 24;
+    let end = word.iter().take(LONGEST).position(|b| *b == b';')?;
+    let (kind, tail) = word.split_at_checked(end)?;
+    let private = kind.get(..2).is_some_and(|head| head.eq_ignore_ascii_case(b"x-"))
+        && kind.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
+    (private || kind.eq_ignore_ascii_case(b"smtp") || kind.eq_ignore_ascii_case(b"unix")).then(|| tail.get(1..))?
 }
 
 /// A basic code and what follows it in its word, without the hyphen of a line with more to come.
@@ -142,6 +146,8 @@ mod tests {
         assert_eq!(folded("550-5.1.1 no such 550-5.1.1 user 550 5.1.1 here"), "550 5.1.1 no such user here");
         assert_eq!(folded("smtp; 550 5.1.1 x"), "550 5.1.1 x");
         assert_eq!(folded("SMTP;550 5.1.1 x"), "550 5.1.1 x");
+        assert_eq!(folded("X-Unix; 255"), "255");
+        assert_eq!(folded("x-postfix;550 5.1.1 x"), "550 5.1.1 x");
         assert_eq!(folded("450 450 4.2.2 full"), "450 4.2.2 full");
         assert_eq!(folded("550-\r\n550-5.1.1\r\n550 x"), "550 5.1.1 x");
     }

@@ -70,6 +70,7 @@ impl ToldReply {
             rule: Some(&self.rule),
             rule_version: self.rule_version,
             evidence: verdict.map(|verdict| verdict.evidence.as_slice()),
+            delay: verdict.and_then(|verdict| verdict.delay),
             template: Some(&self.template),
         }
     }

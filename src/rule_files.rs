@@ -1,0 +1,63 @@
+//! The operator's own rule files: read here, since the room that classifies is pure.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::classify::{Rules, RulesError};
+
+/// The longest rule file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Why the operator's rules can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RuleFilesError {
+    /// The folder or a file in it can't be read.
+    #[error("can't read the rules in {}: {source}", path.display())]
+    Io {
+        /// The folder or the file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file is longer than any rule file is.
+    #[error("the rule file {} is larger than 1 MiB; split it", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is no rule file, or a rule in it is wrong.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+}
+
+/// The built-in rules, with those of the `*.toml` files in the folder before them, in the order of their names.
+///
+/// # Errors
+/// If the folder or a file can't be read, or a rule is wrong: nothing is used then.
+pub fn load(folder: Option<&Path>) -> Result<Rules, RuleFilesError> {
+    let Some(folder) = folder else { return Ok(Rules::built_in()?) };
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        |source| RuleFilesError::Io { path, source }
+    };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed(folder))? {
+        let path = entry.map_err(failed(folder))?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let mut extra = Vec::with_capacity(files.len());
+    for path in files {
+        if fs::metadata(&path).map_err(failed(&path))?.len() > MAX_FILE_BYTES {
+            return Err(RuleFilesError::TooLarge { path });
+        }
+        let text = fs::read_to_string(&path).map_err(failed(&path))?;
+        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        extra.push((name, text));
+    }
+    Ok(Rules::with_extra(&extra)?)
+}
