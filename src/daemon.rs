@@ -33,7 +33,6 @@ pub use forget::{FORGET_AFTER_MILLIS, forget_due};
 pub use health::Health;
 
 use crate::{
-    classify::{Rules, RulesError},
     clock::Clock,
     config::{AddressKeeping, Config, ConfigErrors, Mistake, Place, Severity},
     control::{self, Folding, Operator, Socket, socket_path},
@@ -55,6 +54,7 @@ use crate::{
     },
     notify::{self, Notifiers},
     privacy::{Keyring, PrivacyError},
+    rule_files::{self, RuleFilesError},
     store::{Access, Store, StoreError, StoreOptions},
     telemetry::FilterHandle,
     web::{private, server},
@@ -120,7 +120,7 @@ pub enum StartError {
     Feed(#[from] FeedError),
     /// The rules can't be read.
     #[error(transparent)]
-    Rules(#[from] RulesError),
+    Rules(#[from] RuleFilesError),
     /// Two metrics share a name: a fault of this program.
     #[error("the metrics can't be registered")]
     Metrics(#[from] prometheus::Error),
@@ -503,7 +503,7 @@ fn parameters(config: &Config) -> Parameters {
 
 /// The settings that judgements depend on, by this configuration.
 fn settings_of(config: &Config, setup: &Setup) -> Settings {
-    Settings::of(config, setup.feeds.exposures(), setup.knowledge.rules.version(), parameters(config))
+    Settings::of(config, setup.feeds.exposures(), &setup.knowledge.rules, parameters(config))
 }
 
 /// Journals the settings, now and whenever they are exchanged through what this gives.
@@ -548,7 +548,7 @@ async fn journal_settings(
 
 /// What the public listener works with, by this configuration.
 fn setup(config: &Config) -> Result<Setup, StartError> {
-    let rules = Arc::new(Rules::built_in()?);
+    let rules = Arc::new(rule_files::load(config.rules.folder.as_ref().map(AsRef::as_ref))?);
     Ok(Setup {
         feeds: Feeds::new(config)?,
         knowledge: Knowledge { rules, relay: config.relay.to_domains() },

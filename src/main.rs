@@ -108,8 +108,9 @@ fn run_classify(
     out: &mut impl Write,
     diagnostics: &mut impl Write,
 ) -> anyhow::Result<Exit> {
-    let relay = Config::load(file, Config::process_environment())?.relay.to_domains();
-    let rules = rule_files::load(args.rules.as_deref())?;
+    let config = Config::load(file, Config::process_environment())?;
+    let relay = config.relay.to_domains();
+    let rules = rule_files::load(args.rules.as_deref().or(config.rules.folder.as_ref().map(AsRef::as_ref)))?;
     if args.lint {
         return Ok(classify::lint(&rules, out)?);
     }

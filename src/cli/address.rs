@@ -15,6 +15,7 @@ use super::{
     told::{Teller, Told},
 };
 use crate::{
+    classify::Rules,
     control::ForgetAddress,
     daemon::FORGET_AFTER_MILLIS,
     model::{Address, Destination, Timestamp},
@@ -136,10 +137,11 @@ impl Show {
         let config = open::config(file)?;
         open::block_on(async {
             let (store, keyring) = open::reader(&config).await?;
+            let rules = open::rules(&config)?;
             let found = match (&address, &sub, &self.id) {
-                (Some(address), ..) => self.of_address(&store, &keyring, address).await?,
-                (None, Some(sub), _) => self.of_account(&store, &keyring, sub).await?,
-                (None, None, Some(id)) => self.of_id(&store, &keyring, read_id(id)?).await?,
+                (Some(address), ..) => self.of_address((&store, &rules), &keyring, address).await?,
+                (None, Some(sub), _) => self.of_account((&store, &rules), &keyring, sub).await?,
+                (None, None, Some(id)) => self.of_id((&store, &rules), &keyring, read_id(id)?).await?,
                 (None, None, None) => None,
             };
             store.close().await;
@@ -162,15 +164,25 @@ impl Show {
         })
     }
 
-    async fn of_address(&self, store: &Store, keyring: &Keyring, address: &Address) -> anyhow::Result<Option<Story>> {
+    async fn of_address(
+        &self,
+        (store, rules): (&Store, &Rules),
+        keyring: &Keyring,
+        address: &Address,
+    ) -> anyhow::Result<Option<Story>> {
         let hash = keyring.hash(Purpose::Address, &[address.key().as_bytes()]);
         let Some(known) = store.address_by_hash(&hash).await? else { return Ok(None) };
         let accounts = store.accounts_of_address(known.id).await?;
         let shown = Some(address.expose().to_owned());
-        Ok(Some(self.story(store, Some(known.id), shown, accounts).await?))
+        Ok(Some(self.story((store, rules), Some(known.id), shown, accounts).await?))
     }
 
-    async fn of_account(&self, store: &Store, keyring: &Keyring, sub: &str) -> anyhow::Result<Option<Story>> {
+    async fn of_account(
+        &self,
+        (store, rules): (&Store, &Rules),
+        keyring: &Keyring,
+        sub: &str,
+    ) -> anyhow::Result<Option<Story>> {
         let Some((team, subject)) = sub.split_once(':').filter(|(team, sub)| !team.is_empty() && !sub.is_empty())
         else {
             anyhow::bail!("--sub takes the team and the sub with a colon between: A1B2C3D4E5:001234.abcd.0123");
@@ -178,19 +190,24 @@ impl Show {
         let hash = keyring.hash(Purpose::Subject, &[team.as_bytes(), subject.as_bytes()]);
         let Some(account) = store.account_by_hash(&hash).await? else { return Ok(None) };
         let Some(id) = account.address else {
-            return Ok(Some(self.story(store, None, None, vec![account]).await?));
+            return Ok(Some(self.story((store, rules), None, None, vec![account]).await?));
         };
-        Ok(Some(self.by_id(store, keyring, id).await?))
+        Ok(Some(self.by_id((store, rules), keyring, id).await?))
     }
 
     /// An id stays where its address was forgotten: then there are only counts to show.
-    async fn of_id(&self, store: &Store, keyring: &Keyring, id: i64) -> anyhow::Result<Option<Story>> {
-        let found = self.by_id(store, keyring, id).await?;
+    async fn of_id(
+        &self,
+        (store, rules): (&Store, &Rules),
+        keyring: &Keyring,
+        id: i64,
+    ) -> anyhow::Result<Option<Story>> {
+        let found = self.by_id((store, rules), keyring, id).await?;
         let nothing = found.gone && found.events.is_empty() && found.ledger.is_none() && found.entries.is_empty();
         Ok((!nothing).then_some(found))
     }
 
-    async fn by_id(&self, store: &Store, keyring: &Keyring, id: i64) -> anyhow::Result<Story> {
+    async fn by_id(&self, (store, rules): (&Store, &Rules), keyring: &Keyring, id: i64) -> anyhow::Result<Story> {
         let address = store.address_by_id(id).await?;
         let gone = address.is_none();
         let shown = match address.and_then(|known| Some((known.hash, known.sealed?))) {
@@ -200,12 +217,12 @@ impl Show {
             None => None,
         };
         let accounts = store.accounts_of_address(id).await?;
-        Ok(Story { gone, ..self.story(store, Some(id), shown, accounts).await? })
+        Ok(Story { gone, ..self.story((store, rules), Some(id), shown, accounts).await? })
     }
 
     async fn story(
         &self,
-        store: &Store,
+        (store, rules): (&Store, &Rules),
         id: Option<i64>,
         shown: Option<String>,
         accounts: Vec<AccountRecord>,
@@ -216,7 +233,7 @@ impl Show {
         let (ledger, mark, events) = match id {
             Some(id) => {
                 let events = store.events_of_address(id, self.events).await?;
-                let told = Teller::new(store.clone())?.tell(&events).await?;
+                let told = Teller::new(store.clone(), rules.clone()).tell(&events).await?;
                 (store.ledger(id).await?, store.mark_of(id).await?, told)
             }
             None => (None, None, Vec::new()),

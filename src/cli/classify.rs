@@ -428,6 +428,7 @@ mod tests {
                 "action",
                 "cause",
                 "confidence",
+                "delay",
                 "evidence",
                 "fault",
                 "hard",

@@ -5,17 +5,24 @@ use std::{future::Future, path::Path, sync::Arc};
 use anyhow::Context;
 
 use crate::{
+    classify::Rules,
     clock::Clock,
     config::Config,
     control::Writer,
     daemon::store_options,
     privacy::{Keyring, PrivacyError},
+    rule_files,
     store::{Access, Store},
 };
 
 /// The configuration in force.
 pub(super) fn config(file: Option<&Path>) -> anyhow::Result<Config> {
     Ok(Config::load(file, Config::process_environment())?)
+}
+
+/// The rules, with the operator's own where the configuration names any.
+pub(super) fn rules(config: &Config) -> anyhow::Result<Rules> {
+    Ok(rule_files::load(config.rules.folder.as_ref().map(AsRef::as_ref))?)
 }
 
 /// Runs a command that waits for I/O.

@@ -35,7 +35,8 @@ pub use self::{
     notify::{Heartbeat, Notify, Slack, Webhook},
     report::{ConfigErrors, Mistake, Place, Severity},
     sections::{
-        AddressKeeping, App, Detect, Lifecycle, Limits, Listen, Log, Privacy, Relay, Source, Store, Team, TeamKind,
+        AddressKeeping, App, Detect, Lifecycle, Limits, Listen, Log, Privacy, Relay, RuleFiles, Source, Store, Team,
+        TeamKind,
     },
     shape::json_schema,
     values::{FilePath, ListenAddress, MASK, PublicUrl, Secret, StoreUrl},
@@ -77,6 +78,8 @@ pub struct Config {
     pub notify: Notify,
     /// How addresses are kept.
     pub privacy: Privacy,
+    /// What replies mean.
+    pub rules: RuleFiles,
     /// What the detectors may do.
     pub detect: Detect,
     /// What clients may ask of the listeners.

@@ -218,6 +218,15 @@ impl Default for Detect {
     }
 }
 
+/// What replies mean, beyond what relaywatch knows by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RuleFiles {
+    /// A folder of rule files (*.toml) that are asked before the built-in ones, in the order of their names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<FilePath>,
+}
+
 /// What one client, and all together, may ask of the listeners.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

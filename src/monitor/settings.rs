@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
+    classify::Rules,
     config::Config,
     detect::Parameters,
     model::{DAY_MILLIS, Exposure, Timestamp},
@@ -20,6 +21,9 @@ const MOST: u32 = 10_000;
 pub struct Settings {
     /// The version of the reply rules.
     pub rules: u32,
+    /// What tells them from other rules of the same version; empty where an earlier relaywatch wrote the settings.
+    #[serde(default)]
+    pub rules_fingerprint: String,
     /// Domains on which every address is a relay address.
     pub relay_domains: Vec<String>,
     /// Domains on which relay addresses stand among others.
@@ -35,7 +39,12 @@ pub struct Settings {
 impl Settings {
     /// What this configuration says, with the rules and parameters in force.
     #[must_use]
-    pub fn of(config: &Config, feeds: BTreeMap<String, Option<Exposure>>, rules: u32, parameters: Parameters) -> Self {
+    pub fn of(
+        config: &Config,
+        feeds: BTreeMap<String, Option<Exposure>>,
+        rules: &Rules,
+        parameters: Parameters,
+    ) -> Self {
         let sorted = |domains: &[String]| {
             let mut domains: Vec<String> =
                 domains.iter().map(|domain| crate::model::normalise_domain(domain)).collect();
@@ -50,7 +59,8 @@ impl Settings {
             apps.sort_unstable();
         }
         Self {
-            rules,
+            rules: rules.version(),
+            rules_fingerprint: rules.fingerprint(),
             relay_domains: sorted(&config.relay.domains),
             shared_domains: sorted(&config.relay.shared_domains),
             teams,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use relaywatch::{
+    classify::Rules,
     clock::{Clock, ManualClock},
     config::Config,
     detect::{Parameters, Urgency},
@@ -73,7 +74,9 @@ async fn standing(test: &TestStore) -> Vec<IncidentState> {
 
 fn settings(rules: u32) -> Settings {
     let config = Config::from_text(None, String::new(), std::collections::HashMap::new()).expect("a configuration");
-    Settings::of(&config, std::collections::BTreeMap::new(), rules, Parameters::default())
+    let extra = format!("version = {rules}\n");
+    let rules = Rules::with_extra(&[("ours", extra)]).expect("rules");
+    Settings::of(&config, std::collections::BTreeMap::new(), &rules, Parameters::default())
 }
 
 on_both_engines! {

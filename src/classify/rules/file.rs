@@ -58,6 +58,9 @@ fn rule_at(text: &str, offset: usize) -> Option<String> {
 #[serde(deny_unknown_fields)]
 struct Wire {
     version: u32,
+    /// The receivers of every rule that names none itself.
+    #[serde(default)]
+    receiver: Vec<Receiver>,
     #[serde(default)]
     rule: Vec<toml::Spanned<RawRule>>,
 }
@@ -77,6 +80,9 @@ pub(super) struct RawRule {
     pub(super) role: Vec<AddressRole>,
     #[serde(default)]
     pub(super) receiver: Vec<Receiver>,
+    /// Whether the rule itself names no receiver, so that it knows nobody's words in particular.
+    #[serde(skip)]
+    pub(super) for_receivers_in_general: bool,
     #[serde(default)]
     pub(super) mx: Vec<MxFamily>,
     #[serde(default)]
@@ -128,6 +134,10 @@ impl RawFile {
                 let mut error = RulesError::at(name, text, start, problem);
                 error.rule = Some(rule.name);
                 return Err(error);
+            }
+            if rule.receiver.is_empty() {
+                rule.receiver.clone_from(&wire.receiver);
+                rule.for_receivers_in_general = true;
             }
             rules.push(rule);
         }

@@ -57,7 +57,11 @@ pub struct Rules {
     /// Rules without any wording, which no phrase leads to.
     wordless: Vec<usize>,
     version: u32,
+    fingerprint: u64,
 }
+
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0100_0000_01b3;
 
 impl Rules {
     /// The built-in rules.
@@ -76,16 +80,27 @@ impl Rules {
         let extra = extra.iter().map(|(name, text)| (name.as_ref().trim_end_matches(".toml"), text.as_ref()));
         let mut rules = Vec::new();
         let mut version = 0_u32;
+        let mut fingerprint = FNV_OFFSET;
         for (name, text) in extra.chain(BUILT_IN.iter().copied()) {
             let file = RawFile::parse(name, text)?;
             version = version.saturating_add(file.version);
+            for byte in name.bytes().chain([0]).chain(text.bytes()).chain([0]) {
+                fingerprint = (fingerprint ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
+            }
             for raw in file.rules {
-                rules.push(Rule::new(name, raw));
+                rules.push(Rule::new(name, file.version, raw));
             }
         }
         let phrases = Phrases::new(&mut rules)?;
         let wordless = rules.iter().enumerate().filter(|(_, rule)| rule.is_wordless()).map(|(at, _)| at).collect();
-        Ok(Self { ordered: rules, phrases, wordless, version })
+        Ok(Self { ordered: rules, phrases, wordless, version, fingerprint })
+    }
+
+    /// What tells this set from another, whatever versions its files claim: 16 hexadecimal digits, from their names and
+    /// texts (FNV-1a, 64 bits).
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        format!("{:016x}", self.fingerprint)
     }
 
     /// The version of the set: the sum of its files' versions, so that it rises when any of them does.
@@ -114,7 +129,7 @@ impl Rules {
         let facts = Facts::read(template.as_ref(), context);
         match self.winner(&facts) {
             Some((at, phrase)) => match self.ordered.get(at) {
-                Some(rule) => rule.verdict(&facts, phrase.and_then(|id| self.phrases.text(id)), self.version),
+                Some(rule) => rule.verdict(&facts, phrase.and_then(|id| self.phrases.text(id))),
                 None => undetermined(&facts, self.version),
             },
             None => undetermined(&facts, self.version),
@@ -178,6 +193,8 @@ impl<'a> Facts<'a> {
 #[derive(Debug, Clone)]
 struct Rule {
     id: String,
+    /// That of its file.
+    version: u32,
     raw: RawRule,
     wording: Vec<usize>,
     all: Vec<usize>,
@@ -186,9 +203,10 @@ struct Rule {
 }
 
 impl Rule {
-    fn new(file: &str, raw: RawRule) -> Self {
+    fn new(file: &str, version: u32, raw: RawRule) -> Self {
         Self {
             id: format!("{file}/{}", raw.name),
+            version,
             whole: raw.whole,
             raw,
             wording: Vec::new(),
@@ -272,10 +290,10 @@ impl Rule {
             AddressRole::Unknown => facts.context.destination == Destination::Unknown,
         };
         let apple = matches!(facts.receiver, Receiver::AppleRelay | Receiver::AppleIcloud);
-        named && (!apple || self.raw.receiver.contains(&facts.receiver))
+        named && !(apple && self.raw.for_receivers_in_general)
     }
 
-    fn verdict(&self, facts: &Facts<'_>, phrase: Option<&str>, version: u32) -> Verdict {
+    fn verdict(&self, facts: &Facts<'_>, phrase: Option<&str>) -> Verdict {
         let raw = &self.raw;
         let mut evidence = Vec::with_capacity(4);
         let mut push = |kind, detail: &str| evidence.push(Evidence { kind, detail: detail.to_owned() });
@@ -314,7 +332,7 @@ impl Rule {
             delay: raw.delay.or(raw.cause.delay()).filter(|_| action == Action::Retry),
             confidence: raw.confidence,
             rule: self.id.clone(),
-            version,
+            version: self.version,
             evidence,
         }
     }

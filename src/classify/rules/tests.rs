@@ -30,7 +30,6 @@ fn judge(rules: &Rules, text: &str, recipient: &str, sender: &str, mx: &str) -> 
 fn the_built_in_rules_are_clean() {
     let findings = rules().lint();
     assert!(findings.is_empty(), "{}", findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
-    assert_eq!(rules().version(), 5);
 }
 
 /// Every reply of the private relay and of iCloud: `§R` stands for the recipient, `§S` for the envelope sender.
@@ -309,7 +308,8 @@ fn unknown_words_are_undetermined_and_never_hard() {
 fn apples_words_from_somebody_elses_exchanger_are_not_apples() {
     let rules = rules();
     for text in ["550 5.1.1 unauthorized sender", "550 5.1.1 bad mailbox name", "550 5.1.1 user not found"] {
-        assert_eq!(judge(&rules, text, "jo@example.net", SENDER, "mx.example.net").cause, Cause::Undetermined);
+        let verdict = judge(&rules, text, "jo@example.net", SENDER, "mx.example.net");
+        assert!(!verdict.rule.starts_with("apple-"), "{text}: {}", verdict.rule);
     }
 }
 
@@ -317,8 +317,9 @@ fn apples_words_from_somebody_elses_exchanger_are_not_apples() {
 fn a_relay_address_is_never_suppressed_by_one_refusal() {
     let rules = rules();
     for rule in &rules.ordered {
-        assert_ne!(rule.raw.action, Action::Suppress, "{}", rule.id);
-        assert!(!rule.raw.hard || rule.raw.action == Action::Hold, "{}", rule.id);
+        let action = rule.raw.action.unwrap_or(rule.raw.cause.action());
+        assert_ne!(action, Action::Suppress, "{}", rule.id);
+        assert!(!rule.raw.hard || action == Action::Hold, "{}", rule.id);
     }
 }
 
@@ -340,7 +341,7 @@ fn extra_rules_come_first_and_mistakes_name_file_rule_and_line() {
     let extra = "version = 5\n[[rule]]\nname = \"ours\"\nwording = [\"unauthorized  Sender\"]\ncause = \"policy_rejected\"\nfault = \"sender\"\naction = \"hold\"\nconfidence = 1.0\ndoc = \"us\"\n";
     let rules = Rules::with_extra(&[("our-rules.toml", extra)]).expect("extra");
     let verdict = judge(&rules, "550 unauthorized sender", RELAY, SENDER, RELAY_MX);
-    assert_eq!((verdict.rule.as_str(), verdict.cause, verdict.version), ("our-rules/ours", Cause::PolicyRejected, 10));
+    assert_eq!((verdict.rule.as_str(), verdict.cause, verdict.version), ("our-rules/ours", Cause::PolicyRejected, 5));
     let findings = rules.lint();
     assert!(findings.iter().any(|f| f.rule == "our-rules/ours" && f.problem == LintProblem::NoSamples));
     assert!(

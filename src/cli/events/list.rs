@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{Filters, Kind, write_json};
 use crate::{
+    classify::Rules,
     cli::{
         Format,
         told::{Teller, ToldAside, ToldNotice},
@@ -47,9 +48,15 @@ impl List {
         Ok(Span { since, until })
     }
 
-    pub(super) async fn run(&self, store: &Store, span: Span, out: &mut impl Write) -> anyhow::Result<()> {
+    pub(super) async fn run(
+        &self,
+        store: &Store,
+        rules: Rules,
+        span: Span,
+        out: &mut impl Write,
+    ) -> anyhow::Result<()> {
         let mut merged = Merged::new(&self.filters, store, span).await?;
-        let mut teller = Teller::new(store.clone())?;
+        let mut teller = Teller::new(store.clone(), rules);
         let mut left = if self.limit == 0 { u64::MAX } else { self.limit };
         while left > 0 {
             let items = merged.next(store, left.min(PAGE.into())).await?;

@@ -127,7 +127,7 @@ impl EventsCommand {
                     list.filters.check()?;
                     let (store, _) = open::reader(&config).await?;
                     list.filters.check_feed(&store, &config, diagnostics).await?;
-                    list.run(&store, span, out).await?;
+                    list.run(&store, open::rules(&config)?, span, out).await?;
                     store.close().await;
                 }
                 Action::Entries(entries) => {
@@ -141,7 +141,7 @@ impl EventsCommand {
                     tail.filters.check()?;
                     let (store, _) = open::reader(&config).await?;
                     tail.filters.check_feed(&store, &config, diagnostics).await?;
-                    tail.run(&store, &clock, out, diagnostics).await?;
+                    tail.run(&store, open::rules(&config)?, &clock, out, diagnostics).await?;
                 }
             }
             Ok(Exit::Success)

@@ -9,6 +9,7 @@ use super::{
     list::{Item, Merged, PAGE},
 };
 use crate::{
+    classify::Rules,
     cli::told::Teller,
     clock::Clock,
     model::MINUTE_MILLIS,
@@ -44,6 +45,7 @@ impl Tail {
     pub(super) async fn run(
         &self,
         store: &Store,
+        rules: Rules,
         clock: &Clock,
         out: &mut impl Write,
         diagnostics: &mut impl Write,
@@ -53,7 +55,7 @@ impl Tail {
         let filter = self.filters.without_words();
         // Those of the last minute that stand before the start.
         drop(self.more(store, clock, &filter, &mut place, true).await?);
-        let mut teller = Teller::new(store.clone())?;
+        let mut teller = Teller::new(store.clone(), rules);
         let mut merged = Merged::new(&self.filters, store, Span::default()).await?;
         let mut latest = merged.next(store, self.lines.into()).await?;
         // What lies beyond the place comes with what follows.

@@ -19,7 +19,6 @@ pub(in crate::cli) struct VerdictFields<'a> {
     pub(in crate::cli) rule_version: Option<u32>,
     pub(in crate::cli) evidence: Option<&'a [Evidence]>,
     /// Seconds to wait before the next try, with the action `retry`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli) delay: Option<u32>,
     /// The reply with roles in the place of addresses, hosts and ids.
     pub(in crate::cli) template: Option<&'a str>,
