@@ -152,10 +152,108 @@ fn judge(bencher: Bencher<'_, '_>, cases: usize, text: impl Fn(&mut Numbers, &Ad
     });
 }
 
+/// Replies of receivers in general, so that every file of rules has work to do.
+fn general(numbers: &mut Numbers, recipient: &Address, _: &Address) -> String {
+    let recipient = recipient.expose();
+    let id = format!("{}.{}", numbers.word(ALNUM, 14), numbers.below(999));
+    let ip = format!("{}.{}.{}.{}", numbers.below(223) + 1, numbers.below(256), numbers.below(256), numbers.below(256));
+    let host = format!("mx{}.{}.example.net", numbers.below(99), numbers.word(ALNUM, 6));
+    match numbers.below(12) {
+        0 => format!(
+            "550-5.1.1 The email account that you tried to reach does not exist. Please try\r\n550-5.1.1 double-checking the recipient's email address for typos or\r\n550 5.1.1 unnecessary spaces. Learn more at https://support.google.com/mail/?p=NoSuchUser {id} - gsmtp"
+        ),
+        1 => format!("552 5.2.2 <{recipient}>: Recipient address rejected: Mailbox full"),
+        2 => format!(
+            "450 4.2.0 <{recipient}>: Recipient address rejected: Greylisted, see http://postgrey.example.org/help/{id}.html"
+        ),
+        3 => format!(
+            "554 5.7.1 Service unavailable; Client host [{ip}] blocked using zen.spamhaus.org; https://www.spamhaus.org/query/ip/{ip}"
+        ),
+        4 => format!(
+            "550 5.7.26 The MAIL FROM domain [{host}] has an SPF record with a hard fail policy (-all) but it fails to pass SPF checks with the ip: [{ip}]."
+        ),
+        5 => format!("connect to {host}[{ip}]:25: Connection timed out"),
+        6 => format!(
+            "550 5.4.1 <{recipient}>: Recipient address rejected: Access denied [{}.eop-nam02.prod.protection.outlook.com]",
+            numbers.word(ALNUM, 12)
+        ),
+        7 => format!(
+            "421 4.7.0 [TSS04] Messages from {ip} temporarily deferred due to unexpected volume or user complaints - {id}; see https://postmaster.yahooinc.com/error-codes"
+        ),
+        8 => format!(
+            "host {host}[{ip}] said: 550 5.1.1 <{recipient}>: Recipient address rejected: User unknown in virtual mailbox table (in reply to RCPT TO command)"
+        ),
+        9 => format!(
+            "550-5.7.25 [{ip}] The IP address sending this message does not have a\r\n550 5.7.25 PTR record setup, or the corresponding forward DNS entry does not point to the sending IP."
+        ),
+        10 => format!("554 5.7.1 Message rejected as spam, score {}.{}, id={id}", numbers.below(40), numbers.below(10)),
+        _ => format!("550 5.9.9 {} says new words {id} about {recipient}", numbers.word(ALNUM, 9)),
+    }
+}
+
 /// Replies as they come, addresses and ids different in each.
 #[divan::bench]
 fn replies(bencher: Bencher<'_, '_>) {
     judge(bencher, TEXTS, ordinary);
+}
+
+/// Replies of receivers in general.
+#[divan::bench]
+fn general_replies(bencher: Bencher<'_, '_>) {
+    judge(bencher, TEXTS, general);
+}
+
+/// For comparison: the same texts through one `RegexSet` of the same phrases, case-insensitive, the first that matches. It
+/// gets the templates ready-made, and looks at neither codes nor context.
+#[divan::bench(sample_count = 10)]
+fn regex_set_on_ready_templates(bencher: Bencher<'_, '_>) {
+    compare(bencher, general);
+}
+
+/// The same work for the rules: templates ready-made.
+#[divan::bench]
+fn rules_on_ready_templates(bencher: Bencher<'_, '_>) {
+    let (rules, templates) = ready(general);
+    bencher.counter(ItemsCount::new(templates.len())).bench_local(|| {
+        for (template, context) in &templates {
+            black_box(rules.classify(black_box(template), context));
+        }
+    });
+}
+
+fn ready(text: impl Fn(&mut Numbers, &Address, &Address) -> String) -> (Rules, Vec<(String, ReplyContext)>) {
+    let relay = RelayDomains::default();
+    let rules = Rules::built_in().unwrap_or_else(|error| panic!("{error}"));
+    let mut numbers = Numbers(7);
+    let templates = (0..TEXTS)
+        .map(|_| {
+            let case = Case::new(&mut numbers, &relay, &text);
+            let parties = Parties {
+                recipient: Some(&case.recipient),
+                envelope_sender: Some(&case.sender),
+                ..Parties::unknown(&relay)
+            };
+            (template(&case.text, &parties).into_string(), case.context)
+        })
+        .collect();
+    (rules, templates)
+}
+
+fn compare(bencher: Bencher<'_, '_>, text: impl Fn(&mut Numbers, &Address, &Address) -> String) {
+    const LIMIT: usize = 256 << 20;
+    let (rules, templates) = ready(text);
+    let patterns = rules.phrases().map(regex::escape);
+    let set = regex::RegexSetBuilder::new(patterns)
+        .case_insensitive(true)
+        .size_limit(LIMIT)
+        .dfa_size_limit(LIMIT)
+        .build()
+        .unwrap_or_else(|error| panic!("{error}"));
+    bencher.counter(ItemsCount::new(templates.len())).bench_local(|| {
+        for (template, _) in &templates {
+            black_box(set.matches(black_box(template)).iter().next());
+        }
+    });
 }
 
 /// Texts of 4 KiB made to be slow.

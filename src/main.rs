@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use relaywatch::{
     cli::{
         Exit, accounts::AccountsCommand, address::AddressCommand, classify, config::ConfigCommand, demo::DemoCommand,
-        events::EventsCommand, incident::IncidentCommand, keys::KeysCommand, rebuild::RebuildCommand,
+        events::EventsCommand, incident::IncidentCommand, keys::KeysCommand, rebuild::RebuildCommand, score,
         serve::ServeCommand,
     },
     config::Config,
@@ -113,6 +113,9 @@ fn run_classify(
     let rules = rule_files::load(args.rules.as_deref().or(config.rules.folder.as_ref().map(AsRef::as_ref)))?;
     if args.lint {
         return Ok(classify::lint(&rules, out)?);
+    }
+    if let (true, Some(path)) = (args.score, args.file.as_deref()) {
+        return score::run(path, &rules, &relay, args.format, out);
     }
     let named = args.file.as_deref().filter(|name| *name != Path::new("-"));
     let options = classify::Options { rules: &rules, relay: &relay };

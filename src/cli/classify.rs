@@ -65,6 +65,10 @@ pub struct Args {
     /// Show every rule that was considered, and why the winner won.
     #[arg(long)]
     pub explain: bool,
+    /// Print how well the rules do on labelled replies: a file of JSON lines with `text`, `code`, `enhanced`,
+    /// `expected_reason` and `expected_hard`, or a folder of mails with `labels.jsonl`.
+    #[arg(long, conflicts_with_all = ["lint", "explain"], requires = "file")]
+    pub score: bool,
     /// The file to read; standard input when absent or `-`.
     pub file: Option<std::path::PathBuf>,
 }
@@ -394,7 +398,7 @@ mod tests {
         let relay = RelayDomains::default();
         let options = Options { rules: &rules, relay: &relay };
         let (mut out, mut diagnostics) = (Vec::new(), Vec::new());
-        let args = Args { format, rules: None, lint: false, explain: false, file: None };
+        let args = Args { format, rules: None, lint: false, explain: false, score: false, file: None };
         let result = run(input, &mut out, &mut diagnostics, &args, &options);
         (String::from_utf8(out).expect("UTF-8"), String::from_utf8(diagnostics).expect("UTF-8"), result)
     }

@@ -10,6 +10,7 @@ pub mod events;
 pub mod incident;
 pub mod keys;
 pub mod rebuild;
+pub mod score;
 pub mod serve;
 
 mod entries;

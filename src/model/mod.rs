@@ -21,7 +21,8 @@ pub use reply::{EnhancedCode, FailureClass, MAX_REPLY_BYTES, Reply};
 pub use stream::{OTHER, StreamKey, StreamLevel};
 pub use time::{BIN_MILLIS, Bin, DAY_MILLIS, Day, HOUR_MILLIS, MINUTE_MILLIS, Timestamp};
 pub use verdict::{
-    Action, AddressRole, Cause, Destination, Evidence, EvidenceKind, Fault, MxFamily, ReplyContext, Verdict,
+    Action, AddressRole, Cause, CauseFamily, Destination, Evidence, EvidenceKind, Fault, MxFamily, ReplyContext,
+    Verdict,
 };
 
 /// Declares a closed list of words with a stable code for the store and a stable name for people and machines.
@@ -104,6 +105,7 @@ mod tests {
             Action,
             AddressRole,
             Cause,
+            CauseFamily,
             Destination,
             EventKind,
             EvidenceKind,

@@ -1,60 +1,62 @@
-//! The classifier against replies that others labelled. Reads them where they lie; skipped where they are absent.
+//! The classifier against replies that others labelled, through the command that anyone can run. Reads them where they
+//! lie; skipped by name where they are absent.
 
-use relaywatch::{
-    classify::{Parties, Rules, context, template_of},
-    model::{EnhancedCode, RelayDomains, Reply},
-};
+use std::{path::PathBuf, process::Command};
 
-#[derive(serde::Deserialize)]
-struct Labelled {
-    text: String,
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    enhanced: String,
-    #[serde(default)]
-    expected_reason: String,
-    expected_hard: Option<bool>,
-    source: String,
+use serde_json::Value;
+
+/// The corpus, or `None` with a line that names the test.
+fn corpus(test: &str, path: &str) -> Option<PathBuf> {
+    let Some(folder) = std::env::var_os("RELAYWATCH_CORPORA") else {
+        eprintln!("skipped: {test} (RELAYWATCH_CORPORA is not set)");
+        return None;
+    };
+    let path = PathBuf::from(folder).join(path);
+    if !path.exists() {
+        eprintln!("skipped: {test} ({} is absent)", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+fn score(path: &std::path::Path) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_relaywatch"))
+        .args(["classify", "--score", "--format", "json"])
+        .arg(path)
+        .env_remove("RELAYWATCH_CONFIG")
+        .output()
+        .expect("the command runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn number(value: &Value, key: &str) -> f64 {
+    value.get(key).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {key} in {value}"))
+}
+
+/// Whatever a change of rules brings, it must not fall below these.
+#[test]
+fn labelled_replies_are_told_apart() {
+    let Some(path) = corpus("labelled_replies_are_told_apart", "replies/labelled.jsonl") else { return };
+    let scored = score(&path);
+    let all = &scored["all"];
+    assert!(number(all, "replies") > 100.0, "the corpus is there in full");
+    assert!(number(all, "accuracy") >= 0.94, "{all}");
+    assert!(number(all, "precision") >= 0.85, "{all}");
+    assert!(number(all, "family_share") >= 0.90, "{all}");
+    assert!(number(all, "false_hards") / number(all, "replies") <= 0.035, "{all}");
+    let apple: Vec<&Value> = scored["false_hards"].as_array().into_iter().flatten().collect();
+    assert!(
+        apple.iter().all(|one| !one["rule"].as_str().unwrap_or_default().starts_with("apple-")),
+        "Apple's words make no false hard: {apple:?}"
+    );
 }
 
 #[test]
-fn labelled_replies_give_no_false_hard() {
-    let Some(folder) = std::env::var_os("RELAYWATCH_CORPORA") else {
-        eprintln!("skipped: labelled_replies_give_no_false_hard (RELAYWATCH_CORPORA is not set)");
-        return;
-    };
-    let path = std::path::Path::new(&folder).join("replies/labelled.jsonl");
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        eprintln!("skipped: labelled_replies_give_no_false_hard ({} is absent)", path.display());
-        return;
-    };
-    let rules = Rules::built_in().expect("built-in rules");
-    let relay = RelayDomains::default();
-    let (mut replies, mut decided) = (0, 0);
-    let (mut false_hard, mut false_hard_apple) = (Vec::new(), Vec::new());
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let labelled: Labelled = serde_json::from_str(line).expect("a labelled reply");
-        let reply =
-            Reply::with_codes(&labelled.text, labelled.code.parse().ok(), EnhancedCode::parse(&labelled.enhanced));
-        let template = template_of(&reply, &Parties::unknown(&relay));
-        let verdict = rules.classify(&template, &context(None, None, None, &relay));
-        replies += 1;
-        decided += usize::from(verdict.cause != relaywatch::model::Cause::Undetermined);
-        if verdict.hard && labelled.expected_hard == Some(false) {
-            let line = format!("{} ({}): {}", verdict.rule, labelled.expected_reason, template);
-            if labelled.source.contains("apple") || verdict.rule.starts_with("apple-") {
-                false_hard_apple.push(line);
-            } else {
-                false_hard.push(line);
-            }
-        }
-    }
-    eprintln!(
-        "{replies} replies, {decided} with a cause, {} false hards ({} by Apple's rules)",
-        false_hard.len() + false_hard_apple.len(),
-        false_hard_apple.len()
-    );
-    assert!(replies > 100, "the corpus is there in full");
-    assert!(false_hard_apple.is_empty(), "{}", false_hard_apple.join("\n"));
+fn bounce_mails_are_told_apart_by_a_plain_reading() {
+    let Some(path) = corpus("bounce_mails_are_told_apart_by_a_plain_reading", "bounce-mail") else { return };
+    let scored = score(&path);
+    assert!(number(&scored, "mails_read") / number(&scored, "mails") > 0.5, "{scored}");
+    assert!(number(&scored["all"], "accuracy") >= 0.92, "{}", scored["all"]);
+    assert!(number(&scored["all"], "family_share") >= 0.86, "{}", scored["all"]);
 }

@@ -244,17 +244,21 @@ impl<'de> Deserialize<'de> for CodePattern {
     }
 }
 
-/// An enhanced code: `5.1.1`, or with `*` for its detail, its subject or its class: `5.7.*`, `*.1.1`.
+/// An enhanced code: `5.1.1`, `none`, or with `*` for its detail, its subject or its class: `5.7.*`, `*.1.1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct EnhancedPattern {
+    /// Only where there is no code at all.
+    none: bool,
     class: Option<u8>,
     subject: Option<u16>,
     detail: Option<u16>,
 }
 
 impl EnhancedPattern {
-    pub(super) fn covers(self, code: EnhancedCode) -> bool {
-        self.class.is_none_or(|class| class == code.class)
+    pub(super) fn covers(self, code: Option<EnhancedCode>) -> bool {
+        let Some(code) = code else { return self.none };
+        !self.none
+            && self.class.is_none_or(|class| class == code.class)
             && self.subject.is_none_or(|subject| subject == code.subject)
             && self.detail.is_none_or(|detail| detail == code.detail)
     }
@@ -263,12 +267,15 @@ impl EnhancedPattern {
 impl<'de> Deserialize<'de> for EnhancedPattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
+        if text == "none" {
+            return Ok(Self { none: true, class: None, subject: None, detail: None });
+        }
         let mut parts = text.split('.').map(|part| if part == "*" { Ok(None) } else { part.parse::<u16>().map(Some) });
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
             (Some(Ok(class)), Some(Ok(subject)), Some(Ok(detail)), None) if class.is_none_or(|class| class < 10) => {
-                Ok(Self { class: class.and_then(|class| u8::try_from(class).ok()), subject, detail })
+                Ok(Self { none: false, class: class.and_then(|class| u8::try_from(class).ok()), subject, detail })
             }
-            _ => Err(D::Error::custom(format!("{text:?} is no enhanced code: write \"5.1.1\" or \"5.7.*\""))),
+            _ => Err(D::Error::custom(format!("{text:?} is no enhanced code: write \"5.1.1\", \"5.7.*\" or \"none\""))),
         }
     }
 }

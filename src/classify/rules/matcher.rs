@@ -7,7 +7,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use super::{Facts, Rule, RulesError};
 
 /// Up to this many bytes of phrases a table of transitions is built; beyond it a smaller automaton.
-const MAX_TABLE_BYTES: usize = 32 * 1024;
+const MAX_TABLE_BYTES: usize = 128 * 1024;
 
 /// The phrases of a set of rules.
 #[derive(Debug, Clone)]
@@ -58,6 +58,12 @@ impl Phrases {
 
     pub(super) fn text(&self, phrase: usize) -> Option<&str> {
         self.texts.get(phrase).map(String::as_str)
+    }
+
+    /// The phrases that lead to a rule.
+    pub(super) fn wordings(&self) -> impl Iterator<Item = &str> {
+        let led = self.texts.iter().zip(&self.rules).filter(|(_, rules)| !rules.is_empty());
+        led.map(|(text, _)| text.as_str())
     }
 
     pub(super) fn rules_of(&self, phrase: usize) -> &[usize] {
@@ -129,11 +135,20 @@ impl Seen {
     }
 }
 
-/// A set of small numbers that allocates only beyond the first 256.
-#[derive(Debug, Default)]
+/// How many phrases fit without an allocation: all built-in ones, with room.
+const NEAR_WORDS: usize = 48;
+
+/// A set of small numbers that allocates only beyond the first [`NEAR_WORDS`] times 64.
+#[derive(Debug)]
 struct Bits {
-    near: [u64; 4],
+    near: [u64; NEAR_WORDS],
     far: Vec<u64>,
+}
+
+impl Default for Bits {
+    fn default() -> Self {
+        Self { near: [0; NEAR_WORDS], far: Vec::new() }
+    }
 }
 
 impl Bits {
@@ -167,11 +182,11 @@ mod tests {
     #[test]
     fn bits_hold_what_was_set_near_and_far() {
         let mut seen = Seen::default();
-        for number in [0, 63, 64, 255, 256, 1_000] {
+        for number in [0, 63, 64, 3_071, 3_072, 9_000] {
             assert!(!seen.holds(number, false));
             seen.add(number, number == 64);
         }
-        assert_eq!(seen.ids().collect::<Vec<_>>(), [0, 63, 64, 255, 256, 1_000]);
+        assert_eq!(seen.ids().collect::<Vec<_>>(), [0, 63, 64, 3_071, 3_072, 9_000]);
         assert!(seen.holds(64, true) && !seen.holds(63, true) && !seen.holds(999, false));
     }
 

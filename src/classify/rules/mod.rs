@@ -46,6 +46,9 @@ const BUILT_IN: &[(&str, &str)] = &[
 /// The name of the rule that a verdict carries when none held.
 pub const NO_RULE: &str = "none/undetermined";
 
+/// The subject of security and policy (RFC 3463 section 3.8).
+const POLICY_SUBJECT: u16 = 7;
+
 /// Seconds to wait after a transient reply that no rule knows (RFC 5321 section 4.5.4.1).
 const UNDETERMINED_DELAY: u32 = 1_800;
 
@@ -113,6 +116,11 @@ impl Rules {
     #[must_use]
     pub fn len(&self) -> usize {
         self.ordered.len()
+    }
+
+    /// Every phrase that some rule has in its wording, in lower case; each once.
+    pub fn phrases(&self) -> impl Iterator<Item = &str> {
+        self.phrases.wordings()
     }
 
     /// Whether there are none.
@@ -252,9 +260,7 @@ impl Rule {
             Some("destination")
         } else if !raw.provider.is_empty() && !raw.provider.iter().any(|p| p.0 == facts.context.provider) {
             Some("provider")
-        } else if !raw.enhanced.is_empty()
-            && !facts.head.enhanced.is_some_and(|code| raw.enhanced.iter().any(|p| p.covers(code)))
-        {
+        } else if !raw.enhanced.is_empty() && !raw.enhanced.iter().any(|p| p.covers(facts.head.enhanced)) {
             Some("enhanced")
         } else if !raw.code.is_empty() && !raw.code.iter().any(|p| p.covers(facts.head.code, facts.class())) {
             Some("code")
@@ -281,7 +287,7 @@ impl Rule {
 
     /// Whether a reply may call the address dead at all.
     ///
-    /// One that names the sender, or somebody who is known not to be the recipient, says nothing of the address. And
+    /// Not one whose code says something else. One that names the sender, or somebody who is known not to be the recipient, says nothing of the address. And
     /// words that no rule knows as Apple's are no evidence about an address of Apple's.
     fn may_be_hard(&self, facts: &Facts<'_>) -> bool {
         let named = match facts.role {
@@ -290,7 +296,10 @@ impl Rule {
             AddressRole::Unknown => facts.context.destination == Destination::Unknown,
         };
         let apple = matches!(facts.receiver, Receiver::AppleRelay | Receiver::AppleIcloud);
-        named && !(apple && self.raw.for_receivers_in_general)
+        // A transient code says that it may work later, one of the policies that somebody does not want the mail.
+        let class = facts.class().is_none_or(|class| class == 5);
+        let subject = facts.head.enhanced.is_none_or(|code| code.subject != POLICY_SUBJECT);
+        named && class && subject && !(apple && self.raw.for_receivers_in_general)
     }
 
     fn verdict(&self, facts: &Facts<'_>, phrase: Option<&str>) -> Verdict {

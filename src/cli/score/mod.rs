@@ -1,0 +1,183 @@
+//! `relaywatch classify --score`: how well the rules do on replies that others labelled.
+
+mod corpus;
+mod figures;
+mod map;
+mod split;
+
+use std::{io::Write, path::Path};
+
+use self::{
+    corpus::{Corpus, Labelled},
+    figures::Figures,
+};
+use super::{Exit, Format, text::Safe};
+use crate::{
+    classify::{Parties, Rules, context, template_of},
+    model::{CauseFamily, RelayDomains, Verdict},
+};
+
+pub use corpus::CorpusError;
+pub use map::{Expected, expected};
+
+/// A labelled reply with what the rules say of it.
+struct Judged<'a> {
+    labelled: &'a Labelled,
+    verdict: Verdict,
+    template: String,
+    /// Whether it belongs to the fifth that was not looked at while rules were written.
+    held: bool,
+    /// Whether the same template is labelled both hard and not hard.
+    disputed: bool,
+}
+
+impl Judged<'_> {
+    fn exact(&self) -> bool {
+        self.labelled.expected.causes.contains(&self.verdict.cause)
+    }
+
+    fn family(&self) -> bool {
+        let family = self.verdict.cause.family();
+        self.labelled.expected.causes.iter().any(|cause| cause.family() == family)
+    }
+
+    fn abstained(&self) -> bool {
+        self.verdict.cause.family() == CauseFamily::Undetermined
+    }
+}
+
+/// Prints the table for a corpus: a JSONL file of replies, or a folder of mails with `labels.jsonl`.
+///
+/// # Errors
+/// Where the corpus can't be read, or the output can't be written.
+pub fn run(
+    path: &Path,
+    rules: &Rules,
+    relay: &RelayDomains,
+    format: Format,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
+    let corpus = Corpus::read(path)?;
+    let judged = judge(&corpus, rules, relay);
+    match format {
+        Format::Json => {
+            let value = serde_json::json!({
+                "mails": corpus.mails,
+                "mails_read": corpus.read,
+                "all": Figures::of(judged.iter()),
+                "held": Figures::of(judged.iter().filter(|one| one.held)),
+                "seen": Figures::of(judged.iter().filter(|one| !one.held)),
+                "undisputed": Figures::of(judged.iter().filter(|one| !one.disputed)),
+                "false_hards": judged.iter().filter(|one| one.verdict.hard && !one.labelled.hard).map(|one| serde_json::json!({
+                    "reason": one.labelled.reason, "rule": one.verdict.rule, "template": one.template, "disputed": one.disputed,
+                })).collect::<Vec<_>>(),
+            });
+            serde_json::to_writer_pretty(&mut *out, &value)?;
+            writeln!(out)?;
+        }
+        Format::Text => text(&corpus, &judged, out)?,
+    }
+    Ok(Exit::Success)
+}
+
+fn judge<'a>(corpus: &'a Corpus, rules: &Rules, relay: &RelayDomains) -> Vec<Judged<'a>> {
+    let held = split::held(corpus.replies.iter().map(|labelled| labelled.reply.text.as_str()));
+    let mut judged: Vec<Judged<'a>> = corpus
+        .replies
+        .iter()
+        .zip(held)
+        .map(|(labelled, held)| {
+            let parties = Parties { recipient: labelled.recipient.as_ref(), ..Parties::unknown(relay) };
+            let template = template_of(&labelled.reply, &parties);
+            let context = context(None, labelled.recipient.as_ref(), labelled.mx.as_deref(), relay);
+            let verdict = rules.classify(&template, &context);
+            Judged { labelled, verdict, template: template.into_string(), held, disputed: false }
+        })
+        .collect();
+    let sides = |hard: bool| -> std::collections::HashSet<String> {
+        let side = judged.iter().filter(|one| one.labelled.hard == hard);
+        side.map(|one| one.template.to_lowercase()).collect()
+    };
+    let (hard, soft) = (sides(true), sides(false));
+    for one in &mut judged {
+        let template = one.template.to_lowercase();
+        one.disputed = hard.contains(&template) && soft.contains(&template);
+    }
+    judged
+}
+
+fn text(corpus: &Corpus, judged: &[Judged<'_>], out: &mut impl Write) -> std::io::Result<()> {
+    if let (Some(mails), Some(read)) = (corpus.mails, corpus.read) {
+        writeln!(out, "{read} of {mails} mails have a delivery report that a plain reading of RFC 3464 gives\n")?;
+    }
+    writeln!(out, "{}", Figures::HEAD)?;
+    writeln!(out, "{}", Figures::of(judged.iter()).row("all"))?;
+    writeln!(out, "{}", Figures::of(judged.iter().filter(|one| one.held)).row("held-back fifth"))?;
+    writeln!(out, "{}", Figures::of(judged.iter().filter(|one| !one.held)).row("the other four"))?;
+    writeln!(out, "{}", Figures::of(judged.iter().filter(|one| !one.disputed)).row("undisputed labels"))?;
+    let list = |out: &mut dyn Write, one: &Judged<'_>| {
+        let disputed = if one.disputed { " (the same text is labelled hard elsewhere)" } else { "" };
+        let (reason, rule) = (&one.labelled.reason, &one.verdict.rule);
+        writeln!(out, "  labelled {reason}, {rule}{disputed}\n    {}", Safe(&one.template))
+    };
+    let false_hards: Vec<&Judged<'_>> =
+        judged.iter().filter(|one| one.verdict.hard && !one.labelled.hard && !one.held).collect();
+    writeln!(out, "\nfalse hards by the label, but for those held back: {}", false_hards.len())?;
+    for one in false_hards {
+        list(out, one)?;
+    }
+    let mut wrong: std::collections::BTreeMap<(&str, &str), usize> = std::collections::BTreeMap::new();
+    for one in judged.iter().filter(|one| !one.family()) {
+        *wrong.entry((&one.labelled.reason, one.verdict.cause.as_str())).or_default() += 1;
+    }
+    writeln!(out, "\nfamilies that differ from the label's: label, cause, replies")?;
+    for ((reason, cause), count) in wrong {
+        writeln!(out, "  {reason:<18}{cause:<28}{count:>4}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_corpus_gives_the_whole_table() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("labelled.jsonl");
+        let rows = [
+            r#"{"text":"550 5.1.1 <jo@example.net>... User unknown","code":"550","enhanced":"5.1.1","expected_reason":"userunknown","expected_hard":true}"#,
+            r#"{"text":"552 5.2.2 Over quota","expected_reason":"mailboxfull"}"#,
+            r#"{"text":"550 5.1.1 <kim@example.net>... User unknown","expected_reason":"filtered","expected_hard":false}"#,
+            r#"{"text":"550 nobody knows this","expected_reason":"userunknown"}"#,
+        ];
+        std::fs::write(&file, rows.join("\n")).expect("written");
+        let mut out = Vec::new();
+        let rules = Rules::built_in().expect("rules");
+        run(&file, &rules, &RelayDomains::default(), Format::Text, &mut out).expect("a table");
+        insta::assert_snapshot!(String::from_utf8(out).expect("UTF-8"));
+    }
+
+    #[test]
+    fn mails_are_read_by_rfc_3464() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mail = "From: MAILER-DAEMON@mx.example.org\r\nTo: bounces@mail.example.com\r\nSubject: Undelivered\r\nMIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=\"b\"\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nIt was not delivered.\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example.org\r\n\r\nFinal-Recipient: rfc822; jo@example.net\r\nAction: failed\r\nStatus: 5.1.1\r\nRemote-MTA: dns; mx.example.net\r\nDiagnostic-Code: smtp; 550 5.1.1\r\n <jo@example.net>... User unknown\r\n\r\nFinal-Recipient: rfc822; kim@example.net\r\nAction: failed\r\nStatus: 5.2.2\r\n\r\n--b--\r\n";
+        std::fs::write(folder.path().join("a.eml"), mail).expect("written");
+        std::fs::write(folder.path().join("b.eml"), "Subject: nothing\r\n\r\nnothing\r\n").expect("written");
+        let labels = "{\"file\":\"a.eml\",\"expected\":[{\"reason\":\"userunknown\",\"hard\":true},{\"reason\":\"mailboxfull\",\"hard\":false}]}\n{\"file\":\"b.eml\",\"expected\":[{\"reason\":\"feedback\",\"hard\":false}]}\n";
+        std::fs::write(folder.path().join("labels.jsonl"), labels).expect("written");
+        let corpus = Corpus::read(folder.path()).expect("read");
+        assert_eq!((corpus.mails, corpus.read, corpus.replies.len()), (Some(2), Some(1), 2));
+        let rules = Rules::built_in().expect("rules");
+        let relay = RelayDomains::default();
+        let judged = judge(&corpus, &rules, &relay);
+        assert!(
+            judged.iter().all(|one| one.exact()),
+            "{:?}",
+            judged.iter().map(|one| &one.verdict).collect::<Vec<_>>()
+        );
+        let (first, second) = (&judged[0], &judged[1]);
+        assert_eq!((first.verdict.hard, first.template.as_str()), (true, "550 5.1.1 <{recipient}>... User unknown"));
+        assert_eq!((second.verdict.hard, second.template.as_str()), (false, "5.2.2"));
+    }
+}
