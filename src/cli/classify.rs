@@ -28,7 +28,8 @@ or a JSON object with the text and what is known beside it:
      \"provider\":\"ses\",\"mx\":\"smtp1.privaterelay.appleid.com\",\"id\":4711}
 
 on one line. `recipient` is the address of RCPT TO, `sender` that of MAIL FROM, `mx` the host that
-answered; `code` and `enhanced` may hold codes that the text lacks. What is no address, or no
+answered; `code` and `enhanced` may hold codes that the text lacks, `label` the provider's own
+verdict (`Permanent/General`, `bounce_class 10`), which counts where all else says nothing. What is no address, or no
 provider that relaywatch knows, counts as not given. Whose address a reply names decides what
 5.1.1 means, so give both where you have them. An `id` of yours, of any kind, comes out again.
 
@@ -127,6 +128,8 @@ struct Input {
     code: Option<Code>,
     #[serde(default)]
     enhanced: Option<String>,
+    #[serde(default)]
+    label: Option<String>,
 }
 
 impl Input {
@@ -141,6 +144,7 @@ impl Input {
             mx: None,
             code: None,
             enhanced: None,
+            label: None,
         }
     }
 }
@@ -282,7 +286,7 @@ fn explain(error: &serde_json::Error) -> String {
     let column = error.column();
     match error.classify() {
         serde_json::error::Category::Data => format!(
-            "no reply at column {column}; write an object with \"text\" and, of recipient, sender, provider, mx, code and enhanced, those known"
+            "no reply at column {column}; write an object with \"text\" and, of recipient, sender, provider, mx, code, enhanced and label, those known"
         ),
         serde_json::error::Category::Eof => {
             "the JSON object is cut off; write one whole object on each line".to_owned()
@@ -321,11 +325,13 @@ fn judge<'a>(input: &'a Input, explain: bool, options: &Options<'_>) -> Judged<'
     let reply = Reply::with_codes(&input.text, code, enhanced);
     let template = template_of(&reply, &parties);
     let context = context(provider, recipient.as_ref(), input.mx.as_deref(), options.relay);
+    let label = input.label.as_deref().map(crate::ingest::label).filter(|label| !label.is_empty());
+    let label = label.as_deref();
     let (verdict, considered) = if explain {
-        let explanation = options.rules.explain(&template, &context);
+        let explanation = options.rules.explain(&template, &context, label);
         (explanation.verdict, explanation.considered)
     } else {
-        (options.rules.classify(&template, &context), Vec::new())
+        (options.rules.classify_labelled(&template, &context, label), Vec::new())
     };
     Judged { id: input.id.as_deref(), verdict, considered, template: template.into_string() }
 }

@@ -13,7 +13,8 @@ use crate::{
     },
     metrics::Metrics,
     model::{
-        Address, Cause, DAY_MILLIS, Destination, Event, EventKind, Exposure, Notice, RelayDomains, StreamKey, Timestamp,
+        Address, Cause, DAY_MILLIS, Destination, Event, EventKind, Exposure, Notice, RelayDomains, Reply, StreamKey,
+        Timestamp,
     },
     notify::forward,
     privacy::{Keyring, Purpose},
@@ -155,9 +156,17 @@ impl Intake {
             event.kind,
             EventKind::Refused | EventKind::Deferred | EventKind::SuppressedByProvider | EventKind::Complained
         );
-        let reply = event.reply.as_ref().filter(|_| failed).map(|reply| {
+        let label = event
+            .provider_verdict
+            .as_deref()
+            .map(crate::ingest::label)
+            .filter(|label| !label.is_empty() && !names(label, &event.recipient));
+        // Where nothing was said, the provider's own verdict is all there is.
+        let silent = Reply::default();
+        let said = event.reply.as_ref().or_else(|| label.as_ref().map(|_| &silent));
+        let reply = said.filter(|_| failed).map(|reply| {
             let template = template_of(reply, &Parties::of(event, &knowledge.relay));
-            let verdict = knowledge.rules.classify(&template, &context);
+            let verdict = knowledge.rules.classify_labelled(&template, &context, label.as_deref());
             NewReply {
                 template: template.into_string(),
                 sample: reply.text.clone(),
@@ -182,11 +191,7 @@ impl Intake {
             recipient,
             message: i64::from_le_bytes(*message.first_chunk().unwrap_or(&[0; 8])),
             sent_at: event.sent_at,
-            label: event
-                .provider_verdict
-                .as_deref()
-                .map(crate::ingest::label)
-                .filter(|label| !label.is_empty() && !names(label, &event.recipient)),
+            label,
             reply,
         }
     }

@@ -126,6 +126,7 @@ on_both_engines! {
         texts.extend(published());
         texts.extend(prop::collection::vec(made_up(), 1_500).new_tree(&mut runner).expect("texts").current());
         let recipients = ["jo@privaterelay.appleid.com", "x7kq2m9abc@private.icloud.com", "jo.doe@icloud.com"];
+        let labels = [None, Some("bounce_class 10"), Some("Permanent/General"), Some("Transient/MailboxFull")];
         let hosts = [None, Some("smtp1.privaterelay.appleid.com"), Some("mx01.mail.icloud.com"), Some("mx.example.net")];
         let knowledge = Knowledge { rules: Arc::new(Rules::built_in().expect("rules")), relay: RelayDomains::default() };
         let metrics = Metrics::new().expect("metrics");
@@ -149,12 +150,12 @@ on_both_engines! {
                 campaign: None,
                 reply: Some(Reply::parse(text)),
                 remote_mta: hosts[number % hosts.len()].map(ToOwned::to_owned),
-                provider_verdict: None,
+                provider_verdict: labels[number % labels.len()].map(ToOwned::to_owned),
                 provider_class: FailureClass::Unknown,
             };
             let template = template_of(event.reply.as_ref().expect("a reply"), &Parties::of(&event, &knowledge.relay));
             let facts = context(Some(event.provider), Some(&event.recipient), event.remote_mta.as_deref(), &knowledge.relay);
-            expected.insert(at, (whole(&knowledge.rules.classify(&template, &facts)), text));
+            expected.insert(at, (whole(&knowledge.rules.classify_labelled(&template, &facts, event.provider_verdict.as_deref())), text));
             report.events.push(event);
         }
         let feed = FeedName { name: "ses".to_owned(), exposure: Exposure::Outcomes };
@@ -167,10 +168,11 @@ on_both_engines! {
         for event in journal {
             let stored = event.reply.expect("a reply");
             let words: BTreeMap<i32, String> =
-                test.store.words(&[stored.template, stored.rule, event.stream]).await.expect("words").into_iter().collect();
+                test.store.words(&[stored.template, stored.rule, event.stream].into_iter().chain(event.label).collect::<Vec<_>>()).await.expect("words").into_iter().collect();
             let stream: StreamKey = serde_json::from_str(&words[&event.stream]).expect("a stream");
             let facts = ReplyContext { provider: stream.provider, destination: event.destination, mx: stored.mx };
-            let again = knowledge.rules.classify(&words[&stored.template], &facts);
+            let label = event.label.map(|label| words[&label].as_str());
+            let again = knowledge.rules.classify_labelled(&words[&stored.template], &facts, label);
             let (ingest, text) = &expected[&event.key.at];
             assert_eq!(&whole(&again), ingest, "{text:?} is stored as {:?}", words[&stored.template]);
             assert_eq!((stored.cause, &words[&stored.rule]), (again.cause, &ingest.4), "{text:?}");

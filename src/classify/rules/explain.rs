@@ -33,7 +33,7 @@ pub enum Outcome {
 /// A verdict with the rules that were considered, in the order in which they are asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
-    /// The verdict, the same as [`Rules::classify`] gives.
+    /// The verdict, the same as [`Rules::classify_labelled`] gives.
     pub verdict: Verdict,
     /// The rules whose wording the reply has, or that have none and hold; in order.
     pub considered: Vec<Considered>,
@@ -42,8 +42,8 @@ pub struct Explanation {
 impl Rules {
     /// What a reply means, with every rule that was considered.
     #[must_use]
-    pub fn explain<T: AsRef<str>>(&self, template: T, context: &ReplyContext) -> Explanation {
-        let facts = Facts::read(template.as_ref(), context);
+    pub fn explain<T: AsRef<str>>(&self, template: T, context: &ReplyContext, label: Option<&str>) -> Explanation {
+        let facts = Facts { label, ..Facts::read(template.as_ref(), context) };
         let seen = self.phrases.find(&facts);
         let winner = self.winner(&facts).map(|(at, _)| at);
         let mut considered = Vec::new();
@@ -63,7 +63,7 @@ impl Rules {
             };
             considered.push(Considered { rule: rule.id.clone(), cause: rule.raw.cause, outcome });
         }
-        Explanation { verdict: self.classify(template, context), considered }
+        Explanation { verdict: self.classify_labelled(template, context, label), considered }
     }
 
     /// The first condition of a rule that does not hold.

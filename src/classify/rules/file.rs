@@ -101,6 +101,9 @@ pub(super) struct RawRule {
     pub(super) enhanced: Vec<EnhancedPattern>,
     #[serde(default)]
     pub(super) code: Vec<CodePattern>,
+    /// The provider's own verdict, in lower case.
+    #[serde(default)]
+    pub(super) label: Vec<String>,
     pub(super) cause: Cause,
     /// As the cause has it where the file says nothing.
     pub(super) fault: Option<Fault>,
@@ -148,6 +151,9 @@ impl RawFile {
 impl RawRule {
     /// Phrases as they are looked for: blanks as in a template, lower case.
     fn normalise(&mut self) {
+        for label in &mut self.label {
+            label.make_ascii_lowercase();
+        }
         for phrase in self.wording.iter_mut().chain(&mut self.all).chain(&mut self.not) {
             *phrase = phrase.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
         }
@@ -176,12 +182,16 @@ impl RawRule {
             self.provider.is_empty(),
             self.enhanced.is_empty(),
             self.code.is_empty(),
+            self.label.is_empty(),
         ];
         if conditions.iter().all(|empty| *empty) {
             return Some("give the rule a condition: it would hold for every text");
         }
         if !(0.0..=1.0).contains(&self.confidence) {
             return Some("give a confidence between 0 and 1");
+        }
+        if self.hard && !self.label.is_empty() {
+            return Some("a provider's label is never `hard` by itself: remove one of the two");
         }
         if self.hard && !matches!(self.cause, Cause::RecipientUnknown | Cause::RecipientMoved | Cause::DomainUnknown) {
             return Some("`hard` goes only with recipient_unknown, recipient_moved or domain_unknown: remove it");
@@ -289,12 +299,13 @@ pub(super) struct Sample {
     pub(super) sender: Option<String>,
     pub(super) provider: Option<Provider>,
     pub(super) mx: Option<String>,
+    pub(super) label: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a sample is a text, or a table with text and, of recipient, sender, provider, mx, those known"
+    expecting = "a sample is a text, or a table with text and, of recipient, sender, provider, mx, label, those known"
 )]
 enum WireSample {
     Text(String),
@@ -309,14 +320,15 @@ struct SampleTable {
     sender: Option<String>,
     provider: Option<Provider>,
     mx: Option<String>,
+    label: Option<String>,
 }
 
 impl From<WireSample> for Sample {
     fn from(wire: WireSample) -> Self {
         match wire {
             WireSample::Text(text) => Self { text, ..Self::default() },
-            WireSample::Table(SampleTable { text, recipient, sender, provider, mx }) => {
-                Self { text, recipient, sender, provider, mx }
+            WireSample::Table(SampleTable { text, recipient, sender, provider, mx, label }) => {
+                Self { text, recipient, sender, provider, mx, label }
             }
         }
     }

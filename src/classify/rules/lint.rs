@@ -130,7 +130,8 @@ impl Rules {
             Parties { recipient: recipient.as_ref(), envelope_sender: sender.as_ref(), ..Parties::unknown(relay) };
         let template = template(&sample.text, &parties);
         let context = context(sample.provider, recipient.as_ref(), sample.mx.as_deref(), relay);
-        let facts = Facts::read(template.as_str(), &context);
+        let label = sample.label.as_deref();
+        let facts = Facts { label, ..Facts::read(template.as_str(), &context) };
         let seen = self.phrases.find(&facts);
         let holds = self.ordered.get(at).is_some_and(|rule| rule.holds(&facts) && rule.says(&seen));
         Some((holds, self.winner(&facts).map(|(winner, _)| winner)))
@@ -208,6 +209,7 @@ impl Rule {
             && wider(&a.provider, &b.provider)
             && wider(&a.enhanced, &b.enhanced)
             && wider(&a.code, &b.code)
+            && wider(&a.label, &b.label)
     }
 }
 

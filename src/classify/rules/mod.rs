@@ -41,6 +41,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("languages", include_str!("../../../rules/languages.toml")),
     ("general", include_str!("../../../rules/general.toml")),
     ("codes", include_str!("../../../rules/codes.toml")),
+    ("labels", include_str!("../../../rules/labels.toml")),
 ];
 
 /// The name of the rule that a verdict carries when none held.
@@ -134,7 +135,18 @@ impl Rules {
     /// A text that no rule knows is [`Cause::Undetermined`] and never hard.
     #[must_use]
     pub fn classify<T: AsRef<str>>(&self, template: T, context: &ReplyContext) -> Verdict {
-        let facts = Facts::read(template.as_ref(), context);
+        self.classify_labelled(template, context, None)
+    }
+
+    /// The same with the provider's own verdict, as it spells it: the last of the evidence, and never hard.
+    #[must_use]
+    pub fn classify_labelled<T: AsRef<str>>(
+        &self,
+        template: T,
+        context: &ReplyContext,
+        label: Option<&str>,
+    ) -> Verdict {
+        let facts = Facts { label, ..Facts::read(template.as_ref(), context) };
         match self.winner(&facts) {
             Some((at, phrase)) => match self.ordered.get(at) {
                 Some(rule) => rule.verdict(&facts, phrase.and_then(|id| self.phrases.text(id))),
@@ -183,12 +195,13 @@ struct Facts<'a> {
     role: AddressRole,
     receiver: Receiver,
     context: &'a ReplyContext,
+    label: Option<&'a str>,
 }
 
 impl<'a> Facts<'a> {
     fn read(text: &'a str, context: &'a ReplyContext) -> Self {
         let head = Head::read(text);
-        Self { text, head, role: head.role(text), receiver: Receiver::of(context), context }
+        Self { text, head, role: head.role(text), receiver: Receiver::of(context), context, label: None }
     }
 
     /// The class of the codes: 2, 4, 5, or `None` where there are none.
@@ -264,6 +277,10 @@ impl Rule {
             Some("enhanced")
         } else if !raw.code.is_empty() && !raw.code.iter().any(|p| p.covers(facts.head.code, facts.class())) {
             Some("code")
+        } else if !raw.label.is_empty()
+            && !facts.label.is_some_and(|label| raw.label.iter().any(|known| known.eq_ignore_ascii_case(label)))
+        {
+            Some("label")
         } else {
             None
         }
@@ -279,6 +296,7 @@ impl Rule {
             "mx" => facts.context.mx.to_string(),
             "destination" => facts.context.destination.to_string(),
             "provider" => facts.context.provider.map_or_else(|| "unknown".to_owned(), |provider| provider.to_string()),
+            "label" => facts.label.map_or_else(none, ToOwned::to_owned),
             "enhanced" => facts.head.enhanced.map_or_else(none, |code| code.to_string()),
             _ => facts.head.code.map_or_else(none, |code| code.to_string()),
         };
@@ -331,6 +349,9 @@ impl Rule {
             && let Some(code) = facts.head.code
         {
             push(EvidenceKind::BasicCode, &code.to_string());
+        }
+        if let Some(label) = facts.label.filter(|_| !raw.label.is_empty()) {
+            push(EvidenceKind::ProviderLabel, label);
         }
         let action = raw.action.unwrap_or(raw.cause.action());
         Verdict {

@@ -196,11 +196,12 @@ impl Teller {
         let word = |id: i32| self.words.get(&id).cloned().unwrap_or_default();
         let stream: StreamKey = serde_json::from_str(&word(event.stream)).unwrap_or_else(|_| StreamKey::fleet());
         let sent = send_time(message);
+        let label = event.label.map(word);
         let reply = event.reply.map(|reply| {
             let template = word(reply.template);
             let by = |destination| {
                 let context = ReplyContext { provider: stream.provider, destination, mx: reply.mx };
-                self.rules.classify(template.as_str(), &context)
+                self.rules.classify_labelled(template.as_str(), &context, label.as_deref())
             };
             let mut verdict = by(event.destination);
             // An address that was found to be a private one later has the verdicts of its domain.
@@ -234,7 +235,7 @@ impl Teller {
             address: event.address,
             sent_at: sent.map(|sent| sent.at),
             sent_at_origin: sent.map(|sent| sent.origin),
-            provider_verdict: event.label.map(word),
+            provider_verdict: label,
             reply,
         }
     }
