@@ -61,3 +61,43 @@ pub fn load(folder: Option<&Path>) -> Result<Rules, RuleFilesError> {
     }
     Ok(Rules::with_extra(&extra)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Cause, ReplyContext};
+
+    const RULE: &str = "version = 2\n[[rule]]\nname = \"ours\"\nwording = [\"gone fishing\"]\ncause = \"auto_reply\"\nconfidence = 1.0\ndoc = \"us\"\n";
+
+    #[test]
+    fn files_are_asked_by_their_names_before_the_built_in_ones() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
+        write("b.toml", RULE);
+        write("a.toml", &RULE.replace("auto_reply", "greylisted"));
+        write("notes.txt", "no rules");
+        let rules = load(Some(folder.path())).expect("rules");
+        let verdict = rules.classify("550 gone fishing", &ReplyContext::default());
+        assert_eq!((verdict.cause, verdict.rule.as_str(), verdict.version), (Cause::Greylisted, "a/ours", 2));
+        let built_in = load(None).expect("the built-in ones");
+        assert_ne!(rules.fingerprint(), built_in.fingerprint());
+        assert_eq!(load(Some(folder.path())).expect("the same").fingerprint(), rules.fingerprint());
+        fs::remove_file(folder.path().join("a.toml")).expect("removed");
+        assert_ne!(load(Some(folder.path())).expect("fewer").fingerprint(), rules.fingerprint());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let told = |path: &Path| load(Some(path)).expect_err("wrong").to_string();
+        let missing = folder.path().join("missing");
+        assert!(told(&missing).contains("missing"), "{}", told(&missing));
+        fs::write(folder.path().join("ours.toml"), RULE.replace("cause", "course")).expect("written");
+        assert!(told(folder.path()).starts_with("rule file ours.toml, line 5"), "{}", told(folder.path()));
+        fs::write(folder.path().join("ours.toml"), [0xff, 0xfe]).expect("written");
+        assert!(told(folder.path()).contains("ours.toml"), "{}", told(folder.path()));
+        let huge = fs::File::create(folder.path().join("ours.toml")).expect("made");
+        huge.set_len(MAX_FILE_BYTES + 1).expect("grown");
+        assert!(told(folder.path()).contains("larger than 1 MiB"), "{}", told(folder.path()));
+    }
+}

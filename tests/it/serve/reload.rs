@@ -76,3 +76,64 @@ async fn the_operators_socket_goes_by_the_new_relay_domains() {
     assert!(known("x7kq2m9abc@relay.example").await, "a relay address by the settings in force");
     daemon.stop();
 }
+
+/// A batch with one refusal in words that no built-in rule knows.
+fn new_words(number: u64) -> String {
+    let element = payload::sparkpost(number, now().as_millis() / 1_000 * 1_000, true);
+    payload::sparkpost_batch([element.replace("user not found", "the box of today is stuffed")])
+}
+
+#[tokio::test]
+async fn rule_files_are_taken_up_all_or_nothing() {
+    let home = home().await;
+    let rules = home.path("rules");
+    std::fs::create_dir(&rules).expect("a folder");
+    home.configure(&format!("[feeds.sparkpost]\ntoken = \"{SPARKPOST_TOKEN}\"\n[rules]\nfolder = \"rules\"\n"));
+    let daemon = home.start();
+    let authorization = format!("Bearer {SPARKPOST_TOKEN}");
+    let post = |number: u64| {
+        let body = new_words(number);
+        assert_eq!(daemon.post("/in/sparkpost", &[("authorization", &authorization)], body.as_bytes()).status, 200);
+    };
+    let causes = || {
+        let mut command = program(home.folder.path());
+        command.args(["events", "list", "--kind", "refused", "--format", "json", "--config"]);
+        let output =
+            command.arg(home.path("relaywatch.toml")).stdout(Stdio::piped()).output().expect("the command runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut causes: Vec<(String, String)> = String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(|line| {
+                let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                let word = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+                (word("cause"), word("rule"))
+            })
+            .collect();
+        causes.sort();
+        causes
+    };
+    post(1);
+    assert_eq!(causes(), [("undetermined".to_owned(), "none/undetermined".to_owned())]);
+
+    let rule = "version = 3\n\n[[rule]]\nname = \"stuffed\"\nwording = [\"the box of today is stuffed\"]\n\
+                cause = \"relay_daily_limit\"\nconfidence = 0.8\ndoc = \"seen here\"\n";
+    std::fs::write(rules.join("ours.toml"), rule).expect("written");
+    daemon.signal("HUP");
+    daemon.wait_for("\"reloaded\"");
+    post(2);
+    assert_eq!(causes()[0], ("relay_daily_limit".to_owned(), "ours/stuffed".to_owned()));
+
+    std::fs::write(rules.join("ours.toml"), rule.replace("relay_daily_limit", "relay_dayly_limit")).expect("written");
+    daemon.signal("HUP");
+    let error = daemon.wait_for("relay_dayly_limit");
+    assert!(error.contains("ours.toml, line 6"), "the file and the line: {error}");
+    post(3);
+    std::fs::write(rules.join("ours.toml"), rule).expect("written");
+    let told = causes();
+    assert_eq!(
+        told.iter().filter(|(cause, _)| cause == "relay_daily_limit").count(),
+        2,
+        "the old rules stay: {told:?}"
+    );
+    daemon.stop();
+}
