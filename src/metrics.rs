@@ -97,6 +97,12 @@ metrics! {
     unknown_paths: IntCounter = "relaywatch_unknown_path_requests_total";
     /// Classified replies by cause, repeated ones included.
     replies: IntCounterVec["cause"] = "relaywatch_replies_total";
+    /// Refusals with a reply by provider, what the provider's own label says of the address and what we say, repeated ones included.
+    label_agreement: IntCounterVec["provider", "label_says", "ours"] = "relaywatch_label_agreement_total";
+    /// Templates of replies of Apple's that no rule knows, as far as the journal holds their replies; told by the process that leads.
+    new_words_templates: IntGauge = "relaywatch_new_words_templates";
+    /// Replies of Apple's that no rule knows and that the journal holds; told by the process that leads.
+    new_words_replies: IntGauge = "relaywatch_new_words_replies";
     /// Rows that commits added to the journal.
     rows_added: IntCounter = "relaywatch_journal_rows_added_total";
     /// Rows that a commit brought and that were there before.

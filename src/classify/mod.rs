@@ -6,11 +6,13 @@
 //! that it had when it came in.
 
 mod context;
+mod new_words;
 mod role;
 mod rules;
 mod template;
 
 pub use context::{Receiver, context, destination, mx_family};
+pub use new_words::{apple_receivers, is_guess, is_new_words};
 pub use role::Parties;
 pub use rules::{Considered, Explanation, LintFinding, LintProblem, NO_RULE, Outcome, Rules, RulesError};
 pub(crate) use template::begins_with_role;

@@ -13,8 +13,8 @@ use crate::{
     },
     metrics::Metrics,
     model::{
-        Address, Cause, DAY_MILLIS, Destination, Event, EventKind, Exposure, Notice, RelayDomains, Reply, StreamKey,
-        Timestamp,
+        Address, Cause, DAY_MILLIS, Destination, Event, EventKind, Exposure, LabelSays, Notice, Provider, RelayDomains,
+        Reply, StreamKey, Timestamp, Verdict,
     },
     notify::forward,
     privacy::{Keyring, Purpose},
@@ -81,17 +81,15 @@ impl Intake {
         knowledge: &Knowledge,
         now: Timestamp,
     ) -> Result<Outcome, CommitError> {
-        let submission = self.prepare(feed, report, knowledge, now);
+        let (submission, verdicts) = self.judge(feed, report, knowledge, now);
         if submission.weight() == 1 && submission.token.is_none() {
-            self.count(feed, report, &[]);
+            self.count(feed, report, &Verdicts::default());
             return Ok(Outcome::Committed);
         }
         let rings = !submission.outbox.is_empty();
-        let causes: Vec<Cause> =
-            submission.events.iter().filter_map(|event| event.reply.as_ref()).map(|reply| reply.cause).collect();
         let outcome = self.committer.commit(submission).await;
         if matches!(outcome, Ok(Outcome::Committed)) {
-            self.count(feed, report, &causes);
+            self.count(feed, report, &verdicts);
         }
         if rings && let Some(outbox) = &self.outbox {
             outbox.notify_one();
@@ -103,12 +101,18 @@ impl Intake {
     /// aside or passed on).
     #[must_use]
     pub fn prepare(&self, feed: &FeedName, report: &Report, knowledge: &Knowledge, now: Timestamp) -> Submission {
+        self.judge(feed, report, knowledge, now).0
+    }
+
+    /// The same with what was said of its replies.
+    fn judge(&self, feed: &FeedName, report: &Report, knowledge: &Knowledge, now: Timestamp) -> (Submission, Verdicts) {
         let mut submission = Submission { feed: feed.name.clone(), ..Submission::default() };
+        let mut verdicts = Verdicts::default();
         for event in &report.events {
             if destination(Some(&event.recipient), &knowledge.relay) == Destination::Other {
                 submission.control.push(self.control(event));
             } else {
-                submission.events.push(self.event(feed, event, knowledge));
+                submission.events.push(self.event(feed, event, knowledge, &mut verdicts));
             }
         }
         submission.entries = report.notices.iter().map(|notice| self.notice(feed, notice, &knowledge.relay)).collect();
@@ -131,7 +135,7 @@ impl Intake {
         });
         submission.outbox =
             report.forward.iter().map(|body| forward::item(&self.keyring, &feed.name, &body.0, now)).collect();
-        submission
+        (submission, verdicts)
     }
 
     fn key(&self, event: &Event) -> EventKey {
@@ -142,7 +146,7 @@ impl Intake {
         Recipient { hash: self.keyring.hash(Purpose::Address, &[address.key().as_bytes()]), address: address.clone() }
     }
 
-    fn event(&self, feed: &FeedName, event: &Event, knowledge: &Knowledge) -> NewEvent {
+    fn event(&self, feed: &FeedName, event: &Event, knowledge: &Knowledge, verdicts: &mut Verdicts) -> NewEvent {
         let context =
             context(Some(event.provider), Some(&event.recipient), event.remote_mta.as_deref(), &knowledge.relay);
         let recipient = self.recipient(&event.recipient);
@@ -167,6 +171,7 @@ impl Intake {
         let reply = said.filter(|_| failed).map(|reply| {
             let template = template_of(reply, &Parties::of(event, &knowledge.relay));
             let verdict = knowledge.rules.classify_labelled(&template, &context, label.as_deref());
+            verdicts.note(event, &verdict);
             NewReply {
                 template: template.into_string(),
                 sample: reply.text.clone(),
@@ -234,7 +239,7 @@ impl Intake {
     }
 
     /// Counts what is committed: what is sent again, since the store was away, counts once.
-    fn count(&self, feed: &FeedName, report: &Report, causes: &[Cause]) {
+    fn count(&self, feed: &FeedName, report: &Report, verdicts: &Verdicts) {
         let name = feed.name.as_str();
         for kind in EventKind::ALL {
             let count = report.events.iter().filter(|event| event.kind == *kind).count() as u64;
@@ -245,13 +250,41 @@ impl Intake {
         for notice in &report.notices {
             self.metrics.feed_notices.with_label_values(&[name, notice.kind.as_str()]).inc();
         }
-        for cause in causes {
+        for cause in &verdicts.causes {
             self.metrics.replies.with_label_values(&[cause.as_str()]).inc();
+        }
+        for (provider, says, ours) in &verdicts.labels {
+            let labels = [provider.as_str(), says.as_str(), ours];
+            self.metrics.label_agreement.with_label_values(&labels).inc();
         }
         for part in &report.set_aside {
             self.metrics.feed_set_aside.with_label_values(&[name, part.reason.as_str()]).inc();
         }
         self.metrics.feed_ignored.with_label_values(&[name]).inc_by(report.ignored.len() as u64);
+    }
+}
+
+/// What was said of a report's replies, to be counted once it is committed.
+#[derive(Default)]
+struct Verdicts {
+    causes: Vec<Cause>,
+    /// Who reports a refusal, what its label says of the address, and what we say.
+    labels: Vec<(Provider, LabelSays, &'static str)>,
+}
+
+impl Verdicts {
+    fn note(&mut self, event: &Event, verdict: &Verdict) {
+        self.causes.push(verdict.cause);
+        // What is deferred is not given up: no label calls that an address dead.
+        if event.kind == EventKind::Refused {
+            let says = LabelSays::read(event.provider, event.provider_verdict.as_deref());
+            let ours = match verdict.cause {
+                Cause::Undetermined => "undetermined",
+                _ if verdict.hard => "hard",
+                _ => "not-hard",
+            };
+            self.labels.push((event.provider, says, ours));
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 mod address;
 mod counted;
 mod event;
+mod label;
 mod notice;
 mod provider;
 mod reply;
@@ -15,6 +16,7 @@ mod verdict;
 pub use address::{Address, AddressError, RelayDomains, domain_of, may_hold_address, normalise_domain};
 pub use counted::{counted, verb};
 pub use event::{DedupeMaterial, Event, EventKind, Exposure, SendTime, SendTimeOrigin};
+pub use label::LabelSays;
 pub use notice::{Notice, NoticeKind};
 pub use provider::Provider;
 pub use reply::{EnhancedCode, FailureClass, MAX_REPLY_BYTES, Reply};

@@ -9,6 +9,7 @@ mod incidents;
 pub mod judge;
 pub mod live;
 mod marks;
+pub mod new_words;
 mod page;
 pub mod settings;
 mod watcher;

@@ -9,6 +9,7 @@ use super::{
     context::Context,
     incidents::{Announcer, Bare, Incidents, ring_start},
     judge::{DAY_BINS, FinestCell, IDLE_DAYS, Judge},
+    new_words::Watcher,
     page::{Page, totals},
 };
 use crate::{
@@ -41,6 +42,8 @@ pub(super) struct Watch {
     bare: BTreeMap<i32, i64>,
     /// When their counts were last judged.
     counted_at: Option<Timestamp>,
+    /// Words of Apple's that no rule knows.
+    words: Watcher,
 }
 
 impl Watch {
@@ -61,6 +64,7 @@ impl Watch {
             context: Context::default(),
             bare: BTreeMap::new(),
             counted_at: None,
+            words: Watcher::default(),
         };
         let numbers: BTreeSet<i32> = ring.iter().map(|(key, _)| key.stream).collect();
         let numbers: Vec<i32> = numbers.into_iter().collect();
@@ -94,6 +98,7 @@ impl Watch {
 
     /// Takes note of what folding a page has changed.
     pub(super) fn note(&mut self, page: &Page) {
+        self.words.note(page.folded);
         for (number, key, bin) in &page.cells {
             self.judge.know(*number, key, bin.div_euclid(DAY_BINS));
             self.keys.entry(*number).or_insert_with(|| key.clone());
@@ -142,6 +147,7 @@ impl Watch {
         }
         self.incidents.follow(store, &self.judge, &self.keys, &announcer).await?;
         self.count(store, &announcer).await?;
+        self.words.look(store, notifiers, metrics, now).await?;
         self.fold_idle(metrics, now, kept_from);
         Ok(())
     }

@@ -199,7 +199,7 @@ pub fn pages(page: &Page, notify: &Notify) -> Vec<NewOutbox> {
         .incident
         .parse()
         .ok()
-        .filter(|_| !matches!(page.kind, PageKind::Setup | PageKind::Closed | PageKind::Withdrawn));
+        .filter(|_| page.kind.is_of_incident() && !matches!(page.kind, PageKind::Closed | PageKind::Withdrawn));
     page.links.extend(notify.link_to(incident).map(|url| Link { title: "relaywatch".to_owned(), url }));
     let page = page.without_addresses();
     // A struct of strings, numbers and words always serialises.

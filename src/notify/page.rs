@@ -19,6 +19,16 @@ words! {
         Withdrawn = 5, "withdrawn";
         /// No incident: a feed reports otherwise than its configuration says.
         Setup = 6, "setup";
+        /// No incident: Apple replies in words that no rule knows.
+        NewWords = 7, "new-words";
+    }
+}
+
+impl PageKind {
+    /// Whether it is about an incident.
+    #[must_use]
+    pub const fn is_of_incident(self) -> bool {
+        !matches!(self, Self::Setup | Self::NewWords)
     }
 }
 
@@ -54,7 +64,7 @@ pub struct Page {
     /// Whether the severity has just risen; such a page waits for no hourly limit.
     #[serde(default)]
     pub raised: bool,
-    /// The incident.
+    /// The incident; the feed or the matter, where it is about none.
     pub incident: String,
     /// What the installation is called, where it has a name. It is put in when the page goes into the outbox.
     #[serde(default)]

@@ -167,7 +167,7 @@ fn message(page: &Page, possible_repeat: bool) -> Value {
     if units(&head) > HEADER {
         blocks.push(section(&cut(&page.headline, SECTION, true)));
     }
-    if page.kind != PageKind::Setup && !is_over {
+    if page.kind.is_of_incident() && !is_over {
         blocks.push(json!({"type": "section", "fields": [
             {"type": "mrkdwn", "text": cut(&format!("*Since*\n{}", began(page)), FIELD, false)},
             {"type": "mrkdwn", "text": cut(&counts, FIELD, false)},
@@ -183,10 +183,10 @@ fn message(page: &Page, possible_repeat: bool) -> Value {
     if !links.is_empty() {
         blocks.push(section(&links));
     }
-    let what = if page.kind == PageKind::Setup { "" } else { "incident " };
+    let what = if page.kind.is_of_incident() { "incident " } else { "" };
     let incident = cut(&page.incident, 200, true);
     let mut context = format!("{what}{incident} · {}", page.at);
-    if page.kind != PageKind::Setup {
+    if page.kind.is_of_incident() {
         write!(context, " · to go on: `relaywatch incident report {}`", incident.replace('`', "'")).unwrap_or_default();
     }
     if possible_repeat {
@@ -196,7 +196,7 @@ fn message(page: &Page, possible_repeat: bool) -> Value {
     let repeat = if possible_repeat { "possible repeat · " } else { "" };
     // A notification shows nothing but the text: how many, too.
     let counted = match (page.kind, page.sent) {
-        (PageKind::Setup, _) => String::new(),
+        (kind, _) if !kind.is_of_incident() => String::new(),
         (_, 0) => format!(" · {} refused", page.refused),
         (_, sent) => format!(" · {} of {sent} refused{share}", page.refused),
     };

@@ -69,7 +69,11 @@ impl Webhook {
 /// The page as programs read it: times in RFC 3339.
 fn body(page: &Page, possible_repeat: bool) -> String {
     json!({
-        "type": if page.kind == PageKind::Setup { "feed.setup".to_owned() } else { format!("incident.{}", page.kind) },
+        "type": match page.kind {
+            PageKind::Setup => "feed.setup".to_owned(),
+            PageKind::NewWords => "replies.new-words".to_owned(),
+            kind => format!("incident.{kind}"),
+        },
         "timestamp": page.at.to_string(),
         "data": {
             "key": page.key,

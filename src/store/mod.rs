@@ -14,6 +14,7 @@ mod hash;
 mod incidents;
 mod lease;
 mod listing;
+mod new_words;
 mod postgres;
 mod recent;
 mod retention;
@@ -30,6 +31,7 @@ pub use evidence::{AddressNotice, ControlSum, RefusedAddress};
 pub use feeds::OWN_FEED;
 pub use lease::{Epoch, Leader};
 pub use listing::{SetAsideRecord, Span};
+pub use new_words::{LastTold, NewWords, NewWordsFilter, template_id};
 pub use postgres::PgStore;
 pub use sqlite::SqliteStore;
 pub use types::{

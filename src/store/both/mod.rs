@@ -4,6 +4,7 @@
 
 mod feeds;
 mod incidents;
+mod new_words;
 mod outbox;
 mod people;
 mod read;

@@ -8,6 +8,7 @@ mod incidents;
 mod lease;
 mod listing;
 mod marks;
+mod new_words;
 mod outbox;
 mod partitions;
 mod people;

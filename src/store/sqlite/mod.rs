@@ -9,6 +9,7 @@ mod incidents;
 mod lease;
 mod listing;
 mod marks;
+mod new_words;
 mod outbox;
 mod people;
 mod project;

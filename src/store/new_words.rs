@@ -1,0 +1,125 @@
+//! Replies in words that no rule knows, read from the journal; and which of them were announced.
+
+use super::{Leader, NewOutbox, Store, StoreError, dispatch, engine::digest_of, lease::fenced};
+use crate::model::{Cause, Destination, MxFamily, Timestamp};
+
+/// What names a template, whatever number a store has given it: a function of its text, 12 hexadecimal digits.
+#[must_use]
+pub fn template_id(text: &str) -> String {
+    digest_of(text).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Which replies are of new words: the numbers of the rules that only guess, and who received.
+#[derive(Debug, Clone, Default)]
+pub struct NewWordsFilter {
+    /// Numbers of rules, as [`Store::words_of`] gives them.
+    pub rules: Vec<i32>,
+    /// What the recipient's domain can hold, and whose exchanger answered.
+    pub receivers: Vec<(Destination, MxFamily)>,
+    /// Only what was not announced.
+    pub untold: bool,
+}
+
+impl NewWordsFilter {
+    /// The receivers as one number each, as the statements make it of the two columns.
+    pub(super) fn pairs(&self) -> Vec<i32> {
+        self.receivers.iter().map(|(to, mx)| i32::from(to.code()) * 100 + i32::from(mx.code())).collect()
+    }
+}
+
+/// One template of new words, by what the journal holds of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewWords {
+    /// The template's number.
+    pub template: i32,
+    /// Refusals and deferrals with it.
+    pub replies: u64,
+    /// Different addresses that got it.
+    pub addresses: u64,
+    /// Different finest streams in which it came.
+    pub streams: u64,
+    /// The first of the replies.
+    pub first: Timestamp,
+    /// The last one.
+    pub last: Timestamp,
+    /// The cause that is guessed; where rules have guessed several, one of them, and undetermined last.
+    pub cause: Cause,
+    /// The number of the rule that guessed it; the newest where there were several.
+    pub rule: i32,
+    /// When it was announced.
+    pub told: Option<Timestamp>,
+}
+
+/// When new words were last announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LastTold {
+    /// In a digest.
+    pub digest: Option<Timestamp>,
+    /// At once.
+    pub at_once: Option<Timestamp>,
+}
+
+/// Rows of [`NewWords`] as both engines read them.
+pub(super) type NewWordsRow = (i32, i64, i64, i64, i64, i64, i16, i32, Option<i64>);
+
+pub(super) fn new_words(rows: Vec<NewWordsRow>) -> Vec<NewWords> {
+    let count = |number: i64| u64::try_from(number).unwrap_or(0);
+    rows.into_iter()
+        .map(|(template, replies, addresses, streams, first, last, cause, rule, told)| NewWords {
+            template,
+            replies: count(replies),
+            addresses: count(addresses),
+            streams: count(streams),
+            first: Timestamp::from_millis(first),
+            last: Timestamp::from_millis(last),
+            cause: Cause::from_code(cause).unwrap_or(Cause::Undetermined),
+            rule,
+            told: told.map(Timestamp::from_millis),
+        })
+        .collect()
+}
+
+impl Store {
+    /// The templates of new words, the most frequent first, at most `limit`. It reads the replies that the filter's rules
+    /// decided, and no others.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn new_words(&self, filter: &NewWordsFilter, limit: u32) -> Result<Vec<NewWords>, StoreError> {
+        dispatch!(self, store => store.new_words(filter, limit).await)
+    }
+
+    /// How many templates of new words there are, and how many replies.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn new_words_totals(&self, filter: &NewWordsFilter) -> Result<(u64, u64), StoreError> {
+        let (templates, replies) = dispatch!(self, store => store.new_words_totals(filter).await)?;
+        Ok((u64::try_from(templates).unwrap_or(0), u64::try_from(replies).unwrap_or(0)))
+    }
+
+    /// When new words were last announced.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn new_words_told(&self) -> Result<LastTold, StoreError> {
+        let (digest, at_once) = dispatch!(self, store => store.new_words_told().await)?;
+        Ok(LastTold { digest: digest.map(Timestamp::from_millis), at_once: at_once.map(Timestamp::from_millis) })
+    }
+}
+
+impl Leader {
+    /// Announces templates of new words: puts the pages into the outbox and keeps that it was said, in one transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::NotLeading`], or where the store is away or full.
+    pub async fn tell_new_words(
+        &self,
+        templates: &[i32],
+        at: Timestamp,
+        digest: bool,
+        pages: &[NewOutbox],
+    ) -> Result<(), StoreError> {
+        fenced!(self, store, epoch => store.tell_new_words(epoch, templates, at, digest, pages).await)
+    }
+}
