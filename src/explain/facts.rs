@@ -78,6 +78,8 @@ pub struct IncidentFacts {
     pub replies: BTreeMap<Cause, u64>,
     /// The most frequent texts of the replies, without addresses, ids and hosts; the most frequent first.
     pub texts: Vec<ReplyText>,
+    /// How the first of [`Self::texts`] compares with the time before; `None` where nothing is known of that.
+    pub one_text: Option<OneText>,
     /// Refused addresses whose replies were looked at for [`Self::texts`]: all, or a sample.
     pub texts_of: u64,
     /// The From and envelope domains: does the trouble sit in one of them?
@@ -145,6 +147,23 @@ pub struct ReplyText {
     pub text: String,
     /// Refused addresses that got it.
     pub addresses: u64,
+    /// What names the template in every store (`store::template_id`); empty where an earlier version wrote the facts.
+    #[serde(default)]
+    pub template: String,
+}
+
+/// How many of the addresses that were refused got the incident's most frequent reply, since its onset and before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OneText {
+    /// Refused since the onset with that template …
+    pub since: u64,
+    /// … of so many that were looked at.
+    pub of: u64,
+    /// The same in the 30 days before: with that template …
+    pub before: u64,
+    /// … of so many; 0 where mail was sent and nobody was refused.
+    pub before_of: u64,
 }
 
 /// A group outside the relay in the same sends.

@@ -9,16 +9,18 @@ mod clues;
 mod facts;
 mod hypotheses;
 mod notices;
+mod population;
 mod render;
 mod signatures;
 
 pub use clues::{Finding, NotChecked, NotCheckedReason};
 pub use facts::{
-    Arrivals, BlindReason, BlindWindow, Concentration, Control, IncidentFacts, LastDelivery, NoticeFacts, ReplyGroup,
-    ReplyText, Watched,
+    Arrivals, BlindReason, BlindWindow, Concentration, Control, IncidentFacts, LastDelivery, NoticeFacts, OneText,
+    ReplyGroup, ReplyText, Watched,
 };
 pub use hypotheses::{Explanation, Hypothesis, Ranked, SafeAction, UNKNOWN_PRIOR, WEIGHTS_VERSION, Weighed, explain};
 pub use notices::{Fisher, Interval, Lift, Revocation, ShareExplained, fisher_tail, lift, share_explained};
+pub use population::{Jump, jump};
 pub use render::{Brief, brief, render};
 pub(crate) use render::{campaigns, percent, replies, shortened, unchecked};
 pub use signatures::{Clue, Mark};

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{Clue, Explanation, IncidentFacts, NotCheckedReason, Ranked, Revocation, ShareExplained, Watched, Weighed};
+use super::{
+    Clue, Explanation, IncidentFacts, NotCheckedReason, Ranked, Revocation, ShareExplained, Watched, Weighed, jump,
+};
 use crate::{
     detect::stats::count,
     model::{Timestamp, counted, verb},
@@ -58,6 +60,8 @@ pub struct Brief {
     pub revocations: String,
     /// How the refusals are spread over the campaigns, where that tells anything.
     pub campaign: Option<String>,
+    /// That nearly all of the refused get one reply that was rare before, where it is so.
+    pub one_text: Option<String>,
     /// The most frequent replies, a line each.
     pub replies: Vec<String>,
     /// What speaks for the likeliest cause and against it, and what was blind, a line each.
@@ -106,6 +110,7 @@ pub fn brief(explanation: &Explanation, facts: &IncidentFacts) -> Brief {
         cause,
         revocations: revocations(explanation),
         campaign: campaigns(facts),
+        one_text: jump(facts).map(|jump| jump.says(BRIEF_REPLY)),
         replies: replies(facts, MOST_BRIEF, BRIEF_REPLY),
         evidence,
         holds: explanation.safe_action.holds(),

@@ -10,7 +10,7 @@ use super::{Basis, Body};
 use crate::{
     detect::stats::count,
     explain::{
-        Explanation, IncidentFacts, Revocation, ShareExplained, Weighed, campaigns, explain, percent, replies,
+        Explanation, IncidentFacts, Revocation, ShareExplained, Weighed, campaigns, explain, jump, percent, replies,
         unchecked,
     },
     model::{Timestamp, counted, verb},
@@ -196,6 +196,7 @@ fn rows(record: &IncidentRecord, body: &Body, beside: &Beside) -> Vec<(&'static 
     rows.push(("Addresses", format!("{} refused", body.addresses)));
     if let Some(facts) = &body.facts {
         rows.extend(campaigns(facts).map(|said| ("Campaigns", said)));
+        rows.extend(jump(facts).map(|jump| ("One text", jump.says(usize::MAX))));
         rows.extend(replies(facts, MOST_REPLIES, usize::MAX).into_iter().map(|said| ("Reply", said)));
     }
     // Where From and envelope are one domain, a coarser and a finer stream read the same.

@@ -3,7 +3,7 @@
 use super::{Basis, Body};
 use crate::{
     detect::{Counts, Urgency},
-    explain::{Concentration, Control, IncidentFacts, LastDelivery, NoticeFacts, ReplyText, explain, render},
+    explain::{Concentration, Control, IncidentFacts, LastDelivery, NoticeFacts, OneText, ReplyText, explain, render},
     model::{Cause, Provider, StreamKey, StreamLevel, Timestamp},
     store::{IncidentRecord, IncidentState, OperatorWord},
 };
@@ -33,9 +33,18 @@ pub(crate) fn purge() -> (IncidentRecord, Body) {
         }),
         replies: [(Cause::RecipientUnknown, 19_940), (Cause::Undetermined, 10)].into(),
         texts: vec![
-            ReplyText { text: "550 5.1.1 <{recipient}>: user does not exist".to_owned(), addresses: 1_991 },
-            ReplyText { text: format!("550 5.1.1 unknown {}", "very ".repeat(60)), addresses: 9 },
+            ReplyText {
+                text: "550 5.1.1 <{recipient}>: user does not exist".to_owned(),
+                addresses: 1_991,
+                template: "5f0c2e9d1a44".to_owned(),
+            },
+            ReplyText {
+                text: format!("550 5.1.1 unknown {}", "very ".repeat(60)),
+                addresses: 9,
+                template: "07b3d1c2e8aa".to_owned(),
+            },
         ],
+        one_text: Some(OneText { since: 1_991, of: 2_000, before: 31, before_of: 1_550 }),
         texts_of: 2_000,
         campaigns: Some(Concentration {
             top: "summer | *sale*".to_owned(),

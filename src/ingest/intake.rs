@@ -351,6 +351,46 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_refusal_is_compared_with_its_label() {
+        let event = |kind, label: Option<&str>| Event {
+            provider: Provider::Ses,
+            kind,
+            at: Timestamp::from_seconds(1),
+            sent_at: None,
+            dedupe: crate::model::DedupeMaterial::new(Provider::Ses, &["1"]),
+            message_id: None,
+            recipient: Address::parse("qx7zhzkndneko@privaterelay.appleid.com").expect("an address"),
+            from_domain: None,
+            envelope_sender: None,
+            envelope_domain: None,
+            campaign: None,
+            reply: None,
+            remote_mta: None,
+            provider_verdict: label.map(ToOwned::to_owned),
+            provider_class: crate::model::FailureClass::Unknown,
+        };
+        let rules = Rules::built_in().expect("rules");
+        let relay = crate::model::ReplyContext { destination: Destination::Relay, ..Default::default() };
+        let verdict = |template: &str| rules.classify(template, &relay);
+        let mut verdicts = Verdicts::default();
+        let refused = EventKind::Refused;
+        verdicts.note(&event(refused, Some("Permanent/General")), &verdict("550 5.1.1 <{recipient}>: user not found"));
+        verdicts
+            .note(&event(refused, Some("Permanent/General")), &verdict("550 5.1.1 <{sender}>: unauthorized sender"));
+        verdicts.note(&event(refused, Some("Transient/General")), &verdict("frobnicated"));
+        verdicts.note(&event(refused, None), &verdict("frobnicated"));
+        verdicts.note(&event(EventKind::Deferred, Some("Transient/General")), &verdict("frobnicated"));
+        let compared: Vec<(&str, &str)> =
+            verdicts.labels.iter().map(|(_, says, ours)| (says.as_str(), *ours)).collect();
+        assert_eq!(
+            compared,
+            [("hard", "hard"), ("hard", "not-hard"), ("soft", "undetermined"), ("none", "undetermined")],
+            "what is deferred is not compared"
+        );
+        assert_eq!(verdicts.causes.len(), 5);
+    }
+
+    #[test]
     fn a_text_that_names_the_recipient_is_known_by_it() {
         let person = Address::parse("Qx7zhzkndneko@privaterelay.appleid.com").expect("an address");
         for text in [

@@ -18,12 +18,17 @@ use crate::{
     incident::Body,
     ingest::http::{endpoint::Endpoint, seen::Seen},
     model::Timestamp,
-    monitor::{blind, exposure},
+    monitor::{
+        blind, exposure,
+        new_words::{self, AllWords},
+    },
     store::{IncidentRecord, IncidentState, StoreError},
 };
 
 /// Incidents that are shown.
 const SHOWN: u32 = 20;
+/// Templates of new words that are shown.
+const SHOWN_WORDS: u32 = 10;
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
                      table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem 1rem .3rem 0;\
                      border-bottom:1px solid #8884;vertical-align:top}code{font-size:.95em}\
@@ -80,6 +85,8 @@ struct Standing {
     incidents: Vec<(IncidentRecord, Option<Body>)>,
     /// What the installation is called, where it has a name.
     installation: Option<String>,
+    /// Replies of Apple's in words that no rule knows.
+    words: AllWords,
     /// Whether pages go anywhere.
     heard: bool,
     /// Rows that came into the journal since the start.
@@ -131,6 +138,7 @@ async fn standing(state: &State) -> Result<Standing, StoreError> {
         findings: findings(state).await?,
         incidents: records.into_iter().map(|record| (record.clone(), Body::from_record(&record).ok())).collect(),
         installation: state.notifiers.installation(),
+        words: new_words::read(&state.store, SHOWN_WORDS).await?,
         heard: state.notifiers.reach_somebody(),
         added: state.metrics.rows_added.get(),
         caught_up: seconds(state.metrics.monitor_caught_up.get()),
@@ -180,6 +188,7 @@ fn page(standing: &Standing) -> String {
         }
         out.push_str("</ul>");
     }
+    words(&standing.words, &mut out);
     feeds(standing.feeds.as_deref(), standing.has_file, &mut out);
     let caught_up = if standing.leads {
         standing.caught_up.map_or_else(|| "not yet".to_owned(), |at| at.to_string())
@@ -236,6 +245,40 @@ fn incidents(found: &[(IncidentRecord, Option<Body>)], out: &mut String) {
         _ = write!(out, "<td><code>relaywatch incident show {}</code></td></tr>", record.id);
     }
     out.push_str("</table>");
+}
+
+/// Replies that no rule knows, where there are any.
+fn words(found: &AllWords, out: &mut String) {
+    if found.shown.is_empty() {
+        return;
+    }
+    out.push_str(
+        "<h2>New words of Apple&#39;s</h2><table><tr><th>Template that no rule knows</th><th>Replies</th><th>Addresses</th>\
+         <th>First</th><th>Last</th><th>Guess</th></tr>",
+    );
+    for shown in &found.shown {
+        let of = &shown.words;
+        out.extend(["<tr><td><code>", &Escaped(&shown.text).to_string(), "</code></td>"]);
+        let guess = format!("{} ({})", of.cause, shown.rule);
+        let cells = [
+            of.replies.to_string(),
+            of.addresses.to_string(),
+            of.first.to_string(),
+            of.last.to_string(),
+            Escaped(&guess).to_string(),
+        ];
+        for cell in &cells {
+            out.extend(["<td>", cell, "</td>"]);
+        }
+        out.push_str("</tr>");
+    }
+    // Writing to a string cannot fail.
+    _ = write!(
+        out,
+        "</table><p>{} templates in {} replies. <code>relaywatch events words</code> shows all of them, and how to write a \
+         rule.</p>",
+        found.templates, found.replies
+    );
 }
 
 /// How what is written is taken up: a reload reads the file of the start again, or the system's where there was none.
@@ -310,6 +353,7 @@ mod tests {
             findings: Vec::new(),
             incidents: Vec::new(),
             installation: None,
+            words: AllWords::default(),
             heard: true,
             added: 17,
             caught_up: Some(Timestamp::from_seconds(1_754_719_199)),
@@ -374,6 +418,30 @@ mod tests {
         assert!(page(&quiet()).contains("<th>Caught up at</th><td>2025-08-09T05:59:59Z</td>"), "{}", page(&quiet()));
         let standby = page(&Standing { leads: false, caught_up: None, ..quiet() });
         assert!(standby.contains("<th>Caught up at</th><td>another process monitors</td>"), "{standby}");
+    }
+
+    #[test]
+    fn words_that_no_rule_knows_are_shown() {
+        assert!(!page(&quiet()).contains("New words"), "there are none");
+        let at = Timestamp::from_seconds(1_754_719_100);
+        let words = crate::store::NewWords {
+            template: 1,
+            replies: 12,
+            addresses: 9,
+            streams: 2,
+            first: at,
+            last: at,
+            cause: crate::model::Cause::Undetermined,
+            rule: 1,
+            told: None,
+        };
+        let text = "550 5.7.1 <{recipient}> is <b>odd</b>".to_owned();
+        let shown = new_words::ShownWords { words, text, id: "0".to_owned(), rule: "none/undetermined".to_owned() };
+        let told = page(&Standing { words: AllWords { shown: vec![shown], templates: 30, replies: 400 }, ..quiet() });
+        assert!(told.contains("<code>550 5.7.1 &lt;{recipient}&gt; is &lt;b&gt;odd&lt;/b&gt;</code>"), "{told}");
+        assert!(
+            told.contains("<td>undetermined (none/undetermined)</td>") && told.contains("30 templates in 400 replies")
+        );
     }
 
     #[test]

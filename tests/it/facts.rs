@@ -5,7 +5,7 @@ use std::sync::Arc;
 use relaywatch::{
     clock::Clock,
     detect::Counts,
-    explain::{BlindWindow, Hypothesis, IncidentFacts, LastDelivery, Revocation, Watched, explain},
+    explain::{BlindWindow, Hypothesis, IncidentFacts, LastDelivery, OneText, Revocation, Watched, explain, jump},
     metrics::Metrics,
     model::{
         Bin, Cause, DAY_MILLIS, Destination, EventKind, FailureClass, HOUR_MILLIS, NoticeKind, Provider, StreamKey,
@@ -17,7 +17,7 @@ use relaywatch::{
     },
     store::{
         AddressNotice, ControlSum, EntryKind, NewAccount, NewEntry, NewEvent, NewReply, RefusedAddress, StoreError,
-        Submission,
+        Submission, template_id,
     },
 };
 use tokio::sync::Notify;
@@ -195,6 +195,23 @@ on_both_engines! {
         let first = test.store.reply_texts(&ids[2..], &streams, from, to, 1).await.expect("read");
         assert_eq!(first, [("550 other".to_owned(), 1)], "only these addresses");
         assert!(test.store.reply_texts(&[], &streams, from, to, 3).await.expect("read").is_empty());
+    }
+
+    async fn one_text_for_nearly_all_is_told_beside_what_was_before(test: TestStore) {
+        // Of 40 refused before the onset two got the text that 200 get after it.
+        let mut events: Vec<NewEvent> = (500..540).map(|number| test.refused(number, ONSET - 2 * DAY_MILLIS)).collect();
+        for event in &mut events[2..] {
+            event.reply.as_mut().expect("a reply").template = "552 5.2.2 <{recipient}>: over quota".to_owned();
+        }
+        let earlier = events.len();
+        test.store.commit(&[submission(events)]).await.expect("commit");
+        let count = purge(&test).await;
+        test.fold(earlier + count).await;
+        let facts = gathered(&test, &scope(&test, &both(), &both(), HALF).await).await.expect("facts");
+        assert_eq!(facts.one_text, Some(OneText { since: 200, of: 200, before: 2, before_of: 40 }));
+        let found = jump(&facts).expect("nearly all have one text");
+        assert_eq!(found.template, template_id("550 5.1.1 <{recipient}>: user not found"));
+        assert!(found.says(160).starts_with("100 % of the refused addresses got one text since 2026-01-04T00:00:00Z, before that 5 %: "), "{}", found.says(160));
     }
 
     async fn accepted_addresses_are_those_of_the_same_mail(test: TestStore) {

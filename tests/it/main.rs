@@ -18,6 +18,7 @@ mod keys;
 mod lease;
 mod listing;
 mod monitor;
+mod new_words;
 mod notify;
 mod outbox;
 mod people;

@@ -3,6 +3,7 @@
 mod aside;
 mod list;
 mod tail;
+mod words;
 
 use std::{
     io::{self, Write},
@@ -39,6 +40,7 @@ use crate::{
   relaywatch events list --since 7d --limit 0 --format json > events.jsonl
   relaywatch events tail --feed ses --stream news.example.com
   relaywatch events entries --kind blind-window             when feeds or relaywatch saw nothing
+  relaywatch events words                                   replies of Apple's that no rule knows
 
 Beside outcomes there are `notice` (one of Apple's) and `set-aside` (a part of a delivery that is
 of an unknown type or makes no sense: kept sealed for 30 days, listed by its arrival). Addresses
@@ -67,6 +69,12 @@ Exit code 1 where there is no such part.")]
     /// List what else the journal holds: blind windows, settings, what operators did; latest first.
     #[command(after_help = "Example: relaywatch events entries --kind blind-window,action --since 7d")]
     Entries(Entries),
+    /// List replies of Apple's in words that no rule knows, and show how to write a rule for them.
+    #[command(after_help = "Example: relaywatch events words --format json | jq -r .template
+
+Shown are templates: addresses, ids and hosts stand as their roles. What such a reply means is a guess, by rules for
+receivers in general or by none.")]
+    Words(words::Words),
 }
 
 #[derive(Debug, Args)]
@@ -134,6 +142,11 @@ impl EventsCommand {
                     let since = entries.since(clock.now())?;
                     let (store, _) = open::reader(&config).await?;
                     entries.run(&store, since, &clock, out).await?;
+                    store.close().await;
+                }
+                Action::Words(words) => {
+                    let (store, _) = open::reader(&config).await?;
+                    words.run(&store, out).await?;
                     store.close().await;
                 }
                 Action::Aside(aside) => aside.run(&config, out).await?,

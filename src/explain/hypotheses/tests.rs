@@ -35,6 +35,7 @@ fn purge() -> IncidentFacts {
         refused_addresses: 20_000,
         texts: Vec::new(),
         texts_of: 0,
+        one_text: None,
         notices: Some(NoticeFacts {
             refused_exposed_before: 39,
             refused_exposed_after: 2,

@@ -14,10 +14,10 @@ use self::{
 };
 use crate::{
     detect::Counts,
-    explain::{Control, IncidentFacts, LastDelivery, NoticeFacts, ReplyText, shortened},
+    explain::{Control, IncidentFacts, LastDelivery, NoticeFacts, OneText, ReplyText, shortened},
     model::{Bin, Cause, DAY_MILLIS, Destination, HOUR_MILLIS, StreamKey, Timestamp},
     monitor::blind::Window,
-    store::{AddressNotice, RefusedAddress, Store, StoreError},
+    store::{AddressNotice, RefusedAddress, Store, StoreError, template_id},
 };
 
 /// Addresses of one read, and of the samples of accepted addresses.
@@ -41,6 +41,8 @@ const STALE_MILLIS: i64 = 180 * DAY_MILLIS;
 const MOST_TEXTS_OF: usize = 2_000;
 /// Texts of replies that are kept, and characters of each.
 const MOST_TEXTS: u32 = 3;
+/// Texts of earlier replies among which that of the incident is looked for.
+const MOST_TEXTS_BEFORE: u32 = 100;
 const TEXT_LENGTH: usize = 300;
 
 /// What an incident covers.
@@ -123,6 +125,10 @@ pub async fn gather(store: &Store, scope: &Scope, windows: &[Window]) -> Result<
         sample.truncate(MOST_TEXTS_OF);
     }
     let texts = store.reply_texts(&sample, &told, onset, last, MOST_TEXTS).await?;
+    let one_text = match texts.first() {
+        Some((text, addresses)) => one_text(store, scope, &told, (text, *addresses, sample.len() as u64)).await?,
+        None => None,
+    };
     let refused_mapped = notices.refused_exposed_before + notices.refused_exposed_after + notices.refused_unexposed;
     let any_mapped = refused_mapped + accepted.exposed + accepted.unexposed + usual_mapped > 0;
 
@@ -135,8 +141,13 @@ pub async fn gather(store: &Store, scope: &Scope, windows: &[Window]) -> Result<
         replies: refused.replies,
         texts: texts
             .into_iter()
-            .map(|(text, addresses)| ReplyText { text: shortened(&text, TEXT_LENGTH), addresses })
+            .map(|(text, addresses)| ReplyText {
+                template: template_id(&text),
+                text: shortened(&text, TEXT_LENGTH),
+                addresses,
+            })
             .collect(),
+        one_text,
         texts_of: sample.len() as u64,
         last_delivery: Some(refused.last_delivery),
         blind_windows,
@@ -145,6 +156,30 @@ pub async fn gather(store: &Store, scope: &Scope, windows: &[Window]) -> Result<
     streams(store, scope, &mut facts).await?;
     facts.other_control = other_control(store, scope).await?;
     Ok(facts)
+}
+
+/// How the incident's most frequent reply (its text, the addresses that got it, and of how many) compares with the 30 days
+/// before: among a sample of those that were refused then. `None` where nothing was sent then.
+async fn one_text(
+    store: &Store,
+    scope: &Scope,
+    told: &[i32],
+    (text, since, of): (&str, u64, u64),
+) -> Result<Option<OneText>, StoreError> {
+    let (from, to) = before(scope.onset);
+    let streams: Vec<i32> = scope.finest.iter().map(|(id, _)| *id).collect();
+    let most = u32::try_from(MOST_TEXTS_OF).unwrap_or(u32::MAX);
+    let refused = store.refused_with_ledger(&streams, from, to, i64::MIN, most).await?;
+    let refused: Vec<i64> = refused.iter().map(|row| row.address).collect();
+    if refused.is_empty() {
+        let sums = store.cell_sums(&streams, from, to).await?;
+        let sent = sums.iter().any(|(_, to, counts)| *to == Destination::Relay && counts.exposed > 0);
+        return Ok(sent.then_some(OneText { since, of, before: 0, before_of: 0 }));
+    }
+    let texts = store.reply_texts(&refused, told, from.start(), to.end(), MOST_TEXTS_BEFORE).await?;
+    // A text that is not among them was that of less than a hundredth of the sample.
+    let before = texts.iter().find(|(earlier, _)| earlier == text).map_or(0, |(_, addresses)| *addresses);
+    Ok(Some(OneText { since, of, before, before_of: refused.len() as u64 }))
 }
 
 /// What is known of the refused addresses.

@@ -125,6 +125,7 @@ fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
         if let Some(brief) = &brief {
             facts.push(format!("Revocations: {}", brief.revocations));
             facts.extend(brief.campaign.clone());
+            facts.extend(brief.one_text.clone());
             facts.extend(brief.replies.iter().map(|reply| format!("Reply: {reply}")));
         }
         facts.retain(|fact| !fact.is_empty());
