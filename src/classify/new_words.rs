@@ -26,7 +26,7 @@ const GENERAL: [&str; 12] = [
 /// knows what it says, unless the file takes the name of a built-in one.
 #[must_use]
 pub fn is_new_words(rule: &str, context: &ReplyContext) -> bool {
-    is_guess(rule) && is_apple(context)
+    is_guess(rule) && is_apple(Receiver::of(context))
 }
 
 /// Whether a rule (as [`is_new_words`] reads it) knows nothing of Apple's words.
@@ -39,11 +39,14 @@ pub fn is_guess(rule: &str) -> bool {
 /// All that is stored of replies that Apple gave: what the recipient's domain can hold, and whose exchanger answered.
 pub fn apple_receivers() -> impl Iterator<Item = (Destination, MxFamily)> {
     let all = Destination::ALL.iter().flat_map(|destination| MxFamily::ALL.iter().map(|mx| (*destination, *mx)));
-    all.filter(|(destination, mx)| is_apple(&ReplyContext { provider: None, destination: *destination, mx: *mx }))
+    let receiver = |(destination, mx): &(Destination, MxFamily)| {
+        Receiver::of(&ReplyContext { provider: None, destination: *destination, mx: *mx })
+    };
+    all.filter(move |pair| is_apple(receiver(pair)))
 }
 
-const fn is_apple(context: &ReplyContext) -> bool {
-    matches!(Receiver::of(context), Receiver::AppleRelay | Receiver::AppleIcloud)
+const fn is_apple(receiver: Receiver) -> bool {
+    matches!(receiver, Receiver::AppleRelay | Receiver::AppleIcloud)
 }
 
 #[cfg(test)]

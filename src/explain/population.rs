@@ -1,6 +1,6 @@
 //! Evidence of many refusals together: one text for nearly all of them, from a moment on.
 
-use super::{IncidentFacts, OneText, render::shortened};
+use super::{IncidentFacts, OneText};
 use crate::{detect::stats::count, model::Timestamp};
 
 /// From this share of the refused addresses on one text is nearly all of them.
@@ -15,8 +15,6 @@ const LEAST: u64 = 20;
 pub struct Jump<'a> {
     /// What names the template in every store.
     pub template: &'a str,
-    /// The template, shortened.
-    pub text: &'a str,
     /// The share of the refused addresses that got it since the onset: 0 to 1.
     pub since: f64,
     /// The share in the 30 days before; `None` where nobody was refused then.
@@ -33,13 +31,13 @@ pub fn jump(facts: &IncidentFacts) -> Option<Jump<'_>> {
     let now = share(since, of).filter(|share| of >= LEAST && *share >= NEARLY_ALL)?;
     let before = share(before, before_of);
     before.is_none_or(|share| share < RARE).then_some(())?;
-    Some(Jump { template: &first.template, text: &first.text, since: now, before, onset: facts.onset? })
+    Some(Jump { template: &first.template, since: now, before, onset: facts.onset? })
 }
 
 impl Jump<'_> {
-    /// The same for people, with at most so many characters of the text.
+    /// The same for people. The text itself stands beside it, as the most frequent reply.
     #[must_use]
-    pub fn says(&self, length: usize) -> String {
+    pub fn says(&self) -> String {
         let before = match self.before {
             None => "nobody was refused".to_owned(),
             // Nil is said as such, and a little is not nil.
@@ -47,11 +45,10 @@ impl Jump<'_> {
             Some(share) => format!("{:.0} %", 100.0 * share),
         };
         format!(
-            "{:.0} % of the refused addresses got one text since {}, before that {before}: “{}” (template {}). Such a jump has \
-             one cause; it does not show that any of these addresses is dead",
+            "{:.0} % of the refused addresses got one text since {}, before that {before} (template {}). Such a jump speaks for \
+             one change; it does not show that any of these addresses is dead",
             (100.0 * self.since).floor(),
             self.onset,
-            shortened(self.text, length),
             self.template,
         )
     }
@@ -83,15 +80,14 @@ mod tests {
         let found = jump(&known).expect("a jump");
         assert_eq!(found.template, "4be1f20a9c77");
         assert_eq!(
-            found.says(160),
-            "97 % of the refused addresses got one text since 2025-08-09T06:05:00Z, before that 2 %: “550 5.1.1 \
-             <{recipient}>: user not found” (template 4be1f20a9c77). Such a jump has one cause; it does not show that any of \
-             these addresses is dead"
+            found.says(),
+            "97 % of the refused addresses got one text since 2025-08-09T06:05:00Z, before that 2 % (template 4be1f20a9c77). \
+             Such a jump speaks for one change; it does not show that any of these addresses is dead"
         );
         let quiet = facts(OneText { before: 0, before_of: 0, ..one });
-        assert!(jump(&quiet).expect("a jump").says(160).contains("before that nobody was refused: "));
+        assert!(jump(&quiet).expect("a jump").says().contains("before that nobody was refused ("));
         let few = facts(OneText { before: 1, before_of: 900, ..one });
-        assert!(jump(&few).expect("a jump").says(160).contains("before that below 1 %: "));
+        assert!(jump(&few).expect("a jump").says().contains("before that below 1 % ("));
     }
 
     #[test]

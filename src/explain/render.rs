@@ -110,7 +110,7 @@ pub fn brief(explanation: &Explanation, facts: &IncidentFacts) -> Brief {
         cause,
         revocations: revocations(explanation),
         campaign: campaigns(facts),
-        one_text: jump(facts).map(|jump| jump.says(BRIEF_REPLY)),
+        one_text: jump(facts).map(|jump| jump.says()),
         replies: replies(facts, MOST_BRIEF, BRIEF_REPLY),
         evidence,
         holds: explanation.safe_action.holds(),

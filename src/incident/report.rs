@@ -196,7 +196,7 @@ fn rows(record: &IncidentRecord, body: &Body, beside: &Beside) -> Vec<(&'static 
     rows.push(("Addresses", format!("{} refused", body.addresses)));
     if let Some(facts) = &body.facts {
         rows.extend(campaigns(facts).map(|said| ("Campaigns", said)));
-        rows.extend(jump(facts).map(|jump| ("One text", jump.says(usize::MAX))));
+        rows.extend(jump(facts).map(|jump| ("One text", jump.says())));
         rows.extend(replies(facts, MOST_REPLIES, usize::MAX).into_iter().map(|said| ("Reply", said)));
     }
     // Where From and envelope are one domain, a coarser and a finer stream read the same.

@@ -159,8 +159,7 @@ impl Watcher {
     fn is_due(&self, now: Timestamp) -> bool {
         let Some(looked) = self.looked_at else { return true };
         let passed = now.millis_since(looked);
-        passed >= IDLE_MILLIS
-            || passed < 0
+        !(0..IDLE_MILLIS).contains(&passed)
             || (self.fresh && passed >= EVERY_MILLIS)
             || (looked < digest_time(now) && now >= digest_time(now))
     }
