@@ -126,10 +126,14 @@ impl Watcher {
         }
         self.looked_at = Some(now);
         self.fresh = false;
-        let Some(known) = Known::read(store).await? else { return Ok(()) };
-        let (templates, replies) = store.new_words_totals(&known.filter(false)).await?;
+        let known = Known::read(store).await?;
+        let (templates, replies) = match &known {
+            Some(known) => store.new_words_totals(&known.filter(false)).await?,
+            None => (0, 0),
+        };
         metrics.new_words_templates.set(i64::try_from(templates).unwrap_or(i64::MAX));
         metrics.new_words_replies.set(i64::try_from(replies).unwrap_or(i64::MAX));
+        let Some(known) = known else { return Ok(()) };
         let untold = store.new_words(&known.filter(true), MOST_TOLD).await?;
         // What waits for its time is looked for again, though nothing comes.
         self.fresh = untold.iter().any(|words| is_urgent(words, now));

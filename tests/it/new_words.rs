@@ -31,6 +31,21 @@ fn said(test: &TestStore, number: usize, millis: i64, template: &str, rule: &str
     NewEvent { reply, ..event }
 }
 
+/// What the real command prints beside the open store.
+async fn command(test: &TestStore, arguments: &[&str]) -> String {
+    let key_file = test.folder.path().join("relaywatch.key");
+    test.keyring.write(&key_file, true).expect("the key file");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_relaywatch"));
+    command
+        .args([&["events", "words"], arguments].concat())
+        .env("STATE_DIRECTORY", test.folder.path())
+        .env("RELAYWATCH__STORE__URL", &test.options.url)
+        .env("RELAYWATCH__PRIVACY__KEY_FILE", key_file);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("it ends").expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
 async fn tickets(test: &TestStore) -> Vec<Page> {
     let mut told = pages(test).await;
     told.retain(|page| page.kind == PageKind::NewWords);
@@ -75,6 +90,23 @@ on_both_engines! {
         assert_eq!((first.shown.len(), first.templates), (1, 3));
         let nothing = test.store.new_words(&NewWordsFilter::default(), 10).await.expect("read");
         assert!(nothing.is_empty(), "no rule guesses, no receiver is Apple's");
+    }
+
+    async fn the_command_lists_them_and_begins_a_rule(test: TestStore) {
+        assert!(command(&test, &[]).await.starts_with("no new words"));
+        let odd = |number| said(&test, number, 1_000, "550 5.7.1 <{recipient}> is being frobnicated", NOBODY);
+        test.store.commit(&[submission(vec![odd(1), odd(2), said(&test, 3, 0, "550 rare", NOBODY)])]).await.expect("commit");
+        let printed = command(&test, &["--limit", "1"]).await;
+        assert!(printed.starts_with("2 templates of Apple's that no rule knows, in 3 replies\n"), "{printed}");
+        for part in ["2 replies to 2 addresses", "and 1 more", "wording = [\"is being frobnicated\"]", "classify --rules rules --lint"] {
+            assert!(printed.contains(part), "{part}: {printed}");
+        }
+        assert!(!printed.contains("550 rare") && !printed.contains("user1"), "{printed}");
+        let lines = command(&test, &["--format", "json"]).await;
+        let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!((&lines[0]["template"], &lines[0]["addresses"]), (&"550 5.7.1 <{recipient}> is being frobnicated".into(), &2.into()));
+        assert_eq!((&lines[0]["guessed_cause"], &lines[0]["told"]), (&"undetermined".into(), &serde_json::Value::Null));
     }
 
     async fn they_are_told_in_the_digest_or_at_once_and_never_twice(test: TestStore) {

@@ -173,6 +173,13 @@ async fn every_feed(engine: Engine) {
     assert_eq!(account.address, Some(address.id));
     assert!(entries.iter().all(|entry| entry.account == Some(account.id)), "both notices are of this account");
 
+    let metrics = daemon.get("/metrics").text();
+    for provider in ["ses", "braze"] {
+        let agreed =
+            format!("relaywatch_label_agreement_total{{label_says=\"hard\",ours=\"hard\",provider=\"{provider}\"}} 1");
+        assert!(metrics.contains(&agreed), "{agreed}");
+    }
+
     // A retry, and a retry from another topic message: 200, and nothing more in the store.
     let before = journal_rows(&store).await;
     let mut again = deliveries(&home, at);
