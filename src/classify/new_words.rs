@@ -4,7 +4,7 @@ use super::{NO_RULE, Receiver};
 use crate::model::{Destination, MxFamily, ReplyContext};
 
 /// The built-in files whose rules are for receivers in general: what they make of Apple's words is a guess.
-const GENERAL: [&str; 12] = [
+const GENERAL: [&str; 13] = [
     "google",
     "microsoft",
     "yahoo",
@@ -17,6 +17,7 @@ const GENERAL: [&str; 12] = [
     "languages",
     "general",
     "codes",
+    "labels",
 ];
 
 /// Whether a reply is of Apple's and in words that no rule knows as Apple's: none held, or one that is for receivers in

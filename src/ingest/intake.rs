@@ -6,7 +6,7 @@ use base64::Engine as _;
 use tokio::sync::Notify;
 
 use crate::{
-    classify::{Parties, Rules, context, destination, template_of},
+    classify::{NO_RULE, Parties, Rules, context, destination, template_of},
     ingest::{
         Report,
         committer::{CommitError, Committer},
@@ -168,11 +168,14 @@ impl Intake {
         // Where nothing was said, the provider's own verdict is all there is.
         let silent = Reply::default();
         let said = event.reply.as_ref().or_else(|| label.as_ref().map(|_| &silent));
-        let reply = said.filter(|_| failed).map(|reply| {
+        let reply = said.filter(|_| failed).and_then(|reply| {
             let template = template_of(reply, &Parties::of(event, &knowledge.relay));
             let verdict = knowledge.rules.classify_labelled(&template, &context, label.as_deref());
+            if event.reply.is_none() && verdict.rule == NO_RULE {
+                return None;
+            }
             verdicts.note(event, &verdict);
-            NewReply {
+            Some(NewReply {
                 template: template.into_string(),
                 sample: reply.text.clone(),
                 code: reply.code,
@@ -184,7 +187,7 @@ impl Intake {
                 rule: format!("{}@{}", verdict.rule, verdict.version),
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=100")]
                 confidence: (verdict.confidence * 100.0).round().clamp(0.0, 100.0) as u8,
-            }
+            })
         });
         NewEvent {
             key,

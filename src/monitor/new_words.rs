@@ -235,6 +235,7 @@ fn ticket(quoted: &[ShownWords], more: usize, digest: bool, now: Timestamp) -> P
     }
     let (what, since) = if digest { ("digest", "in the day's digest") } else { ("at-once", "met by three addresses") };
     Page {
+        turned: None,
         key: format!("new-words/{what}/{}", now.as_millis()),
         kind: PageKind::NewWords,
         severity: Severity::Ticket,

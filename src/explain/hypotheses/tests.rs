@@ -318,7 +318,7 @@ fn what_to_set_up_is_said_where_nothing_is_told_yet() {
 fn one_of_each_is_said_as_one() {
     let only = IncidentFacts {
         refused_addresses: 1,
-        texts: vec![ReplyText { text: "gone".to_owned(), addresses: 1 }],
+        texts: vec![ReplyText { text: "gone".to_owned(), addresses: 1, template: String::new() }],
         texts_of: 1,
         campaigns: Some(Concentration {
             top: "spring".to_owned(),
