@@ -33,6 +33,7 @@ pub use forget::{FORGET_AFTER_MILLIS, forget_due};
 pub use health::Health;
 
 use crate::{
+    classify::Rules,
     clock::Clock,
     config::{AddressKeeping, Config, ConfigErrors, Mistake, Place, Severity},
     control::{self, Folding, Operator, Socket, socket_path},
@@ -246,7 +247,8 @@ pub async fn start(
     let public = if role.ingests() { Some(bind(config.listen.public.0, "public").await?) } else { None };
     let private = bind(config.listen.private.0, "private").await?;
     let metrics = Metrics::new()?;
-    let setup = if role.ingests() { Some(setup(&config)?) } else { None };
+    let rules = rules(&config)?;
+    let setup = if role.ingests() { Some(setup(&config, &rules)?) } else { None };
     let notifiers = Notifiers::new(notify::Setup::new(&config)?);
     let (keyring, store) = open(&config, &mut made).await?;
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), store.engine(), role.as_str()]).set(1);
@@ -291,11 +293,13 @@ pub async fn start(
         leading,
     };
     let (relay, relay_in_force) = watch::channel(config.relay.to_domains());
+    let (rules, rules_in_force) = watch::channel(Some(rules));
     let operator = Operator {
         store: store.clone(),
         keyring: Arc::clone(&keyring),
         clock: clock.clone(),
         relay: relay_in_force,
+        rules: rules_in_force,
         folding: Folding::Daemon { wake, progress: told.clone(), leading: leads.clone() },
     };
     serve_commands(&config, operator, &tasks).await;
@@ -317,7 +321,7 @@ pub async fn start(
         config,
         endpoint.clone(),
         notifiers.clone(),
-        relay,
+        (relay, rules),
         filter,
         settings,
     )));
@@ -546,12 +550,16 @@ async fn journal_settings(
     }
 }
 
+/// The reply rules, by this configuration.
+fn rules(config: &Config) -> Result<Arc<Rules>, StartError> {
+    Ok(Arc::new(rule_files::load(config.rules.folder.as_ref().map(AsRef::as_ref))?))
+}
+
 /// What the public listener works with, by this configuration.
-fn setup(config: &Config) -> Result<Setup, StartError> {
-    let rules = Arc::new(rule_files::load(config.rules.folder.as_ref().map(AsRef::as_ref))?);
+fn setup(config: &Config, rules: &Arc<Rules>) -> Result<Setup, StartError> {
     Ok(Setup {
         feeds: Feeds::new(config)?,
-        knowledge: Knowledge { rules, relay: config.relay.to_domains() },
+        knowledge: Knowledge { rules: Arc::clone(rules), relay: config.relay.to_domains() },
         body_bytes: usize::try_from(config.limits.body_bytes).unwrap_or(usize::MAX),
         request_timeout: config.limits.request_timeout(),
     })

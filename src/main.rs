@@ -61,7 +61,7 @@ enum Command {
     Accounts(AccountsCommand),
     /// Show and rotate the keys that seal addresses.
     Keys(KeysCommand),
-    /// Throw ledger and cells away and make them again from the journal.
+    /// Make ledger and cells again from the journal; judge stored replies by new rules.
     Rebuild(RebuildCommand),
     /// See relaywatch find trouble, and pass over decoys, in a simulation.
     Demo(DemoCommand),
@@ -93,7 +93,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Address(command) => command.run(file, &mut io::stdin().lock(), &mut out, &mut diagnostics)?,
         Command::Accounts(command) => command.run(file, &mut io::stdin().lock(), &mut out, &mut diagnostics)?,
         Command::Keys(command) => command.run(file, &mut out)?,
-        Command::Rebuild(command) => command.run(file, &mut out)?,
+        Command::Rebuild(command) => command.run(file, &mut io::stdin().lock(), &mut out, &mut diagnostics)?,
         Command::Demo(command) => command.run(cli.log.as_deref(), &mut out)?,
         Command::Config(command) => command.run(file, Config::process_environment(), &mut out, &mut diagnostics)?,
         Command::Incident(command) => command.run(file, Config::process_environment(), &mut out, &mut diagnostics)?,

@@ -126,6 +126,19 @@ fn action(body: &Value) -> Option<String> {
         "rebuild" => {
             format!("ledger and cells are made again from {}", count(number("events")?.unsigned_abs(), "outcome"))
         }
+        "relabel" => {
+            let (rules, fingerprint) = (number("rules")?, text("rules_fingerprint")?);
+            format!("giving stored replies the verdicts of rules version {rules} ({fingerprint}) is begun")
+        }
+        "relabelled" => {
+            let replies = number("replies")?.unsigned_abs();
+            let noun = if replies == 1 { "stored reply has" } else { "stored replies have" };
+            format!(
+                "{replies} {noun} the verdicts of rules version {} ({})",
+                number("rules")?,
+                text("rules_fingerprint")?
+            )
+        }
         _ => return None,
     };
     // Before they had one word for it, some actions named who did it by another, and some not at all.
@@ -179,6 +192,15 @@ mod tests {
             entry(EntryKind::Action, json!({ "action": "keys-forget-old-failed", "operator": "Jo", "kept": 1 })),
             entry(EntryKind::Action, json!({ "action": "aside-show", "operator": "Jo", "part": 17 })),
             entry(EntryKind::Action, json!({ "action": "rebuild", "operator": "Jo", "events": 5 })),
+            entry(
+                EntryKind::Action,
+                json!({ "action": "relabel", "operator": "Jo", "rules": 7, "rules_fingerprint": "00ff" }),
+            ),
+            entry(
+                EntryKind::Action,
+                json!({ "action": "relabelled", "operator": "Jo", "rules": 7, "rules_fingerprint": "00ff", "replies": 3,
+                    "changes": [], "others": 0 }),
+            ),
             entry(EntryKind::Action, json!({ "action": "of another version", "n": 1 })),
         ]
         .iter()

@@ -31,7 +31,7 @@ const PAGES: usize = 5;
 /// How long a rebuild waits where another process has folded a page before it.
 const MOVED_WAIT: Duration = Duration::from_millis(50);
 /// How long a command that folds by itself leads from one step to the next: it may be stopped in between.
-const OWN_TERM: Duration = Duration::from_secs(30);
+pub(super) const OWN_TERM: Duration = Duration::from_secs(30);
 
 /// One thing that an operator can ask for. Bodies can hold addresses: they are never logged.
 pub trait Call: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -94,7 +94,7 @@ impl Call for ForgetAddress {
 }
 
 /// A text for the journal: bounded, in one line, without an address.
-fn journal_text(text: &str) -> Result<String, ControlError> {
+pub(super) fn journal_text(text: &str) -> Result<String, ControlError> {
     if text.contains('@') {
         return Err(ControlError::Invalid("the journal takes no address: write name and reason without \"@\""));
     }
@@ -300,27 +300,31 @@ impl Call for Rebuild {
     type Answer = RebuildStarted;
 
     async fn run(self, operator: &Operator) -> Result<RebuildStarted, ControlError> {
-        let by = journal_text(&self.operator)?;
-        let counts = operator.store.row_counts().await?;
-        let events = counts.iter().find(|(table, _)| *table == "event").map_or(0, |(_, rows)| *rows);
-        let events = u64::try_from(events).unwrap_or(0);
-        let resumed = under_way(operator).await?;
-        if !resumed {
-            operator.note(serde_json::json!({ "action": "rebuild", "operator": by, "events": events })).await?;
-            operator.store.reset_projections().await?;
-        }
-        let folded_before = match &operator.folding {
-            Folding::Daemon { wake, progress, .. } => {
-                wake.notify_one();
-                progress.borrow().folded
-            }
-            Folding::Own { monitor, .. } => {
-                *monitor.lock().await = None;
-                0
-            }
-        };
-        Ok(RebuildStarted { events, resumed, mark: RebuildStep { folded_before, events } })
+        begin_rebuild(operator, &journal_text(&self.operator)?, false).await
     }
+}
+
+/// Throws the projections away; goes on with a rebuild that is under way, unless it must begin `anew`.
+pub(super) async fn begin_rebuild(operator: &Operator, by: &str, anew: bool) -> Result<RebuildStarted, ControlError> {
+    let counts = operator.store.row_counts().await?;
+    let events = counts.iter().find(|(table, _)| *table == "event").map_or(0, |(_, rows)| *rows);
+    let events = u64::try_from(events).unwrap_or(0);
+    let resumed = !anew && under_way(operator).await?;
+    if !resumed {
+        operator.note(serde_json::json!({ "action": "rebuild", "operator": by, "events": events })).await?;
+        operator.store.reset_projections().await?;
+    }
+    let folded_before = match &operator.folding {
+        Folding::Daemon { wake, progress, .. } => {
+            wake.notify_one();
+            progress.borrow().folded
+        }
+        Folding::Own { monitor, .. } => {
+            *monitor.lock().await = None;
+            0
+        }
+    };
+    Ok(RebuildStarted { events, resumed, mark: RebuildStep { folded_before, events } })
 }
 
 /// Whether a rebuild has not come to where the journal was folded when it began.
@@ -406,7 +410,7 @@ impl Operator {
     }
 
     /// Puts what an operator did into the journal.
-    async fn note(&self, body: serde_json::Value) -> Result<(), ControlError> {
+    pub(super) async fn note(&self, body: serde_json::Value) -> Result<(), ControlError> {
         let at = self.clock.now();
         // Two actions in one millisecond are two.
         let unique = rand::random::<u128>().to_le_bytes();

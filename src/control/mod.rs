@@ -6,6 +6,7 @@
 
 mod calls;
 mod client;
+mod relabel;
 mod server;
 
 pub(crate) use self::calls::MAX_ACCOUNTS;
@@ -21,9 +22,11 @@ pub use self::{
         Reseal, Resealed, RotateKeys, Rotated,
     },
     client::{Client, ClientError},
+    relabel::{AskRules, EndRelabel, Judge, Judged, Relabel, RelabelEnded, RelabelStep, RelabelStepped, RulesInForce},
     server::{Socket, serve},
 };
 use crate::{
+    classify::Rules,
     clock::Clock,
     config::Config,
     daemon::{make_directories, store_options},
@@ -89,6 +92,8 @@ pub struct Operator {
     pub clock: Clock,
     /// Which domains hold relay addresses, by the settings in force.
     pub relay: watch::Receiver<RelayDomains>,
+    /// The reply rules in force; a command that needs none has none.
+    pub rules: watch::Receiver<Option<Arc<Rules>>>,
     /// Who folds the journal.
     pub folding: Folding,
 }
@@ -182,8 +187,20 @@ impl Writer {
         Ok((Self::direct(config, clock).await?, missing))
     }
 
+    /// The same with the rules that it shall go by; a daemon goes by its own.
+    #[must_use]
+    pub fn with_rules(mut self, rules: Arc<Rules>) -> Self {
+        if let Self::Direct(operator) = &mut self {
+            operator.rules = watch::channel(Some(rules)).1;
+        }
+        self
+    }
+
     /// The daemon, where one answers.
-    async fn daemon(config: &Config) -> Result<Option<Self>, OpenError> {
+    ///
+    /// # Errors
+    /// Where its socket is there and can't be used.
+    pub async fn daemon(config: &Config) -> Result<Option<Self>, OpenError> {
         let socket = socket_path(config);
         match Client::connect(&socket).await {
             Ok(client) => Ok(Some(Self::Daemon(client))),
@@ -209,6 +226,7 @@ impl Writer {
             keyring,
             clock,
             relay: watch::channel(config.relay.to_domains()).1,
+            rules: watch::channel(None).1,
             folding: Folding::Own { monitor: Box::default(), max_streams: config.detect.max_streams },
         })))
     }

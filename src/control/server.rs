@@ -28,8 +28,9 @@ use tokio_util::sync::CancellationToken;
 use crate::incident::IncidentError;
 
 use super::{
-    AcceptNormal, Call, CloseIncident, ControlError, ForgetAddress, ForgetOldKeys, ImportAccounts, JournalAside,
-    JournalRecovery, LabelIncident, Operator, Rebuild, RebuildStep, Reseal, RotateKeys,
+    AcceptNormal, AskRules, Call, CloseIncident, ControlError, EndRelabel, ForgetAddress, ForgetOldKeys,
+    ImportAccounts, JournalAside, JournalRecovery, LabelIncident, Operator, Rebuild, RebuildStep, Relabel, RelabelStep,
+    Reseal, RotateKeys,
 };
 
 /// The longest body: a thousand accounts with the longest fields.
@@ -136,6 +137,10 @@ fn router(operator: Arc<Operator>) -> Router {
     router = with::<ForgetOldKeys>(router);
     router = with::<Rebuild>(router);
     router = with::<RebuildStep>(router);
+    router = with::<AskRules>(router);
+    router = with::<Relabel>(router);
+    router = with::<RelabelStep>(router);
+    router = with::<EndRelabel>(router);
     router.layer(DefaultBodyLimit::max(MAX_BODY)).with_state(operator)
 }
 

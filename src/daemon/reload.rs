@@ -1,10 +1,14 @@
-//! SIGHUP: the configuration, all or nothing. The reply rules are compiled in.
+//! SIGHUP: the configuration, all or nothing; the reply rules with it.
 
-use std::{path::PathBuf, sync::Mutex, sync::PoisonError};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::sync::watch;
 
 use crate::{
+    classify::Rules,
     config::{Config, SYSTEM_FILE},
     ingest::http::endpoint::Endpoint,
     lifecycle::{BoxError, Commit, Preparing, Reload},
@@ -16,12 +20,14 @@ use crate::{
 
 /// Reads the configuration again and puts it in force.
 pub(super) struct Reloader {
-    current: std::sync::Arc<Mutex<Config>>,
+    current: Arc<Mutex<Config>>,
     /// Nothing where this process takes no reports in.
     endpoint: Option<Endpoint>,
     notifiers: Notifiers,
     /// The relay domains as the operators' calls see them.
     relay: watch::Sender<RelayDomains>,
+    /// The reply rules, as well.
+    rules: watch::Sender<Option<Arc<Rules>>>,
     filter: Option<FilterHandle>,
     /// Where the journal's settings come from; nothing where this process takes no reports in.
     settings: Option<watch::Sender<Settings>>,
@@ -32,11 +38,11 @@ impl Reloader {
         config: Config,
         endpoint: Option<Endpoint>,
         notifiers: Notifiers,
-        relay: watch::Sender<RelayDomains>,
+        (relay, rules): (watch::Sender<RelayDomains>, watch::Sender<Option<Arc<Rules>>>),
         filter: Option<FilterHandle>,
         settings: Option<watch::Sender<Settings>>,
     ) -> Self {
-        Self { current: std::sync::Arc::new(Mutex::new(config)), endpoint, notifiers, relay, filter, settings }
+        Self { current: Arc::new(Mutex::new(config)), endpoint, notifiers, relay, rules, filter, settings }
     }
 
     fn prepare_now(&self) -> Result<Commit, BoxError> {
@@ -44,11 +50,13 @@ impl Reloader {
         let file: Option<PathBuf> = old.provenance.file.clone();
         let new = Config::load(file.as_deref(), Config::process_environment()).inspect_err(super::log_mistakes)?;
         let (new, left) = new.taken_up_by(&old);
-        let setup = self.endpoint.as_ref().map(|_| super::setup(&new)).transpose()?;
+        let rules = super::rules(&new)?;
+        let setup = self.endpoint.as_ref().map(|_| super::setup(&new, &rules)).transpose()?;
         let notify = notify::Setup::new(&new)?;
         let filter = self.filter.as_ref().map(|filter| filter.prepare(&new.log.level)).transpose()?;
-        let (current, endpoint) = (std::sync::Arc::clone(&self.current), self.endpoint.clone());
+        let (current, endpoint) = (Arc::clone(&self.current), self.endpoint.clone());
         let (notifiers, relay, settings) = (self.notifiers.clone(), self.relay.clone(), self.settings.clone());
+        let rules_in_force = self.rules.clone();
         let judged_by = setup.as_ref().map(|setup| super::settings_of(&new, setup));
         let changed = Config::changes(&old, &new);
         Ok(Box::new(move || {
@@ -59,6 +67,7 @@ impl Reloader {
             let told = new.notify.slack.is_some() || new.notify.webhook.is_some();
             super::warn_where_nobody_is_told(!new.feeds.paths().is_empty(), told);
             relay.send_replace(new.relay.to_domains());
+            rules_in_force.send_replace(Some(rules));
             if let Some((endpoint, setup)) = endpoint.zip(setup) {
                 endpoint.exchange(setup);
             }

@@ -184,9 +184,8 @@ impl Intake {
                     .map(|e| i32::from(e.class) * 1_000_000 + i32::from(e.subject) * 1_000 + i32::from(e.detail)),
                 mx: context.mx,
                 cause: verdict.cause,
-                rule: format!("{}@{}", verdict.rule, verdict.version),
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=100")]
-                confidence: (verdict.confidence * 100.0).round().clamp(0.0, 100.0) as u8,
+                rule: rule_word(&verdict),
+                confidence: percent(&verdict),
             })
         });
         NewEvent {
@@ -289,6 +288,20 @@ impl Verdicts {
             self.labels.push((event.provider, says, ours));
         }
     }
+}
+
+/// The rule that decided, as it is stored: `file/name@version`.
+#[must_use]
+pub fn rule_word(verdict: &Verdict) -> String {
+    format!("{}@{}", verdict.rule, verdict.version)
+}
+
+/// How sure a verdict is, as it is stored: in percent.
+#[must_use]
+pub fn percent(verdict: &Verdict) -> u8 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=100")]
+    let percent = (verdict.confidence * 100.0).round().clamp(0.0, 100.0) as u8;
+    percent
 }
 
 /// The shortest local part by which alone a person is known: no relay address has a shorter one, and shorter ones are words.

@@ -17,6 +17,7 @@ mod listing;
 mod new_words;
 mod postgres;
 mod recent;
+mod relabel;
 mod retention;
 mod sqlite;
 mod totals;
@@ -33,6 +34,7 @@ pub use lease::{Epoch, Leader};
 pub use listing::{SetAsideRecord, Span};
 pub use new_words::{LastTold, NewWords, NewWordsFilter, template_id};
 pub use postgres::PgStore;
+pub use relabel::{NewVerdict, Relabelled, ReplyGroup, ReplyKey, Stretch};
 pub use sqlite::SqliteStore;
 pub use types::{
     AccountRecord, AddressRecord, Backlog, CellKey, Commit, Counts, DayChange, DueAccount, EntryKind, EntryRecord,

@@ -39,6 +39,7 @@ on_both_engines! {
             keyring: Arc::clone(&keyring),
             clock: Clock::System,
             relay: watch::channel(RelayDomains::default()).1,
+            rules: watch::channel(None).1,
             folding: Folding::Own { monitor: Box::new(Mutex::new(None)), max_streams: 100_000 },
         };
         let forget = || ForgetOldKeys { operator: "tester".to_owned() };

@@ -8,6 +8,7 @@ mod new_words;
 mod outbox;
 mod people;
 mod read;
+mod relabel;
 mod retention;
 
 use sqlx::{Database, Pool};

@@ -14,6 +14,7 @@ mod partitions;
 mod people;
 mod project;
 mod read;
+mod relabel;
 mod retention;
 
 use std::{
@@ -243,6 +244,7 @@ async fn meta(connection: &mut PgConnection, key: &str) -> Result<Option<String>
 enum Lock {
     Setup = 1,
     Partitions = 2,
+    Relabel = 3,
 }
 
 /// Takes a lock that goes with the transaction.

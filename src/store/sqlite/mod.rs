@@ -14,6 +14,7 @@ mod outbox;
 mod people;
 mod project;
 mod read;
+mod relabel;
 mod retention;
 
 use std::{

@@ -136,6 +136,20 @@ impl PgStore {
         Ok(())
     }
 
+    /// The numbers of rules, as `file/name@version`, in their order; those that are new get one.
+    pub(in crate::store) async fn rule_ids<'a>(
+        &self,
+        rules: impl Iterator<Item = &'a str> + Clone,
+    ) -> Result<Vec<i32>, StoreError> {
+        let mut numbers = Numbers::default();
+        marks(&mut *self.pool.acquire().await?).await?.heed(&self.caches, &self.keyring);
+        let wanted = rules.clone().map(|rule| (WordKind::Rule, rule.to_owned())).collect();
+        self.number_texts(wanted, &mut numbers).await?;
+        let ids = rules.map(|rule| numbers.word(WordKind::Rule, rule)).collect();
+        self.caches.keep_words(numbers.words);
+        ids
+    }
+
     pub(in crate::store) async fn stream_ids(&self, keys: &[StreamKey]) -> Result<Vec<i32>, StoreError> {
         let mut numbers = Numbers::default();
         marks(&mut *self.pool.acquire().await?).await?.heed(&self.caches, &self.keyring);

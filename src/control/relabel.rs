@@ -1,0 +1,307 @@
+//! New rules over the journal: which stored replies they give another verdict, and the calls that apply it.
+//!
+//! A verdict depends on the template and the context alone, and both are stored, so that no reply is asked for again. What is
+//! changed is counted in the transaction that changes it: stopped half-way, a relabelling goes on where it was.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Call, ControlError, Folding, Operator, RebuildStarted,
+    calls::{OWN_TERM, begin_rebuild, journal_text},
+};
+use crate::{
+    classify::Rules,
+    ingest::intake::{percent, rule_word},
+    model::{Provider, ReplyContext, StreamKey, Verdict},
+    monitor::settings,
+    store::{NewVerdict, Relabelled, ReplyGroup, Store, StoreError},
+};
+
+/// Words that are kept at hand; past that the cache starts anew.
+const WORDS: usize = 100_000;
+/// Transactions of one step.
+const BATCHES: usize = 5;
+/// Pairs of causes and rules that the journal names; the rest is summed up.
+const NAMED: usize = 100;
+
+/// Stored replies with what today's rules say of them.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// The replies, with the verdict that they have.
+    pub group: ReplyGroup,
+    /// What the receiving side said, with roles in the place of addresses, hosts and ids.
+    pub template: String,
+    /// The rule that decided, as `file/name@version`.
+    pub from_rule: String,
+    /// The verdict of the rules at hand.
+    pub verdict: Verdict,
+}
+
+impl Judged {
+    /// The rule that decides now, as `file/name@version`.
+    #[must_use]
+    pub fn rule(&self) -> String {
+        rule_word(&self.verdict)
+    }
+
+    /// Whether what is stored differs.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        let (key, verdict) = (&self.group.key, &self.verdict);
+        key.cause != verdict.cause || key.confidence != percent(verdict) || self.from_rule != self.rule()
+    }
+}
+
+/// Judges stored replies anew.
+#[derive(Debug)]
+pub struct Judge {
+    store: Store,
+    rules: Arc<Rules>,
+    words: HashMap<i32, String>,
+    providers: HashMap<i32, Option<Provider>>,
+}
+
+impl Judge {
+    /// A judge by these rules.
+    #[must_use]
+    pub fn new(store: Store, rules: Arc<Rules>) -> Self {
+        Self { store, rules, words: HashMap::new(), providers: HashMap::new() }
+    }
+
+    /// What the rules say of these groups.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn judge(&mut self, groups: &[ReplyGroup]) -> Result<Vec<Judged>, StoreError> {
+        self.learn(groups).await?;
+        let judged = groups.iter().filter_map(|group| {
+            let key = &group.key;
+            // A word that is gone is nothing to judge by.
+            let (template, from_rule) = (self.words.get(&key.template)?, self.words.get(&key.rule)?);
+            let provider = *self.providers.get(&key.stream)?;
+            let context = ReplyContext { provider, destination: key.destination, mx: key.mx };
+            let verdict = self.rules.classify(template.as_str(), &context);
+            Some(Judged { group: *group, template: template.clone(), from_rule: from_rule.clone(), verdict })
+        });
+        Ok(judged.collect())
+    }
+
+    async fn learn(&mut self, groups: &[ReplyGroup]) -> Result<(), StoreError> {
+        if self.words.len() > WORDS {
+            self.words.clear();
+        }
+        if self.providers.len() > WORDS {
+            self.providers.clear();
+        }
+        let words = groups.iter().flat_map(|group| [group.key.template, group.key.rule]);
+        let wanted: HashSet<i32> = words.filter(|id| !self.words.contains_key(id)).collect();
+        if !wanted.is_empty() {
+            self.words.extend(self.store.words(&Vec::from_iter(wanted)).await?);
+        }
+        let streams = groups.iter().map(|group| group.key.stream);
+        let wanted: HashSet<i32> = streams.filter(|id| !self.providers.contains_key(id)).collect();
+        if !wanted.is_empty() {
+            let found = self.store.words(&Vec::from_iter(wanted)).await?;
+            self.providers.extend(found.into_iter().map(|(id, text)| {
+                let stream: StreamKey = serde_json::from_str(&text).unwrap_or_else(|_| StreamKey::fleet());
+                (id, stream.provider)
+            }));
+        }
+        Ok(())
+    }
+}
+
+/// Which rules are in force?
+#[derive(Serialize, Deserialize)]
+pub struct AskRules {}
+
+/// A set of rules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulesInForce {
+    /// The version of the set.
+    pub version: u32,
+    /// What tells it from other sets, whatever versions they claim.
+    pub fingerprint: String,
+}
+
+impl RulesInForce {
+    /// What names a set of rules.
+    #[must_use]
+    pub fn of(rules: &Rules) -> Self {
+        Self { version: rules.version(), fingerprint: rules.fingerprint() }
+    }
+}
+
+impl Call for AskRules {
+    const PATH: &'static str = "/rules";
+    type Answer = RulesInForce;
+
+    async fn run(self, operator: &Operator) -> Result<RulesInForce, ControlError> {
+        Ok(RulesInForce::of(&*operator.rules()?))
+    }
+}
+
+/// Begin to give stored replies the verdicts of the rules in force, or go on with it.
+#[derive(Serialize, Deserialize)]
+pub struct Relabel {
+    /// Who does it.
+    pub operator: String,
+    /// The rules by which the changes were listed.
+    pub rules: RulesInForce,
+}
+
+impl Call for Relabel {
+    const PATH: &'static str = "/relabel";
+    type Answer = RelabelStep;
+
+    async fn run(self, operator: &Operator) -> Result<RelabelStep, ControlError> {
+        let by = journal_text(&self.operator)?;
+        operator.rules_of(&self.rules)?;
+        operator.refuse_beside_other_rules(&self.rules).await?;
+        operator
+            .note(serde_json::json!({
+                "action": "relabel", "operator": by, "rules": self.rules.version, "rules_fingerprint": self.rules.fingerprint,
+            }))
+            .await?;
+        Ok(RelabelStep { rules: self.rules, after: None })
+    }
+}
+
+/// Give the stored replies of one stretch of the journal their new verdicts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelabelStep {
+    /// The rules by which the changes were listed.
+    pub rules: RulesInForce,
+    /// Where the stretch begins; the start of the journal without.
+    pub after: Option<i64>,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelabelStepped {
+    /// Stored replies that were changed.
+    pub changed: u64,
+    /// The next step; nothing at the end of the journal.
+    pub next: Option<RelabelStep>,
+}
+
+impl Call for RelabelStep {
+    const PATH: &'static str = "/relabel/step";
+    type Answer = RelabelStepped;
+
+    async fn run(self, operator: &Operator) -> Result<RelabelStepped, ControlError> {
+        let rules = operator.rules_of(&self.rules)?;
+        let store = &operator.store;
+        let Some(stretch) = store.reply_stretch(self.after).await? else {
+            return Ok(RelabelStepped { changed: 0, next: None });
+        };
+        let judged = Judge::new(store.clone(), rules).judge(&store.replies_in(stretch).await?).await?;
+        let changes: Vec<NewVerdict> = judged
+            .into_iter()
+            .filter(Judged::changes)
+            .map(|judged| NewVerdict {
+                of: judged.group.key,
+                cause: judged.verdict.cause,
+                rule: judged.rule(),
+                confidence: percent(&judged.verdict),
+                from_rule: judged.from_rule,
+            })
+            .collect();
+        let mut changed = 0;
+        for _ in 0..BATCHES {
+            let (batch, all) = store.relabel(stretch, &changes).await?;
+            changed += batch;
+            if all {
+                let next = Some(Self { rules: self.rules, after: Some(stretch.end()) });
+                return Ok(RelabelStepped { changed, next });
+            }
+        }
+        // The rest of the stretch is the next step's.
+        Ok(RelabelStepped { changed, next: Some(self) })
+    }
+}
+
+/// Put what a relabelling has changed into the journal, and make the projections again.
+#[derive(Serialize, Deserialize)]
+pub struct EndRelabel {
+    /// Who does it.
+    pub operator: String,
+    /// The rules by which the changes were listed.
+    pub rules: RulesInForce,
+}
+
+/// What a relabelling did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelabelEnded {
+    /// Stored replies that were changed, also before it was stopped half-way.
+    pub replies: u64,
+    /// The rebuild that follows; none where nothing was changed.
+    pub rebuild: Option<RebuildStarted>,
+}
+
+impl Call for EndRelabel {
+    const PATH: &'static str = "/relabel/end";
+    type Answer = RelabelEnded;
+
+    async fn run(self, operator: &Operator) -> Result<RelabelEnded, ControlError> {
+        let by = journal_text(&self.operator)?;
+        operator.rules_of(&self.rules)?;
+        let changes = operator.store.relabelled().await?;
+        let replies = changes.iter().map(|change| change.replies).sum();
+        if changes.is_empty() {
+            return Ok(RelabelEnded { replies, rebuild: None });
+        }
+        let (named, others) = changes.split_at(changes.len().min(NAMED));
+        let others: u64 = others.iter().map(|change: &Relabelled| change.replies).sum();
+        operator
+            .note(serde_json::json!({
+                "action": "relabelled", "operator": by, "rules": self.rules.version,
+                "rules_fingerprint": self.rules.fingerprint, "replies": replies, "changes": named, "others": others,
+            }))
+            .await?;
+        // A crash in between says it once more, and makes the projections once more.
+        let rebuild = begin_rebuild(operator, &by, true).await?;
+        operator.store.forget_relabelled().await?;
+        Ok(RelabelEnded { replies, rebuild: Some(rebuild) })
+    }
+}
+
+impl Operator {
+    /// The rules in force.
+    fn rules(&self) -> Result<Arc<Rules>, ControlError> {
+        let rules = self.rules.borrow().clone();
+        rules.ok_or(ControlError::Invalid("this process has no reply rules at hand; run the relaywatch of its version"))
+    }
+
+    /// The rules in force, where they are those by which the changes were listed.
+    fn rules_of(&self, listed: &RulesInForce) -> Result<Arc<Rules>, ControlError> {
+        let rules = self.rules()?;
+        if RulesInForce::of(&rules) == *listed {
+            Ok(rules)
+        } else {
+            Err(ControlError::Invalid("the rules in force are no longer those of the list; run the command again"))
+        }
+    }
+
+    /// Without the daemon's socket at hand: refuses where a process elsewhere works by other rules, which would give what
+    /// comes in the verdicts of before.
+    async fn refuse_beside_other_rules(&self, rules: &RulesInForce) -> Result<(), ControlError> {
+        let Folding::Own { .. } = self.folding else { return Ok(()) };
+        let journalled = settings::latest(&self.store, self.clock.now()).await?;
+        if journalled.is_none_or(|journalled| journalled.settings.rules_fingerprint == rules.fingerprint) {
+            return Ok(());
+        }
+        match self.store.lead("a command", OWN_TERM).await? {
+            Some(leader) => Ok(leader.release().await?),
+            None => Err(ControlError::Invalid(
+                "the daemons of this store go by other reply rules than this command: give them the same [rules] folder and \
+                 send them SIGHUP, or run this with their configuration",
+            )),
+        }
+    }
+}
