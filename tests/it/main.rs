@@ -22,6 +22,7 @@ mod new_words;
 mod notify;
 mod outbox;
 mod people;
+mod relabel;
 mod restarts;
 mod retention;
 mod serve;

@@ -250,3 +250,102 @@ impl List {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Destination, MxFamily, Verdict},
+        store::{ReplyGroup, ReplyKey},
+    };
+
+    const T0: i64 = 1_786_251_600_000;
+
+    fn judged(template: &str, from: (Cause, &str), to: (Cause, &str, u32, bool), replies: u64) -> Judged {
+        let key = ReplyKey {
+            stream: 1,
+            destination: Destination::Relay,
+            mx: MxFamily::AppleRelay,
+            template: 1,
+            cause: from.0,
+            rule: 1,
+            confidence: 90,
+        };
+        Judged {
+            group: ReplyGroup {
+                key,
+                replies,
+                first: Timestamp::from_millis(T0),
+                last: Timestamp::from_millis(T0 + 3_600_000),
+            },
+            template: template.to_owned(),
+            from_rule: from.1.to_owned(),
+            verdict: Verdict {
+                cause: to.0,
+                fault: to.0.fault(),
+                action: to.0.action(),
+                hard: to.3,
+                confidence: 0.9,
+                rule: to.1.to_owned(),
+                version: to.2,
+                evidence: Vec::new(),
+                delay: None,
+            },
+        }
+    }
+
+    fn text(list: &List) -> String {
+        let mut out = Vec::new();
+        list.text(&mut out).expect("written");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn the_list_for_people() {
+        let undetermined = (Cause::Undetermined, "none/undetermined@40");
+        let changed = [
+            judged("550 frob \u{1b}", undetermined, (Cause::RelaySenderUnregistered, "own/frob", 1, false), 12),
+            judged("550 gone", undetermined, (Cause::RecipientUnknown, "own/gone", 1, true), 1),
+            judged("550 <{recipient}>", (Cause::RecipientUnknown, "a/b@1"), (Cause::MailboxFull, "a/c", 2, false), 30),
+            judged("550 frob \u{1b}", undetermined, (Cause::RelaySenderUnregistered, "own/frob", 1, false), 8),
+            judged("what", undetermined, (Cause::Undetermined, "none/undetermined", 42, false), 7),
+        ];
+        let mut list = List {
+            rules: Some(RulesInForce { version: 42, fingerprint: "00ff00ff00ff00ff".to_owned() }),
+            replies: 1_000,
+            left_out: LeftOut { deferral_days: 46, refusal_days: 0 },
+            resumes: true,
+            ..List::default()
+        };
+        list.add(&changed, &[(0, 11), (0, 12), (3, 12), (3, 13), (1, 12)]);
+        assert_eq!((list.changed(), list.addresses), (58, 4));
+        insta::assert_snapshot!(text(&list));
+        let json = list.json(Some((58, Some(9_000)))).expect("JSON");
+        let changes = &json["changes"];
+        assert_eq!((&changes[1]["replies"], &changes[1]["addresses"]), (&json!(20), &json!(3)), "{json}");
+        assert_eq!((&changes[0]["from"]["hard"], &changes[2]["to"]["hard"]), (&json!(null), &json!(true)), "{json}");
+        assert_eq!(
+            json["renewed"],
+            json!([{ "rule": "none/undetermined", "from_version": 40, "to_version": 42, "replies": 7 }])
+        );
+        assert_eq!(json["left_out"], json!({ "deferral_days": 46, "refusal_days": 0 }));
+        assert_eq!(json["applied"], json!({ "replies": 58, "folded": 9_000 }));
+    }
+
+    #[test]
+    fn a_long_list_is_cut_for_people_and_whole_for_machines() {
+        let mut list = List { replies: 60, ..List::default() };
+        let to = (Cause::MailboxFull, "own/full", 1, false);
+        let changed: Vec<Judged> = (0..60)
+            .map(|n| judged(&format!("text {n:02}"), (Cause::Undetermined, "none/undetermined@1"), to, 1))
+            .collect();
+        list.add(&changed, &[]);
+        let text = text(&list);
+        assert!(text.contains("text 49") && !text.contains("text 50"), "{text}");
+        assert!(text.contains("and 10 more changes of 10 stored replies: --format json lists all"), "{text}");
+        assert_eq!(list.json(None).expect("JSON")["changes"].as_array().map(Vec::len), Some(60));
+        list.addresses = MOST_ADDRESSES + 1;
+        list.add(&[], &[]);
+        assert!(list.json(None).expect("JSON")["changes"][0]["addresses"].is_null(), "no longer counted");
+    }
+}
