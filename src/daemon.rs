@@ -264,8 +264,7 @@ pub async fn start(
         Some(setup) => Some(keep_settings(settings_of(&config, setup), (&store, &clock), &tasks).await?),
         None => None,
     };
-    let wake = Arc::new(Notify::new());
-    let client = crate::http_client::build(Duration::from_secs(10))?;
+    let (wake, client) = (Arc::new(Notify::new()), crate::http_client::build(Duration::from_secs(10))?);
     let limits = server::Limits {
         connections: usize::try_from(config.limits.max_connections).unwrap_or(usize::MAX),
         drain: config.lifecycle.drain(),

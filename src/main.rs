@@ -61,7 +61,7 @@ enum Command {
     Accounts(AccountsCommand),
     /// Show and rotate the keys that seal addresses.
     Keys(KeysCommand),
-    /// Make ledger and cells again from the journal; judge stored replies by new rules.
+    /// Make ledger and cells again from the journal; classify stored replies anew.
     Rebuild(RebuildCommand),
     /// See relaywatch find trouble, and pass over decoys, in a simulation.
     Demo(DemoCommand),

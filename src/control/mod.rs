@@ -22,7 +22,9 @@ pub use self::{
         Reseal, Resealed, RotateKeys, Rotated,
     },
     client::{Client, ClientError},
-    relabel::{AskRules, EndRelabel, Judge, Judged, Relabel, RelabelEnded, RelabelStep, RelabelStepped, RulesInForce},
+    relabel::{
+        AskRules, Classified, Classifier, EndRelabel, Relabel, RelabelEnded, RelabelStep, RelabelStepped, RulesInForce,
+    },
     server::{Socket, serve},
 };
 use crate::{

@@ -31,7 +31,7 @@ const NAMED: usize = 100;
 
 /// Stored replies with what today's rules say of them.
 #[derive(Debug, Clone)]
-pub struct Judged {
+pub struct Classified {
     /// The replies, with the verdict that they have.
     pub group: ReplyGroup,
     /// What the receiving side said, with roles in the place of addresses, hosts and ids.
@@ -42,7 +42,7 @@ pub struct Judged {
     pub verdict: Verdict,
 }
 
-impl Judged {
+impl Classified {
     /// The rule that decides now, as `file/name@version`.
     #[must_use]
     pub fn rule(&self) -> String {
@@ -57,17 +57,17 @@ impl Judged {
     }
 }
 
-/// Judges stored replies anew.
+/// Classifies stored replies anew.
 #[derive(Debug)]
-pub struct Judge {
+pub struct Classifier {
     store: Store,
     rules: Arc<Rules>,
     words: HashMap<i32, String>,
     providers: HashMap<i32, Option<Provider>>,
 }
 
-impl Judge {
-    /// A judge by these rules.
+impl Classifier {
+    /// A classifier by these rules.
     #[must_use]
     pub fn new(store: Store, rules: Arc<Rules>) -> Self {
         Self { store, rules, words: HashMap::new(), providers: HashMap::new() }
@@ -77,18 +77,18 @@ impl Judge {
     ///
     /// # Errors
     /// Where the store is away.
-    pub async fn judge(&mut self, groups: &[ReplyGroup]) -> Result<Vec<Judged>, StoreError> {
+    pub async fn classify(&mut self, groups: &[ReplyGroup]) -> Result<Vec<Classified>, StoreError> {
         self.learn(groups).await?;
-        let judged = groups.iter().filter_map(|group| {
+        let classified = groups.iter().filter_map(|group| {
             let key = &group.key;
-            // A word that is gone is nothing to judge by.
+            // A word that is gone is nothing to go by.
             let (template, from_rule) = (self.words.get(&key.template)?, self.words.get(&key.rule)?);
             let provider = *self.providers.get(&key.stream)?;
             let context = ReplyContext { provider, destination: key.destination, mx: key.mx };
             let verdict = self.rules.classify(template.as_str(), &context);
-            Some(Judged { group: *group, template: template.clone(), from_rule: from_rule.clone(), verdict })
+            Some(Classified { group: *group, template: template.clone(), from_rule: from_rule.clone(), verdict })
         });
-        Ok(judged.collect())
+        Ok(classified.collect())
     }
 
     async fn learn(&mut self, groups: &[ReplyGroup]) -> Result<(), StoreError> {
@@ -200,21 +200,21 @@ impl Call for RelabelStep {
         let Some(stretch) = store.reply_stretch(self.after).await? else {
             return Ok(RelabelStepped { changed: 0, next: None });
         };
-        let judged = Judge::new(store.clone(), rules).judge(&store.replies_in(stretch).await?).await?;
-        let changes: Vec<NewVerdict> = judged
+        let classified = Classifier::new(store.clone(), rules).classify(&store.replies_in(stretch).await?).await?;
+        let verdicts: Vec<NewVerdict> = classified
             .into_iter()
-            .filter(Judged::changes)
-            .map(|judged| NewVerdict {
-                of: judged.group.key,
-                cause: judged.verdict.cause,
-                rule: judged.rule(),
-                confidence: percent(&judged.verdict),
-                from_rule: judged.from_rule,
+            .filter(Classified::changes)
+            .map(|classified| NewVerdict {
+                of: classified.group.key,
+                cause: classified.verdict.cause,
+                rule: classified.rule(),
+                confidence: percent(&classified.verdict),
+                from_rule: classified.from_rule,
             })
             .collect();
         let mut changed = 0;
         for _ in 0..BATCHES {
-            let (batch, all) = store.relabel(stretch, &changes).await?;
+            let (batch, all) = store.relabel(stretch, &verdicts).await?;
             changed += batch;
             if all {
                 let next = Some(Self { rules: self.rules, after: Some(stretch.end()) });

@@ -446,6 +446,7 @@ async fn commands_work_without_a_daemon_and_after_a_crash() {
         &["address", "forget", "nobody@privaterelay.appleid.com", "--yes", "--reason", "x"],
         &["keys", "rotate"],
         &["rebuild"],
+        &["rebuild", "--rules"],
     ] {
         let before = place.run_with(arguments, "team,sub\nA1B2C3D4E5,early\n");
         assert!(before.code == Some(1) && before.err.contains("`relaywatch serve` makes it"), "{}", before.err);

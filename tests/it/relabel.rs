@@ -6,7 +6,7 @@ use relaywatch::{
     classify::Rules,
     clock::Clock,
     control::{
-        Call, ControlError, EndRelabel, Folding, Judge, Judged, Operator, Relabel, RelabelEnded, RelabelStep,
+        Call, Classified, Classifier, ControlError, EndRelabel, Folding, Operator, Relabel, RelabelEnded, RelabelStep,
         RulesInForce,
     },
     ingest::{
@@ -64,7 +64,7 @@ fn operator(test: &TestStore, rules: &Arc<Rules>) -> Operator {
     }
 }
 
-/// Takes failures in, as the built-in rules judge them: each with its hour, kind, recipient and text.
+/// Takes failures in, as the built-in rules classifier them: each with its hour, kind, recipient and text.
 async fn taken(test: &TestStore, failures: &[(i64, EventKind, &str, &str)]) {
     let knowledge = Knowledge { rules: Arc::new(Rules::built_in().expect("rules")), relay: RelayDomains::default() };
     let metrics = Metrics::new().expect("metrics");
@@ -113,27 +113,28 @@ async fn five(test: &TestStore) {
 }
 
 /// What the rules change, stretch by stretch.
-async fn listed(store: &Store, rules: &Arc<Rules>) -> Vec<(Stretch, Vec<Judged>)> {
-    let (mut judge, mut found, mut after) = (Judge::new(store.clone(), Arc::clone(rules)), Vec::new(), None);
+async fn listed(store: &Store, rules: &Arc<Rules>) -> Vec<(Stretch, Vec<Classified>)> {
+    let (mut classifier, mut found, mut after) = (Classifier::new(store.clone(), Arc::clone(rules)), Vec::new(), None);
     while let Some(stretch) = store.reply_stretch(after).await.expect("a stretch") {
         after = Some(stretch.end());
-        let judged = judge.judge(&store.replies_in(stretch).await.expect("replies")).await.expect("judged");
-        found.push((stretch, judged.into_iter().filter(Judged::changes).collect()));
+        let classified =
+            classifier.classify(&store.replies_in(stretch).await.expect("replies")).await.expect("classified");
+        found.push((stretch, classified.into_iter().filter(Classified::changes).collect()));
     }
     found
 }
 
-async fn changes(store: &Store, rules: &Arc<Rules>) -> Vec<Judged> {
-    listed(store, rules).await.into_iter().flat_map(|(_, judged)| judged).collect()
+async fn changes(store: &Store, rules: &Arc<Rules>) -> Vec<Classified> {
+    listed(store, rules).await.into_iter().flat_map(|(_, classified)| classified).collect()
 }
 
-fn verdict(judged: &Judged) -> NewVerdict {
+fn verdict(classified: &Classified) -> NewVerdict {
     NewVerdict {
-        of: judged.group.key,
-        from_rule: judged.from_rule.clone(),
-        cause: judged.verdict.cause,
-        rule: judged.rule(),
-        confidence: relaywatch::ingest::intake::percent(&judged.verdict),
+        of: classified.group.key,
+        from_rule: classified.from_rule.clone(),
+        cause: classified.verdict.cause,
+        rule: classified.rule(),
+        confidence: relaywatch::ingest::intake::percent(&classified.verdict),
     }
 }
 
@@ -190,12 +191,12 @@ on_both_engines! {
         test.fold_all().await;
         assert_eq!(stored(&test, 5).await, before, "nothing has changed");
         assert!(noted(&test).await.is_empty());
-        let new: Vec<&Judged> = list.iter().filter(|judged| judged.verdict.cause != judged.group.key.cause).collect();
-        assert_eq!(new.iter().map(|judged| judged.group.replies).sum::<u64>(), 3, "{list:?}");
-        assert!(new.iter().all(|judged| judged.rule() == "own/frobnication@1" && judged.template == UNKNOWN), "{list:?}");
-        assert_eq!(new.iter().map(|judged| judged.group.first).min(), Some(at(HOUR_MILLIS)));
-        assert_eq!(new.iter().map(|judged| judged.group.last).max(), Some(at(9 * HOUR_MILLIS)));
-        let sums: u64 = list.iter().map(|judged| judged.group.replies).sum();
+        let new: Vec<&Classified> = list.iter().filter(|classified| classified.verdict.cause != classified.group.key.cause).collect();
+        assert_eq!(new.iter().map(|classified| classified.group.replies).sum::<u64>(), 3, "{list:?}");
+        assert!(new.iter().all(|classified| classified.rule() == "own/frobnication@1" && classified.template == UNKNOWN), "{list:?}");
+        assert_eq!(new.iter().map(|classified| classified.group.first).min(), Some(at(HOUR_MILLIS)));
+        assert_eq!(new.iter().map(|classified| classified.group.last).max(), Some(at(9 * HOUR_MILLIS)));
+        let sums: u64 = list.iter().map(|classified| classified.group.replies).sum();
         assert_eq!(sums, 4, "the one to a shared domain is undetermined by another version: {list:?}");
 
         // Applying changes these and no others.
@@ -207,12 +208,12 @@ on_both_engines! {
         let after = stored(&test, 5).await;
         for ((old, old_rule), (new, new_rule)) in before.iter().zip(&after) {
             let reply = old.reply.expect("a reply");
-            let listed = list.iter().find(|judged| {
-                let key = &judged.group.key;
+            let listed = list.iter().find(|classified| {
+                let key = &classified.group.key;
                 (key.template, key.destination, key.rule) == (reply.template, old.destination, reply.rule)
             });
-            let expected = listed.map_or((reply.cause, reply.confidence, old_rule.clone()), |judged| {
-                let new = verdict(judged);
+            let expected = listed.map_or((reply.cause, reply.confidence, old_rule.clone()), |classified| {
+                let new = verdict(classified);
                 (new.cause, new.confidence, new.rule)
             });
             let reply = new.reply.expect("a reply");
@@ -246,8 +247,8 @@ on_both_engines! {
         let named = RulesInForce::of(&rules);
         Relabel { operator: "Jo".to_owned(), rules: named }.run(&operator(&test, &rules)).await.expect("begun");
         let list = listed(&test.store, &rules).await;
-        let (stretch, judged) = list.iter().find(|(_, judged)| !judged.is_empty()).expect("changes");
-        let (changed, all) = test.store.relabel(*stretch, &[verdict(&judged[0])]).await.expect("a part");
+        let (stretch, classified) = list.iter().find(|(_, classified)| !classified.is_empty()).expect("changes");
+        let (changed, all) = test.store.relabel(*stretch, &[verdict(&classified[0])]).await.expect("a part");
         assert!(changed > 0 && changed < 4 && all, "{changed}");
         assert_eq!(test.store.relabelled().await.expect("counted").iter().map(|of| of.replies).sum::<u64>(), changed);
 
@@ -267,12 +268,12 @@ on_both_engines! {
         test.store.commit(&[submission(events)]).await.expect("commit");
         let rules = Arc::new(Rules::built_in().expect("rules"));
         let list = listed(&test.store, &rules).await;
-        let [(stretch, judged)] = list.as_slice() else { panic!("one stretch: {list:?}") };
-        let [judged] = judged.as_slice() else { panic!("one group: {judged:?}") };
-        assert_eq!((judged.group.replies, judged.verdict.cause), (5_100, Cause::RecipientUnknown));
-        let (first, all) = test.store.relabel(*stretch, &[verdict(judged)]).await.expect("relabelled");
+        let [(stretch, classified)] = list.as_slice() else { panic!("one stretch: {list:?}") };
+        let [classified] = classified.as_slice() else { panic!("one group: {classified:?}") };
+        assert_eq!((classified.group.replies, classified.verdict.cause), (5_100, Cause::RecipientUnknown));
+        let (first, all) = test.store.relabel(*stretch, &[verdict(classified)]).await.expect("relabelled");
         assert!(!all && first < 5_100, "{first}");
-        let met: Vec<_> = test.store.reply_addresses(*stretch, &[judged.group.key]).await.expect("addresses");
+        let met: Vec<_> = test.store.reply_addresses(*stretch, &[classified.group.key]).await.expect("addresses");
         assert_eq!(met.len() as u64, 5_100 - first, "what is left: one address each");
         let (rest, ended) = apply(&operator(&test, &rules), &rules).await;
         assert_eq!((first + rest, ended.replies), (5_100, 5_100));

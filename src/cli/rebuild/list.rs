@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::rules::replies;
 use crate::{
     cli::text::{Safe, count},
-    control::{Judged, RulesInForce},
+    control::{Classified, RulesInForce},
     model::{Action, Cause, Fault, Timestamp},
 };
 
@@ -56,9 +56,9 @@ pub(super) struct LeftOut {
 pub(super) struct List {
     /// The rules that were asked.
     pub(super) rules: Option<RulesInForce>,
-    /// Stored replies that were judged.
+    /// Stored replies that were classified.
     pub(super) replies: u64,
-    /// What can't be judged.
+    /// What can't be classified.
     pub(super) left_out: LeftOut,
     /// Whether a relabelling that was stopped half-way is there to be ended.
     pub(super) resumes: bool,
@@ -91,25 +91,25 @@ impl List {
     }
 
     /// Adds what changes in a stretch, with the addresses: place in the list of changes, and random id.
-    pub(super) fn add(&mut self, changed: &[Judged], addresses: &[(usize, i64)]) {
+    pub(super) fn add(&mut self, changed: &[Classified], addresses: &[(usize, i64)]) {
         let mut met: BTreeMap<usize, Vec<i64>> = BTreeMap::new();
         for (at, address) in addresses {
             met.entry(*at).or_default().push(*address);
         }
-        for (at, judged) in changed.iter().enumerate() {
-            let (group, verdict) = (&judged.group, &judged.verdict);
-            let (from_name, from_version) = parts(&judged.from_rule);
+        for (at, classified) in changed.iter().enumerate() {
+            let (group, verdict) = (&classified.group, &classified.verdict);
+            let (from_name, from_version) = parts(&classified.from_rule);
             if group.key.cause == verdict.cause && from_name == verdict.rule {
                 let rule = (from_name.to_owned(), from_version.to_owned(), verdict.version.to_string());
                 *self.renewed.entry(rule).or_default() += group.replies;
                 continue;
             }
             let change = Change {
-                template: judged.template.clone(),
+                template: classified.template.clone(),
                 from_cause: group.key.cause,
-                from_rule: judged.from_rule.clone(),
+                from_rule: classified.from_rule.clone(),
                 to_cause: verdict.cause,
-                to_rule: judged.rule(),
+                to_rule: classified.rule(),
                 fault: verdict.fault,
                 action: verdict.action,
                 hard: verdict.hard,
@@ -261,7 +261,7 @@ mod tests {
 
     const T0: i64 = 1_786_251_600_000;
 
-    fn judged(template: &str, from: (Cause, &str), to: (Cause, &str, u32, bool), replies: u64) -> Judged {
+    fn classified(template: &str, from: (Cause, &str), to: (Cause, &str, u32, bool), replies: u64) -> Classified {
         let key = ReplyKey {
             stream: 1,
             destination: Destination::Relay,
@@ -271,7 +271,7 @@ mod tests {
             rule: 1,
             confidence: 90,
         };
-        Judged {
+        Classified {
             group: ReplyGroup {
                 key,
                 replies,
@@ -304,11 +304,16 @@ mod tests {
     fn the_list_for_people() {
         let undetermined = (Cause::Undetermined, "none/undetermined@40");
         let changed = [
-            judged("550 frob \u{1b}", undetermined, (Cause::RelaySenderUnregistered, "own/frob", 1, false), 12),
-            judged("550 gone", undetermined, (Cause::RecipientUnknown, "own/gone", 1, true), 1),
-            judged("550 <{recipient}>", (Cause::RecipientUnknown, "a/b@1"), (Cause::MailboxFull, "a/c", 2, false), 30),
-            judged("550 frob \u{1b}", undetermined, (Cause::RelaySenderUnregistered, "own/frob", 1, false), 8),
-            judged("what", undetermined, (Cause::Undetermined, "none/undetermined", 42, false), 7),
+            classified("550 frob \u{1b}", undetermined, (Cause::RelaySenderUnregistered, "own/frob", 1, false), 12),
+            classified("550 gone", undetermined, (Cause::RecipientUnknown, "own/gone", 1, true), 1),
+            classified(
+                "550 <{recipient}>",
+                (Cause::RecipientUnknown, "a/b@1"),
+                (Cause::MailboxFull, "a/c", 2, false),
+                30,
+            ),
+            classified("550 frob \u{1b}", undetermined, (Cause::RelaySenderUnregistered, "own/frob", 1, false), 8),
+            classified("what", undetermined, (Cause::Undetermined, "none/undetermined", 42, false), 7),
         ];
         let mut list = List {
             rules: Some(RulesInForce { version: 42, fingerprint: "00ff00ff00ff00ff".to_owned() }),
@@ -321,9 +326,9 @@ mod tests {
         assert_eq!((list.changed(), list.addresses), (58, 4));
         insta::assert_snapshot!(text(&list));
         let json = list.json(Some((58, Some(9_000)))).expect("JSON");
-        let changes = &json["changes"];
-        assert_eq!((&changes[1]["replies"], &changes[1]["addresses"]), (&json!(20), &json!(3)), "{json}");
-        assert_eq!((&changes[0]["from"]["hard"], &changes[2]["to"]["hard"]), (&json!(null), &json!(true)), "{json}");
+        let told = &json["changes"];
+        assert_eq!((&told[1]["replies"], &told[1]["addresses"]), (&json!(20), &json!(3)), "{json}");
+        assert_eq!((&told[0]["from"]["hard"], &told[2]["to"]["hard"]), (&json!(null), &json!(true)), "{json}");
         assert_eq!(
             json["renewed"],
             json!([{ "rule": "none/undetermined", "from_version": 40, "to_version": 42, "replies": 7 }])
@@ -336,8 +341,8 @@ mod tests {
     fn a_long_list_is_cut_for_people_and_whole_for_machines() {
         let mut list = List { replies: 60, ..List::default() };
         let to = (Cause::MailboxFull, "own/full", 1, false);
-        let changed: Vec<Judged> = (0..60)
-            .map(|n| judged(&format!("text {n:02}"), (Cause::Undetermined, "none/undetermined@1"), to, 1))
+        let changed: Vec<Classified> = (0..60)
+            .map(|n| classified(&format!("text {n:02}"), (Cause::Undetermined, "none/undetermined@1"), to, 1))
             .collect();
         list.add(&changed, &[]);
         let text = text(&list);

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{Exit, Format, open, operator::Who, progress::Progress, text::count};
 use crate::control::{CallError, Rebuild, RebuildStarted, Writer};
 
-/// Throw ledger and cells away and make them again from the journal; with --rules, judge stored replies anew before.
+/// Throw ledger and cells away and make them again from the journal; with --rules, classify stored replies anew before.
 #[derive(Debug, Args)]
 #[command(after_help = "The journal is not touched, and the same journal gives the same ledger and cells. What was
 sent on days whose deliveries have been let go is held by their checkpoints and stays as it is. It
@@ -27,9 +27,9 @@ starts; or run it again.
 
 With --rules it lists which stored replies the rules in force (built in, and the [rules] folder)
 give another verdict, most frequent first, and changes nothing. With --apply as well it writes
-these verdicts into the journal, says so there, and rebuilds. What has been announced stays.
-Stopped half-way, it goes on when it is run again. A running daemon must go by the same rules:
-send it SIGHUP after a change of the folder.
+these verdicts into the journal, says so there, and rebuilds; the ledger follows on all days. What
+has been announced stays. Stopped half-way, it goes on when it is run again. A running daemon must
+go by the same rules: send it SIGHUP after a change of the folder.
 
 Examples:
   relaywatch rebuild

@@ -14,7 +14,7 @@ use crate::{
     cli::{Exit, Format, open, progress::Progress},
     clock::Clock,
     config::Config,
-    control::{AskRules, EndRelabel, Judge, Judged, Relabel, RulesInForce, Writer},
+    control::{AskRules, Classified, Classifier, EndRelabel, Relabel, RulesInForce, Writer},
     model::{DAY_MILLIS, Timestamp},
     monitor::settings,
     store::Store,
@@ -92,7 +92,7 @@ pub(super) fn replies(number: u64) -> String {
     if number == 1 { "1 stored reply".to_owned() } else { format!("{number} stored replies") }
 }
 
-/// Refuses where the daemon goes by other rules than this configuration: it would judge what comes in otherwise.
+/// Refuses where the daemon goes by other rules than this configuration: it would classify what comes in otherwise.
 async fn ask_daemon(config: &Config, in_force: &RulesInForce) -> anyhow::Result<()> {
     let Some(daemon) = Writer::daemon(config).await? else { return Ok(()) };
     let its = daemon.call(AskRules {}).await?;
@@ -110,17 +110,17 @@ async fn ask_daemon(config: &Config, in_force: &RulesInForce) -> anyhow::Result<
     Ok(())
 }
 
-/// Judges all stored replies, stretch by stretch.
+/// Classifies all stored replies, stretch by stretch.
 async fn survey(store: &Store, rules: &Arc<Rules>) -> anyhow::Result<List> {
-    let (mut list, mut judge) = (List::default(), Judge::new(store.clone(), Arc::clone(rules)));
+    let (mut list, mut classifier) = (List::default(), Classifier::new(store.clone(), Arc::clone(rules)));
     let mut progress = Progress::new();
     let mut after = None;
     while let Some(stretch) = store.reply_stretch(after).await? {
         after = Some(stretch.end());
-        let judged = judge.judge(&store.replies_in(stretch).await?).await?;
-        list.replies += judged.iter().map(|judged| judged.group.replies).sum::<u64>();
-        let changed: Vec<Judged> = judged.into_iter().filter(Judged::changes).collect();
-        let keys: Vec<_> = changed.iter().map(|judged| judged.group.key).collect();
+        let groups = classifier.classify(&store.replies_in(stretch).await?).await?;
+        list.replies += groups.iter().map(|of| of.group.replies).sum::<u64>();
+        let changed: Vec<Classified> = groups.into_iter().filter(Classified::changes).collect();
+        let keys: Vec<_> = changed.iter().map(|classified| classified.group.key).collect();
         let addresses = if list.counts_addresses() { store.reply_addresses(stretch, &keys).await? } else { Vec::new() };
         list.add(&changed, &addresses);
         progress.show(|| format!("{} looked at", replies(list.replies)));
@@ -129,7 +129,7 @@ async fn survey(store: &Store, rules: &Arc<Rules>) -> anyhow::Result<List> {
     Ok(list)
 }
 
-/// For how many days there are no replies to judge any more.
+/// For how many days there are no replies to classify any more.
 async fn left_out(store: &Store, config: &Config, now: Timestamp) -> anyhow::Result<LeftOut> {
     let Some(first) = store.first_known().await? else { return Ok(LeftOut::default()) };
     let day = |at: Timestamp| at.as_millis().div_euclid(DAY_MILLIS);

@@ -169,8 +169,8 @@ impl PgStore {
         .bind(FailureClass::Permanent.code())
         .execute(&mut *transaction)
         .await?;
-        let changed = found.iter().map(|(_, (change, _))| *change);
-        Self::count_relabelled(&mut transaction, &tally(changed)).await?;
+        let given = found.iter().map(|(_, (change, _))| *change);
+        Self::count_relabelled(&mut transaction, &tally(given)).await?;
         transaction.commit().await?;
         let all = i64::try_from(found.len()).is_ok_and(|found| found < Self::STEP);
         Ok((found.len() as u64, all))

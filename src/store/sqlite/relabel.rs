@@ -18,13 +18,15 @@ use crate::{
 /// Rows of the journal that one look reads.
 const LOOK: i64 = 50_000;
 
-/// Rows of `event` that belong to a key of the list `$3`, with the key's place in the list: one look at each row.
+/// Rows of `event` that belong to a key of the list `$3`, with the key's place in the list. Without the
+/// casts SQLite makes no index of the list by these columns, and looks through it for each row.
 macro_rules! of_keys {
     ($columns:literal) => {
         concat!(
-            "WITH k AS MATERIALIZED (SELECT key AS n, value ->> 0 AS stream, value ->> 1 AS destination, \
-             value ->> 2 AS mx, value ->> 3 AS template, value ->> 4 AS cause, value ->> 5 AS rule, \
-             value ->> 6 AS confidence FROM json_each($3)) SELECT ",
+            "WITH k AS MATERIALIZED (SELECT key AS n, CAST(value ->> 0 AS INTEGER) AS stream, \
+             CAST(value ->> 1 AS INTEGER) AS destination, CAST(value ->> 2 AS INTEGER) AS mx, \
+             CAST(value ->> 3 AS INTEGER) AS template, CAST(value ->> 4 AS INTEGER) AS cause, \
+             CAST(value ->> 5 AS INTEGER) AS rule, CAST(value ->> 6 AS INTEGER) AS confidence FROM json_each($3)) SELECT ",
             $columns,
             " FROM event e CROSS JOIN k ON k.template = e.template AND k.stream = e.stream \
              AND k.destination = e.destination AND k.mx = COALESCE(e.mx, 0) AND k.cause = e.cause AND k.rule = e.rule \
@@ -137,8 +139,8 @@ impl SqliteStore {
         .bind(FailureClass::Permanent.code())
         .execute(&mut *transaction)
         .await?;
-        let changed = found.iter().filter_map(|(n, ..)| change_of(*n));
-        Self::count_relabelled(&mut transaction, &tally(changed)).await?;
+        let given = found.iter().filter_map(|(n, ..)| change_of(*n));
+        Self::count_relabelled(&mut transaction, &tally(given)).await?;
         transaction.commit().await?;
         self.caches.keep_words(numbers.words);
         let all = i64::try_from(found.len()).is_ok_and(|found| found < Self::STEP);
