@@ -4,8 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use relaywatch::control::{
-    AcceptNormal, Call, ForgetAddress, ForgetOldKeys, ImportAccounts, JournalAside, JournalRecovery, LabelIncident, Rebuild,
-    RebuildStep, Reseal, RotateKeys,
+    AcceptNormal, Call, EndRelabel, ForgetAddress, ForgetOldKeys, ImportAccounts, JournalAside, JournalRecovery, LabelIncident,
+    Rebuild, RebuildStep, Relabel, RelabelStep, Reseal, RotateKeys,
 };
 
 fn reads_back<C: Call>(data: &[u8]) {
@@ -25,6 +25,9 @@ fuzz_target!(|data: &[u8]| {
     reads_back::<LabelIncident>(data);
     reads_back::<Rebuild>(data);
     reads_back::<RebuildStep>(data);
+    reads_back::<Relabel>(data);
+    reads_back::<RelabelStep>(data);
+    reads_back::<EndRelabel>(data);
     reads_back::<Reseal>(data);
     reads_back::<RotateKeys>(data);
 });

@@ -117,9 +117,9 @@ async fn listed(store: &Store, rules: &Arc<Rules>) -> Vec<(Stretch, Vec<Classifi
     let (mut classifier, mut found, mut after) = (Classifier::new(store.clone(), Arc::clone(rules)), Vec::new(), None);
     while let Some(stretch) = store.reply_stretch(after).await.expect("a stretch") {
         after = Some(stretch.end());
-        let classified =
-            classifier.classify(&store.replies_in(stretch).await.expect("replies")).await.expect("classified");
-        found.push((stretch, classified.into_iter().filter(Classified::changes).collect()));
+        let replies = store.replies_in(stretch).await.expect("replies");
+        let verdicts = classifier.classify(&replies).await.expect("classified");
+        found.push((stretch, verdicts.into_iter().filter(Classified::changes).collect()));
     }
     found
 }

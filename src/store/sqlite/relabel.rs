@@ -147,3 +147,25 @@ impl SqliteStore {
         Ok((found.len() as u64, all))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection, SqliteConnection};
+
+    use super::*;
+
+    /// Else a step with many templates reads its list anew for each row of the journal.
+    #[tokio::test]
+    async fn the_replies_of_a_step_are_found_by_an_index_of_the_list() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.expect("SQLite");
+        super::super::MIGRATIONS.run(&mut connection).await.expect("the tables");
+        let plan: Vec<(i64, i64, i64, String)> = query_as(concat!("EXPLAIN QUERY PLAN ", of_keys!("k.n, e.position")))
+            .bind(0)
+            .bind(10)
+            .bind("[]")
+            .fetch_all(&mut connection)
+            .await
+            .expect("a plan");
+        assert!(plan.iter().any(|(.., step)| step.contains("INDEX (template=? AND stream=?")), "{plan:?}");
+    }
+}
