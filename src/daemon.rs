@@ -265,11 +265,7 @@ pub async fn start(
         None => None,
     };
     let (wake, client) = (Arc::new(Notify::new()), crate::http_client::build(Duration::from_secs(10))?);
-    let limits = server::Limits {
-        connections: usize::try_from(config.limits.max_connections).unwrap_or(usize::MAX),
-        drain: config.lifecycle.drain(),
-        ..server::Limits::default()
-    };
+    let limits = limits(&config);
     let public_address = public.as_ref().map(|public| address(public, "public")).transpose()?;
     let private_address = address(&private, "private")?;
 
@@ -344,6 +340,15 @@ pub async fn start(
         progress: told,
         feeds,
     })
+}
+
+/// What both listeners keep to.
+fn limits(config: &Config) -> server::Limits {
+    server::Limits {
+        connections: usize::try_from(config.limits.max_connections).unwrap_or(usize::MAX),
+        drain: config.lifecycle.drain(),
+        ..server::Limits::default()
+    }
 }
 
 /// What taking reports in works with.

@@ -1,6 +1,7 @@
 //! New rules over the journal: which stored replies they give another verdict, and the calls that apply it.
 //!
-//! A verdict depends on the template and the context alone, and both are stored, so that no reply is asked for again. What is
+//! A verdict depends on the template, the context and the provider's own verdict alone, and all are stored, so that no reply is asked
+//! for again. What is
 //! changed is counted in the transaction that changes it: stopped half-way, a relabelling goes on where it was.
 
 use std::{
@@ -84,8 +85,12 @@ impl Classifier {
             // A word that is gone is nothing to go by.
             let (template, from_rule) = (self.words.get(&key.template)?, self.words.get(&key.rule)?);
             let provider = *self.providers.get(&key.stream)?;
+            let label = match key.label {
+                Some(label) => Some(self.words.get(&label)?.as_str()),
+                None => None,
+            };
             let context = ReplyContext { provider, destination: key.destination, mx: key.mx };
-            let verdict = self.rules.classify(template.as_str(), &context);
+            let verdict = self.rules.classify_labelled(template.as_str(), &context, label);
             Some(Classified { group: *group, template: template.clone(), from_rule: from_rule.clone(), verdict })
         });
         Ok(classified.collect())
@@ -98,7 +103,8 @@ impl Classifier {
         if self.providers.len() > WORDS {
             self.providers.clear();
         }
-        let words = groups.iter().flat_map(|group| [group.key.template, group.key.rule]);
+        let words =
+            groups.iter().flat_map(|group| [group.key.template, group.key.rule].into_iter().chain(group.key.label));
         let wanted: HashSet<i32> = words.filter(|id| !self.words.contains_key(id)).collect();
         if !wanted.is_empty() {
             self.words.extend(self.store.words(&Vec::from_iter(wanted)).await?);

@@ -32,6 +32,8 @@ pub struct ReplyKey {
     pub mx: MxFamily,
     /// The template's number.
     pub template: i32,
+    /// The provider's own verdict, by number: the last of the evidence.
+    pub label: Option<i32>,
     /// What it means.
     pub cause: Cause,
     /// The rule that decided, by number.
@@ -83,17 +85,18 @@ pub struct Relabelled {
     pub replies: u64,
 }
 
-/// One row of a group: stream, destination, exchanger, template, cause, rule, confidence, count, first, last.
-pub(super) type GroupRow = (i32, i16, i16, i32, i16, i32, i16, i64, i64, i64);
+/// One row of a group: stream, destination, exchanger, template, label, cause, rule, confidence, count, first, last.
+pub(super) type GroupRow = (i32, i16, i16, i32, Option<i32>, i16, i32, i16, i64, i64, i64);
 
 pub(super) fn groups(rows: Vec<GroupRow>) -> Result<Vec<ReplyGroup>, StoreError> {
     rows.into_iter()
-        .map(|(stream, destination, mx, template, cause, rule, confidence, replies, first, last)| {
+        .map(|(stream, destination, mx, template, label, cause, rule, confidence, replies, first, last)| {
             let key = ReplyKey {
                 stream,
                 destination: word("event", "destination", destination, Destination::from_code)?,
                 mx: MxFamily::from_code(mx).unwrap_or(MxFamily::Unknown),
                 template,
+                label,
                 cause: word("event", "cause", cause, Cause::from_code)?,
                 rule,
                 confidence: u8::try_from(confidence).unwrap_or(0),

@@ -84,13 +84,16 @@ async fn taken(test: &TestStore, failures: &[(i64, EventKind, &str, &str)]) {
         campaign: None,
         reply: Some(Reply::parse(text)),
         remote_mta: None,
-        provider_verdict: None,
+        provider_verdict: LABELS[number % LABELS.len()].map(ToOwned::to_owned),
         provider_class: FailureClass::Permanent,
     });
     let report = Report { events: events.collect(), ..Report::default() };
     let feed = FeedName { name: "ses".to_owned(), exposure: Exposure::Outcomes };
     test.store.commit(&[intake.prepare(&feed, &report, &knowledge, at(0))]).await.expect("commit");
 }
+
+/// What the provider says of them itself.
+const LABELS: [Option<&str>; 3] = [None, Some("Permanent/General"), Some("Transient/MailboxFull")];
 
 const ONE: &str = "x7kq2m9abc@privaterelay.appleid.com";
 const TWO: &str = "qx7zhzkndneko@privaterelay.appleid.com";

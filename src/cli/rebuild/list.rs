@@ -267,6 +267,7 @@ mod tests {
             destination: Destination::Relay,
             mx: MxFamily::AppleRelay,
             template: 1,
+            label: None,
             cause: from.0,
             rule: 1,
             confidence: 90,

@@ -17,18 +17,19 @@ use crate::{
 /// Time of the journal that one look reads.
 const LOOK_MILLIS: i64 = DAY_MILLIS / 4;
 
-/// Rows of `event` that belong to a key of the lists `$3` to `$9`, with the key's place in them, counted from one.
+/// Rows of `event` that belong to a key of the lists `$3` to `$10`, with the key's place in them, counted from one.
 macro_rules! of_keys {
     ($columns:literal) => {
         concat!(
             "SELECT ",
             $columns,
             " FROM event e JOIN unnest($3::integer[], $4::smallint[], $5::smallint[], $6::integer[], $7::smallint[], \
-             $8::integer[], $9::smallint[]) WITH ORDINALITY \
-             AS k (stream, destination, mx, template, cause, rule, confidence, n) \
+             $8::integer[], $9::smallint[], $10::integer[]) WITH ORDINALITY \
+             AS k (stream, destination, mx, template, cause, rule, confidence, label, n) \
              ON k.template = e.template AND k.stream = e.stream AND k.destination = e.destination \
              AND k.mx = COALESCE(e.mx, 0::smallint) AND k.cause = e.cause AND k.rule = e.rule \
-             AND k.confidence = COALESCE(e.confidence, 0::smallint) WHERE e.at >= $1 AND e.at < $2 \
+             AND k.confidence = COALESCE(e.confidence, 0::smallint) \
+             AND k.label = COALESCE(e.label, 0) WHERE e.at >= $1 AND e.at < $2 \
              AND e.template IS NOT NULL"
         )
     };
@@ -44,6 +45,8 @@ struct Keys {
     cause: Vec<i16>,
     rule: Vec<i32>,
     confidence: Vec<i16>,
+    /// Zero where there is none: words are numbered from one.
+    label: Vec<i32>,
 }
 
 impl Keys {
@@ -57,6 +60,7 @@ impl Keys {
             columns.cause.push(key.cause.code());
             columns.rule.push(key.rule);
             columns.confidence.push(i16::from(key.confidence));
+            columns.label.push(key.label.unwrap_or(0));
         }
         columns
     }
@@ -76,6 +80,7 @@ macro_rules! bound {
             .bind(keys.cause)
             .bind(keys.rule)
             .bind(keys.confidence)
+            .bind(keys.label)
     }};
 }
 
@@ -94,9 +99,9 @@ impl PgStore {
 
     pub(in crate::store) async fn replies_in(&self, stretch: Stretch) -> Result<Vec<GroupRow>, StoreError> {
         Ok(query_as(
-            "SELECT stream, destination, COALESCE(mx, 0::smallint), template, cause, rule, \
+            "SELECT stream, destination, COALESCE(mx, 0::smallint), template, label, cause, rule, \
              COALESCE(confidence, 0::smallint), count(*), min(at), max(at) FROM event \
-             WHERE at >= $1 AND at < $2 AND template IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6, 7",
+             WHERE at >= $1 AND at < $2 AND template IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6, 7, 8",
         )
         .bind(stretch.from)
         .bind(stretch.to)
@@ -127,7 +132,7 @@ impl PgStore {
             .fetch_optional(&mut *transaction)
             .await?;
         let statement =
-            query_as(concat!(of_keys!("k.n, e.at, e.hash, e.address, e.kind, e.class"), " LIMIT $10 FOR UPDATE OF e"));
+            query_as(concat!(of_keys!("k.n, e.at, e.hash, e.address, e.kind, e.class"), " LIMIT $11 FOR UPDATE OF e"));
         let keys = Keys::of(changes.iter().map(|change| &change.of));
         let found: Vec<FoundRow> =
             bound!(statement, stretch, keys).bind(Self::STEP).fetch_all(&mut *transaction).await?;

@@ -26,11 +26,13 @@ macro_rules! of_keys {
             "WITH k AS MATERIALIZED (SELECT key AS n, CAST(value ->> 0 AS INTEGER) AS stream, \
              CAST(value ->> 1 AS INTEGER) AS destination, CAST(value ->> 2 AS INTEGER) AS mx, \
              CAST(value ->> 3 AS INTEGER) AS template, CAST(value ->> 4 AS INTEGER) AS cause, \
-             CAST(value ->> 5 AS INTEGER) AS rule, CAST(value ->> 6 AS INTEGER) AS confidence FROM json_each($3)) SELECT ",
+             CAST(value ->> 5 AS INTEGER) AS rule, CAST(value ->> 6 AS INTEGER) AS confidence, \
+             CAST(value ->> 7 AS INTEGER) AS label FROM json_each($3)) SELECT ",
             $columns,
             " FROM event e CROSS JOIN k ON k.template = e.template AND k.stream = e.stream \
              AND k.destination = e.destination AND k.mx = COALESCE(e.mx, 0) AND k.cause = e.cause AND k.rule = e.rule \
-             AND k.confidence = COALESCE(e.confidence, 0) WHERE e.position > $1 AND e.position <= $2 \
+             AND k.confidence = COALESCE(e.confidence, 0) \
+             AND k.label = COALESCE(e.label, 0) WHERE e.position > $1 AND e.position <= $2 \
              AND e.template IS NOT NULL"
         )
     };
@@ -45,7 +47,8 @@ fn list<'a>(keys: impl Iterator<Item = &'a ReplyKey>) -> String {
             key.template,
             key.cause.code(),
             key.rule,
-            key.confidence
+            key.confidence,
+            key.label.unwrap_or(0)
         ])
     };
     serde_json::Value::Array(keys.map(row).collect()).to_string()
@@ -66,9 +69,9 @@ impl SqliteStore {
 
     pub(in crate::store) async fn replies_in(&self, stretch: Stretch) -> Result<Vec<GroupRow>, StoreError> {
         Ok(query_as(
-            "SELECT stream, destination, COALESCE(mx, 0), template, cause, rule, COALESCE(confidence, 0), count(*), min(at), \
+            "SELECT stream, destination, COALESCE(mx, 0), template, label, cause, rule, COALESCE(confidence, 0), count(*), min(at), \
              max(at) FROM event WHERE position > $1 AND position <= $2 AND template IS NOT NULL \
-             GROUP BY 1, 2, 3, 4, 5, 6, 7",
+             GROUP BY 1, 2, 3, 4, 5, 6, 7, 8",
         )
         .bind(stretch.from)
         .bind(stretch.to)
