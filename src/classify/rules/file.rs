@@ -30,7 +30,7 @@ impl RulesError {
         }
     }
 
-    pub(super) fn too_large(error: &aho_corasick::BuildError) -> Self {
+    pub(super) fn too_large(error: &str) -> Self {
         Self {
             file: "*".to_owned(),
             rule: None,

@@ -1,21 +1,27 @@
 //! Every phrase of every rule in one pass over the text.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use aho_corasick::{
+    Anchored,
+    automaton::Automaton,
+    dfa::{Builder, DFA},
+};
 
 use super::{Facts, Rule, RulesError};
 
-/// Up to this many bytes of phrases a table of transitions is built; beyond it a smaller automaton.
-const MAX_TABLE_BYTES: usize = 128 * 1024;
+/// The most bytes of phrases: the table of transitions takes about two hundred times as much.
+const MAX_PHRASE_BYTES: usize = 256 * 1024;
 
 /// The phrases of a set of rules.
 #[derive(Debug, Clone)]
 pub(super) struct Phrases {
-    automaton: AhoCorasick,
+    automaton: Arc<DFA>,
     texts: Vec<String>,
     /// Which rules have the phrase in their wording, in order.
     rules: Vec<Vec<usize>>,
+    /// The phrases that lead to a rule; the others only tell rules apart.
+    leading: Bits,
 }
 
 impl Phrases {
@@ -46,18 +52,28 @@ impl Phrases {
             }
         }
         of.resize_with(texts.len(), Vec::new);
-        let size: usize = texts.iter().map(String::len).sum();
-        let kind = if size <= MAX_TABLE_BYTES { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
-        let automaton = AhoCorasick::builder()
+        if texts.iter().map(String::len).sum::<usize>() > MAX_PHRASE_BYTES {
+            return Err(RulesError::too_large("at most 256 KiB"));
+        }
+        let automaton = Builder::new()
             .ascii_case_insensitive(true)
-            .kind(Some(kind))
+            .prefilter(false)
             .build(&texts)
-            .map_err(|error| RulesError::too_large(&error))?;
-        Ok(Self { automaton, texts, rules: of })
+            .map_err(|error| RulesError::too_large(&error.to_string()))?;
+        let mut leading = Bits::default();
+        for (phrase, _) in of.iter().enumerate().filter(|(_, rules)| !rules.is_empty()) {
+            leading.set(phrase);
+        }
+        Ok(Self { automaton: Arc::new(automaton), texts, rules: of, leading })
     }
 
     pub(super) fn text(&self, phrase: usize) -> Option<&str> {
         self.texts.get(phrase).map(String::as_str)
+    }
+
+    /// Which of the phrases that were found lead to rules.
+    pub(super) fn leading<'a>(&'a self, seen: &'a Seen) -> impl Iterator<Item = usize> + 'a {
+        seen.any.both(&self.leading)
     }
 
     /// The phrases that lead to a rule.
@@ -78,12 +94,26 @@ impl Phrases {
         let edge = |c: char| matches!(c, ' ' | ':' | ',' | '.' | '-');
         let start = facts.text.len() - body.trim_start_matches(edge).len();
         let end = facts.text.trim_end_matches(edge).len();
-        for found in self.automaton.find_overlapping_iter(text) {
-            let (from, to) = (found.start(), found.end());
-            if cut_before(text, from) || cut_after(text, to) {
+        let automaton = self.automaton.as_ref();
+        // Only a text that must begin with a phrase can't be searched by this automaton.
+        let Ok(mut state) = automaton.start_state(Anchored::No) else { return seen };
+        for (at, byte) in text.iter().enumerate() {
+            state = automaton.next_state(Anchored::No, state, *byte);
+            if !automaton.is_match(state) {
                 continue;
             }
-            seen.add(found.pattern().as_usize(), from == start && to == end);
+            let to = at + 1;
+            if cut_after(text, to) {
+                // Every phrase that ends here ends with the same byte.
+                continue;
+            }
+            for index in 0..automaton.match_len(state) {
+                let phrase = automaton.match_pattern(state, index);
+                let from = to - automaton.pattern_len(phrase);
+                if !cut_before(text, from) {
+                    seen.add(phrase.as_usize(), from == start && to == end);
+                }
+            }
         }
         seen
     }
@@ -125,21 +155,13 @@ impl Seen {
     pub(super) fn holds(&self, phrase: usize, whole: bool) -> bool {
         if whole { self.whole.get(phrase) } else { self.any.get(phrase) }
     }
-
-    pub(super) fn ids(&self) -> impl Iterator<Item = usize> + '_ {
-        let words = self.any.near.iter().chain(&self.any.far);
-        words
-            .enumerate()
-            .filter(|(_, word)| **word != 0)
-            .flat_map(|(at, word)| (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit))
-    }
 }
 
 /// How many phrases fit without an allocation: all built-in ones, with room.
 const NEAR_WORDS: usize = 48;
 
 /// A set of small numbers that allocates only beyond the first [`NEAR_WORDS`] times 64.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Bits {
     near: [u64; NEAR_WORDS],
     far: Vec<u64>,
@@ -168,6 +190,22 @@ impl Bits {
         }
     }
 
+    fn words(&self) -> impl Iterator<Item = u64> + '_ {
+        self.near.iter().chain(&self.far).copied()
+    }
+
+    /// The numbers that are in both.
+    fn both<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = usize> + 'a {
+        let words = self.words().zip(other.words()).map(|(one, two)| one & two).enumerate();
+        words.flat_map(|(at, mut word)| {
+            std::iter::from_fn(move || {
+                let bit = (word != 0).then(|| word.trailing_zeros() as usize)?;
+                word &= word - 1;
+                Some(at * 64 + bit)
+            })
+        })
+    }
+
     fn get(&self, number: usize) -> bool {
         let word = number / 64;
         let place = self.near.get(word).or_else(|| self.far.get(word.checked_sub(self.near.len())?));
@@ -186,7 +224,12 @@ mod tests {
             assert!(!seen.holds(number, false));
             seen.add(number, number == 64);
         }
-        assert_eq!(seen.ids().collect::<Vec<_>>(), [0, 63, 64, 3_071, 3_072, 9_000]);
+        let mut all = Bits::default();
+        for number in 0..10_000 {
+            all.set(number);
+        }
+        assert_eq!(seen.any.both(&all).collect::<Vec<_>>(), [0, 63, 64, 3_071, 3_072, 9_000]);
+        assert_eq!(seen.any.both(&Bits::default()).count(), 0);
         assert!(seen.holds(64, true) && !seen.holds(63, true) && !seen.holds(999, false));
     }
 

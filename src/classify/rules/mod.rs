@@ -160,7 +160,7 @@ impl Rules {
     fn winner(&self, facts: &Facts<'_>) -> Option<(usize, Option<usize>)> {
         let seen = self.phrases.find(facts);
         let mut best: Option<(usize, Option<usize>)> = None;
-        for phrase in seen.ids() {
+        for phrase in self.phrases.leading(&seen) {
             for &at in self.phrases.rules_of(phrase) {
                 if best.is_some_and(|(best, _)| best <= at) {
                     break;
