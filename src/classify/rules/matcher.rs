@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use aho_corasick::{
     Anchored,
-    automaton::Automaton,
+    automaton::Automaton as _,
     dfa::{Builder, DFA},
 };
 
@@ -13,10 +13,56 @@ use super::{Facts, Rule, RulesError};
 /// The most bytes of phrases: the table of transitions takes about two hundred times as much.
 const MAX_PHRASE_BYTES: usize = 256 * 1024;
 
+/// Phrases that are looked for in one pass.
+#[derive(Debug)]
+struct Automaton {
+    table: DFA,
+    /// The number of each of its phrases.
+    numbers: Vec<usize>,
+}
+
+impl Automaton {
+    fn new<'a>(phrases: impl Iterator<Item = (usize, &'a String)>) -> Result<Self, RulesError> {
+        let (numbers, texts): (Vec<usize>, Vec<&String>) = phrases.unzip();
+        let table = Builder::new()
+            .ascii_case_insensitive(true)
+            .prefilter(false)
+            .build(texts)
+            .map_err(|error| RulesError::too_large(&error.to_string()))?;
+        Ok(Self { table, numbers })
+    }
+
+    /// Calls `found` for each phrase that stands in the text as words of its own: its number, where it begins and ends.
+    fn find(&self, text: &[u8], mut found: impl FnMut(usize, usize, usize)) {
+        // Only an automaton that is built for anchored searches alone has no such state.
+        let Ok(mut state) = self.table.start_state(Anchored::No) else { return };
+        for (at, byte) in text.iter().enumerate() {
+            state = self.table.next_state(Anchored::No, state, *byte);
+            let to = at + 1;
+            // Every phrase that ends here ends with the same byte.
+            if !self.table.is_match(state) || cut_after(text, to) {
+                continue;
+            }
+            for index in 0..self.table.match_len(state) {
+                let pattern = self.table.match_pattern(state, index);
+                let from = to - self.table.pattern_len(pattern);
+                if let Some(&number) = self.numbers.get(pattern.as_usize())
+                    && !cut_before(text, from)
+                {
+                    found(number, from, to);
+                }
+            }
+        }
+    }
+}
+
 /// The phrases of a set of rules.
 #[derive(Debug, Clone)]
 pub(super) struct Phrases {
-    automaton: Arc<DFA>,
+    /// The phrases in ASCII, nearly all: with few kinds of bytes their table stays small enough for a processor's cache.
+    ascii: Arc<Automaton>,
+    /// The others, which only a text beyond ASCII can hold.
+    wide: Arc<Automaton>,
     texts: Vec<String>,
     /// Which rules have the phrase in their wording, in order.
     rules: Vec<Vec<usize>>,
@@ -55,16 +101,13 @@ impl Phrases {
         if texts.iter().map(String::len).sum::<usize>() > MAX_PHRASE_BYTES {
             return Err(RulesError::too_large("at most 256 KiB"));
         }
-        let automaton = Builder::new()
-            .ascii_case_insensitive(true)
-            .prefilter(false)
-            .build(&texts)
-            .map_err(|error| RulesError::too_large(&error.to_string()))?;
+        let build = |ascii: bool| Automaton::new(texts.iter().enumerate().filter(|(_, text)| text.is_ascii() == ascii));
+        let (ascii, wide) = (Arc::new(build(true)?), Arc::new(build(false)?));
         let mut leading = Bits::default();
         for (phrase, _) in of.iter().enumerate().filter(|(_, rules)| !rules.is_empty()) {
             leading.set(phrase);
         }
-        Ok(Self { automaton: Arc::new(automaton), texts, rules: of, leading })
+        Ok(Self { ascii, wide, texts, rules: of, leading })
     }
 
     pub(super) fn text(&self, phrase: usize) -> Option<&str> {
@@ -94,26 +137,9 @@ impl Phrases {
         let edge = |c: char| matches!(c, ' ' | ':' | ',' | '.' | '-');
         let start = facts.text.len() - body.trim_start_matches(edge).len();
         let end = facts.text.trim_end_matches(edge).len();
-        let automaton = self.automaton.as_ref();
-        // Only a text that must begin with a phrase can't be searched by this automaton.
-        let Ok(mut state) = automaton.start_state(Anchored::No) else { return seen };
-        for (at, byte) in text.iter().enumerate() {
-            state = automaton.next_state(Anchored::No, state, *byte);
-            if !automaton.is_match(state) {
-                continue;
-            }
-            let to = at + 1;
-            if cut_after(text, to) {
-                // Every phrase that ends here ends with the same byte.
-                continue;
-            }
-            for index in 0..automaton.match_len(state) {
-                let phrase = automaton.match_pattern(state, index);
-                let from = to - automaton.pattern_len(phrase);
-                if !cut_before(text, from) {
-                    seen.add(phrase.as_usize(), from == start && to == end);
-                }
-            }
+        self.ascii.find(text, |phrase, from, to| seen.add(phrase, from == start && to == end));
+        if !text.is_ascii() {
+            self.wide.find(text, |phrase, from, to| seen.add(phrase, from == start && to == end));
         }
         seen
     }
