@@ -72,8 +72,8 @@ Exit code 1 where there is no such part.")]
     /// List replies of Apple's in words that no rule knows, and show how to write a rule for them.
     #[command(after_help = "Example: relaywatch events words --format json | jq -r .template
 
-Shown are templates: addresses, ids and hosts stand as their roles. What such a reply means is a guess, by rules for
-receivers in general or by none.")]
+Shown are templates: addresses, ids and hosts stand as their roles. What such a reply means is a
+guess, by rules for receivers in general or by none.")]
     Words(words::Words),
 }
 
