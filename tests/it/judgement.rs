@@ -382,7 +382,7 @@ on_both_engines! {
         run.clock.advance(Duration::from_mins(30));
         run.take(&test, gone(&test, 400)).await;
         let body = &incidents(&test).await[0].1;
-        assert_eq!((body.settings, body.rules), (Some(2), Some(8)));
+        assert_eq!((body.settings, body.rules), (Some(2), Some(settings(8).rules)));
     }
 
     async fn nothing_is_judged_or_said_while_projections_are_made_again(test: TestStore) {
