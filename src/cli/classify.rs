@@ -29,9 +29,10 @@ or a JSON object with the text and what is known beside it:
 
 on one line. `recipient` is the address of RCPT TO, `sender` that of MAIL FROM, `mx` the host that
 answered; `code` and `enhanced` may hold codes that the text lacks, `label` the provider's own
-verdict (`Permanent/General`, `bounce_class 10`), which counts where all else says nothing. What is no address, or no
-provider that relaywatch knows, counts as not given. Whose address a reply names decides what
-5.1.1 means, so give both where you have them. An `id` of yours, of any kind, comes out again.
+verdict (`Permanent/General`, `bounce_class 10`), which counts where all else says nothing. What
+is no address, or no provider that relaywatch knows, counts as not given. Whose address a reply
+names decides what 5.1.1 means, so give both where you have them. An `id` of yours, of any kind,
+comes out again.
 
 Each reply gives one line: cause, fault, action, confidence, rule and the reply with roles in the
 place of addresses; `!` after the cause marks that the address itself is permanently dead by the
@@ -44,6 +45,11 @@ Examples:
         | relaywatch classify
     jq -c '{id: .event_id, text: .raw_reason, recipient: .rcpt_to, sender: .msg_from}' \\
         bounces.jsonl | relaywatch classify --format json | jq -r .cause | sort | uniq -c
+
+With --lint, --explain and --rules: docs/causes.md, where rule files are described.
+
+    relaywatch classify --lint --rules /etc/relaywatch/rules
+    echo '550 5.1.1 bad mailbox name' | relaywatch classify --explain
 
 Exit code: 0, or 1 when a line that begins with `{` is no JSON object of this form: it is named on
 stderr, and the others are still judged.

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use tokio::sync::Notify;
 
 use crate::{
-    classify::{NO_RULE, Parties, Rules, context, destination, template_of},
+    classify::{Parties, Rules, context, destination, template_of},
     ingest::{
         Report,
         committer::{CommitError, Committer},
@@ -14,7 +14,7 @@ use crate::{
     metrics::Metrics,
     model::{
         Address, Cause, DAY_MILLIS, Destination, Event, EventKind, Exposure, LabelSays, Notice, Provider, RelayDomains,
-        Reply, StreamKey, Timestamp, Verdict,
+        StreamKey, Timestamp, Verdict,
     },
     notify::forward,
     privacy::{Keyring, Purpose},
@@ -165,17 +165,11 @@ impl Intake {
             .as_deref()
             .map(crate::ingest::label)
             .filter(|label| !label.is_empty() && !names(label, &event.recipient));
-        // Where nothing was said, the provider's own verdict is all there is.
-        let silent = Reply::default();
-        let said = event.reply.as_ref().or_else(|| label.as_ref().map(|_| &silent));
-        let reply = said.filter(|_| failed).and_then(|reply| {
+        let reply = event.reply.as_ref().filter(|_| failed).map(|reply| {
             let template = template_of(reply, &Parties::of(event, &knowledge.relay));
             let verdict = knowledge.rules.classify_labelled(&template, &context, label.as_deref());
-            if event.reply.is_none() && verdict.rule == NO_RULE {
-                return None;
-            }
             verdicts.note(event, &verdict);
-            Some(NewReply {
+            NewReply {
                 template: template.into_string(),
                 sample: reply.text.clone(),
                 code: reply.code,
@@ -186,7 +180,7 @@ impl Intake {
                 cause: verdict.cause,
                 rule: rule_word(&verdict),
                 confidence: percent(&verdict),
-            })
+            }
         });
         NewEvent {
             key,
