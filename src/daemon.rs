@@ -137,6 +137,7 @@ impl StartError {
         match self {
             Self::Feed(error) => error.is_of_a_named_file(),
             Self::Notify(error) => matches!(error, notify::SetupError::WebhookSecret),
+            Self::Rules(_) => true,
             _ => false,
         }
     }
@@ -498,6 +499,9 @@ pub fn verify(config: &Config) -> Vec<(String, StartError)> {
     let mut wrong: Vec<_> = wrong.into_iter().map(|error| (error.setting().to_owned(), error.into())).collect();
     if let Err(error) = notify::Setup::new(config) {
         wrong.push((error.setting().to_owned(), error.into()));
+    }
+    if let Err(error) = rules(config) {
+        wrong.push(("rules.folder".to_owned(), error));
     }
     wrong
 }

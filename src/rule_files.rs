@@ -14,7 +14,7 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum RuleFilesError {
     /// The folder or a file in it can't be read.
-    #[error("can't read the rules in {}: {source}", path.display())]
+    #[error("can't read the rules in {}", path.display())]
     Io {
         /// The folder or the file.
         path: PathBuf,
@@ -45,7 +45,9 @@ pub fn load(folder: Option<&Path>) -> Result<Rules, RuleFilesError> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed(folder))? {
         let path = entry.map_err(failed(folder))?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
+        // Editors leave locks and drafts with a dot before the name.
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
             files.push(path);
         }
     }
@@ -76,6 +78,7 @@ mod tests {
         write("b.toml", RULE);
         write("a.toml", &RULE.replace("auto_reply", "greylisted"));
         write("notes.txt", "no rules");
+        std::os::unix::fs::symlink("nowhere", folder.path().join(".#a.toml")).expect("an editor's lock");
         let rules = load(Some(folder.path())).expect("rules");
         let verdict = rules.classify("550 gone fishing", &ReplyContext::default());
         assert_eq!((verdict.cause, verdict.rule.as_str(), verdict.version), (Cause::Greylisted, "a/ours", 2));

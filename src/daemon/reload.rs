@@ -58,7 +58,11 @@ impl Reloader {
         let (notifiers, relay, settings) = (self.notifiers.clone(), self.relay.clone(), self.settings.clone());
         let rules_in_force = self.rules.clone();
         let judged_by = setup.as_ref().map(|setup| super::settings_of(&new, setup));
-        let changed = Config::changes(&old, &new);
+        let mut changed = Config::changes(&old, &new);
+        let before = self.rules.borrow().as_ref().map(|rules| rules.fingerprint());
+        if before.is_some_and(|before| before != rules.fingerprint()) && !changed.iter().any(|name| name == "rules") {
+            changed.push("rules".to_owned());
+        }
         Ok(Box::new(move || {
             super::log_warnings(&new);
             for name in left {

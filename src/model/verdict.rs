@@ -403,7 +403,7 @@ pub struct Verdict {
     pub confidence: f32,
     /// The rule that decided, as `file/name`.
     pub rule: String,
-    /// The version of the rule's file; of the whole set where no rule held.
+    /// The version of the rule's file; 0 where no rule held.
     pub version: u32,
     /// What decided, most weighty first.
     pub evidence: Vec<Evidence>,

@@ -9,7 +9,7 @@ use crate::{
     classify::{apple_receivers, is_guess},
     explain::shortened,
     metrics::Metrics,
-    model::{DAY_MILLIS, HOUR_MILLIS, MINUTE_MILLIS, Timestamp},
+    model::{DAY_MILLIS, HOUR_MILLIS, MINUTE_MILLIS, Timestamp, counted},
     notify::{Notifiers, Page, PageKind, Severity},
     store::{LastTold, Leader, NewWords, NewWordsFilter, Store, StoreError, WordKind, template_id},
 };
@@ -201,19 +201,14 @@ fn is_urgent(words: &NewWords, now: Timestamp) -> bool {
     words.addresses >= ENOUGH_ADDRESSES && now.millis_since(words.last) < URGENT_MILLIS
 }
 
-/// `1 reply`, `2 replies`.
-fn counted(number: u64, one: &str, more: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { more })
-}
-
 /// What is said of a template beside its text.
 #[must_use]
 pub fn described(shown: &ShownWords) -> String {
     let ShownWords { words, rule, .. } = shown;
     format!(
         "{} to {}, {} to {}; guess: {} ({rule})",
-        counted(words.replies, "reply", "replies"),
-        counted(words.addresses, "address", "addresses"),
+        counted(words.replies, "reply"),
+        counted(words.addresses, "address"),
         words.first,
         words.last,
         words.cause,
@@ -231,7 +226,7 @@ fn ticket(quoted: &[ShownWords], more: usize, digest: bool, now: Timestamp) -> P
         })
         .collect();
     if more > 0 {
-        facts.push(format!("and {}", counted(more as u64, "more template", "more templates")));
+        facts.push(format!("and {}", counted(more as u64, "more template")));
     }
     let (what, since) = if digest { ("digest", "in the day's digest") } else { ("at-once", "met by three addresses") };
     Page {
@@ -243,7 +238,7 @@ fn ticket(quoted: &[ShownWords], more: usize, digest: bool, now: Timestamp) -> P
         incident: "new words".to_owned(),
         installation: None,
         stream: "Apple".to_owned(),
-        headline: format!("Apple replies in words that no rule knows: {}, {since}", counted(all, "template", "templates")),
+        headline: format!("Apple replies in words that no rule knows: {}, {since}", counted(all, "template")),
         since: quoted.iter().map(|shown| shown.words.first).min().unwrap_or(now),
         at: now,
         refused: 0,

@@ -275,9 +275,10 @@ fn words(found: &AllWords, out: &mut String) {
     // Writing to a string cannot fail.
     _ = write!(
         out,
-        "</table><p>{} templates in {} replies. <code>relaywatch events words</code> shows all of them, and how to write a \
+        "</table><p>{} in {}. <code>relaywatch events words</code> shows all of them, and how to write a \
          rule.</p>",
-        found.templates, found.replies
+        crate::model::counted(found.templates, "template"),
+        crate::model::counted(found.replies, "reply")
     );
 }
 

@@ -150,9 +150,9 @@ impl Rules {
         match self.winner(&facts) {
             Some((at, phrase)) => match self.ordered.get(at) {
                 Some(rule) => rule.verdict(&facts, phrase.and_then(|id| self.phrases.text(id))),
-                None => undetermined(&facts, self.version),
+                None => undetermined(&facts),
             },
-            None => undetermined(&facts, self.version),
+            None => undetermined(&facts),
         }
     }
 
@@ -369,7 +369,7 @@ impl Rule {
 }
 
 /// The verdict on a text that no rule knows: hold the address, or go on trying where the code says that this may help.
-fn undetermined(facts: &Facts<'_>, version: u32) -> Verdict {
+fn undetermined(facts: &Facts<'_>) -> Verdict {
     let mut evidence = Vec::new();
     let mut fault = Fault::Unknown;
     if facts.receiver == Receiver::AppleRelay && facts.role == AddressRole::Sender {
@@ -396,7 +396,7 @@ fn undetermined(facts: &Facts<'_>, version: u32) -> Verdict {
         hard: false,
         confidence: 0.0,
         rule: NO_RULE.to_owned(),
-        version,
+        version: 0,
         evidence,
         delay: (action == Action::Retry).then_some(UNDETERMINED_DELAY),
     }

@@ -79,7 +79,7 @@ fn people(all: &AllWords, out: &mut impl Write) -> io::Result<()> {
     if left > 0 {
         writeln!(out, "\nand {left} more: --limit shows more of them")?;
     }
-    write!(out, "\n{}", example(&first.text))
+    write!(out, "\n{}", example(&first.id, &first.text))
 }
 
 /// What a template says between its codes, roles and brackets: the longest run of it.
@@ -101,29 +101,30 @@ fn wording(template: &str) -> String {
 }
 
 /// How to write a rule for a template, and to try it.
-fn example(template: &str) -> String {
+fn example(id: &str, template: &str) -> String {
     // TOML's basic strings escape as JSON's do.
     let quoted = |text: &str| serde_json::Value::String(Safe(text).to_string()).to_string();
     format!(
-        "To teach relaywatch what one of them means, write a rule and try it before it is in force:\n\n\
-         mkdir -p rules && cat > rules/mine.toml <<'END'\n{}END\n\
+        "To teach relaywatch what one of them means, write a rule into a file of its own, fill in cause and doc, and\n\
+         check it before it is in force:\n\n\
+         set -C; mkdir -p rules && cat > rules/words-{id}.toml <<'END'\n{}END\n\
          relaywatch classify --rules rules --lint\n\n\
          Then set [rules] folder, reload (SIGHUP), and run relaywatch rebuild --rules for the replies that have come already.\n",
-        rule(&quoted(&wording(template)), &quoted(template)),
+        rule(id, &quoted(&wording(template)), &quoted(template)),
     )
 }
 
 /// A rule file for a template, by its wording and itself, both as TOML writes them.
-fn rule(wording: &str, template: &str) -> String {
+fn rule(id: &str, wording: &str, template: &str) -> String {
     format!(
         "version = 1\n\n\
          [[rule]]\n\
-         name = \"first\"\n\
+         name = \"words-{id}\"\n\
          receiver = [\"apple-relay\", \"apple-icloud\"]\n\
          wording = [{wording}]\n\
          cause = \"undetermined\" # say what it means: a word of docs/causes.md\n\
          confidence = 0.8\n\
-         doc = \"how you know\"\n\
+         doc = \"\" # how you know it\n\
          samples = [{{ text = {template}, recipient = \"x7kq2m9abc@privaterelay.appleid.com\" }}]\n\
          near_misses = [\"550 5.1.1 user not found\"]\n"
     )
@@ -180,7 +181,8 @@ mod tests {
             "451 4.3.2 <{recipient}>: the \\alias' is being moved\u{7f}\u{202e}, id {id}",
         ] {
             let quoted = |text: &str| serde_json::Value::String(Safe(text).to_string()).to_string();
-            let file = rule(&quoted(&wording(template)), &quoted(template));
+            let blank = rule("0", &quoted(&wording(template)), &quoted(template));
+            let file = blank.replace("doc = \"\"", "doc = \"us\"");
             let rules = Rules::with_extra(&[("mine", file.as_str())]).unwrap_or_else(|error| panic!("{error}\n{file}"));
             let findings: Vec<String> =
                 rules.lint().iter().filter(|found| found.rule.starts_with("mine/")).map(ToString::to_string).collect();

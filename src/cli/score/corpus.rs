@@ -18,7 +18,7 @@ const MAX_MAIL_BYTES: u64 = 16 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum CorpusError {
     /// A file can't be read.
-    #[error("can't read {}: {source}", path.display())]
+    #[error("can't read {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,

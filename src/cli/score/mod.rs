@@ -171,11 +171,7 @@ mod tests {
         let rules = Rules::built_in().expect("rules");
         let relay = RelayDomains::default();
         let judged = judge(&corpus, &rules, &relay);
-        assert!(
-            judged.iter().all(|one| one.exact()),
-            "{:?}",
-            judged.iter().map(|one| &one.verdict).collect::<Vec<_>>()
-        );
+        assert!(judged.iter().all(Judged::exact), "{:?}", judged.iter().map(|one| &one.verdict).collect::<Vec<_>>());
         let (first, second) = (&judged[0], &judged[1]);
         assert_eq!((first.verdict.hard, first.template.as_str()), (true, "550 5.1.1 <{recipient}>... User unknown"));
         assert_eq!((second.verdict.hard, second.template.as_str()), (false, "5.2.2"));
