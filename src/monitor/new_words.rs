@@ -221,8 +221,18 @@ fn ticket(quoted: &[ShownWords], more: usize, digest: bool, now: Timestamp) -> P
         .iter()
         .map(|shown| {
             // A page drops lines that may hold an address: the rest of the line is worth telling.
-            let text = shortened(&shown.text, QUOTED_LENGTH).replace(['@', '\u{ff20}', '\u{fe6b}'], "(at)");
-            format!("“{}”: {}", text.replace("%40", "(at)"), described(shown))
+            let masked: Vec<&str> = shown
+                .text
+                .split(' ')
+                .map(|word| {
+                    if word.contains(['@', '\u{ff20}', '\u{fe6b}']) || word.contains("%40") {
+                        "(address)"
+                    } else {
+                        word
+                    }
+                })
+                .collect();
+            format!("“{}”: {}", shortened(&masked.join(" "), QUOTED_LENGTH), described(shown))
         })
         .collect();
     if more > 0 {

@@ -61,6 +61,9 @@ struct Wire {
     /// The receivers of every rule that names none itself.
     #[serde(default)]
     receiver: Vec<Receiver>,
+    /// Codes with which no rule of the file holds at Apple: there they are Apple's own words.
+    #[serde(default)]
+    foreign_to_apple: Vec<EnhancedPattern>,
     #[serde(default)]
     rule: Vec<toml::Spanned<RawRule>>,
 }
@@ -83,6 +86,9 @@ pub(super) struct RawRule {
     /// Whether the rule itself names no receiver, so that it knows nobody's words in particular.
     #[serde(skip)]
     pub(super) for_receivers_in_general: bool,
+    /// Codes with which it does not hold at Apple.
+    #[serde(skip)]
+    pub(super) foreign_to_apple: Vec<EnhancedPattern>,
     #[serde(default)]
     pub(super) mx: Vec<MxFamily>,
     #[serde(default)]
@@ -140,8 +146,9 @@ impl RawFile {
             }
             if rule.receiver.is_empty() {
                 rule.receiver.clone_from(&wire.receiver);
-                rule.for_receivers_in_general = true;
+                rule.for_receivers_in_general = wire.receiver.is_empty() || wire.receiver.contains(&Receiver::Other);
             }
+            rule.foreign_to_apple.clone_from(&wire.foreign_to_apple);
             rules.push(rule);
         }
         Ok(Self { version: wire.version, rules })
@@ -155,6 +162,7 @@ impl RawRule {
             label.make_ascii_lowercase();
         }
         for phrase in self.wording.iter_mut().chain(&mut self.all).chain(&mut self.not) {
+            // As the text is folded: by ASCII alone where it holds nothing else.
             *phrase = phrase.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
         }
     }

@@ -131,15 +131,18 @@ impl Phrases {
 
     /// Which phrases the text holds, as words of their own.
     pub(super) fn find(&self, facts: &Facts<'_>) -> Seen {
-        let text = facts.text.as_bytes();
         let mut seen = Seen::default();
-        let body = facts.text.get(facts.head.end..).unwrap_or_default();
+        // Beyond ASCII the case of a text is folded as that of the phrases is; what stands before the words is ASCII.
+        let lower = (!facts.text.is_ascii()).then(|| facts.text.to_lowercase());
+        let text = lower.as_deref().unwrap_or(facts.text);
+        let body = text.get(facts.head.end..).unwrap_or_default();
         let edge = |c: char| matches!(c, ' ' | ':' | ',' | '.' | '-');
-        let start = facts.text.len() - body.trim_start_matches(edge).len();
-        let end = facts.text.trim_end_matches(edge).len();
-        self.ascii.find(text, |phrase, from, to| seen.add(phrase, from == start && to == end));
-        if !text.is_ascii() {
-            self.wide.find(text, |phrase, from, to| seen.add(phrase, from == start && to == end));
+        let start = text.len() - body.trim_start_matches(edge).len();
+        let end = text.trim_end_matches(edge).len();
+        let bytes = text.as_bytes();
+        self.ascii.find(bytes, |phrase, from, to| seen.add(phrase, from == start && to == end));
+        if lower.is_some() {
+            self.wide.find(bytes, |phrase, from, to| seen.add(phrase, from == start && to == end));
         }
         seen
     }

@@ -19,7 +19,8 @@ use self::{
 };
 use super::{Receiver, template::Head};
 use crate::model::{
-    Action, AddressRole, Cause, Destination, Evidence, EvidenceKind, Fault, MxFamily, ReplyContext, Verdict,
+    Action, AddressRole, Cause, CauseFamily, Destination, Evidence, EvidenceKind, Fault, MxFamily, ReplyContext,
+    Verdict,
 };
 
 /// The built-in files, in the order in which they are asked.
@@ -47,8 +48,11 @@ const BUILT_IN: &[(&str, &str)] = &[
 /// The name of the rule that a verdict carries when none held.
 pub const NO_RULE: &str = "none/undetermined";
 
-/// The subject of security and policy (RFC 3463 section 3.8).
-const POLICY_SUBJECT: u16 = 7;
+/// From this confidence on the words of a rule alone call an address dead.
+const CERTAIN: f32 = 0.85;
+
+/// How sure a rule for receivers in general can be of Apple's words, at most.
+const GUESS: f32 = 0.5;
 
 /// Seconds to wait after a transient reply that no rule knows (RFC 5321 section 4.5.4.1).
 const UNDETERMINED_DELAY: u32 = 1_800;
@@ -204,6 +208,11 @@ impl<'a> Facts<'a> {
         Self { text, head, role: head.role(text), receiver: Receiver::of(context), context, label: None }
     }
 
+    /// Whether Apple received.
+    const fn is_apple(&self) -> bool {
+        matches!(self.receiver, Receiver::AppleRelay | Receiver::AppleIcloud)
+    }
+
     /// The class of the codes: 2, 4, 5, or `None` where there are none.
     fn class(&self) -> Option<u16> {
         self.head.code.map(|code| code / 100).or(self.head.enhanced.map(|enhanced| u16::from(enhanced.class)))
@@ -267,6 +276,10 @@ impl Rule {
             Some("role")
         } else if lacks(&raw.receiver, &facts.receiver) {
             Some("receiver")
+        } else if facts.is_apple() && self.is_foreign(facts) {
+            Some("enhanced")
+        } else if facts.is_apple() && self.names_another(facts) {
+            Some("role")
         } else if lacks(&raw.mx, &facts.context.mx) {
             Some("mx")
         } else if lacks(&raw.destination, &facts.context.destination) {
@@ -286,6 +299,20 @@ impl Rule {
         }
     }
 
+    /// Whether the codes make the words Apple's own, which the rule's file does not know.
+    fn is_foreign(&self, facts: &Facts<'_>) -> bool {
+        let foreign = &self.raw.foreign_to_apple;
+        !foreign.is_empty() && facts.head.enhanced.is_some_and(|code| foreign.iter().any(|p| p.covers(Some(code))))
+    }
+
+    /// Whether a rule for receivers in general would say something of the address, where the reply names somebody else.
+    fn names_another(&self, facts: &Facts<'_>) -> bool {
+        let of_address =
+            matches!(self.raw.cause.family(), CauseFamily::Address | CauseFamily::Inactive | CauseFamily::MailboxFull);
+        let another = matches!(facts.role, AddressRole::Sender | AddressRole::Unknown);
+        self.raw.for_receivers_in_general && of_address && another
+    }
+
     /// The first condition beside the wording that fails, and what the reply has instead.
     fn fails(&self, facts: &Facts<'_>) -> Option<(&'static str, String)> {
         let condition = self.first_failed(facts)?;
@@ -303,21 +330,29 @@ impl Rule {
         Some((condition, found))
     }
 
-    /// Whether a reply may call the address dead at all.
-    ///
-    /// Not one whose code says something else. One that names the sender, or somebody who is known not to be the recipient, says nothing of the address. And
-    /// words that no rule knows as Apple's are no evidence about an address of Apple's.
+    /// Whether a reply may call the address dead at all: neither where a code says something else, nor where somebody else
+    /// is named. Of a rule for receivers in general more is asked: a code for it, or the recipient's address; and what it
+    /// makes of Apple's words is a guess.
     fn may_be_hard(&self, facts: &Facts<'_>) -> bool {
         let named = match facts.role {
             AddressRole::Recipient | AddressRole::Absent => true,
             AddressRole::Sender => false,
             AddressRole::Unknown => facts.context.destination == Destination::Unknown,
         };
-        let apple = matches!(facts.receiver, Receiver::AppleRelay | Receiver::AppleIcloud);
-        // A transient code says that it may work later, one of the policies that somebody does not want the mail.
-        let class = facts.class().is_none_or(|class| class == 5);
-        let subject = facts.head.enhanced.is_none_or(|code| code.subject != POLICY_SUBJECT);
-        named && class && subject && !(apple && self.raw.for_receivers_in_general)
+        let transient = facts.head.code.is_some_and(|code| code / 100 != 5)
+            || facts.head.enhanced.is_some_and(|code| code.class != 5);
+        // X.1.7 to X.1.9 are about the sender, and the others that are barred about something else than an address; 5.4.1,
+        // 5.4.4 and 5.5.0 stand beside unknown users and hosts too. What is "other" (X.2.0, X.3.0) says nothing.
+        let code = facts.head.enhanced.map(|code| (code.subject, code.detail));
+        let for_it = matches!(code, Some((0 | 5, 0) | (1, 0..=4 | 6 | 10) | (4, 1 | 4)));
+        let against = matches!(code, Some((1, 7..=9) | (2 | 3, 1..) | (4, 2 | 3 | 5..) | (6 | 7, _)));
+        let general = self.raw.for_receivers_in_general;
+        // With neither a code nor an address there are only words, which have to be certain.
+        let enough = !general
+            || for_it
+            || matches!(facts.role, AddressRole::Recipient | AddressRole::Unknown)
+            || self.raw.confidence >= CERTAIN;
+        named && !transient && !against && enough && !(general && facts.is_apple())
     }
 
     fn verdict(&self, facts: &Facts<'_>, phrase: Option<&str>) -> Verdict {
@@ -360,7 +395,11 @@ impl Rule {
             action,
             hard: raw.hard && self.may_be_hard(facts),
             delay: raw.delay.or(raw.cause.delay()).filter(|_| action == Action::Retry),
-            confidence: raw.confidence,
+            confidence: if raw.for_receivers_in_general && facts.is_apple() {
+                raw.confidence.min(GUESS)
+            } else {
+                raw.confidence
+            },
             rule: self.id.clone(),
             version: self.version,
             evidence,
@@ -372,7 +411,7 @@ impl Rule {
 fn undetermined(facts: &Facts<'_>) -> Verdict {
     let mut evidence = Vec::new();
     let mut fault = Fault::Unknown;
-    if facts.receiver == Receiver::AppleRelay && facts.role == AddressRole::Sender {
+    if facts.is_apple() && facts.role == AddressRole::Sender {
         // Whatever the words mean, they are about the sender.
         fault = Fault::Sender;
     }

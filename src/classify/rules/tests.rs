@@ -313,6 +313,101 @@ fn apples_words_from_somebody_elses_exchanger_are_not_apples() {
     }
 }
 
+/// Words that stand in texts about dead addresses too, in texts about something else.
+const TRAPS: &[&str] = &[
+    "501 5.1.7 Bad address syntax",
+    "550 5.1.8 mailbox does not exist",
+    "553 5.1.7 Invalid address in MAIL command",
+    "550 5.3.5 LDAP lookup failed",
+    "550 5.4.3 no such user database; lookup failed",
+    "550 5.6.1 address not recognized in header",
+    "550 Unknown reason",
+    "550 bad user agent",
+    "550 No mailbox space left",
+    "554 No account manager approved this message",
+    "550 No recipient accepted your attachments",
+    "550 the requested resource is unknown",
+    "550 Return-Path address does not exist",
+    "550 invalid address in Reply-To",
+    "550 Your account does not exist",
+    "550 5.1.0 Originator address does not exist",
+    "550 5.1.1 Callout verification: mailbox unavailable for <bounce@example.com>",
+    "550 Rejected: mailbox unavailable due to blacklisting of 192.0.2.1",
+    "550 mailbox unavailable - greylisted",
+    "554 5.3.0 mail undeliverable at this time",
+    "550 mailbox rejected your message: language not allowed",
+    "550 support for TLS 1.0 is no longer available",
+    "550 Your authentication method is no longer available",
+    "550 License no longer exists",
+    "550 The mail server has been replaced by a new one",
+    "550 relay host has moved",
+    "554 MX record address has changed",
+    "550 the account is closed for external senders",
+    "550 user is no longer accepting mail from unlisted addresses",
+    "550 Die Domain existiert nicht",
+    "550 DNS-Eintrag existiert nicht",
+    "550 Le domaine n'existe pas",
+    "550 Absenderadresse existiert nicht",
+    "550 L'EXPEDITEUR N'EXISTE PAS",
+    "550 De afzender bestaat niet",
+    "550 SPF include:foo.example NXDOMAIN (permerror)",
+    "554 5.4.4 NXDOMAIN while looking up zen.spamhaus.org",
+    "550 HELO name mx.example: NXDOMAIN",
+    "550 Domain does not exist in HELO",
+    "550 Unknown host in greeting",
+    "550 Domain unknown in From header",
+    "550 relay: host unknown, add your server",
+    "554 5.7.1 <jo@corp.example>: Recipient address rejected: Access denied",
+    "550 Requested action not taken: mailbox unavailable. Reject due to policy restrictions",
+    "550 5.1.1 user lookup success but no user record found",
+    "550 plain auth is disabled",
+    "550 5.1.1 <a@example.com>: Recipient address rejected: unverified address: connect to 192.0.2.2: Connection refused",
+    "450 5.1.1 user unknown",
+    "550 4.2.1 user not found",
+];
+
+#[test]
+fn words_about_something_else_call_no_address_dead() {
+    let rules = rules();
+    for text in TRAPS {
+        for (recipient, mx) in [("", ""), ("jo@example.net", "mx.example.net"), (RELAY, RELAY_MX)] {
+            let verdict = judge(&rules, text, recipient, "", mx);
+            assert!(!verdict.hard, "{text} to {recipient:?}: {}", verdict.rule);
+        }
+    }
+}
+
+#[test]
+fn what_receivers_in_general_say_is_a_guess_at_apple_and_never_hard() {
+    let rules = rules();
+    for text in ["550 5.1.1 no such user here", "550 5.2.2 mailbox full", "550 5.1.1 mailbox unavailable"] {
+        let verdict = judge(&rules, text, "x7kq2m9abc@icloud.com", SENDER, ICLOUD_MX);
+        assert!(!verdict.hard && verdict.confidence <= 0.5, "{text}: {verdict:?}");
+    }
+    // Somebody else in the brackets: nothing is said of the address.
+    let verdict =
+        judge(&rules, "550 5.1.1 <other@icloud.com>: no such user", "x7kq2m9abc@icloud.com", SENDER, ICLOUD_MX);
+    assert_eq!(verdict.cause, Cause::Undetermined, "{verdict:?}");
+    // Apple's new words are not those of a queue or a name server.
+    for text in [
+        "550 5.7.1 relay address registration expired",
+        "550 5.7.1 domain must exist in registered sources",
+        "550 5.1.1 forwarding loop detected",
+    ] {
+        assert_eq!(judge(&rules, text, RELAY, SENDER, RELAY_MX).cause, Cause::Undetermined, "{text}");
+    }
+}
+
+#[test]
+fn case_is_folded_beyond_ascii() {
+    let rules = rules();
+    for text in ["550 Пользователь не найден", "550 ПОЛЬЗОВАТЕЛЬ НЕ НАЙДЕН", "552 BOÎTE PLEINE", "550 宛先不明です"]
+    {
+        let verdict = judge(&rules, text, "", "", "");
+        assert!(verdict.rule.starts_with("languages/"), "{text}: {}", verdict.rule);
+    }
+}
+
 #[test]
 fn a_relay_address_is_never_suppressed_by_one_refusal() {
     let rules = rules();
