@@ -4,6 +4,7 @@
 
 mod address;
 mod counted;
+mod digest;
 mod event;
 mod label;
 mod notice;
@@ -15,6 +16,7 @@ mod verdict;
 
 pub use address::{Address, AddressError, RelayDomains, domain_of, may_hold_address, normalise_domain};
 pub use counted::{counted, verb};
+pub use digest::{FNV1A_BASIS, fnv1a};
 pub use event::{DedupeMaterial, Event, EventKind, Exposure, SendTime, SendTimeOrigin};
 pub use label::LabelSays;
 pub use notice::{Notice, NoticeKind};

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{OTHER, StreamKey, StreamLevel};
+use crate::model::{FNV1A_BASIS, OTHER, StreamKey, StreamLevel, fnv1a};
 
 /// How many children of a kind one stream keeps on one day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,10 +251,7 @@ fn other(stream: &StreamKey, parent: StreamLevel) -> StreamKey {
 /// that differ in their last sign lie far apart).
 fn digest(name: Option<&str>) -> u64 {
     let marked = name.map_or(&[][..], str::as_bytes);
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ u64::from(name.is_some());
-    for byte in marked {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
+    let mut hash = fnv1a(FNV1A_BASIS ^ u64::from(name.is_some()), marked);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     hash ^ (hash >> 33)

@@ -19,8 +19,8 @@ use self::{
 };
 use super::{Receiver, template::Head};
 use crate::model::{
-    Action, AddressRole, Cause, CauseFamily, Destination, Evidence, EvidenceKind, Fault, MxFamily, ReplyContext,
-    Verdict,
+    Action, AddressRole, Cause, CauseFamily, Destination, Evidence, EvidenceKind, FNV1A_BASIS, Fault, MxFamily,
+    ReplyContext, Verdict, fnv1a,
 };
 
 /// The built-in files, in the order in which they are asked.
@@ -68,9 +68,6 @@ pub struct Rules {
     fingerprint: u64,
 }
 
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-const FNV_PRIME: u64 = 0x0100_0000_01b3;
-
 impl Rules {
     /// The built-in rules.
     ///
@@ -88,12 +85,12 @@ impl Rules {
         let extra = extra.iter().map(|(name, text)| (name.as_ref().trim_end_matches(".toml"), text.as_ref()));
         let mut rules = Vec::new();
         let mut version = 0_u32;
-        let mut fingerprint = FNV_OFFSET;
+        let mut fingerprint = FNV1A_BASIS;
         for (name, text) in extra.chain(BUILT_IN.iter().copied()) {
             let file = RawFile::parse(name, text)?;
             version = version.saturating_add(file.version);
-            for byte in name.bytes().chain([0]).chain(text.bytes()).chain([0]) {
-                fingerprint = (fingerprint ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
+            for part in [name.as_bytes(), &[0], text.as_bytes(), &[0]] {
+                fingerprint = fnv1a(fingerprint, part);
             }
             for raw in file.rules {
                 rules.push(Rule::new(name, file.version, raw));

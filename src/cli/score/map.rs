@@ -4,11 +4,11 @@ use crate::model::Cause;
 
 /// What a label allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Expected {
+pub(super) struct Expected {
     /// The causes that are right; the first is the one that the reason names.
-    pub causes: &'static [Cause],
+    pub(super) causes: &'static [Cause],
     /// Whether the reason by itself makes the address permanently dead.
-    pub hard: bool,
+    pub(super) hard: bool,
 }
 
 /// What a reason of Sisimai's (5.x, both before and after its change of December 2025) stands for; `None` for a word that
@@ -16,8 +16,7 @@ pub struct Expected {
 ///
 /// Some reasons hold what relaywatch keeps apart: `filtered` are refusals by the recipient's own filter and unknown users
 /// that were told late; `badreputation` is a block or a deferral.
-#[must_use]
-pub fn expected(reason: &str) -> Option<Expected> {
+pub(super) fn expected(reason: &str) -> Option<Expected> {
     use Cause::{
         AuthenticationFailed, AutoReply, Complaint, ContentRejected, DeliveryExpired, DmarcRejected, DomainBlocked,
         DomainRefusesMail, DomainUnknown, Greylisted, IpBlocked, MailboxDisabled, MailboxFull, MessageInvalid,

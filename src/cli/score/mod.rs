@@ -18,7 +18,6 @@ use crate::{
 };
 
 pub use corpus::CorpusError;
-pub use map::{Expected, expected};
 
 /// A labelled reply with what the rules say of it.
 struct Judged<'a> {

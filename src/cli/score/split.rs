@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::model::{FNV1A_BASIS, fnv1a};
+
 /// Whether each text belongs to the fifth. Texts that share at least half of their words (Jaccard), directly or through
 /// others, are one cluster, and a cluster is held back as a whole.
 pub(super) fn held<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<bool> {
@@ -33,7 +35,10 @@ pub(super) fn held<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<bool> {
             *smallest = key;
         }
     }
-    roots.iter().map(|root| keys.get(root).is_some_and(|key| fnv(key).is_multiple_of(5))).collect()
+    roots
+        .iter()
+        .map(|root| keys.get(root).is_some_and(|key| fnv1a(FNV1A_BASIS, key.as_bytes()).is_multiple_of(5)))
+        .collect()
 }
 
 fn root(parents: &mut [usize], of: usize) -> usize {
@@ -58,11 +63,6 @@ fn words(text: &str) -> BTreeSet<String> {
         letters.map(|letter| letter.to_ascii_lowercase()).collect::<String>()
     });
     letters.filter(|word| word.len() >= 2).collect()
-}
-
-/// FNV-1a, 64 bits: the same on every machine.
-fn fnv(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
