@@ -43,7 +43,7 @@ fn labelled_replies_are_told_apart() {
     assert!(number(all, "replies") > 100.0, "the corpus is there in full");
     assert!(number(all, "accuracy") >= 0.94, "{all}");
     assert!(number(all, "precision") >= 0.85, "{all}");
-    assert!(number(all, "family_share") >= 0.90, "{all}");
+    assert!(number(all, "family_share") >= 0.91, "{all}");
     assert!(number(all, "false_hards") / number(all, "replies") <= 0.035, "{all}");
     let apple: Vec<&Value> = scored["false_hards"].as_array().into_iter().flatten().collect();
     assert!(
@@ -58,5 +58,5 @@ fn bounce_mails_are_told_apart_by_a_plain_reading() {
     let scored = score(&path);
     assert!(number(&scored, "mails_read") / number(&scored, "mails") > 0.5, "{scored}");
     assert!(number(&scored["all"], "accuracy") >= 0.92, "{}", scored["all"]);
-    assert!(number(&scored["all"], "family_share") >= 0.86, "{}", scored["all"]);
+    assert!(number(&scored["all"], "family_share") >= 0.87, "{}", scored["all"]);
 }
