@@ -18,7 +18,9 @@ use crate::{
     classify::Rules,
     control::ForgetAddress,
     daemon::FORGET_AFTER_MILLIS,
-    model::{Address, Destination, Timestamp},
+    incident::advice::Advice,
+    model::{self, Address, Destination, Timestamp},
+    monitor::advice::Adviser,
     privacy::{Keyring, Purpose},
     store::{AccountRecord, EntryRecord, LedgerRow, Mark, Store},
 };
@@ -40,9 +42,11 @@ pub struct AddressCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// What is known of an address: its accounts, notices, ledger and latest events.
+    /// What to do about an address and why, and its accounts, notices, ledger and latest events.
     ///
-    /// The address is shown as it was given; with --sub or --id, as it is stored. Exit code 1 where it is not known.
+    /// What to do is more careful than the action of each event, which goes by its reply alone: `suppress` takes two
+    /// refusals as dead at least 24 hours apart, a path that delivers, and no incident. The address is shown as it was
+    /// given; with --sub or --id, as it is stored. Exit code 1 where it is not known.
     #[command(after_help = "Example: relaywatch address show - --format json < address.txt")]
     Show(Show),
     /// Forget an address: its hash, its sealed form, its accounts, and every copy that somebody else's text holds.
@@ -101,6 +105,8 @@ struct Story {
     mark: Option<Mark>,
     accounts: Vec<AccountRecord>,
     ledger: Option<LedgerRow>,
+    /// What to do about it; nothing where none of its mail counts as relay mail.
+    advice: Option<Advice>,
     entries: Vec<EntryRecord>,
     events: Vec<Told>,
 }
@@ -230,15 +236,16 @@ impl Show {
         let ids: Vec<i64> = accounts.iter().map(|account| account.id).collect();
         // Ids are never zero: without an address only the accounts' entries are found.
         let entries = store.entries_of(id.unwrap_or(0), &ids).await?;
-        let (ledger, mark, events) = match id {
+        let (ledger, mark, advice, events) = match id {
             Some(id) => {
                 let events = store.events_of_address(id, self.events).await?;
                 let told = Teller::new(store.clone(), rules.clone()).tell(&events).await?;
-                (store.ledger(id).await?, store.mark_of(id).await?, told)
+                let advice = Adviser::new(store.clone(), rules.clone()).await?.advise(id).await?;
+                (store.ledger(id).await?, store.mark_of(id).await?, advice, told)
             }
-            None => (None, None, Vec::new()),
+            None => (None, None, None, Vec::new()),
         };
-        Ok(Story { id, gone: false, shown, mark, accounts, ledger, entries, events })
+        Ok(Story { id, gone: false, shown, mark, accounts, ledger, advice, entries, events })
     }
 }
 
@@ -279,6 +286,12 @@ impl Story {
             };
             writeln!(out, "its mail counts as {group}")?;
         }
+        if let Some(advice) = &self.advice {
+            writeln!(out, "\nwhat to do: {}: {}", advice.action, in_words(advice.action))?;
+            for reason in &advice.reasons {
+                writeln!(out, "  - {}", Safe(&reason.to_string()))?;
+            }
+        }
         writeln!(out, "\naccounts:{}", none_or(self.accounts.is_empty()))?;
         for account in &self.accounts {
             let app = account.app.as_deref().unwrap_or("unknown");
@@ -309,7 +322,11 @@ impl Story {
             let (what, team, app) = (word("kind"), word("team"), word("app"));
             writeln!(out, "  {}  {}, team {}, app {}", entry.key.at, Safe(&what), Safe(&team), Safe(&app))?;
         }
-        writeln!(out, "\nevents, latest first:{}", none_or(self.events.is_empty()))?;
+        writeln!(
+            out,
+            "\nevents, latest first, each with the action by its reply alone:{}",
+            none_or(self.events.is_empty())
+        )?;
         for told in &self.events {
             told.text("  ", false, out)?;
         }
@@ -341,11 +358,23 @@ impl Story {
             .map(|entry| json!({ "at": entry.key.at.to_string(), "entry": entry.kind, "body": entry.body }))
             .collect();
         let events = self.events.iter().map(Told::json).collect::<serde_json::Result<Vec<_>>>()?;
+        let advice = self.advice.as_ref().map(|advice| json!({ "action": advice.action, "reasons": advice.reasons }));
         Ok(json!({
             "known": true, "id": self.id.map(address_id), "address": self.shown, "forgotten": self.gone,
-            "private": self.mark.map(|mark| mark.private), "accounts": accounts, "ledger": ledger,
+            "private": self.mark.map(|mark| mark.private), "advice": advice, "accounts": accounts, "ledger": ledger,
             "notices": notices, "events": events,
         }))
+    }
+}
+
+/// What an action comes to.
+const fn in_words(action: model::Action) -> &'static str {
+    match action {
+        model::Action::Suppress => "send no more to it",
+        model::Action::Keep => "go on sending",
+        model::Action::Hold => "do not suppress it; wait until the cause is known",
+        model::Action::FixSender => "do not suppress it; mend the sender",
+        model::Action::Retry => "do not suppress it; try again later",
     }
 }
 

@@ -1,8 +1,11 @@
-//! Incidents after they are opened: what operators say of them, the report, and the list to win back.
+//! Incidents after they are opened: what operators say of them, the report, the list to win back, and what to do about an
+//! address meanwhile.
 //!
 //! Whatever an operator does is in the journal first: an incident is a projection, and a rebuild must not lose it.
 
+pub mod advice;
 mod body;
+mod own_word;
 mod recovery;
 mod report;
 #[cfg(test)]
@@ -10,6 +13,7 @@ pub(crate) mod testing;
 
 pub use crate::store::Label;
 pub use body::{Basis, Body, BodyError};
+pub use own_word::OwnWord;
 pub use recovery::{LeftOut, Recovery, RecoveryRequest, RecoveryRow, journal_recovery, list, recovery, write_csv};
 pub use report::{Beside, Closing, closing, markdown, summary, to_json};
 

@@ -5,11 +5,11 @@ use std::{
     io::{self, Write},
 };
 
-use super::{Body, IncidentError, find, journal};
+use super::{Body, IncidentError, OwnWord, find, journal};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{Address, Bin, Cause, NoticeKind, StreamKey, Timestamp},
+    model::{Address, Bin, Cause, Timestamp},
     privacy::Keyring,
     store::{AddressNotice, RefusedAddress, Store, StoreError},
 };
@@ -89,6 +89,18 @@ pub struct LeftOut {
     pub unknown: u64,
 }
 
+impl LeftOut {
+    fn of(&mut self, word: OwnWord) -> &mut u64 {
+        match word {
+            OwnWord::Deleted => &mut self.deleted,
+            OwnWord::Revoked => &mut self.revoked,
+            OwnWord::Disabled => &mut self.disabled,
+            OwnWord::Complained => &mut self.complained,
+            OwnWord::Unsubscribed => &mut self.unsubscribed,
+        }
+    }
+}
+
 /// The list to win back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovery {
@@ -107,11 +119,7 @@ pub struct Recovery {
 /// What keeps an address off the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Objection {
-    Revoked,
-    Deleted,
-    Disabled,
-    Complained,
-    Unsubscribed,
+    Own(OwnWord),
     Unknown,
 }
 
@@ -200,9 +208,8 @@ impl Recovery {
 
 /// The finest streams of the incident's scope in which somebody was refused.
 async fn streams(store: &Store, body: &Body, from: Bin, to: Bin) -> Result<Vec<i32>, StoreError> {
-    let inside = |key: &StreamKey| *key == body.scope || key.at(body.scope.level).as_ref() == Some(&body.scope);
     let all = store.refused_streams(from, to).await?;
-    Ok(all.into_iter().filter(|(_, key)| inside(key)).map(|(id, _)| id).collect())
+    Ok(all.into_iter().filter(|(_, key)| body.scope.holds(key)).map(|(id, _)| id).collect())
 }
 
 impl Recovery {
@@ -228,11 +235,7 @@ impl Recovery {
         for (row, objection) in judged {
             self.refused += 1;
             match objection {
-                Some(Objection::Revoked) => self.left_out.revoked += 1,
-                Some(Objection::Deleted) => self.left_out.deleted += 1,
-                Some(Objection::Disabled) => self.left_out.disabled += 1,
-                Some(Objection::Complained) => self.left_out.complained += 1,
-                Some(Objection::Unsubscribed) => self.left_out.unsubscribed += 1,
+                Some(Objection::Own(word)) => *self.left_out.of(word) += 1,
                 None | Some(Objection::Unknown) => match opened.remove(&row.address) {
                     None => self.left_out.erased += 1,
                     Some(_) if objection.is_some() && !unknown_too => self.left_out.unknown += 1,
@@ -253,26 +256,10 @@ impl Recovery {
     }
 }
 
-/// What speaks against an address, the user's own word first. The notices come in whatever order.
+/// What speaks against an address, the user's own word first.
 fn objection(row: &RefusedAddress, notices: &[AddressNotice], mapped: bool) -> Option<Objection> {
-    let told =
-        |kind: NoticeKind| notices.iter().filter(move |notice| notice.kind == kind).map(|notice| notice.at).max();
-    let disabled = told(NoticeKind::EmailDisabled);
-    if told(NoticeKind::AccountDeleted).is_some() {
-        Some(Objection::Deleted)
-    } else if told(NoticeKind::ConsentRevoked).is_some() {
-        Some(Objection::Revoked)
-    } else if disabled.is_some() && disabled >= told(NoticeKind::EmailEnabled) {
-        Some(Objection::Disabled)
-    } else if row.complained_at.is_some() {
-        Some(Objection::Complained)
-    } else if row.unsubscribed_at.is_some() {
-        Some(Objection::Unsubscribed)
-    } else if !mapped {
-        Some(Objection::Unknown)
-    } else {
-        None
-    }
+    let own = OwnWord::of(notices, row.complained_at.is_some(), row.unsubscribed_at.is_some());
+    own.map(Objection::Own).or((!mapped).then_some(Objection::Unknown))
 }
 
 /// Writes a list as CSV: address, last_delivered_at, last_refused_at, cause; times in RFC 3339, UTC.
@@ -297,6 +284,7 @@ pub fn write_csv(rows: &[RecoveryRow], out: impl Write) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::NoticeKind;
 
     fn row() -> RefusedAddress {
         RefusedAddress {
@@ -316,20 +304,21 @@ mod tests {
     fn the_users_own_word_keeps_an_address_off_the_list() {
         let notice = |kind, at| AddressNotice { address: 1, at: Timestamp::from_millis(at), kind };
         let of = |notices: &[AddressNotice]| objection(&row(), notices, true);
+        let own = |word| Some(Objection::Own(word));
         assert_eq!(of(&[]), None);
-        assert_eq!(of(&[notice(NoticeKind::EmailDisabled, 1)]), Some(Objection::Disabled));
+        assert_eq!(of(&[notice(NoticeKind::EmailDisabled, 1)]), own(OwnWord::Disabled));
         assert_eq!(of(&[notice(NoticeKind::EmailDisabled, 1), notice(NoticeKind::EmailEnabled, 2)]), None);
         let again = [NoticeKind::EmailDisabled, NoticeKind::EmailEnabled, NoticeKind::EmailDisabled];
         let again: Vec<_> = (1..).zip(again).map(|(at, kind)| notice(kind, at)).collect();
-        assert_eq!(of(&again), Some(Objection::Disabled));
+        assert_eq!(of(&again), own(OwnWord::Disabled));
         let revoked = [notice(NoticeKind::ConsentRevoked, 1), notice(NoticeKind::EmailEnabled, 2)];
-        assert_eq!(of(&revoked), Some(Objection::Revoked), "to be enabled again is no consent");
+        assert_eq!(of(&revoked), own(OwnWord::Revoked), "to be enabled again is no consent");
         let deleted = [notice(NoticeKind::ConsentRevoked, 1), notice(NoticeKind::AccountDeleted, 2)];
-        assert_eq!(of(&deleted), Some(Objection::Deleted));
+        assert_eq!(of(&deleted), own(OwnWord::Deleted));
         let complained = RefusedAddress { complained_at: Some(Timestamp::EPOCH), ..row() };
-        assert_eq!(objection(&complained, &[], false), Some(Objection::Complained));
+        assert_eq!(objection(&complained, &[], false), own(OwnWord::Complained));
         let unsubscribed = RefusedAddress { unsubscribed_at: Some(Timestamp::EPOCH), ..row() };
-        assert_eq!(objection(&unsubscribed, &[], true), Some(Objection::Unsubscribed));
+        assert_eq!(objection(&unsubscribed, &[], true), own(OwnWord::Unsubscribed));
         assert_eq!(objection(&row(), &[], false), Some(Objection::Unknown));
     }
 

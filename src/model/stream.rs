@@ -99,6 +99,18 @@ impl StreamKey {
     pub fn parents(&self) -> Vec<Self> {
         StreamLevel::ALL.iter().rev().filter_map(|level| self.at(*level)).collect()
     }
+
+    /// Whether it holds all mail of `fine`, or they are the same.
+    #[must_use]
+    pub fn holds(&self, fine: &Self) -> bool {
+        self == fine || fine.at(self.level).as_ref() == Some(self)
+    }
+
+    /// Whether one of them holds the other's mail, or they are the same.
+    #[must_use]
+    pub fn is_related(&self, other: &Self) -> bool {
+        self.holds(other) || other.holds(self)
+    }
 }
 
 impl std::fmt::Display for StreamKey {
@@ -167,6 +179,17 @@ mod tests {
             let of_parent = parent.parents();
             assert!(of_parent.iter().all(|grand| full().parents().contains(grand)), "{parent} leaves the family");
         }
+    }
+
+    #[test]
+    fn relations_follow_the_family() {
+        let (a, b) = (full(), StreamKey::finest(Provider::Braze, None, None, None));
+        assert!(a.is_related(&StreamKey::fleet()) && a.is_related(&a));
+        assert!(a.at(StreamLevel::Provider).expect("a parent").is_related(&a));
+        assert!(StreamKey::fleet().holds(&a) && !a.holds(&StreamKey::fleet()));
+        assert!(!a.is_related(&b));
+        let (provider, domain) = (a.at(StreamLevel::Provider), a.at(StreamLevel::Domain));
+        assert!(!provider.expect("a parent").is_related(&domain.expect("a parent")), "neither holds the other");
     }
 
     #[test]

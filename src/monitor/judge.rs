@@ -340,18 +340,6 @@ impl Judge {
     }
 }
 
-/// Whether `coarse` holds all mail of `fine`, or they are the same.
-#[must_use]
-pub fn holds(coarse: &StreamKey, fine: &StreamKey) -> bool {
-    coarse == fine || fine.at(coarse.level).as_ref() == Some(coarse)
-}
-
-/// Whether one stream holds the other's mail, or they are the same.
-#[must_use]
-pub fn related(one: &StreamKey, other: &StreamKey) -> bool {
-    holds(one, other) || holds(other, one)
-}
-
 mod questions;
 mod regimes;
 

@@ -1,5 +1,6 @@
 //! The monitor: reads the journal and keeps its projections.
 
+pub mod advice;
 pub mod blind;
 mod context;
 pub mod exposure;

@@ -157,6 +157,24 @@ impl Rules {
         }
     }
 
+    /// The verdict of a stored reply that means `cause`, where these rules still give it that meaning.
+    ///
+    /// An address that was found to be a private one later has the verdicts of its domain: `context` names what it is now.
+    #[must_use]
+    pub fn recall<T: AsRef<str>>(
+        &self,
+        template: T,
+        context: &ReplyContext,
+        label: Option<&str>,
+        cause: Cause,
+    ) -> Option<Verdict> {
+        let by = |context: &ReplyContext| {
+            Some(self.classify_labelled(template.as_ref(), context, label)).filter(|verdict| verdict.cause == cause)
+        };
+        let of_domain = ReplyContext { destination: Destination::Shared, ..*context };
+        by(context).or_else(|| if context.destination == Destination::Relay { by(&of_domain) } else { None })
+    }
+
     /// The first rule that holds, and the phrase of its wording that was found.
     fn winner(&self, facts: &Facts<'_>) -> Option<(usize, Option<usize>)> {
         let seen = self.phrases.find(facts);

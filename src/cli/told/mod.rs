@@ -199,15 +199,8 @@ impl Teller {
         let label = event.label.map(word);
         let reply = event.reply.map(|reply| {
             let template = word(reply.template);
-            let by = |destination| {
-                let context = ReplyContext { provider: stream.provider, destination, mx: reply.mx };
-                self.rules.classify_labelled(template.as_str(), &context, label.as_deref())
-            };
-            let mut verdict = by(event.destination);
-            // An address that was found to be a private one later has the verdicts of its domain.
-            if verdict.cause != reply.cause && event.destination == Destination::Relay {
-                verdict = by(Destination::Shared);
-            }
+            let context = ReplyContext { provider: stream.provider, destination: event.destination, mx: reply.mx };
+            let verdict = self.rules.recall(&template, &context, label.as_deref(), reply.cause);
             let rule = word(reply.rule);
             let (rule, version) = match rule.rsplit_once('@') {
                 Some((name, version)) => (name.to_owned(), version.parse().ok()),
@@ -215,7 +208,7 @@ impl Teller {
             };
             ToldReply {
                 cause: reply.cause,
-                verdict: (verdict.cause == reply.cause).then_some(verdict),
+                verdict,
                 rule,
                 rule_version: version,
                 confidence: reply.confidence,

@@ -7,7 +7,7 @@ use crate::{
     detect::{Alarm, stats::count},
     incident::Basis,
     model::{HOUR_MILLIS, StreamKey},
-    monitor::judge::{Judge, holds, related},
+    monitor::judge::Judge,
     store::IncidentState,
 };
 
@@ -38,19 +38,19 @@ impl Kept {
 /// scope, with those of other incidents, holds nearly all that is refused there beyond what is ordinary: trouble that is spread
 /// thinly over many streams shows nowhere else.
 pub(super) fn claim(kept: &[Kept], judge: &Judge, stream: &StreamKey, alarm: &Alarm) -> Result<usize, u64> {
-    let within = |one: &Kept| holds(&one.body.scope, stream);
+    let within = |one: &Kept| one.body.scope.holds(stream);
     if let Some(at) = kept.iter().position(|one| one.is_in_time(alarm) && within(one)) {
         return Ok(at);
     }
     let finer: Vec<(usize, &StreamKey)> = kept
         .iter()
         .enumerate()
-        .filter(|(_, one)| one.is_in_time(alarm) && holds(stream, &one.body.scope))
+        .filter(|(_, one)| one.is_in_time(alarm) && stream.holds(&one.body.scope))
         .map(|(at, one)| (at, &one.body.scope))
         .collect();
     // Of scopes that hold each other the coarsest counts, once.
     let is_apart = |(at, scope): &&(usize, &StreamKey)| {
-        !finer.iter().any(|(other, coarser)| holds(coarser, scope) && (coarser != scope || other < at))
+        !finer.iter().any(|(other, coarser)| coarser.holds(scope) && (coarser != scope || other < at))
     };
     let shares: Vec<(u64, usize)> = finer
         .iter()
@@ -77,7 +77,7 @@ pub(super) fn group(free: &mut Free) -> Option<(StreamKey, Vec<(StreamKey, Alarm
     };
     let mut scope = coarsest.clone();
     loop {
-        let within = |stream: &&StreamKey| *stream != &scope && holds(&scope, stream);
+        let within = |stream: &&StreamKey| *stream != &scope && scope.holds(stream);
         let whole = count(refused(&scope));
         let finer = free.keys().filter(within).filter(|stream| count(refused(stream)) >= HOLDS * whole);
         match finer.max_by_key(|stream| (stream.level, refused(stream))) {
@@ -85,7 +85,7 @@ pub(super) fn group(free: &mut Free) -> Option<(StreamKey, Vec<(StreamKey, Alarm
             None => break,
         }
     }
-    let family: Vec<StreamKey> = free.keys().filter(|stream| related(stream, &scope)).cloned().collect();
+    let family: Vec<StreamKey> = free.keys().filter(|stream| stream.is_related(&scope)).cloned().collect();
     let mut alarms = Vec::new();
     for stream in family {
         alarms.extend(free.remove(&stream).into_iter().flatten().map(|(alarm, _)| (stream.clone(), alarm)));

@@ -12,7 +12,7 @@ use crate::{
     monitor::{
         blind::{ALL, Outage, Window},
         exposure::provider_of,
-        judge::{Judge, RING_DAYS, holds, related},
+        judge::{Judge, RING_DAYS},
     },
     notify::PageKind,
     store::{IncidentRecord, IncidentState, Leader, OperatorWord, Store, StoreError},
@@ -114,7 +114,7 @@ impl Incidents {
             let is_counted = |episode: &Episode| {
                 let rates = self.kept.iter().filter(|kept| kept.body.basis == Basis::Rate);
                 rates.filter(|kept| kept.record.state != IncidentState::Withdrawn).any(|kept| {
-                    related(&kept.body.scope, scope)
+                    kept.body.scope.is_related(scope)
                         && kept.record.onset < end_of(episode)
                         && kept.record.closed_at.is_none_or(|closed| closed > onset_of(episode))
                 })
@@ -133,7 +133,7 @@ impl Incidents {
                 continue;
             }
             let finer =
-                all.iter().filter(|found| found.scope != kept.body.scope && holds(&kept.body.scope, &found.scope));
+                all.iter().filter(|found| found.scope != kept.body.scope && kept.body.scope.holds(&found.scope));
             let shows = |found: &&Found| {
                 found.episodes.iter().any(|episode| {
                     let has = |scope: &StreamKey, kept: &Kept| is_of(kept, scope, episode);

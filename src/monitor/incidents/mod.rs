@@ -15,7 +15,7 @@ use self::{
 };
 use super::{
     blind::Window,
-    judge::{DAY_BINS, Judge, RING_DAYS, holds},
+    judge::{DAY_BINS, Judge, RING_DAYS},
 };
 use crate::{
     detect::{self, Alarm, Urgency, describe, stats::count},
@@ -68,7 +68,7 @@ impl Kept {
 
     /// Its streams that lie in its scope. A coarser one holds other mail, too, and learns on from that.
     fn own_streams(&self) -> impl Iterator<Item = &StreamKey> {
-        self.body.streams.iter().filter(|stream| holds(&self.body.scope, stream))
+        self.body.streams.iter().filter(|stream| self.body.scope.holds(stream))
     }
 
     /// Whether what is known has grown enough, or enough time has passed, for it to be explained anew.

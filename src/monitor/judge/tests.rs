@@ -154,17 +154,6 @@ fn a_new_installation_learns_and_says_so() {
 }
 
 #[test]
-fn relations_follow_the_family() {
-    let a = finest(Provider::Ses, "a.example", Some("spring"));
-    let b = finest(Provider::Braze, "b.example", None);
-    assert!(related(&a, &StreamKey::fleet()));
-    assert!(related(&a.at(StreamLevel::Provider).expect("parent"), &a));
-    assert!(!related(&a, &b));
-    let (provider, domain) = (a.at(StreamLevel::Provider), a.at(StreamLevel::Domain));
-    assert!(!related(&provider.expect("parent"), &domain.expect("parent")), "neither holds the other");
-}
-
-#[test]
 fn history_that_was_brought_in_ends_the_learning() {
     let phase = |days: i64, installed: Option<i64>| {
         let mut judge = Judge::new(Parameters::default());

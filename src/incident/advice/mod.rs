@@ -1,0 +1,354 @@
+//! What to do about one address: more careful than what its latest reply says. Pure: the same in any order, with any
+//! duplicates.
+//!
+//! The one `user not found` of Apple's relay that was ever published came to a sender that was not registered. So a path by
+//! which nothing arrives proves nothing of an address, and a misconfigured sender empties no list.
+
+mod reason;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+pub use self::reason::{Reason, Void};
+use super::OwnWord;
+use crate::{
+    model::{Action, BIN_MILLIS, Bin, Cause, HOUR_MILLIS, NoticeKind, StreamKey, Timestamp},
+    store::{AddressNotice, IncidentState, Label},
+};
+
+/// So far before or after a refusal, by send time, its path must have delivered to a relay address: 72 hours, in bins.
+pub const PATH_BINS: i64 = 72 * HOUR_MILLIS / BIN_MILLIS;
+/// So far apart two refusals must be.
+pub const AGAIN_MILLIS: i64 = 24 * HOUR_MILLIS;
+/// So many other messages, refused by a path between two of its deliveries, make of a refusal a candidate for an incident: with
+/// it as many as an alarm needs.
+const CANDIDATE_OTHERS: i64 = 2;
+/// Incidents, and refusals that do not count, that are told of one by one.
+const TOLD: usize = 3;
+
+/// One report that a message to the address was refused for good, or given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The message's keyed hash. Several reports of one message are one refusal.
+    pub message: i64,
+    /// When it was refused.
+    pub at: Timestamp,
+    /// The bin of its send time.
+    pub bin: Bin,
+    /// By which way it was sent: provider, From domain and envelope domain.
+    pub path: StreamKey,
+    /// Whether a feed of the message tells of anything but refusals.
+    pub exposed: bool,
+    /// Whether the refusal is permanent.
+    pub permanent: bool,
+    /// What the reply means; `None` without a reply.
+    pub cause: Option<Cause>,
+    /// Whether the reply says that the address is dead.
+    pub hard: bool,
+    /// What the reply alone advises; `None` where the rules have changed since, and without a reply.
+    pub action: Option<Action>,
+    /// Whether the monitor has come as far as this report.
+    pub judged: bool,
+}
+
+impl Refusal {
+    /// Whether it says, by itself, that the address is dead or switched off.
+    ///
+    /// A relay domain that is said not to exist is a fault of somebody's name servers, however hard it sounds.
+    fn is_dead(&self) -> bool {
+        let says = match self.cause {
+            Some(Cause::RelayForwardingDisabled) => true,
+            Some(Cause::RecipientUnknown | Cause::RecipientMoved) => self.hard,
+            _ => false,
+        };
+        self.permanent && self.action.is_some() && says
+    }
+}
+
+/// What is known of one relay address.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Known {
+    /// Reports of refusals.
+    pub refusals: Vec<Refusal>,
+    /// The latest delivery of a message that was not refused later.
+    pub delivered_at: Option<Timestamp>,
+    /// Apple's notices about it.
+    pub notices: Vec<AddressNotice>,
+    /// Whether its user has complained.
+    pub complained: bool,
+    /// Whether its user has unsubscribed.
+    pub unsubscribed: bool,
+    /// When the provider last said that it has suppressed the address itself.
+    pub removed_at: Option<Timestamp>,
+}
+
+impl Known {
+    /// What undoes all refusals up to it: the latest delivery, or notice that forwarding is on again.
+    fn undone(&self) -> Option<(Timestamp, Reason)> {
+        let enabled = self.notices.iter().filter(|notice| notice.kind == NoticeKind::EmailEnabled);
+        let enabled = enabled.map(|notice| notice.at).max().map(|at| (at, Reason::EnabledSince { at }));
+        let delivered = self.delivered_at.map(|at| (at, Reason::DeliveredSince { at }));
+        enabled.into_iter().chain(delivered).max_by_key(|(at, _)| *at)
+    }
+
+    /// The refusals that stand, oldest first: one a message.
+    fn standing(&self) -> Vec<Message<'_>> {
+        let undone = self.undone().map(|(at, _)| at);
+        let mut messages: BTreeMap<i64, Message<'_>> = BTreeMap::new();
+        for refusal in &self.refusals {
+            let one = Message::of(refusal);
+            messages.entry(refusal.message).and_modify(|known| known.merge(&one)).or_insert(one);
+        }
+        let mut messages: Vec<Message<'_>> = messages.into_values().filter(|one| Some(one.at) > undone).collect();
+        messages.sort_by_key(|one| (one.at, one.last.message));
+        messages
+    }
+
+    /// The paths and bins of the refusals of which it matters what else was sent around them.
+    #[must_use]
+    pub fn asks(&self) -> Vec<(&StreamKey, Bin)> {
+        self.standing().into_iter().filter(|one| one.is_dead).map(|one| (one.path, one.bin)).collect()
+    }
+
+    /// The earliest time at which an incident matters to it; `None` where no refusal stands.
+    #[must_use]
+    pub fn asks_from(&self) -> Option<Timestamp> {
+        self.standing().iter().map(|one| one.at.min(one.bin.start())).min()
+    }
+}
+
+/// All reports of one refused message.
+#[derive(Debug, Clone, Copy)]
+struct Message<'a> {
+    at: Timestamp,
+    bin: Bin,
+    path: &'a StreamKey,
+    exposed: bool,
+    permanent: bool,
+    judged: bool,
+    /// Whether each report says that the address is dead: where they differ, it is not said.
+    is_dead: bool,
+    /// The latest report.
+    last: &'a Refusal,
+}
+
+impl<'a> Message<'a> {
+    fn of(refusal: &'a Refusal) -> Self {
+        Self {
+            at: refusal.at,
+            bin: refusal.bin,
+            path: &refusal.path,
+            exposed: refusal.exposed,
+            permanent: refusal.permanent,
+            judged: refusal.judged,
+            is_dead: refusal.is_dead(),
+            last: refusal,
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.at = self.at.min(other.at);
+        self.bin = self.bin.min(other.bin);
+        self.path = self.path.min(other.path);
+        self.exposed |= other.exposed;
+        self.permanent |= other.permanent;
+        self.judged &= other.judged;
+        self.is_dead &= other.is_dead;
+        // Of two reports of one time the one with the higher words stands, so that order can't matter.
+        let order = |refusal: &Refusal| (refusal.at, refusal.cause, refusal.action);
+        if order(other.last) > order(self.last) {
+            self.last = other.last;
+        }
+    }
+}
+
+/// Relay mail of a path in one bin of send time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mail {
+    /// Messages that were delivered.
+    pub delivered: i64,
+    /// Messages that were refused for good.
+    pub refused: i64,
+}
+
+/// An incident, as far as advice asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The incident's number.
+    pub incident: i64,
+    /// Where it stands.
+    pub state: IncidentState,
+    /// What an operator says that it was.
+    pub label: Option<Label>,
+    /// The stream that it is about.
+    pub scope: StreamKey,
+    /// The estimated onset.
+    pub onset: Timestamp,
+    /// When it was over.
+    pub closed_at: Option<Timestamp>,
+}
+
+impl Trouble {
+    /// Whether it may still go on. Silence about one that is masked proves nothing, unless an operator knows better.
+    fn is_on(&self) -> bool {
+        match self.state {
+            IncidentState::Open => true,
+            IncidentState::Masked => self.label != Some(Label::False),
+            IncidentState::Closed | IncidentState::Past | IncidentState::Withdrawn => false,
+        }
+    }
+
+    /// Whether a message falls into it, though it is over.
+    fn covers(&self, message: &Message<'_>) -> bool {
+        let was_one =
+            matches!(self.state, IncidentState::Closed | IncidentState::Past) && self.label != Some(Label::False);
+        was_one
+            && self.scope.is_related(message.path)
+            && message.at >= self.onset
+            && self.closed_at.is_none_or(|end| message.bin.start() <= end)
+    }
+}
+
+/// What else was sent by the paths of the refusals, and the incidents: what lies further off than advice asks for changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Surroundings {
+    /// Relay mail of each path by bin.
+    pub mail: BTreeMap<StreamKey, BTreeMap<Bin, Mail>>,
+    /// Incidents.
+    pub troubles: Vec<Trouble>,
+}
+
+impl Surroundings {
+    /// Relay mail of the refusal's path within 72 hours.
+    fn mail_around(&self, message: &Message<'_>) -> impl DoubleEndedIterator<Item = (Bin, Mail)> + Clone {
+        let (from, to) = (message.bin.0.saturating_sub(PATH_BINS), message.bin.0.saturating_add(PATH_BINS));
+        let mail = self.mail.get(message.path).map(|mail| mail.range(Bin(from)..=Bin(to)));
+        mail.into_iter().flatten().map(|(bin, mail)| (*bin, *mail))
+    }
+
+    /// How many other messages were refused around it without a delivery between; with enough of them it may become an incident.
+    fn candidate(&self, message: &Message<'_>, own: &[Message<'_>]) -> Option<u64> {
+        let mail = self.mail_around(message);
+        let delivered = |(bin, mail): (Bin, Mail)| (mail.delivered > 0).then_some(bin);
+        let before = mail.clone().filter_map(delivered).rfind(|bin| *bin <= message.bin);
+        let after = mail.clone().filter_map(delivered).find(|bin| *bin >= message.bin);
+        let between = |bin: Bin| before.is_none_or(|before| bin > before) && after.is_none_or(|after| bin < after);
+        let refused: i64 = mail.filter(|(bin, _)| between(*bin)).map(|(_, mail)| mail.refused).sum();
+        let is_counted = |one: &&Message<'_>| {
+            one.permanent
+                && one.path == message.path
+                && (one.bin.0 - message.bin.0).abs() <= PATH_BINS
+                && between(one.bin)
+        };
+        let own = i64::try_from(own.iter().filter(is_counted).count()).unwrap_or(i64::MAX);
+        let others = refused.saturating_sub(own);
+        (others >= CANDIDATE_OTHERS).then(|| u64::try_from(others).unwrap_or(0))
+    }
+
+    /// Why a refusal counts for nothing; `None` where it counts.
+    fn void(&self, message: &Message<'_>, own: &[Message<'_>]) -> Option<Void> {
+        if let Some(trouble) = self.troubles.iter().filter(|trouble| trouble.covers(message)).min_by_key(|t| t.incident)
+        {
+            return Some(Void::Incident { incident: trouble.incident });
+        }
+        if !message.judged {
+            return Some(Void::NotJudged);
+        }
+        if !self.mail_around(message).any(|(_, mail)| mail.delivered > 0) {
+            return Some(Void::NoDelivery { path: message.path.clone(), exposed: message.exposed });
+        }
+        let others = self.candidate(message, own)?;
+        Some(Void::Candidate { path: message.path.clone(), others })
+    }
+}
+
+/// What to do about an address, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    /// What to do.
+    pub action: Action,
+    /// Why, and what is missing for `suppress`: the user's own word first, then most weighty first; never empty.
+    pub reasons: Vec<Reason>,
+}
+
+/// What to do about an address.
+///
+/// [`Action::Suppress`] takes two refusals that say it is dead, at least 24 hours apart, each by a path that delivered to a relay
+/// address within 72 hours of it, and neither an incident nor a candidate for one that has to do with a path of theirs.
+#[must_use]
+pub fn advise(known: &Known, around: &Surroundings) -> Advice {
+    let own_word = OwnWord::of(&known.notices, known.complained, known.unsubscribed).map(Reason::OwnWord);
+    let standing = known.standing();
+    let undone = known.undone();
+    let removed = known.removed_at.filter(|at| Some(*at) > undone.as_ref().map(|(undone, _)| *undone));
+    let removed = removed.map(|at| Reason::RemovedByProvider { at });
+    let (action, reasons) = match standing.last() {
+        Some(latest) if latest.is_dead => of_dead(&standing, around),
+        Some(latest) => of_other(latest, around),
+        None => {
+            let action = if own_word.is_none() && removed.is_none() { Action::Keep } else { Action::Hold };
+            let undone = undone.map(|(_, reason)| reason).filter(|_| !known.refusals.is_empty());
+            (action, vec![undone.unwrap_or(Reason::NoRefusal)])
+        }
+    };
+    Advice { action, reasons: own_word.into_iter().chain(reasons).chain(removed).collect() }
+}
+
+/// The latest refusal says something else than that the address is dead.
+fn of_other(latest: &Message<'_>, around: &Surroundings) -> (Action, Vec<Reason>) {
+    let report = latest.last;
+    let action = report.action.filter(|action| matches!(action, Action::FixSender | Action::Retry));
+    let says = match (report.cause, report.action) {
+        (Some(cause), None) => Reason::RulesChanged { at: report.at, cause },
+        (cause, _) => Reason::LatestSays { at: report.at, cause },
+    };
+    (action.unwrap_or(Action::Hold), std::iter::once(says).chain(incidents(&[latest], around)).collect())
+}
+
+/// The latest refusal says that the address is dead.
+fn of_dead(standing: &[Message<'_>], around: &Surroundings) -> (Action, Vec<Reason>) {
+    let dead: Vec<&Message<'_>> = standing.iter().filter(|one| one.is_dead).collect();
+    let judged: Vec<(&Message<'_>, Option<Void>)> = dead.iter().map(|one| (*one, around.void(one, standing))).collect();
+    let mut counted = judged.iter().filter(|(_, void)| void.is_none()).map(|(one, _)| one.at);
+    let first = counted.next();
+    let pair = first.zip(counted.next_back()).filter(|(first, last)| last.millis_since(*first) >= AGAIN_MILLIS);
+    let mut reasons = incidents(&dead, around);
+    let in_doubt = judged.last().and_then(|(_, void)| void.as_ref()).is_some_and(Void::is_doubt);
+    if let Some((first, last)) = pair
+        && reasons.is_empty()
+        && !in_doubt
+    {
+        return (Action::Suppress, vec![Reason::DeadTwice { first, last }, Reason::PathDelivers]);
+    }
+    match (first, pair) {
+        (Some(first), None) => {
+            reasons.push(Reason::SecondMissing { first, earliest: first.plus_millis(AGAIN_MILLIS) });
+        }
+        (None, _) => reasons.push(Reason::NoneCounts { refusals: dead.len() as u64 }),
+        _ => {}
+    }
+    let mut voids = judged.into_iter().rev().filter_map(|(one, void)| Some((one.at, void?)));
+    reasons.extend(voids.by_ref().take(TOLD).map(|(at, void)| Reason::CountsNot { at, void }));
+    let more = voids.count() as u64;
+    if more > 0 {
+        reasons.push(Reason::MoreCountNot { refusals: more });
+    }
+    (Action::Hold, reasons)
+}
+
+/// Incidents that go on and have to do with a path of these refusals, newest onset first.
+fn incidents(refusals: &[&Message<'_>], around: &Surroundings) -> Vec<Reason> {
+    let concerns =
+        |trouble: &&Trouble| trouble.is_on() && refusals.iter().any(|refusal| trouble.scope.is_related(refusal.path));
+    let mut on: Vec<&Trouble> = around.troubles.iter().filter(concerns).collect();
+    on.sort_by_key(|trouble| (std::cmp::Reverse(trouble.onset), trouble.incident));
+    on.dedup_by_key(|trouble| trouble.incident);
+    let reason = |trouble: &Trouble| Reason::Incident {
+        incident: trouble.incident,
+        masked: trouble.state == IncidentState::Masked,
+        scope: trouble.scope.clone(),
+        onset: trouble.onset,
+    };
+    on.into_iter().take(TOLD).map(reason).collect()
+}
