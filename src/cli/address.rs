@@ -287,7 +287,7 @@ impl Story {
             writeln!(out, "its mail counts as {group}")?;
         }
         if let Some(advice) = &self.advice {
-            writeln!(out, "\nwhat to do: {}: {}", advice.action, in_words(advice.action))?;
+            writeln!(out, "\nwhat to do: {} ({})", advice.action, in_words(advice.action))?;
             for reason in &advice.reasons {
                 writeln!(out, "  - {}", Safe(&reason.to_string()))?;
             }

@@ -395,7 +395,7 @@ pub struct Verdict {
     pub cause: Cause,
     /// Whose fault it is.
     pub fault: Fault,
-    /// What to do about the address, by this reply alone. The monitor is more careful still (`incident` and ledger).
+    /// What to do about the address, by this reply alone. `incident::advice` looks at more than one.
     pub action: Action,
     /// True only where the text says that the address itself is permanently dead.
     pub hard: bool,

@@ -114,6 +114,8 @@ impl Place {
         for seconds in 0..120 {
             let at = self.start.plus_millis(seconds * 1_000);
             text = text.replace(&at.to_string(), &format!("{{start+{seconds}s}}"));
+            let next_day = at.plus_millis(86_400_000);
+            text = text.replace(&next_day.to_string(), &format!("{{start+1d+{seconds}s}}"));
         }
         let ids = regex::Regex::new(r"\b[0-9a-f]{16}\b").expect("a pattern");
         ids.replace_all(&text, "{id}").into_owned()
@@ -355,6 +357,14 @@ async fn everything(place: &Place, daemon: Option<&Daemon>) {
         (&json!(address(2)), &json!("recipient_unknown")),
         "{known}"
     );
+    let advice = &known["advice"];
+    assert_eq!(
+        (&advice["action"], &advice["reasons"][0]["reason"]),
+        (&json!("hold"), &json!("second-refusal-missing")),
+        "{known}"
+    );
+    let arrived = place.run(&["address", "show", &address(1), "--format", "json"]).ok().json();
+    assert_eq!(arrived["advice"]["action"], "keep", "{arrived}");
     assert_eq!(place.run(&["address", "show", "nobody@privaterelay.appleid.com"]).code, Some(1));
 
     // Keys.

@@ -17,7 +17,7 @@ use crate::{
     support::{TestStore, at, stream, submission},
 };
 
-fn body() -> Body {
+pub(crate) fn body() -> Body {
     let finest = stream("news.example.com", None);
     Body {
         scope: finest.at(StreamLevel::ProviderDomain).expect("a parent"),

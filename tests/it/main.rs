@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod advice;
 mod causes_doc;
 mod classify_command;
 mod classify_corpora;

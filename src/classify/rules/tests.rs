@@ -521,3 +521,23 @@ proptest! {
         prop_assert!(!verdict.hard || verdict.rule != NO_RULE);
     }
 }
+
+#[test]
+fn a_stored_reply_has_its_verdict_again_only_where_the_rules_still_give_it() {
+    let (rules, relay) = (rules(), RelayDomains::default());
+    let recipient = Address::parse("someone@icloud.com").expect("an address");
+    let text = "550 5.1.1 <someone@icloud.com>: inactive email address";
+    let template = template(text, &Parties { recipient: Some(&recipient), ..Parties::unknown(&relay) });
+    let context = context(None, Some(&recipient), Some(ICLOUD_MX), &relay);
+    let verdict = rules.classify(&template, &context);
+    assert_eq!(rules.recall(&template, &context, None, verdict.cause), Some(verdict.clone()));
+    assert_eq!(rules.recall(&template, &context, None, Cause::RecipientUnknown), None, "another meaning");
+
+    // Not known to be a private address when the reply came in.
+    let bare = "550 5.1.1 user unknown";
+    let of = |destination| ReplyContext { provider: None, destination, mx: MxFamily::Unknown };
+    let (then, now) = (of(Destination::Shared), of(Destination::Relay));
+    let stored = rules.classify(bare, &then);
+    assert_ne!(rules.classify(bare, &now).cause, stored.cause);
+    assert_eq!(rules.recall(bare, &now, None, stored.cause).map(|verdict| verdict.cause), Some(stored.cause));
+}

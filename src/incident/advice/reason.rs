@@ -201,8 +201,7 @@ impl fmt::Display for Reason {
             ),
             Self::SecondMissing { first, earliest } => write!(
                 f,
-                "refused as dead at {first}; for suppress a second such refusal at least 24 h later is missing: {earliest} at the \
-                 earliest"
+                "refused as dead at {first}; a second such refusal, at least 24 h later, is missing: {earliest} at the earliest"
             ),
             Self::NoneCounts { refusals: 1 } => f.write_str("refused as dead once, and that does not count"),
             Self::NoneCounts { refusals } => write!(f, "refused as dead {refusals} times, and none of them counts"),
@@ -212,7 +211,7 @@ impl fmt::Display for Reason {
                 write!(f, "{older} {verb} not count either")
             }
             Self::Incident { incident, masked: false, scope, onset } => {
-                write!(f, "incident {incident} on {scope} is open since {onset}: nothing is suppressed while it lasts")
+                write!(f, "incident {incident} on {scope} is open since {onset}: suppress nothing while it lasts")
             }
             Self::Incident { incident, masked: true, scope, onset } => write!(
                 f,

@@ -99,7 +99,7 @@ fn a_second_refusal_counts_after_24_hours_exactly() {
     assert_eq!(advice.reasons, missing);
     assert_eq!(
         advice.reasons[0].to_string(),
-        "refused as dead at 2026-01-01T00:00:00Z; for suppress a second such refusal at least 24 h later is missing: \
+        "refused as dead at 2026-01-01T00:00:00Z; a second such refusal, at least 24 h later, is missing: \
          2026-01-02T00:00:00Z at the earliest"
     );
     assert_eq!(advise(&known(&[dead(1, 0)]), &around).reasons, missing);
