@@ -1,15 +1,15 @@
 //! Gathers from the store what advice on an address is made of. Counts only; no address is opened.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry};
 
 use super::{CURSOR, fold::contribution, stream_key};
 use crate::{
     classify::Rules,
     incident::{
         Body, IncidentError,
-        advice::{Advice, Known, Mail, PATH_BINS, Refusal, Surroundings, Trouble, advise},
+        advice::{Advice, Known, Mail, PATH_BINS, Refusal, Says, Surroundings, Trouble, advise},
     },
-    model::{Bin, Destination, EventKind, Exposure, FailureClass, ReplyContext, StreamKey, StreamLevel, Timestamp},
+    model::{Bin, Destination, EventKind, Exposure, ReplyContext, StreamKey, StreamLevel, Timestamp},
     store::{EventRecord, IncidentRecord, IncidentState, LedgerRow, Position, Store, StoreError},
 };
 
@@ -91,8 +91,8 @@ impl Adviser {
     fn outcomes(&self, events: &[EventRecord], ledger: Option<&LedgerRow>) -> Result<Known, StoreError> {
         let mut streams: HashMap<i32, StreamKey> = HashMap::new();
         for number in events.iter().map(|event| event.stream) {
-            if !streams.contains_key(&number) {
-                streams.insert(number, stream_key(number, self.word(number))?);
+            if let Entry::Vacant(vacant) = streams.entry(number) {
+                vacant.insert(stream_key(number, self.word(number))?);
             }
         }
         let mut known = Known::default();
@@ -120,9 +120,14 @@ impl Adviser {
             for event in of(EventKind::Refused) {
                 let (provider, bin) = (made.stream.provider, made.sent.at.bin());
                 let context = |mx| ReplyContext { provider, destination: event.destination, mx };
-                let verdict = event.reply.and_then(|reply| {
+                let says = event.reply.map_or(Says::Nothing, |reply| {
                     let label = event.label.map(|label| self.word(label));
-                    self.rules.recall(self.word(reply.template), &context(reply.mx), label, reply.cause)
+                    let verdict = self.rules.recall(self.word(reply.template), &context(reply.mx), label, reply.cause);
+                    verdict.map_or(Says::Changed(reply.cause), |verdict| Says::Verdict {
+                        cause: verdict.cause,
+                        hard: verdict.hard,
+                        action: verdict.action,
+                    })
                 });
                 known.refusals.push(Refusal {
                     message: event.message,
@@ -130,10 +135,8 @@ impl Adviser {
                     bin,
                     path: path.clone(),
                     exposed,
-                    permanent: event.class == FailureClass::Permanent,
-                    cause: event.reply.map(|reply| reply.cause),
-                    hard: verdict.as_ref().is_some_and(|verdict| verdict.hard),
-                    action: verdict.map(|verdict| verdict.action),
+                    class: event.class,
+                    says,
                     judged: self.judged_to.is_some_and(|to| event.position <= to),
                 });
             }

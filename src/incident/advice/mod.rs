@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 pub use self::reason::{Reason, Void};
 use super::OwnWord;
 use crate::{
-    model::{Action, BIN_MILLIS, Bin, Cause, HOUR_MILLIS, NoticeKind, StreamKey, Timestamp},
+    model::{Action, BIN_MILLIS, Bin, Cause, FailureClass, HOUR_MILLIS, NoticeKind, StreamKey, Timestamp},
     store::{AddressNotice, IncidentState, Label},
 };
 
@@ -26,6 +26,24 @@ pub const AGAIN_MILLIS: i64 = 24 * HOUR_MILLIS;
 const CANDIDATE_OTHERS: i64 = 2;
 /// Incidents, and refusals that do not count, that are told of one by one.
 const TOLD: usize = 3;
+
+/// What the reply of a refusal says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Says {
+    /// There is no reply.
+    Nothing,
+    /// It meant this when it was taken in, and the rules have changed since.
+    Changed(Cause),
+    /// The verdict that it had, and has by today's rules.
+    Verdict {
+        /// What it means.
+        cause: Cause,
+        /// Whether it says that the address is dead.
+        hard: bool,
+        /// What to do about the address, by this reply alone.
+        action: Action,
+    },
+}
 
 /// One report that a message to the address was refused for good, or given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,13 +59,9 @@ pub struct Refusal {
     /// Whether a feed of the message tells of anything but refusals.
     pub exposed: bool,
     /// Whether the refusal is permanent.
-    pub permanent: bool,
-    /// What the reply means; `None` without a reply.
-    pub cause: Option<Cause>,
-    /// Whether the reply says that the address is dead.
-    pub hard: bool,
-    /// What the reply alone advises; `None` where the rules have changed since, and without a reply.
-    pub action: Option<Action>,
+    pub class: FailureClass,
+    /// What the reply says.
+    pub says: Says,
     /// Whether the monitor has come as far as this report.
     pub judged: bool,
 }
@@ -57,12 +71,12 @@ impl Refusal {
     ///
     /// A relay domain that is said not to exist is a fault of somebody's name servers, however hard it sounds.
     fn is_dead(&self) -> bool {
-        let says = match self.cause {
-            Some(Cause::RelayForwardingDisabled) => true,
-            Some(Cause::RecipientUnknown | Cause::RecipientMoved) => self.hard,
+        let says = match self.says {
+            Says::Verdict { cause: Cause::RelayForwardingDisabled, .. } => true,
+            Says::Verdict { cause: Cause::RecipientUnknown | Cause::RecipientMoved, hard, .. } => hard,
             _ => false,
         };
-        self.permanent && self.action.is_some() && says
+        says && self.class == FailureClass::Permanent
     }
 }
 
@@ -125,7 +139,7 @@ struct Message<'a> {
     bin: Bin,
     path: &'a StreamKey,
     exposed: bool,
-    permanent: bool,
+    class: FailureClass,
     judged: bool,
     /// Whether each report says that the address is dead: where they differ, it is not said.
     is_dead: bool,
@@ -140,7 +154,7 @@ impl<'a> Message<'a> {
             bin: refusal.bin,
             path: &refusal.path,
             exposed: refusal.exposed,
-            permanent: refusal.permanent,
+            class: refusal.class,
             judged: refusal.judged,
             is_dead: refusal.is_dead(),
             last: refusal,
@@ -152,11 +166,13 @@ impl<'a> Message<'a> {
         self.bin = self.bin.min(other.bin);
         self.path = self.path.min(other.path);
         self.exposed |= other.exposed;
-        self.permanent |= other.permanent;
+        if other.class == FailureClass::Permanent {
+            self.class = other.class;
+        }
         self.judged &= other.judged;
         self.is_dead &= other.is_dead;
         // Of two reports of one time the one with the higher words stands, so that order can't matter.
-        let order = |refusal: &Refusal| (refusal.at, refusal.cause, refusal.action);
+        let order = |refusal: &Refusal| (refusal.at, refusal.says);
         if order(other.last) > order(self.last) {
             self.last = other.last;
         }
@@ -236,7 +252,8 @@ impl Surroundings {
         let between = |bin: Bin| before.is_none_or(|before| bin > before) && after.is_none_or(|after| bin < after);
         let refused: i64 = mail.filter(|(bin, _)| between(*bin)).map(|(_, mail)| mail.refused).sum();
         let is_counted = |one: &&Message<'_>| {
-            one.permanent
+            one.class == FailureClass::Permanent
+                && one.judged
                 && one.path == message.path
                 && (one.bin.0 - message.bin.0).abs() <= PATH_BINS
                 && between(one.bin)
@@ -298,12 +315,16 @@ pub fn advise(known: &Known, around: &Surroundings) -> Advice {
 /// The latest refusal says something else than that the address is dead.
 fn of_other(latest: &Message<'_>, around: &Surroundings) -> (Action, Vec<Reason>) {
     let report = latest.last;
-    let action = report.action.filter(|action| matches!(action, Action::FixSender | Action::Retry));
-    let says = match (report.cause, report.action) {
-        (Some(cause), None) => Reason::RulesChanged { at: report.at, cause },
-        (cause, _) => Reason::LatestSays { at: report.at, cause },
+    let at = report.at;
+    let (action, says) = match report.says {
+        Says::Nothing => (Action::Hold, Reason::LatestSays { at, cause: None }),
+        Says::Changed(cause) => (Action::Hold, Reason::RulesChanged { at, cause }),
+        Says::Verdict { cause, action, .. } => {
+            let stands = matches!(action, Action::FixSender | Action::Retry);
+            (if stands { action } else { Action::Hold }, Reason::LatestSays { at, cause: Some(cause) })
+        }
     };
-    (action.unwrap_or(Action::Hold), std::iter::once(says).chain(incidents(&[latest], around)).collect())
+    (action, std::iter::once(says).chain(incidents(&[latest], around)).collect())
 }
 
 /// The latest refusal says that the address is dead.

@@ -219,7 +219,7 @@ impl fmt::Display for Reason {
                  it is: relaywatch incident close {incident} --reason \"why\""
             ),
             Self::LatestSays { at, cause: Some(cause) } => {
-                write!(f, "the latest refusal, at {at}, does not say that the address is dead: {cause}")
+                write!(f, "the latest refusal, at {at}, does not prove that the address is dead: {cause}")
             }
             Self::LatestSays { at, cause: None } => write!(f, "the latest refusal, at {at}, came without a reply"),
             Self::RulesChanged { at, cause } => {

@@ -27,16 +27,14 @@ fn dead(message: i64, millis: i64) -> Refusal {
         bin: at(millis).bin(),
         path: path("a.example"),
         exposed: true,
-        permanent: true,
-        cause: Some(Cause::RecipientUnknown),
-        hard: true,
-        action: Some(Action::Hold),
+        class: FailureClass::Permanent,
+        says: Says::Verdict { cause: Cause::RecipientUnknown, hard: true, action: Action::Hold },
         judged: true,
     }
 }
 
 fn other(message: i64, millis: i64, cause: Cause) -> Refusal {
-    Refusal { cause: Some(cause), hard: false, action: Some(cause.action()), ..dead(message, millis) }
+    Refusal { says: Says::Verdict { cause, hard: false, action: cause.action() }, ..dead(message, millis) }
 }
 
 fn known(refusals: &[Refusal]) -> Known {
@@ -199,12 +197,12 @@ fn incidents_that_go_on_hold_everything_on_their_streams() {
     for scope in related {
         // Whenever it began: what goes on now may be what was refused then.
         let open = trouble(IncidentState::Open, scope.clone(), hours(100), None);
-        let advice = under(&[open.clone()]);
+        let advice = under(std::slice::from_ref(&open));
         assert_eq!((advice.action, names(&advice)), (Action::Hold, vec!["incident-open"]), "{scope}");
         let labelled = Trouble { label: Some(Label::False), ..open };
         assert_eq!(under(&[labelled]).action, Action::Hold, "to end it there is `close`");
         let masked = trouble(IncidentState::Masked, scope.clone(), hours(-900), Some(hours(-800)));
-        let advice = under(&[masked.clone()]);
+        let advice = under(std::slice::from_ref(&masked));
         assert_eq!((advice.action, names(&advice)), (Action::Hold, vec!["incident-masked"]), "{scope}");
         assert!(advice.reasons[0].to_string().contains("relaywatch incident close 7"));
         assert_eq!(under(&[Trouble { label: Some(Label::False), ..masked }]).action, Action::Suppress);
@@ -290,15 +288,15 @@ fn the_latest_reply_of_another_kind_stands() {
     assert_eq!((advice.action, names(&advice)), (Action::FixSender, vec!["latest-refusal"]));
     assert_eq!(after(other(3, hours(25), Cause::MailboxFull)).action, Action::Retry);
     assert_eq!(after(other(3, hours(25), Cause::Undetermined)).action, Action::Hold);
-    let full = Refusal { permanent: false, ..other(3, hours(25), Cause::MailboxFull) };
+    let full = Refusal { class: FailureClass::Transient, ..other(3, hours(25), Cause::MailboxFull) };
     assert_eq!(after(full).action, Action::Retry, "given up after temporary failures");
-    let dns = Refusal { cause: Some(Cause::DomainUnknown), ..dead(3, hours(25)) };
+    let hard = Says::Verdict { cause: Cause::DomainUnknown, hard: true, action: Action::Hold };
+    let dns = Refusal { says: hard, ..dead(3, hours(25)) };
     assert_eq!(after(dns).action, Action::Hold, "a relay domain is there, whatever name servers say");
-    let soft = Refusal { hard: false, ..dead(3, hours(25)) };
-    assert_eq!(after(soft).action, Action::Hold);
-    let advice = after(Refusal { action: None, hard: false, ..dead(3, hours(25)) });
+    assert_eq!(after(other(3, hours(25), Cause::RecipientUnknown)).action, Action::Hold, "not hard");
+    let advice = after(Refusal { says: Says::Changed(Cause::RecipientUnknown), ..dead(3, hours(25)) });
     assert_eq!((advice.action, names(&advice)), (Action::Hold, vec!["rules-changed"]));
-    let advice = after(Refusal { cause: None, action: None, hard: false, ..dead(3, hours(25)) });
+    let advice = after(Refusal { says: Says::Nothing, ..dead(3, hours(25)) });
     assert!(advice.reasons[0].to_string().ends_with("came without a reply"), "{}", advice.reasons[0]);
     let earlier = advise(&known(&[other(1, 0, Cause::PolicyRejected), dead(2, hours(24))]), &around);
     assert_eq!((earlier.action, names(&earlier)), (Action::Hold, vec!["second-refusal-missing"]));
@@ -323,6 +321,41 @@ fn what_the_provider_suppresses_tells_nothing_more() {
     assert_eq!(since.action, Action::Keep);
 }
 
+#[test]
+fn every_reason_is_a_sentence_and_a_name() {
+    let (one, two, path) = (at(0), at(hours(24)), path("a.example"));
+    let void = |void: Void| Reason::CountsNot { at: one, void };
+    let incident = |masked| Reason::Incident { incident: 7, masked, scope: StreamKey::fleet(), onset: one };
+    let mut all = vec![
+        Reason::NoRefusal,
+        Reason::DeliveredSince { at: one },
+        Reason::EnabledSince { at: one },
+        Reason::DeadTwice { first: one, last: two },
+        Reason::PathDelivers,
+        Reason::SecondMissing { first: one, earliest: two },
+        Reason::NoneCounts { refusals: 1 },
+        Reason::NoneCounts { refusals: 2 },
+        void(Void::Incident { incident: 7 }),
+        void(Void::NotJudged),
+        void(Void::NoDelivery { path: path.clone(), exposed: true }),
+        void(Void::NoDelivery { path: path.clone(), exposed: false }),
+        void(Void::Candidate { path, others: 2 }),
+        Reason::MoreCountNot { refusals: 1 },
+        Reason::MoreCountNot { refusals: 2 },
+        incident(false),
+        incident(true),
+        Reason::LatestSays { at: one, cause: Some(Cause::RelaySenderUnregistered) },
+        Reason::LatestSays { at: one, cause: None },
+        Reason::RulesChanged { at: one, cause: Cause::RecipientUnknown },
+        Reason::RemovedByProvider { at: one },
+    ];
+    all.extend(OwnWord::ALL.iter().map(|word| Reason::OwnWord(*word)));
+    let lines: Vec<String> = all.iter().map(|reason| format!("{}: {reason}", reason.name())).collect();
+    insta::assert_snapshot!("reasons", lines.join("\n"));
+    let json = serde_json::to_value(&all[0]).expect("JSON");
+    assert_eq!(json, serde_json::json!({ "reason": "no-refusal", "text": "no refusal of it is known" }));
+}
+
 fn any_refusal() -> impl Strategy<Value = Refusal> {
     let cause = prop::sample::select(vec![
         Cause::RecipientUnknown,
@@ -332,16 +365,18 @@ fn any_refusal() -> impl Strategy<Value = Refusal> {
         Cause::RelaySenderUnregistered,
         Cause::MailboxFull,
     ]);
-    (0_i64..6, 0_i64..120, cause, any::<[bool; 3]>(), 0_u8..10, any::<bool>()).prop_map(
-        |(message, hour, cause, [hard, permanent, second], rare, exposed)| Refusal {
+    (0_i64..6, 0_i64..11, cause, any::<[bool; 3]>(), 0_u8..10, any::<bool>()).prop_map(
+        |(message, half_day, cause, [hard, permanent, second], rare, exposed)| Refusal {
             path: path(if second { "a.example" } else { "b.example" }),
             exposed,
-            permanent: permanent || rare > 1,
-            cause: Some(cause),
-            hard: cause == Cause::RecipientUnknown && (hard || rare > 2),
-            action: (rare != 5).then(|| cause.action()),
+            class: if permanent || rare > 1 { FailureClass::Permanent } else { FailureClass::Transient },
+            says: match rare {
+                4 => Says::Nothing,
+                5 => Says::Changed(cause),
+                _ => Says::Verdict { cause, hard: cause == Cause::RecipientUnknown && hard, action: cause.action() },
+            },
             judged: rare != 6,
-            ..dead(message, hours(hour))
+            ..dead(message, hours(12 * half_day))
         },
     )
 }
