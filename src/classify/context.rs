@@ -55,7 +55,7 @@ pub(crate) fn is_within(host: &str, domain: &str) -> bool {
     let (host, domain) = (host.as_bytes(), domain.as_bytes());
     let Some(at) = host.len().checked_sub(domain.len()) else { return false };
     let (head, tail) = host.split_at(at);
-    tail.eq_ignore_ascii_case(domain) && (head.is_empty() || head.ends_with(b"."))
+    (head.is_empty() || head.ends_with(b".")) && tail.eq_ignore_ascii_case(domain)
 }
 
 /// What the recipient's domain can hold; [`Destination::Unknown`] where the recipient is not known.

@@ -68,6 +68,9 @@ pub(super) fn fold(text: &str, out: &mut Vec<u8>) {
         }
         push(out, word);
         count += 1;
+        if count > 2 {
+            out.extend_from_slice(words.as_they_are(code));
+        }
     }
 }
 
@@ -79,13 +82,43 @@ fn push(out: &mut Vec<u8>, word: &[u8]) {
 }
 
 const fn is_blank(byte: u8) -> bool {
-    byte <= b' ' || byte == 0x7f
+    (byte <= b' ') | (byte == 0x7f)
 }
+
+/// How many bytes are looked at in one go.
+const CHUNK: usize = 16;
 
 /// The words of a text, each with whether it begins a line.
 #[derive(Clone)]
 struct Words<'a> {
     rest: &'a [u8],
+}
+
+impl<'a> Words<'a> {
+    /// Takes the words that follow with one blank before each, up to one that may be a code of a further line: behind the
+    /// codes of the first line nothing becomes of them.
+    fn as_they_are(&mut self, code: Option<&[u8]>) -> &'a [u8] {
+        // Where there is no code, none is repeated; a word begins with no blank.
+        let barred = code.and_then(|code| code.first().copied()).unwrap_or(b' ');
+        let stops =
+            |byte: u8, next: u8| (byte == b' ') & (is_blank(next) | (next == barred)) | (byte != b' ') & is_blank(byte);
+        let next = self.rest.get(1..).unwrap_or_default();
+        // Chunk by chunk, with as many comparisons at once as the processor can.
+        let (chunks, _) = self.rest.as_chunks::<CHUNK>();
+        let (next_chunks, _) = next.as_chunks::<CHUNK>();
+        let pairs = chunks.iter().zip(next_chunks);
+        let whole = pairs.take_while(|(bytes, next)| {
+            !bytes.iter().zip(*next).fold(false, |any, (byte, next)| any | stops(*byte, *next))
+        });
+        let whole = whole.count() * CHUNK;
+        let tail = self.rest.iter().zip(next).skip(whole);
+        let len = tail.take_while(|(byte, next)| !stops(**byte, **next)).count() + whole;
+        // The last byte of a text is not blank.
+        let last = usize::from(len == next.len() && !self.rest.last().is_none_or(|byte| is_blank(*byte)));
+        let (taken, rest) = self.rest.split_at(len + last);
+        self.rest = rest;
+        taken
+    }
 }
 
 impl<'a> Iterator for Words<'a> {

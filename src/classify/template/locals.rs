@@ -1,6 +1,9 @@
 //! The local parts of the parties, wherever a reply mentions them without their domain.
 
-use super::super::role::{Parties, Role};
+use super::{
+    super::role::{Parties, Role},
+    shapes,
+};
 use crate::model::Address;
 
 /// A place in the folded reply that holds a party's local part.
@@ -135,7 +138,6 @@ pub(super) fn find(text: &[u8], parties: &Parties<'_>) -> Vec<Hit> {
 }
 
 fn find_local(text: &[u8], local: &[u8], role: Role, hits: &mut Vec<Hit>) {
-    let Some(first) = local.first().copied() else { return };
     if local.len() < MIN_LOCAL || is_vocabulary(local) {
         return;
     }
@@ -143,7 +145,9 @@ fn find_local(text: &[u8], local: &[u8], role: Role, hits: &mut Vec<Hit>) {
     let inside = local.len() >= MIN_INSIDE && local.iter().any(|b| !b.is_ascii_alphabetic());
     let letters_only = !inside && local.len() >= MIN_INSIDE;
     let touches = |b: u8| if letters_only { b.is_ascii_alphabetic() } else { b.is_ascii_alphanumeric() };
-    for start in memchr::memchr2_iter(first.to_ascii_lowercase(), first.to_ascii_uppercase(), text) {
+    let (rarest, offset) = rarest(local);
+    for at in memchr::memchr2_iter(rarest.to_ascii_lowercase(), rarest.to_ascii_uppercase(), text) {
+        let Some(start) = at.checked_sub(offset) else { continue };
         let Some((found, tail)) = text.get(start..).and_then(|rest| rest.split_at_checked(local.len())) else { break };
         if !found.eq_ignore_ascii_case(local) {
             continue;
@@ -155,15 +159,30 @@ fn find_local(text: &[u8], local: &[u8], role: Role, hits: &mut Vec<Hit>) {
     }
 }
 
+/// Of the first bytes of a local part the one that replies have least often, and where it stands.
+fn rarest(local: &[u8]) -> (u8, usize) {
+    /// How many bytes are looked at.
+    const FIRST: usize = 12;
+    /// From the most frequent on; what is not here is rarer.
+    const FREQUENT: &[u8] = b"etosriandlpcmu51h.fgyb0wv-2k4x37968";
+    const RANKS: [u8; 256] = {
+        let mut ranks = [u8::MAX; 256];
+        let mut rank = 0;
+        while rank < FREQUENT.len() {
+            let byte = FREQUENT[rank];
+            ranks[byte as usize] = rank as u8;
+            ranks[byte.to_ascii_uppercase() as usize] = rank as u8;
+            rank += 1;
+        }
+        ranks
+    };
+    let ranked = local.iter().take(FIRST).zip(0..).map(|(byte, at)| (RANKS[usize::from(*byte)], at));
+    let (_, at) = ranked.max().unwrap_or_default();
+    (local.get(at).copied().unwrap_or_default(), at)
+}
+
 fn is_vocabulary(local: &[u8]) -> bool {
-    if !local.iter().all(|b| b.is_ascii_alphabetic() || *b == b'-') {
-        return false;
-    }
-    let mut lower = [0; 16];
-    let Some(lower) = lower.get_mut(..local.len()) else { return false };
-    lower.copy_from_slice(local);
-    lower.make_ascii_lowercase();
-    VOCABULARY.binary_search_by(|word| word.as_bytes().cmp(lower)).is_ok()
+    local.iter().all(|b| b.is_ascii_alphabetic() || *b == b'-') && shapes::listed(VOCABULARY, local)
 }
 
 #[cfg(test)]

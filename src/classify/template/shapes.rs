@@ -24,12 +24,12 @@ const MIN_NUMBER: usize = 5;
 /// No word of prose is longer.
 const MAX_WORD: usize = 32;
 /// From this length on a run of letters is looked at for the case changes of base64.
-const MIN_BASE64: usize = 16;
+pub(super) const MIN_BASE64: usize = 16;
 
 /// Tokens with digits that mean the same in every reply.
 const FIXED: &[&str] = &["8bitmime", "iso-8859-1", "smtputf8", "us-ascii7", "windows-1252"];
 
-/// Top-level domains of more than two letters that hosts in replies lie under; two letters are a country.
+/// Top-level domains of more than two letters that hosts in replies lie under; two letters are a country. Sorted.
 const TOP_LEVEL: &[&str] = &[
     "app",
     "arpa",
@@ -81,7 +81,7 @@ const TOP_LEVEL: &[&str] = &[
     "xyz",
 ];
 
-/// Domains that stand for an operator and not for one machine or sender: they stay where they stand alone.
+/// Domains that stand for an operator and not for one machine or sender: they stay where they stand alone. Sorted.
 const WELL_KNOWN: &[&str] = &[
     "amazonses.com",
     "aol.com",
@@ -99,16 +99,16 @@ const WELL_KNOWN: &[&str] = &[
     "private.icloud.com",
     "privaterelay.appleid.com",
     "sendgrid.net",
-    "sparkpostmail.com",
     "spamcop.net",
     "spamhaus.org",
+    "sparkpostmail.com",
     "yahoo.com",
 ];
 
-/// Operators whose help pages tell causes apart: the path stays.
+/// Operators whose help pages tell causes apart: the path stays. Each two labels; sorted.
 const HELP_PAGES: &[&str] = &[
-    "apple.com",
     "aol.com",
+    "apple.com",
     "barracudacentral.org",
     "google.com",
     "live.com",
@@ -124,21 +124,19 @@ const HELP_PAGES: &[&str] = &[
     "yahooinc.com",
 ];
 
-/// The shape of a token of letters, digits, `.`, `-`, `_` and bytes beyond ASCII.
-pub(super) fn shape(token: &str) -> Shape {
+/// The shape of a token of letters, digits, `.`, `-`, `_` and bytes beyond ASCII, with as many digits and dots in it.
+pub(super) fn shape(token: &str, digits: usize, dots: usize) -> Shape {
     let bytes = token.as_bytes();
-    let digits = bytes.iter().filter(|b| b.is_ascii_digit()).count();
     if digits == bytes.len() {
         return if digits >= MIN_NUMBER { Shape::Id } else { Shape::Plain };
     }
-    let dotted = bytes.contains(&b'.');
-    if digits == 0 && !dotted {
+    if digits == 0 && dots == 0 {
         return if is_random_letters(bytes) { Shape::Id } else { Shape::Plain };
     }
-    if bytes.iter().all(|b| b.is_ascii_digit() || *b == b'.') {
-        return if token.parse::<Ipv4Addr>().is_ok() {
+    if digits + dots == bytes.len() {
+        return if dots == 3 && token.parse::<Ipv4Addr>().is_ok() {
             Shape::Ip
-        } else if bytes.split(|b| *b == b'.').any(|part| part.len() >= MIN_NUMBER) {
+        } else if digits >= MIN_NUMBER && bytes.split(|b| *b == b'.').any(|part| part.len() >= MIN_NUMBER) {
             Shape::Id
         } else {
             Shape::Plain
@@ -147,17 +145,14 @@ pub(super) fn shape(token: &str) -> Shape {
     if starts_with_date(bytes) {
         return Shape::Time;
     }
-    if dotted && is_host(token) {
+    if dots > 0 && is_host(token) {
         return Shape::Host;
     }
     if digits > 0 && bytes.len() >= MIN_ID {
         let fixed = FIXED.iter().any(|fixed| fixed.eq_ignore_ascii_case(token));
         return if fixed { Shape::Plain } else { Shape::Id };
     }
-    if bytes.iter().filter(|b| b.is_ascii_digit()).count() >= MIN_NUMBER {
-        return Shape::Id;
-    }
-    if is_random_letters(bytes) { Shape::Id } else { Shape::Plain }
+    if digits >= MIN_NUMBER || is_random_letters(bytes) { Shape::Id } else { Shape::Plain }
 }
 
 /// Whether some run of letters is too long, or changes its case too often, for a word.
@@ -190,18 +185,30 @@ pub(super) fn is_host(token: &str) -> bool {
     if top.len() == 2 {
         return top.bytes().all(|b| b.is_ascii_alphabetic()) && !prose;
     }
-    let known = TOP_LEVEL.iter().any(|known| known.eq_ignore_ascii_case(top));
-    known && !prose || top.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("xn--"))
+    listed(TOP_LEVEL, top.as_bytes()) && !prose || top.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("xn--"))
 }
 
 /// Whether a host name stands for its operator.
 pub(super) fn is_well_known(host: &str) -> bool {
-    WELL_KNOWN.iter().any(|known| known.eq_ignore_ascii_case(host))
+    listed(WELL_KNOWN, host.as_bytes())
 }
 
 /// Whether pages of this host explain replies.
 pub(super) fn has_help_pages(host: &str) -> bool {
-    HELP_PAGES.iter().any(|domain| crate::classify::context::is_within(host, domain))
+    let host = host.as_bytes();
+    let domain = memchr::memrchr_iter(b'.', host).nth(1).and_then(|dot| host.get(dot + 1..)).unwrap_or(host);
+    listed(HELP_PAGES, domain)
+}
+
+/// Whether a sorted list of words in lower case has this one, in whatever case.
+pub(super) fn listed(list: &[&str], word: &[u8]) -> bool {
+    /// The longest word of any list.
+    const LONGEST: usize = 24;
+    let mut lower = [0; LONGEST];
+    let Some(lower) = lower.get_mut(..word.len()) else { return false };
+    lower.copy_from_slice(word);
+    lower.make_ascii_lowercase();
+    list.binary_search_by(|known| known.as_bytes().cmp(lower)).is_ok()
 }
 
 /// What a run of hexadecimal digits, colons and dots is: an IPv6 address or a time of day.
@@ -256,8 +263,24 @@ mod tests {
             ("2025-08-20T12", Shape::Time),
             ("a17-20020a056512.123", Shape::Id),
         ] {
-            assert_eq!(shape(token), expected, "{token}");
+            let count = |of: fn(&u8) -> bool| token.bytes().filter(of).count();
+            let (digits, dots) = (count(u8::is_ascii_digit), count(|b| *b == b'.'));
+            assert_eq!(shape(token, digits, dots), expected, "{token}");
         }
+    }
+
+    #[test]
+    fn lists_are_sorted_and_read_in_any_case() {
+        for list in [TOP_LEVEL, WELL_KNOWN, HELP_PAGES] {
+            assert!(list.is_sorted());
+            assert!(
+                list.iter().all(|word| listed(list, word.to_ascii_uppercase().as_bytes())),
+                "the longest word fits"
+            );
+        }
+        assert!(HELP_PAGES.iter().all(|domain| domain.matches('.').count() == 1));
+        assert!(has_help_pages("Support.Apple.com") && has_help_pages("apple.com") && !has_help_pages("xapple.com"));
+        assert!(!has_help_pages("apple.com.example.org") && !has_help_pages("") && !has_help_pages("com"));
     }
 
     #[test]

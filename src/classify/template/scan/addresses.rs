@@ -116,7 +116,7 @@ impl Scanner<'_> {
             let clean: Vec<u8> = bytes.iter().copied().filter(|b| !matches!(*b, BLANK | QUOTE)).collect();
             return std::str::from_utf8(&clean).map_or(Role::Address, |text| role_of(text, self.parties));
         }
-        std::str::from_utf8(bytes).map_or(Role::Address, |text| role_of(text, self.parties))
+        role_of(self.str(start, end), self.parties)
     }
 
     /// The first address without an `@`: `local=domain` as in VERP, `host!local`, or the mark written in some other way.

@@ -24,25 +24,17 @@ pub(super) const ROLES: &[&str] =
 
 /// The template of a folded reply, at most [`MAX_TEMPLATE_BYTES`] of it.
 pub(super) fn scan(text: &[u8], hits: &[Hit], parties: &Parties<'_>) -> Vec<u8> {
-    let mut scanner = Scanner { text, hits, parties, out: Vec::with_capacity(text.len() + 64) };
+    let string = std::str::from_utf8(text).unwrap_or_default();
+    let mut scanner = Scanner { text, string, hits, parties, marked: false, out: Vec::with_capacity(text.len() + 64) };
     let mut at = 0;
     while at < text.len() {
-        let end = memchr::memchr(b' ', text.get(at..).unwrap_or_default()).map_or(text.len(), |len| at + len);
         let kept = scanner.out.len();
-        if let Some(after) = scanner.date(at, end) {
-            at = after;
-            continue;
-        }
-        if at > 0 {
-            scanner.out.push(b' ');
-        }
-        scanner.word(at, end);
+        at = scanner.some_words(at);
         if scanner.out.len() > MAX_TEMPLATE_BYTES {
             // A role can be longer than what it stands for.
             scanner.out.truncate(kept);
             break;
         }
-        at = end + 1;
     }
     scanner.out
 }
@@ -72,10 +64,18 @@ fn in_path(text: &[u8], at: usize) -> bool {
 
 struct Scanner<'a> {
     text: &'a [u8],
+    /// The same.
+    string: &'a str,
+    /// Those that do not end before the word.
     hits: &'a [Hit],
     parties: &'a Parties<'a>,
+    /// Whether the word may hold an address without an `@`.
+    marked: bool,
     out: Vec<u8>,
 }
+
+/// From this length on a word without anything odd is looked at all the same.
+const MAX_PROSE: usize = shapes::MIN_BASE64;
 
 /// The word holds an `@`.
 const AT: u8 = 1;
@@ -83,6 +83,14 @@ const AT: u8 = 1;
 const COLON: u8 = 2;
 /// The word holds something that prose does not.
 const ODD: u8 = 4;
+/// The word holds what may stand for an `@`: see [`Scanner::disguised`].
+const MARK: u8 = 8;
+/// The byte ends the word.
+const END: u8 = 16;
+/// The byte belongs to a token.
+const TOKEN: u8 = 32;
+/// The byte is a digit.
+const DIGIT: u8 = 64;
 
 /// What each byte tells of its word.
 const CLASSES: [u8; 256] = {
@@ -92,10 +100,24 @@ const CLASSES: [u8; 256] = {
         if byte.is_ascii_alphabetic() || matches!(byte, b',' | b'-' | b'\'' | b'(' | b')' | b'[' | b']') {
             classes[byte as usize] = 0;
         }
+        if matches!(byte, b'=' | b'%' | b'!' | b'(' | b'[' | b'&' | b'\\') {
+            classes[byte as usize] |= MARK;
+        }
         byte += 1;
     }
     classes[b'@' as usize] = AT;
     classes[b':' as usize] = ODD | COLON;
+    classes[b' ' as usize] = END;
+    let mut byte = 0;
+    while byte < 256 {
+        if is_token(byte as u8) {
+            classes[byte] |= TOKEN;
+        }
+        if (byte as u8).is_ascii_digit() {
+            classes[byte] |= DIGIT;
+        }
+        byte += 1;
+    }
     classes
 };
 
@@ -105,7 +127,7 @@ impl Scanner<'_> {
     }
 
     fn str(&self, start: usize, end: usize) -> &str {
-        std::str::from_utf8(self.slice(start, end)).unwrap_or_default()
+        self.string.get(start..end).unwrap_or_default()
     }
 
     fn byte(&self, at: usize) -> Option<u8> {
@@ -120,9 +142,72 @@ impl Scanner<'_> {
         self.out.extend_from_slice(role.as_bytes());
     }
 
-    /// Whether a party's local part lies in the range, wholly or in part.
+    /// Writes the words from `at` on that stay as they are, or else one that may not. Gives where the next one begins.
+    fn some_words(&mut self, at: usize) -> usize {
+        while let [hit, rest @ ..] = self.hits
+            && hit.end <= at
+        {
+            self.hits = rest;
+        }
+        if let Some(end) = self.prose(at) {
+            self.blank(at);
+            // Where it would be too much, the words before the last blank are not.
+            let room = MAX_TEMPLATE_BYTES.saturating_sub(self.out.len());
+            let fits = if end - at > room { self.slice(at, at + room + 1) } else { &[] };
+            self.copy(at, memchr::memrchr(b' ', fits).map_or(end, |len| at + len));
+            return end + 1;
+        }
+        let rest = self.text.get(at..).unwrap_or_default();
+        let mut traits = 0;
+        let len = rest.iter().position(|byte| {
+            let class = CLASSES[usize::from(*byte)];
+            traits |= class;
+            class == END
+        });
+        let end = len.map_or(self.text.len(), |len| at + len);
+        if let Some(after) = self.date(at, end) {
+            return after;
+        }
+        self.blank(at);
+        self.word(at, end, traits);
+        end + 1
+    }
+
+    /// What parts the word that begins at `at` from the one before it.
+    fn blank(&mut self, at: usize) {
+        if at > 0 {
+            self.out.push(b' ');
+        }
+    }
+
+    /// Where the last of the words from `at` on ends that are certain to stay as they are.
+    fn prose(&self, at: usize) -> Option<usize> {
+        let limit = self.hits.first().map_or(self.text.len(), |hit| hit.start);
+        let mut word = at;
+        let mut stop = at;
+        for byte in self.slice(at, limit) {
+            let class = CLASSES[usize::from(*byte)];
+            if class & (ODD | AT | COLON) != 0 || stop - word >= MAX_PROSE {
+                break;
+            }
+            stop += 1;
+            word = if class == END { stop } else { word };
+        }
+        if stop == self.text.len() && (1..MAX_PROSE).contains(&(stop - word)) {
+            return Some(stop);
+        }
+        let end = word.checked_sub(1).filter(|end| *end >= at)?;
+        // A word before digits may be a month.
+        let last = memchr::memrchr(b' ', self.slice(at, end)).map_or(at, |blank| at + blank + 1);
+        if end - last == 3 && self.byte(word).is_some_and(|byte| byte.is_ascii_digit()) {
+            return last.checked_sub(1).filter(|end| *end >= at);
+        }
+        Some(end)
+    }
+
+    /// The first party's local part that lies in the range, wholly or in part.
     fn hit(&self, start: usize, end: usize) -> Option<Hit> {
-        self.hits.iter().copied().find(|hit| hit.start < end && hit.end > start)
+        self.hits.iter().copied().take_while(|hit| hit.start < end).find(|hit| hit.end > start)
     }
 
     /// `20 Aug 2025`, with the day of the week before it (RFC 5322 section 3.3), when the word is its month: what has been
@@ -132,7 +217,10 @@ impl Scanner<'_> {
             &[b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
         const DAYS: &[&[u8]] = &[b"mon,", b"tue,", b"wed,", b"thu,", b"fri,", b"sat,", b"sun,"];
         let is = |list: &[&[u8]], word: &[u8]| list.iter().any(|name| name.eq_ignore_ascii_case(word));
-        if end - start != 3 || !is(MONTHS, self.slice(start, end)) {
+        if end - start != 3
+            || !self.byte(end + 1).is_some_and(|b| b.is_ascii_digit())
+            || !is(MONTHS, self.slice(start, end))
+        {
             return None;
         }
         let year = self.slice(end + 1, end + 5);
@@ -162,13 +250,14 @@ impl Scanner<'_> {
         Some(stop + comma + 1)
     }
 
-    fn word(&mut self, start: usize, end: usize) {
-        let traits = self.slice(start, end).iter().fold(0, |traits, byte| traits | CLASSES[usize::from(*byte)]);
+    fn word(&mut self, start: usize, end: usize, traits: u8) {
+        self.marked = traits & MARK != 0;
         if traits & COLON != 0 && find(self.slice(start, end), b"://").is_some() {
             self.with_urls(start, end);
         } else if traits & AT != 0 {
             self.with_addresses(start, end);
-        } else if traits & ODD != 0 || end - start >= 16 || (!self.hits.is_empty() && self.hit(start, end).is_some()) {
+        } else if traits & ODD != 0 || end - start >= MAX_PROSE || self.hits.first().is_some_and(|hit| hit.start < end)
+        {
             self.tokens(start, end);
         } else {
             self.copy(start, end);
@@ -186,7 +275,9 @@ impl Scanner<'_> {
     /// A part of a word without `@`: addresses in disguise first, then token by token.
     fn tokens(&mut self, start: usize, end: usize) {
         let mut from = start;
-        while let Some((left, right, role)) = self.disguised(from, end) {
+        while self.marked
+            && let Some((left, right, role)) = self.disguised(from, end)
+        {
             self.plain(from, left);
             self.put(role.token());
             from = right;
@@ -203,7 +294,10 @@ impl Scanner<'_> {
             {
                 self.put(role);
                 at += role.len();
-            } else if is_token(byte) || self.escape(at, end) || (byte == b':' && self.byte(at + 1) == Some(b':')) {
+            } else if CLASSES[usize::from(byte)] & TOKEN != 0
+                || self.escape(at, end)
+                || (byte == b':' && self.byte(at + 1) == Some(b':'))
+            {
                 at = self.token(at, end);
             } else {
                 // What was glued for an address that turned out to be none.
@@ -226,21 +320,32 @@ impl Scanner<'_> {
     fn token(&mut self, start: usize, end: usize) -> usize {
         let mut stop = start;
         let mut escaped = false;
-        while stop < end {
-            if self.byte(stop).is_some_and(is_token) {
+        let (mut digits, mut dots, mut all) = (0, 0, 0);
+        loop {
+            for byte in self.slice(stop, end) {
+                let class = CLASSES[usize::from(*byte)];
+                if class & TOKEN == 0 {
+                    break;
+                }
+                digits += usize::from(class & DIGIT != 0);
+                dots += usize::from(*byte == b'.');
+                all |= *byte;
                 stop += 1;
-            } else if self.escape(stop, end) {
-                escaped = true;
-                stop += 3;
-            } else {
+            }
+            if !self.escape(stop, end) {
                 break;
             }
+            escaped = true;
+            stop += 3;
         }
         if let Some(after) = self.colons(start, stop, end) {
             return after;
         }
         let full = stop;
-        while stop > start && self.byte(stop - 1).is_some_and(|b| matches!(b, b'.' | b'-' | b'_')) {
+        while stop > start
+            && let Some(last @ (b'.' | b'-' | b'_')) = self.byte(stop - 1)
+        {
+            dots -= usize::from(last == b'.');
             stop -= 1;
         }
         if stop == start {
@@ -252,21 +357,23 @@ impl Scanner<'_> {
             self.put("{id}");
             return stop;
         }
-        if !self.hits.is_empty()
-            && let Some(hit) = self.hit(start, stop)
-        {
+        if let Some(hit) = self.hit(start, stop) {
             let whole = hit.start <= start && hit.end >= stop;
             self.put(if whole { hit.role.token() } else { "{id}" });
             return stop;
         }
+        if digits == 0 && dots == 0 && all.is_ascii() && stop - start < MAX_PROSE {
+            self.copy(start, stop);
+            return stop;
+        }
         let token = self.str(start, stop);
-        if !token.is_ascii() && (token.contains('\u{ff20}') || token.contains('\u{fe6b}')) {
+        if !all.is_ascii() && (token.contains('\u{ff20}') || token.contains('\u{fe6b}')) {
             self.put(Role::Address.token());
             return stop;
         }
-        match shapes::shape(token) {
+        match shapes::shape(token, digits, dots) {
             Shape::Plain => {
-                let own = token.contains('.') && self.parties.own_domain(token);
+                let own = dots > 0 && self.parties.own_domain(token);
                 if own { self.put("{domain}") } else { self.copy(start, stop) }
             }
             Shape::Ip => self.put("{ip}"),
