@@ -266,9 +266,9 @@ impl<'de> Deserialize<'de> for CodePattern {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct EnhancedPattern {
     /// Only where there is no code at all.
-    none: bool,
+    pub(super) none: bool,
     class: Option<u8>,
-    subject: Option<u16>,
+    pub(super) subject: Option<u16>,
     detail: Option<u16>,
 }
 

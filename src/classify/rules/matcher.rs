@@ -17,6 +17,9 @@ const MAX_PHRASE_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 struct Automaton {
     table: DFA,
+    /// The letter that stands for each byte: the fewer there are, the smaller is the table. Both cases of a letter have one;
+    /// what is in no phrase has none, 0.
+    letters: [u8; 256],
     /// The number of each of its phrases.
     numbers: Vec<usize>,
 }
@@ -24,12 +27,18 @@ struct Automaton {
 impl Automaton {
     fn new<'a>(phrases: impl Iterator<Item = (usize, &'a String)>) -> Result<Self, RulesError> {
         let (numbers, texts): (Vec<usize>, Vec<&String>) = phrases.unzip();
-        let table = Builder::new()
-            .ascii_case_insensitive(true)
-            .prefilter(false)
-            .build(texts)
-            .map_err(|error| RulesError::too_large(&error.to_string()))?;
-        Ok(Self { table, numbers })
+        let mut letters = [0; 256];
+        let mut last = 0;
+        for byte in texts.iter().flat_map(|text| text.bytes()) {
+            let Some(letter @ 0) = letters.get_mut(usize::from(byte)) else { continue };
+            last += 1;
+            *letter = last;
+            letters[usize::from(byte.to_ascii_uppercase())] = last;
+        }
+        let spelt = texts.iter().map(|text| text.bytes().map(|byte| letters[usize::from(byte)]).collect::<Vec<_>>());
+        let table =
+            Builder::new().prefilter(false).build(spelt).map_err(|error| RulesError::too_large(&error.to_string()))?;
+        Ok(Self { table, letters, numbers })
     }
 
     /// Calls `found` for each phrase that stands in the text as words of its own: its number, where it begins and ends.
@@ -37,7 +46,7 @@ impl Automaton {
         // Only an automaton that is built for anchored searches alone has no such state.
         let Ok(mut state) = self.table.start_state(Anchored::No) else { return };
         for (at, byte) in text.iter().enumerate() {
-            state = self.table.next_state(Anchored::No, state, *byte);
+            state = self.table.next_state(Anchored::No, state, self.letters[usize::from(*byte)]);
             let to = at + 1;
             // Every phrase that ends here ends with the same byte.
             if !self.table.is_match(state) || cut_after(text, to) {
@@ -186,26 +195,38 @@ impl Seen {
     }
 }
 
-/// How many phrases fit without an allocation: all built-in ones, with room.
+/// How many phrases fit without an allocation: all built-in ones, with room. At most 64.
 const NEAR_WORDS: usize = 48;
 
 /// A set of small numbers that allocates only beyond the first [`NEAR_WORDS`] times 64.
 #[derive(Debug, Clone)]
 struct Bits {
     near: [u64; NEAR_WORDS],
+    /// Which of `near` are not zero.
+    used: u64,
     far: Vec<u64>,
 }
 
 impl Default for Bits {
     fn default() -> Self {
-        Self { near: [0; NEAR_WORDS], far: Vec::new() }
+        Self { near: [0; NEAR_WORDS], used: 0, far: Vec::new() }
     }
+}
+
+/// The places of the bits that are set.
+fn bits_of(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = (word != 0).then(|| word.trailing_zeros() as usize)?;
+        word &= word - 1;
+        Some(bit)
+    })
 }
 
 impl Bits {
     fn set(&mut self, number: usize) {
         let word = number / 64;
         let place = if word < self.near.len() {
+            self.used |= 1 << word;
             self.near.get_mut(word)
         } else {
             let far = word - self.near.len();
@@ -219,20 +240,12 @@ impl Bits {
         }
     }
 
-    fn words(&self) -> impl Iterator<Item = u64> + '_ {
-        self.near.iter().chain(&self.far).copied()
-    }
-
     /// The numbers that are in both.
     fn both<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = usize> + 'a {
-        let words = self.words().zip(other.words()).map(|(one, two)| one & two).enumerate();
-        words.flat_map(|(at, mut word)| {
-            std::iter::from_fn(move || {
-                let bit = (word != 0).then(|| word.trailing_zeros() as usize)?;
-                word &= word - 1;
-                Some(at * 64 + bit)
-            })
-        })
+        let near =
+            bits_of(self.used & other.used).filter_map(|at| Some((at, self.near.get(at)? & other.near.get(at)?)));
+        let far = self.far.iter().zip(&other.far).zip(NEAR_WORDS..).map(|((one, two), at)| (at, one & two));
+        near.chain(far).flat_map(|(at, word)| bits_of(word).map(move |bit| at * 64 + bit))
     }
 
     fn get(&self, number: usize) -> bool {

@@ -6,6 +6,7 @@
 
 mod explain;
 mod file;
+mod gate;
 mod lint;
 mod matcher;
 
@@ -15,6 +16,7 @@ pub use lint::{LintFinding, LintProblem};
 
 use self::{
     file::{RawFile, RawRule},
+    gate::Gate,
     matcher::{Phrases, Seen},
 };
 use super::{Receiver, template::Head};
@@ -61,6 +63,8 @@ const UNDETERMINED_DELAY: u32 = 1_800;
 #[derive(Debug, Clone)]
 pub struct Rules {
     ordered: Vec<Rule>,
+    /// Of each rule, side by side.
+    gates: Vec<Gate>,
     phrases: Phrases,
     /// Rules without any wording, which no phrase leads to.
     wordless: Vec<usize>,
@@ -98,7 +102,8 @@ impl Rules {
         }
         let phrases = Phrases::new(&mut rules)?;
         let wordless = rules.iter().enumerate().filter(|(_, rule)| rule.is_wordless()).map(|(at, _)| at).collect();
-        Ok(Self { ordered: rules, phrases, wordless, version, fingerprint })
+        let gates = rules.iter().map(|rule| Gate::of_rule(&rule.raw)).collect();
+        Ok(Self { ordered: rules, gates, phrases, wordless, version, fingerprint })
     }
 
     /// What tells this set from another, whatever versions its files claim: 16 hexadecimal digits, from their names and
@@ -178,16 +183,18 @@ impl Rules {
     /// The first rule that holds, and the phrase of its wording that was found.
     fn winner(&self, facts: &Facts<'_>) -> Option<(usize, Option<usize>)> {
         let seen = self.phrases.find(facts);
+        let reply = Gate::of_reply(facts);
+        let holds = |at: usize| {
+            let rule = self.ordered.get(at).filter(|_| self.gates.get(at).is_some_and(|gate| gate.lets_in(reply)))?;
+            (rule.holds(facts) && rule.says(&seen)).then_some(rule)
+        };
         let mut best: Option<(usize, Option<usize>)> = None;
         for phrase in self.phrases.leading(&seen) {
             for &at in self.phrases.rules_of(phrase) {
                 if best.is_some_and(|(best, _)| best <= at) {
                     break;
                 }
-                if let Some(rule) = self.ordered.get(at)
-                    && rule.holds(facts)
-                    && rule.says(&seen)
-                {
+                if let Some(rule) = holds(at) {
                     best = Some((at, rule.phrase(&seen)));
                 }
             }
@@ -196,10 +203,7 @@ impl Rules {
             if best.is_some_and(|(best, _)| best <= at) {
                 break;
             }
-            if let Some(rule) = self.ordered.get(at)
-                && rule.holds(facts)
-                && rule.says(&seen)
-            {
+            if holds(at).is_some() {
                 best = Some((at, None));
             }
         }

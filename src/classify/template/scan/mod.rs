@@ -150,11 +150,20 @@ impl Scanner<'_> {
             self.hits = rest;
         }
         if let Some(end) = self.prose(at) {
+            let kept = self.out.len();
             self.blank(at);
-            // Where it would be too much, the words before the last blank are not.
             let room = MAX_TEMPLATE_BYTES.saturating_sub(self.out.len());
-            let fits = if end - at > room { self.slice(at, at + room + 1) } else { &[] };
-            self.copy(at, memchr::memrchr(b' ', fits).map_or(end, |len| at + len));
+            if end - at > room {
+                // The last words do not fit.
+                let fits = memchr::memrchr(b' ', self.slice(at, at + room + 1));
+                self.out.truncate(kept);
+                if let Some(len) = fits {
+                    self.blank(at);
+                    self.copy(at, at + len);
+                }
+                return self.text.len();
+            }
+            self.copy(at, end);
             return end + 1;
         }
         let rest = self.text.get(at..).unwrap_or_default();
@@ -213,6 +222,7 @@ impl Scanner<'_> {
     /// `20 Aug 2025`, with the day of the week before it (RFC 5322 section 3.3), when the word is its month: what has been
     /// written of it is taken back. Gives where the next word begins.
     fn date(&mut self, start: usize, end: usize) -> Option<usize> {
+        const TIME: &str = "{time}";
         const MONTHS: &[&[u8]] =
             &[b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
         const DAYS: &[&[u8]] = &[b"mon,", b"tue,", b"wed,", b"thu,", b"fri,", b"sat,", b"sun,"];
@@ -244,8 +254,11 @@ impl Scanner<'_> {
         {
             from -= 5;
         }
+        if from + TIME.len() + comma > MAX_TEMPLATE_BYTES {
+            return None;
+        }
         self.out.truncate(from);
-        self.put("{time}");
+        self.put(TIME);
         self.copy(stop, stop + comma);
         Some(stop + comma + 1)
     }
