@@ -1,18 +1,169 @@
-//! Replies classified per second on one core: template and verdict, every text different, no cache.
+//! What classifying costs on one core, every text different and no cache: replies a second, the worst of many texts made to
+//! be slow, the memory of the rules and how long they take to be ready.
 
-use divan::{Bencher, black_box, counter::ItemsCount};
+use std::{
+    fs,
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use regex::{RegexSet, RegexSetBuilder};
 use relaywatch::{
     classify::{Parties, Rules, context, template},
     model::{Address, RelayDomains, ReplyContext},
 };
 
-fn main() {
-    divan::main();
-}
-
 /// How many texts one round classifies.
 const TEXTS: usize = 20_000;
 const ADVERSARIAL: usize = 10_000;
+/// How often each is measured, all in turn, so that a busy moment of the machine meets all alike.
+const ROUNDS: usize = 15;
+/// How often each adversarial text is measured by itself; the least counts.
+const TRIES: usize = 7;
+
+fn main() {
+    let resident = resident_kib();
+    let began = Instant::now();
+    let rules = Rules::built_in().unwrap_or_else(|error| panic!("{error}"));
+    let first = began.elapsed();
+    let grown = resident_kib().zip(resident).map(|(now, before)| now.saturating_sub(before));
+    let ready = median((0..ROUNDS).map(|_| timed(|| drop(black_box(Rules::built_in())))).collect());
+    println!("rules: {}, phrases: {}", rules.len(), rules.phrases().count());
+    println!("ready in {:.1} ms, the first time in {:.1} ms", millis(ready), millis(first));
+    println!("tables of the phrases: {:.1} MiB", mib(rules.memory_usage()));
+    match grown {
+        Some(kib) => println!("resident memory grown by the rules: {:.1} MiB", mib(kib * 1_024)),
+        None => println!("resident memory: not known on this system"),
+    }
+    println!();
+    replies_a_second(&rules);
+    println!();
+    worst(&rules);
+}
+
+/// Replies a second of the classifier and, in the same run, of a `RegexSet` of the same phrases.
+fn replies_a_second(rules: &Rules) {
+    let relay = RelayDomains::default();
+    let apple = cases(TEXTS, &relay, ordinary);
+    let general = cases(TEXTS, &relay, general);
+    let adversarial = cases(ADVERSARIAL / 10, &relay, |numbers, recipient, sender| {
+        let kind = numbers.below(KINDS);
+        adversarial(kind, numbers, recipient, sender)
+    });
+    let ready: Vec<(String, &ReplyContext)> =
+        general.iter().map(|case| (case.template(&relay), &case.context)).collect();
+    let set = regex_set(rules);
+    let all = |cases: &[Case]| cases.iter().for_each(|case| case.judge(rules, &relay));
+    let measured: [(&str, usize, &dyn Fn()); 5] = [
+        ("replies of Apple, template and verdict", apple.len(), &|| all(&apple)),
+        ("replies of receivers in general", general.len(), &|| all(&general)),
+        ("  their templates ready-made, rules alone", ready.len(), &|| {
+            for (template, context) in &ready {
+                black_box(rules.classify(black_box(template), context));
+            }
+        }),
+        ("  the same through one RegexSet, first match", ready.len(), &|| {
+            for (template, _) in &ready {
+                black_box(set.matches(black_box(template)).iter().next());
+            }
+        }),
+        ("adversarial replies of 4 KiB", adversarial.len(), &|| all(&adversarial)),
+    ];
+    let mut rounds = vec![Vec::new(); measured.len()];
+    for _ in 0..ROUNDS {
+        for ((_, _, run), times) in measured.iter().zip(&mut rounds) {
+            times.push(timed(run));
+        }
+    }
+    println!("{:46} {:>9} {:>9}", "replies a second, on one core", "median", "best");
+    for ((name, count, _), times) in measured.iter().zip(rounds) {
+        let best = times.iter().min().copied().unwrap_or_default();
+        println!("{name:46} {:>9.0} {:>9.0}", a_second(*count, median(times)), a_second(*count, best));
+    }
+}
+
+/// The slowest of the adversarial texts, each measured by itself.
+fn worst(rules: &Rules) {
+    let relay = RelayDomains::default();
+    let mut numbers = Numbers(11);
+    let texts: Vec<(usize, Case)> = (0..ADVERSARIAL)
+        .map(|at| (at % KINDS, Case::new(&mut numbers, &relay, |n, r, s| adversarial(at % KINDS, n, r, s))))
+        .collect();
+    let mut times = vec![Duration::MAX; texts.len()];
+    for _ in 0..TRIES {
+        for ((_, case), least) in texts.iter().zip(&mut times) {
+            *least = timed(|| case.judge(rules, &relay)).min(*least);
+        }
+    }
+    let slowest = times.iter().zip(&texts).max_by_key(|(time, _)| **time);
+    if let Some((time, (kind, case))) = slowest {
+        let name = NAMES.get(*kind).copied().unwrap_or_default();
+        println!(
+            "worst of {ADVERSARIAL} adversarial replies: {:.0} µs ({name}, {} bytes)",
+            micros(*time),
+            case.text.len()
+        );
+    }
+    for (kind, name) in NAMES.iter().enumerate() {
+        let of_kind = || times.iter().zip(&texts).filter(move |(_, (of, _))| *of == kind).map(|(time, _)| *time);
+        let most = of_kind().max().unwrap_or_default();
+        println!("  {name:30} median {:>4.0} µs, most {:>4.0} µs", micros(median(of_kind().collect())), micros(most));
+    }
+    println!("median of all: {:.0} µs", micros(median(times)));
+}
+
+/// For comparison: one `RegexSet` of the same phrases, case-insensitive. It looks at neither codes nor context, nor for what
+/// must not be there.
+fn regex_set(rules: &Rules) -> RegexSet {
+    const LIMIT: usize = 256 << 20;
+    RegexSetBuilder::new(rules.phrases().map(regex::escape))
+        .case_insensitive(true)
+        .size_limit(LIMIT)
+        .dfa_size_limit(LIMIT)
+        .build()
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn cases(count: usize, relay: &RelayDomains, text: impl Fn(&mut Numbers, &Address, &Address) -> String) -> Vec<Case> {
+    let mut numbers = Numbers(7);
+    (0..count).map(|_| Case::new(&mut numbers, relay, &text)).collect()
+}
+
+fn timed(run: impl FnOnce()) -> Duration {
+    let began = Instant::now();
+    run();
+    began.elapsed()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count far below 2^52")]
+fn a_second(count: usize, time: Duration) -> f64 {
+    count as f64 / time.as_secs_f64()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a size far below 2^52")]
+fn mib(bytes: usize) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// The resident memory of this process in KiB, where Linux tells it.
+fn resident_kib() -> Option<usize> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().trim_end_matches("kB").trim_end().parse().ok()
+}
 
 /// A generator of numbers that gives the same ones in every run.
 struct Numbers(u64);
@@ -69,6 +220,19 @@ impl Case {
         let text = text(numbers, &recipient, &sender);
         Self { text, context: context(None, Some(&recipient), Some(mx), relay), recipient, sender }
     }
+
+    fn parties<'a>(&'a self, relay: &'a RelayDomains) -> Parties<'a> {
+        Parties { recipient: Some(&self.recipient), envelope_sender: Some(&self.sender), ..Parties::unknown(relay) }
+    }
+
+    fn template(&self, relay: &RelayDomains) -> String {
+        template(&self.text, &self.parties(relay)).into_string()
+    }
+
+    fn judge(&self, rules: &Rules, relay: &RelayDomains) {
+        let template = template(black_box(&self.text), &self.parties(relay));
+        black_box(rules.classify(&template, &self.context));
+    }
 }
 
 fn ordinary(numbers: &mut Numbers, recipient: &Address, sender: &Address) -> String {
@@ -111,10 +275,24 @@ fn ordinary(numbers: &mut Numbers, recipient: &Address, sender: &Address) -> Str
     }
 }
 
+/// What the kinds of adversarial texts are made of.
+const NAMES: [&str; KINDS] = [
+    "addresses in brackets",
+    "quoted local parts",
+    "assignments of domains",
+    "phrases that almost match",
+    "colons",
+    "the recipient's local part",
+    "chains of @",
+    "phrases that match",
+    "both local parts in turn",
+    "escaped marks in URLs",
+];
+const KINDS: usize = 10;
+
 /// 4 KiB of what costs most: marks of addresses, quotes, colons, phrases that almost match.
-fn adversarial(numbers: &mut Numbers, recipient: &Address, sender: &Address) -> String {
+fn adversarial(kind: usize, numbers: &mut Numbers, recipient: &Address, sender: &Address) -> String {
     let mut text = String::from("550 5.1.1 ");
-    let kind = numbers.below(10);
     while text.len() < 4_096 {
         let word = numbers.word(ALNUM, 5);
         let piece = match kind {
@@ -132,24 +310,6 @@ fn adversarial(numbers: &mut Numbers, recipient: &Address, sender: &Address) -> 
         text.push_str(&piece);
     }
     text
-}
-
-fn judge(bencher: Bencher<'_, '_>, cases: usize, text: impl Fn(&mut Numbers, &Address, &Address) -> String) {
-    let relay = RelayDomains::default();
-    let rules = Rules::built_in().unwrap_or_else(|error| panic!("{error}"));
-    let mut numbers = Numbers(7);
-    let cases: Vec<Case> = (0..cases).map(|_| Case::new(&mut numbers, &relay, &text)).collect();
-    bencher.counter(ItemsCount::new(cases.len())).bench_local(|| {
-        for case in &cases {
-            let parties = Parties {
-                recipient: Some(&case.recipient),
-                envelope_sender: Some(&case.sender),
-                ..Parties::unknown(&relay)
-            };
-            let template = template(black_box(&case.text), &parties);
-            black_box(rules.classify(&template, &case.context));
-        }
-    });
 }
 
 /// Replies of receivers in general, so that every file of rules has work to do.
@@ -189,81 +349,4 @@ fn general(numbers: &mut Numbers, recipient: &Address, _: &Address) -> String {
         10 => format!("554 5.7.1 Message rejected as spam, score {}.{}, id={id}", numbers.below(40), numbers.below(10)),
         _ => format!("550 5.9.9 {} says new words {id} about {recipient}", numbers.word(ALNUM, 9)),
     }
-}
-
-/// Replies as they come, addresses and ids different in each.
-#[divan::bench]
-fn replies(bencher: Bencher<'_, '_>) {
-    judge(bencher, TEXTS, ordinary);
-}
-
-/// Replies of receivers in general.
-#[divan::bench]
-fn general_replies(bencher: Bencher<'_, '_>) {
-    judge(bencher, TEXTS, general);
-}
-
-/// For comparison: the same texts through one `RegexSet` of the same phrases, case-insensitive, the first that matches. It
-/// gets the templates ready-made, and looks at neither codes nor context.
-#[divan::bench(sample_count = 10)]
-fn regex_set_on_ready_templates(bencher: Bencher<'_, '_>) {
-    compare(bencher, general);
-}
-
-/// The same work for the rules: templates ready-made.
-#[divan::bench]
-fn rules_on_ready_templates(bencher: Bencher<'_, '_>) {
-    let (rules, templates) = ready(general);
-    bencher.counter(ItemsCount::new(templates.len())).bench_local(|| {
-        for (template, context) in &templates {
-            black_box(rules.classify(black_box(template), context));
-        }
-    });
-}
-
-fn ready(text: impl Fn(&mut Numbers, &Address, &Address) -> String) -> (Rules, Vec<(String, ReplyContext)>) {
-    let relay = RelayDomains::default();
-    let rules = Rules::built_in().unwrap_or_else(|error| panic!("{error}"));
-    let mut numbers = Numbers(7);
-    let templates = (0..TEXTS)
-        .map(|_| {
-            let case = Case::new(&mut numbers, &relay, &text);
-            let parties = Parties {
-                recipient: Some(&case.recipient),
-                envelope_sender: Some(&case.sender),
-                ..Parties::unknown(&relay)
-            };
-            (template(&case.text, &parties).into_string(), case.context)
-        })
-        .collect();
-    (rules, templates)
-}
-
-fn compare(bencher: Bencher<'_, '_>, text: impl Fn(&mut Numbers, &Address, &Address) -> String) {
-    const LIMIT: usize = 256 << 20;
-    let (rules, templates) = ready(text);
-    let patterns = rules.phrases().map(regex::escape);
-    let set = regex::RegexSetBuilder::new(patterns)
-        .case_insensitive(true)
-        .size_limit(LIMIT)
-        .dfa_size_limit(LIMIT)
-        .build()
-        .unwrap_or_else(|error| panic!("{error}"));
-    bencher.counter(ItemsCount::new(templates.len())).bench_local(|| {
-        for (template, _) in &templates {
-            black_box(set.matches(black_box(template)).iter().next());
-        }
-    });
-}
-
-/// Texts of 4 KiB made to be slow.
-#[divan::bench(sample_count = 10)]
-fn adversarial_replies(bencher: Bencher<'_, '_>) {
-    judge(bencher, ADVERSARIAL, adversarial);
-}
-
-/// Start-up: reading and compiling the built-in rules.
-#[divan::bench]
-fn start_up(bencher: Bencher<'_, '_>) {
-    bencher.bench_local(|| black_box(Rules::built_in().map(|rules| rules.len())));
 }

@@ -1,7 +1,10 @@
 //! What a reply has and what a rule allows, in one word each: most rules are passed over by one comparison.
 
-use super::{Facts, file::CodePattern, file::RawRule};
-use crate::model::EnhancedCode;
+use super::{
+    Facts,
+    file::{CodePattern, RawRule},
+};
+use crate::model::{EnhancedCode, Provider};
 
 /// One bit for each value of each condition. A reply has one bit of every condition, a rule all that it allows.
 ///
@@ -61,7 +64,7 @@ impl Gate {
                 | RECEIVER.bit(facts.receiver.code())
                 | MX.bit(facts.context.mx.code())
                 | DESTINATION.bit(facts.context.destination.code())
-                | PROVIDER.bit(facts.context.provider.map_or(0, |provider| provider.code()))
+                | PROVIDER.bit(facts.context.provider.map_or(0, Provider::code))
                 | CLASS.bit(facts.class().unwrap_or(0))
                 | subject(facts.head.enhanced)
                 | LABEL.bit(u8::from(facts.label.is_some())),
@@ -69,7 +72,7 @@ impl Gate {
     }
 
     pub(super) fn of_rule(rule: &RawRule) -> Self {
-        let providers = rule.provider.iter().map(|known| known.0.map_or(0, |provider| provider.code()));
+        let providers = rule.provider.iter().map(|known| known.0.map_or(0, Provider::code));
         let classes = rule.code.iter().map(|pattern| match pattern {
             CodePattern::Exact(code) => code / 100,
             CodePattern::Class(class) => *class,

@@ -123,6 +123,10 @@ impl Phrases {
         self.texts.get(phrase).map(String::as_str)
     }
 
+    pub(super) fn memory_usage(&self) -> usize {
+        self.ascii.table.memory_usage() + self.wide.table.memory_usage()
+    }
+
     /// Which of the phrases that were found lead to rules.
     pub(super) fn leading<'a>(&'a self, seen: &'a Seen) -> impl Iterator<Item = usize> + 'a {
         seen.any.both(&self.leading)

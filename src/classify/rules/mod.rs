@@ -130,6 +130,12 @@ impl Rules {
         self.phrases.wordings()
     }
 
+    /// Bytes of the tables in which the phrases are looked for: nearly all memory that the rules take.
+    #[must_use]
+    pub fn memory_usage(&self) -> usize {
+        self.phrases.memory_usage()
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -82,7 +82,7 @@ fn push(out: &mut Vec<u8>, word: &[u8]) {
 }
 
 const fn is_blank(byte: u8) -> bool {
-    (byte <= b' ') | (byte == 0x7f)
+    byte <= b' ' || byte == 0x7f
 }
 
 /// How many bytes are looked at in one go.
@@ -100,8 +100,9 @@ impl<'a> Words<'a> {
     fn as_they_are(&mut self, code: Option<&[u8]>) -> &'a [u8] {
         // Where there is no code, none is repeated; a word begins with no blank.
         let barred = code.and_then(|code| code.first().copied()).unwrap_or(b' ');
-        let stops =
-            |byte: u8, next: u8| (byte == b' ') & (is_blank(next) | (next == barred)) | (byte != b' ') & is_blank(byte);
+        let stops = |byte: u8, next: u8| {
+            if byte == b' ' { is_blank(next) || next == barred } else { is_blank(byte) }
+        };
         let next = self.rest.get(1..).unwrap_or_default();
         // Chunk by chunk, with as many comparisons at once as the processor can.
         let (chunks, _) = self.rest.as_chunks::<CHUNK>();

@@ -167,11 +167,11 @@ fn rarest(local: &[u8]) -> (u8, usize) {
     const FREQUENT: &[u8] = b"etosriandlpcmu51h.fgyb0wv-2k4x37968";
     const RANKS: [u8; 256] = {
         let mut ranks = [u8::MAX; 256];
-        let mut rank = 0;
-        while rank < FREQUENT.len() {
-            let byte = FREQUENT[rank];
-            ranks[byte as usize] = rank as u8;
-            ranks[byte.to_ascii_uppercase() as usize] = rank as u8;
+        let mut rank = 0_u8;
+        while (rank as usize) < FREQUENT.len() {
+            let byte = FREQUENT[rank as usize];
+            ranks[byte as usize] = rank;
+            ranks[byte.to_ascii_uppercase() as usize] = rank;
             rank += 1;
         }
         ranks

@@ -226,6 +226,24 @@ fn heads_are_read_at_the_start_or_where_a_reply_is_quoted() {
 }
 
 #[test]
+fn a_date_at_the_end_of_a_long_reply_keeps_to_the_bound() {
+    // An address becomes a role that is longer, and so does the day of a short date.
+    let long = "a@b.c ".repeat(400);
+    for blanks in 0..12 {
+        for date in ["1 Aug 2025", "Mon, 12 Aug 2025, "] {
+            let text = format!("{}{long}{}", "x ".repeat(blanks), date.repeat(2));
+            let fill = "a ".repeat(8);
+            for tail in [date.to_owned(), format!("{fill}{date}"), format!("{date} {fill}{date}")] {
+                let text = format!("{text} {}", format!("{tail} ").repeat(120));
+                let once = sided(&text);
+                assert!(once.len() <= MAX_TEMPLATE_BYTES, "{}", once.len());
+                assert_eq!(sided(&once), once);
+            }
+        }
+    }
+}
+
+#[test]
 fn hostile_texts_stay_bounded() {
     for piece in
         ["a@", "\"@", "{recipient}", "://", "=a.com", "[", "1.", "\u{0}", "a@b", ":", "%40", "é@", " @ ", "550-"]

@@ -95,29 +95,29 @@ const DIGIT: u8 = 64;
 /// What each byte tells of its word.
 const CLASSES: [u8; 256] = {
     let mut classes = [ODD; 256];
-    let mut byte = 0;
-    while byte < 128_u8 {
+    let mut byte = 0_u8;
+    loop {
+        let class = &mut classes[byte as usize];
         if byte.is_ascii_alphabetic() || matches!(byte, b',' | b'-' | b'\'' | b'(' | b')' | b'[' | b']') {
-            classes[byte as usize] = 0;
+            *class = 0;
         }
         if matches!(byte, b'=' | b'%' | b'!' | b'(' | b'[' | b'&' | b'\\') {
-            classes[byte as usize] |= MARK;
+            *class |= MARK;
+        }
+        if is_token(byte) {
+            *class |= TOKEN;
+        }
+        if byte.is_ascii_digit() {
+            *class |= DIGIT;
+        }
+        if byte == u8::MAX {
+            break;
         }
         byte += 1;
     }
     classes[b'@' as usize] = AT;
     classes[b':' as usize] = ODD | COLON;
     classes[b' ' as usize] = END;
-    let mut byte = 0;
-    while byte < 256 {
-        if is_token(byte as u8) {
-            classes[byte] |= TOKEN;
-        }
-        if (byte as u8).is_ascii_digit() {
-            classes[byte] |= DIGIT;
-        }
-        byte += 1;
-    }
     classes
 };
 
