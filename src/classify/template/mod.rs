@@ -95,7 +95,7 @@ const MAX_PASSES: usize = 6;
 fn finish(mut folded: Vec<u8>, parties: &Parties<'_>) -> Template {
     let mut out = pass(&mut folded, parties);
     for _ in 0..MAX_PASSES {
-        if !scan::has_marks(&out) {
+        if !scan::has_marks(&out, parties) {
             return text_of(out);
         }
         folded.clone_from(&out);

@@ -7,7 +7,7 @@ pub(super) use self::addresses::glue_addresses;
 use self::{addresses::encoded_mark, urls::find};
 use super::{
     MAX_TEMPLATE_BYTES,
-    locals::Hit,
+    locals::{self, Hit},
     shapes::{self, Shape},
 };
 use crate::classify::role::{Parties, Role};
@@ -41,7 +41,9 @@ pub(super) fn scan(text: &[u8], hits: &[Hit], parties: &Parties<'_>) -> Vec<u8> 
 
 /// Whether something in a template may read differently now that there are roles in it: a mark of an address, or a role
 /// that touches more than punctuation.
-pub(super) fn has_marks(text: &[u8]) -> bool {
+pub(super) fn has_marks(text: &[u8], parties: &Parties<'_>) -> bool {
+    // What begins with a bracket reads the same behind a role, unless a party's local part is left.
+    let mut bracket = false;
     memchr::memchr3(b'@', b'=', b'%', text).is_some()
         || memchr::memchr3(b'!', b'&', b'\\', text).is_some()
         || memchr::memchr_iter(b':', text).any(|at| text.get(at + 1) == Some(&b':'))
@@ -51,10 +53,15 @@ pub(super) fn has_marks(text: &[u8]) -> bool {
             let beside = if opens { at.checked_sub(1) } else { Some(at + 1) };
             let allowed: &[u8] = if opens { b" <[('\":;,*?" } else { b" >])'\":;,." };
             let beside = beside.and_then(|beside| text.get(beside));
+            if !opens && matches!(beside, Some(b'[' | b'(')) {
+                bracket = true;
+                return false;
+            }
             beside.is_some_and(|b| !allowed.contains(b))
                 // What ends an address does not end a URL.
                 || opens && beside.is_some_and(|b| matches!(b, b':' | b';' | b'*' | b'?' | b'\'')) && in_path(text, at)
         })
+        || bracket && !locals::find(text, parties).is_empty()
 }
 
 /// Whether the word has a slash before this place.
