@@ -51,6 +51,7 @@ use crate::{
     metrics::Metrics,
     monitor::{
         Progress,
+        new_words::LastRead,
         settings::{self, Settings},
     },
     notify::{self, Notifiers},
@@ -300,6 +301,8 @@ pub async fn start(
     };
     serve_commands(&config, operator, &tasks).await;
     let state = private::State {
+        words: LastRead::default(),
+        reload_refused: lifecycle.reload_refused(),
         has_file: config.provenance.file.is_some(),
         store: store.clone(),
         metrics: metrics.clone(),
@@ -500,8 +503,9 @@ pub fn verify(config: &Config) -> Vec<(String, StartError)> {
     if let Err(error) = notify::Setup::new(config) {
         wrong.push((error.setting().to_owned(), error.into()));
     }
-    if let Err(error) = rules(config) {
-        wrong.push(("rules.folder".to_owned(), error));
+    if let Err(RuleFilesError(errors)) = rule_files::of(config) {
+        let each = errors.into_iter().map(|error| RuleFilesError(vec![error]));
+        wrong.extend(each.map(|error| ("rules.folder".to_owned(), error.into())));
     }
     wrong
 }
@@ -560,7 +564,11 @@ async fn journal_settings(
 
 /// The reply rules, by this configuration.
 fn rules(config: &Config) -> Result<Arc<Rules>, StartError> {
-    Ok(Arc::new(rule_files::load(config.rules.folder.as_ref().map(AsRef::as_ref))?))
+    let rules = rule_files::of(config)?;
+    if let Some(said) = rule_files::empty(config.rules.folder.as_ref().map(AsRef::as_ref), &rules) {
+        tracing::warn!("{said}");
+    }
+    Ok(Arc::new(rules))
 }
 
 /// What the public listener works with, by this configuration.

@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use relaywatch::{
     cli::{
@@ -110,17 +110,29 @@ fn run_classify(
 ) -> anyhow::Result<Exit> {
     let config = Config::load(file, Config::process_environment())?;
     let relay = config.relay.to_domains();
-    let rules = rule_files::load(args.rules.as_deref().or(config.rules.folder.as_ref().map(AsRef::as_ref)))?;
-    if args.lint {
-        return Ok(classify::lint(&rules, out)?);
+    let rules =
+        args.rules.as_deref().map_or_else(|| rule_files::of(&config), |folder| rule_files::load(Some(folder)))?;
+    let folder = args.rules.as_deref().or(config.rules.folder.as_ref().map(AsRef::as_ref));
+    if let Some(said) = rule_files::empty(folder, &rules) {
+        writeln!(diagnostics, "relaywatch: {said}")?;
     }
-    if let (true, Some(path)) = (args.score, args.file.as_deref()) {
-        return score::run(path, &rules, &relay, args.format, out);
+    if args.lint {
+        return Ok(classify::lint(&rules, args.format, out)?);
     }
     let named = args.file.as_deref().filter(|name| *name != Path::new("-"));
+    if args.score {
+        let path = named.context("--score reads a file or a folder, not standard input: name it")?;
+        return score::run(path, &rules, &relay, args, out);
+    }
     let options = classify::Options { rules: &rules, relay: &relay };
     let done = match named {
         Some(name) => {
+            if name.is_dir() {
+                bail!(
+                    "{} is a folder: name a file with one reply on each line, or add --score for a folder of labelled mails",
+                    name.display()
+                );
+            }
             let input = File::open(name).with_context(|| format!("cannot read {}", name.display()))?;
             classify::run(input, out, diagnostics, args, &options)
         }

@@ -99,6 +99,8 @@ metrics! {
     replies: IntCounterVec["cause"] = "relaywatch_replies_total";
     /// Refusals with a reply by provider, what the provider's own label says of the address and what we say, repeated ones included.
     label_agreement: IntCounterVec["provider", "label_says", "ours"] = "relaywatch_label_agreement_total";
+    /// 1 while the last reload (SIGHUP) of configuration and reply rules was refused, so that those of before stay in force; else 0.
+    reload_refused: IntGauge = "relaywatch_reload_refused";
     /// Templates of replies of Apple's that no rule knows, as far as the journal holds their replies; told by the process that leads.
     new_words_templates: IntGauge = "relaywatch_new_words_templates";
     /// Replies of Apple's that no rule knows and that the journal holds; told by the process that leads.

@@ -5,46 +5,108 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::classify::{Rules, RulesError};
+use crate::{
+    classify::{Rules, RulesError},
+    config::Config,
+};
 
 /// The longest rule file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// Why the operator's rules can't be used.
+/// One reason why the operator's rules can't be used.
 #[derive(Debug, thiserror::Error)]
-pub enum RuleFilesError {
+pub enum RuleFileError {
+    /// There is no such folder.
+    #[error("there is no folder {}: make it, or name another one", .0.display())]
+    Missing(PathBuf),
+    /// What should hold the files is no folder.
+    #[error("{} is no folder: name the one that holds the rule files (*.toml)", .0.display())]
+    NoFolder(PathBuf),
     /// The folder or a file in it can't be read.
-    #[error("can't read the rules in {}", path.display())]
+    #[error("can't read the rules in {}: {source}", path.display())]
     Io {
         /// The folder or the file.
         path: PathBuf,
-        /// Why not.
+        /// Why not; part of the text.
         source: io::Error,
     },
     /// A file is longer than any rule file is.
-    #[error("the rule file {} is larger than 1 MiB; split it", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error("the rule file {} is larger than 1 MiB; split it", .0.display())]
+    TooLarge(PathBuf),
+    /// A file is no text.
+    #[error("the rule file {} is no UTF-8 text: save it as UTF-8", .0.display())]
+    NoText(PathBuf),
     /// A file is no rule file, or a rule in it is wrong.
     #[error(transparent)]
-    Rules(#[from] RulesError),
+    Rule(RulesError),
+}
+
+/// Why the operator's rules can't be used: everything that is wrong with any file, each on a line of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct RuleFilesError(pub Vec<RuleFileError>);
+
+impl RuleFileError {
+    fn io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::InvalidData => Self::NoText(path),
+            _ => Self::Io { path, source },
+        }
+    }
+}
+
+/// The rules of this configuration.
+///
+/// # Errors
+/// As [`load`] has it.
+pub fn of(config: &Config) -> Result<Rules, RuleFilesError> {
+    load(config.rules.folder.as_ref().map(AsRef::as_ref))
 }
 
 /// The built-in rules, with those of the `*.toml` files in the folder before them, in the order of their names.
 ///
 /// # Errors
-/// If the folder or a file can't be read, or a rule is wrong: nothing is used then.
+/// If the folder or a file can't be read, or a rule is wrong: nothing is used then, and all that is wrong is told.
 pub fn load(folder: Option<&Path>) -> Result<Rules, RuleFilesError> {
-    let Some(folder) = folder else { return Ok(Rules::built_in()?) };
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        |source| RuleFilesError::Io { path, source }
-    };
+    let (mut extra, mut wrong) = (Vec::new(), Vec::new());
+    for path in folder.map(files).transpose().map_err(|error| RuleFilesError(vec![error]))?.unwrap_or_default() {
+        match read(&path) {
+            Ok(text) => {
+                let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                extra.push((name, text));
+            }
+            Err(error) => wrong.push(error),
+        }
+    }
+    let rules = Rules::with_extra(&extra);
+    match rules {
+        Ok(rules) if wrong.is_empty() => Ok(rules),
+        Ok(_) => Err(RuleFilesError(wrong)),
+        Err(mistakes) => {
+            wrong.extend(mistakes.0.into_iter().map(RuleFileError::Rule));
+            Err(RuleFilesError(wrong))
+        }
+    }
+}
+
+/// What is said where a folder is named and nothing of it is used.
+#[must_use]
+pub fn empty(folder: Option<&Path>, rules: &Rules) -> Option<String> {
+    let folder = folder.filter(|_| rules.own_files() == 0)?;
+    Some(format!("{} holds no rule file (*.toml): only the built-in rules are asked", folder.display()))
+}
+
+/// The rule files of a folder, by name.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, RuleFileError> {
+    let entries = fs::read_dir(folder).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => RuleFileError::Missing(folder.to_owned()),
+        io::ErrorKind::NotADirectory => RuleFileError::NoFolder(folder.to_owned()),
+        _ => RuleFileError::io(folder, source),
+    })?;
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed(folder))? {
-        let path = entry.map_err(failed(folder))?.path();
+    for entry in entries {
+        let path = entry.map_err(|source| RuleFileError::io(folder, source))?.path();
         // Editors leave locks and drafts with a dot before the name.
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
@@ -52,16 +114,15 @@ pub fn load(folder: Option<&Path>) -> Result<Rules, RuleFilesError> {
         }
     }
     files.sort();
-    let mut extra = Vec::with_capacity(files.len());
-    for path in files {
-        if fs::metadata(&path).map_err(failed(&path))?.len() > MAX_FILE_BYTES {
-            return Err(RuleFilesError::TooLarge { path });
-        }
-        let text = fs::read_to_string(&path).map_err(failed(&path))?;
-        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        extra.push((name, text));
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<String, RuleFileError> {
+    let failed = |source| RuleFileError::io(path, source);
+    if fs::metadata(path).map_err(failed)?.len() > MAX_FILE_BYTES {
+        return Err(RuleFileError::TooLarge(path.to_owned()));
     }
-    Ok(Rules::with_extra(&extra)?)
+    fs::read_to_string(path).map_err(failed)
 }
 
 #[cfg(test)]
@@ -75,6 +136,9 @@ mod tests {
     fn files_are_asked_by_their_names_before_the_built_in_ones() {
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
+        let none = load(Some(folder.path())).expect("the built-in ones");
+        assert!(empty(Some(folder.path()), &none).is_some_and(|said| said.contains("holds no rule file")));
+        assert_eq!(empty(None, &none), None);
         write("b.toml", RULE);
         write("a.toml", &RULE.replace("auto_reply", "greylisted"));
         write("notes.txt", "no rules");
@@ -97,10 +161,32 @@ mod tests {
         assert!(told(&missing).contains("missing"), "{}", told(&missing));
         fs::write(folder.path().join("ours.toml"), RULE.replace("cause", "course")).expect("written");
         assert!(told(folder.path()).starts_with("rule file ours.toml, line 5"), "{}", told(folder.path()));
+        assert!(told(&folder.path().join("ours.toml")).contains("is no folder"));
         fs::write(folder.path().join("ours.toml"), [0xff, 0xfe]).expect("written");
         assert!(told(folder.path()).contains("ours.toml"), "{}", told(folder.path()));
         let huge = fs::File::create(folder.path().join("ours.toml")).expect("made");
         huge.set_len(MAX_FILE_BYTES + 1).expect("grown");
         assert!(told(folder.path()).contains("larger than 1 MiB"), "{}", told(folder.path()));
+    }
+
+    #[test]
+    fn every_mistake_of_every_file_is_told_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
+        let two = format!(
+            "{}{}",
+            RULE.replace("auto_reply", "auto_repli").replace("confidence = 1.0", "confidence = \"much\"\nharrd = true"),
+            RULE.replace("version = 2\n", "").replace("confidence = 1.0\n", "confidence = 7.0\nhard = true\n")
+        );
+        write("a.toml", &two);
+        write(
+            "b.toml",
+            &format!("versions = 1\n{}{}", RULE.replace("version = 2\n", ""), RULE.replace("version = 2\n", "")),
+        );
+        write("c.toml", "version = 1\n[[rule]]\nname = ours\nwording = [\"x\n");
+        write("google.toml", RULE);
+        fs::write(folder.path().join("d.toml"), [0xff, 0xfe]).expect("written");
+        let told = load(Some(folder.path())).expect_err("wrong").to_string();
+        insta::assert_snapshot!(told.replace(&folder.path().display().to_string(), "FOLDER"));
     }
 }

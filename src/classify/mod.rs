@@ -14,6 +14,6 @@ mod template;
 pub use context::{Receiver, context, destination, mx_family};
 pub use new_words::{apple_receivers, is_guess, is_new_words};
 pub use role::Parties;
-pub use rules::{Considered, Explanation, LintFinding, LintProblem, NO_RULE, Outcome, Rules, RulesError};
+pub use rules::{Considered, Explanation, LintFinding, LintProblem, NO_RULE, Outcome, Rules, RulesError, RulesErrors};
 pub(crate) use template::begins_with_role;
 pub use template::{MAX_TEMPLATE_BYTES, Template, template, template_of};

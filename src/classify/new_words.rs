@@ -24,7 +24,7 @@ const GENERAL: [&str; 13] = [
 /// general.
 ///
 /// `rule` is the verdict's, as `file/name` or as it is stored, `file/name@version`. A rule of a file of the operator's own
-/// knows what it says, unless the file takes the name of a built-in one.
+/// knows what it says.
 #[must_use]
 pub fn is_new_words(rule: &str, context: &ReplyContext) -> bool {
     is_guess(rule) && is_apple(Receiver::of(context))

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Exit, Format, text::count};
 use crate::{
     config::{Config, ConfigErrors, DEFAULT_FILE, Mistake, Place, Severity, json_schema},
-    daemon,
+    daemon, rule_files,
 };
 
 /// Print, check and explain the configuration.
@@ -122,6 +122,7 @@ fn verified(result: Result<Config, ConfigErrors>) -> Result<Config, ConfigErrors
         .collect();
     if !refused && wrong.is_empty() {
         mistakes.extend(unconnected(&config));
+        mistakes.extend(rotting(&config));
         config.provenance.warnings = mistakes;
         return Ok(config);
     }
@@ -155,6 +156,22 @@ fn unconnected(config: &Config) -> Option<Mistake> {
         place: Place::Nowhere,
         file: String::new(),
     })
+}
+
+/// What is wrong with the operator's own reply rules, though they can be used.
+fn rotting(config: &Config) -> Option<Mistake> {
+    let folder: &Path = config.rules.folder.as_ref()?.as_ref();
+    let rules = rule_files::of(config).ok()?;
+    let (message, help) = if let Some(said) = rule_files::empty(Some(folder), &rules) {
+        (said, None)
+    } else {
+        let found = rules.lint_own();
+        let first = found.first()?;
+        let help = format!("`relaywatch classify --lint --rules {}` lists all", folder.display());
+        (format!("{} in your reply rules; the first: {first}", count(found.len() as u64, "finding")), Some(help))
+    };
+    let told = config.provenance.mistake("rules.folder", message);
+    Some(Mistake { severity: Severity::Warning, help, ..told })
 }
 
 fn check(result: &Result<Config, ConfigErrors>, format: Format, out: &mut impl Write) -> io::Result<Exit> {
@@ -300,6 +317,34 @@ mod tests {
         let exit = check(&result, Format::Text, &mut out).expect("writes");
         assert_eq!(exit == Exit::Success, result.is_ok());
         String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn rules_that_rot_are_warned_of_and_broken_ones_refused_all_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = format!("[rules]\nfolder = \"{}\"\n", folder.path().display());
+        let warned = || {
+            let config = verified(from_text(&text, &[])).expect("valid");
+            let of_rules = config.provenance.warnings.iter().filter(|mistake| mistake.path == "rules.folder");
+            of_rules.map(ToString::to_string).collect::<String>()
+        };
+        assert!(warned().contains("holds no rule file"), "{}", warned());
+        let rule = "version = 1\n[[rule]]\nname = \"a\"\nwording = [\"frobnicated\"]\ncause = \"auto_reply\"\nconfidence = 1.0\ndoc = \"us\"\n";
+        std::fs::write(folder.path().join("mine.toml"), rule).expect("written");
+        assert!(
+            warned().contains("2 findings in your reply rules; the first: mine.toml, line 2: mine/a has no sample"),
+            "{}",
+            warned()
+        );
+        let samples = format!("{rule}samples = [\"550 frobnicated\"]\nnear_misses = [\"550 x\"]\n");
+        std::fs::write(folder.path().join("mine.toml"), &samples).expect("written");
+        assert_eq!(warned(), "");
+        std::fs::write(folder.path().join("mine.toml"), samples.replace("auto_reply", "auto_repli")).expect("written");
+        std::fs::write(folder.path().join("other.toml"), samples.replace("1.0", "7.0")).expect("written");
+        let ConfigErrors { mistakes, .. } = verified(from_text(&text, &[])).expect_err("refused");
+        let errors: Vec<_> = mistakes.iter().filter(|mistake| mistake.severity == Severity::Error).collect();
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert!(errors.iter().all(|mistake| matches!(mistake.place, Place::Line { line: 2, .. })), "{errors:?}");
     }
 
     #[test]

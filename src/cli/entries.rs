@@ -133,11 +133,13 @@ fn action(body: &Value) -> Option<String> {
         "relabelled" => {
             let replies = number("replies")?.unsigned_abs();
             let noun = if replies == 1 { "stored reply has" } else { "stored replies have" };
-            format!(
-                "{replies} {noun} the verdicts of rules version {} ({})",
-                number("rules")?,
-                text("rules_fingerprint")?
-            )
+            let of = number("rules").zip(text("rules_fingerprint"));
+            let rules = of.map_or_else(
+                || "rules that are not known".to_owned(),
+                |(version, fingerprint)| format!("rules version {version} ({fingerprint})"),
+            );
+            let stopped = if body["interrupted"] == true { "; stopped half-way, and other rules went on" } else { "" };
+            format!("{replies} {noun} the verdicts of {rules}{stopped}")
         }
         _ => return None,
     };
@@ -200,6 +202,11 @@ mod tests {
                 EntryKind::Action,
                 json!({ "action": "relabelled", "operator": "Jo", "rules": 7, "rules_fingerprint": "00ff", "replies": 3,
                     "changes": [], "others": 0 }),
+            ),
+            entry(
+                EntryKind::Action,
+                json!({ "action": "relabelled", "operator": null, "rules": null, "rules_fingerprint": null, "replies": 1,
+                    "changes": [], "others": 0, "interrupted": true }),
             ),
             entry(EntryKind::Action, json!({ "action": "of another version", "n": 1 })),
         ]

@@ -22,7 +22,7 @@ pub(super) fn config(file: Option<&Path>) -> anyhow::Result<Config> {
 
 /// The rules, with the operator's own where the configuration names any.
 pub(super) fn rules(config: &Config) -> anyhow::Result<Rules> {
-    Ok(rule_files::load(config.rules.folder.as_ref().map(AsRef::as_ref))?)
+    Ok(rule_files::of(config)?)
 }
 
 /// Runs a command that waits for I/O.

@@ -1,6 +1,9 @@
 //! Text for terminals: what the store holds was written by strangers.
 
-use std::fmt::{self, Write as _};
+use std::{
+    fmt::{self, Write as _},
+    path::Path,
+};
 
 pub(super) use crate::model::counted as count;
 
@@ -35,6 +38,18 @@ fn escape(text: &str, kept: &[char], f: &mut fmt::Formatter<'_>) -> fmt::Result 
     Ok(())
 }
 
+/// A command of relaywatch's as it can be run after this one, with the configuration that was named for it.
+pub(super) fn command(file: Option<&Path>, rest: &str) -> String {
+    let Some(file) = file else { return format!("relaywatch {rest}") };
+    let file = Safe(&file.display().to_string()).to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '+' | ',' | '@' | '%');
+    if file.chars().all(plain) {
+        format!("relaywatch --config {file} {rest}")
+    } else {
+        format!("relaywatch --config '{}' {rest}", file.replace('\'', "'\\''"))
+    }
+}
+
 /// An address's random id as people and machines see it: JSON numbers hold only 53 bits.
 pub(super) fn address_id(id: i64) -> String {
     format!("{id:016x}")
@@ -51,5 +66,15 @@ mod tests {
         assert_eq!(address_id(255), "00000000000000ff");
         let kept = SafeLines("{\r\n\t\"a\u{1b}[2J\"\n}").to_string();
         assert_eq!(kept, "{\\r\n\t\"a\\u{1b}[2J\"\n}");
+    }
+
+    #[test]
+    fn a_command_keeps_its_configuration() {
+        assert_eq!(command(None, "rebuild"), "relaywatch rebuild");
+        assert_eq!(command(Some(Path::new("/etc/r.toml")), "rebuild"), "relaywatch --config /etc/r.toml rebuild");
+        assert_eq!(
+            command(Some(Path::new("my 'r'.toml")), "rebuild"),
+            "relaywatch --config 'my '\\''r'\\''.toml' rebuild"
+        );
     }
 }

@@ -365,7 +365,7 @@ fn take_out(tree: &mut Node, shape: &Shape<'_>, path: &str) -> String {
     steps.into_iter().take(depth + 1).collect::<Vec<_>>().join(".")
 }
 
-/// Where the settings of feeds and notifiers stand: those that name something that can be wrong in itself.
+/// Where the settings of feeds, notifiers and rules stand: those that name something that can be wrong in itself.
 fn places_of(tree: &Node, report: &Report) -> BTreeMap<String, Written> {
     fn walk(node: &Node, path: &str, (tree, report): (&Node, &Report), places: &mut BTreeMap<String, Written>) {
         let written = Written { place: report.place_of(&node.origin, false), path: tree.written(path) };
@@ -378,7 +378,7 @@ fn places_of(tree: &Node, report: &Report) -> BTreeMap<String, Written> {
         }
     }
     let mut places = BTreeMap::new();
-    for section in ["feeds", "notify"] {
+    for section in ["feeds", "notify", "rules"] {
         for (name, child) in tree.child(section).into_iter().flat_map(Node::children) {
             let path = shape::join(section, name);
             match &child.value {

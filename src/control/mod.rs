@@ -23,7 +23,8 @@ pub use self::{
     },
     client::{Client, ClientError},
     relabel::{
-        AskRules, Classified, Classifier, EndRelabel, Relabel, RelabelEnded, RelabelStep, RelabelStepped, RulesInForce,
+        AskRules, Classified, Classifier, EndRelabel, Relabel, RelabelEnded, RelabelStep, RelabelStepped, Relabelling,
+        RulesInForce, STRETCH,
     },
     server::{Socket, serve},
 };

@@ -23,6 +23,8 @@ use crate::{
     store::{NewVerdict, Relabelled, ReplyGroup, Store, StoreError},
 };
 
+/// Rows of the journal that are read at once.
+pub const STRETCH: u32 = 50_000;
 /// Words that are kept at hand; past that the cache starts anew.
 const WORDS: usize = 100_000;
 /// Transactions of one step.
@@ -90,7 +92,7 @@ impl Classifier {
                 None => None,
             };
             let context = ReplyContext { provider, destination: key.destination, mx: key.mx };
-            let verdict = self.rules.classify_labelled(template.as_str(), &context, label);
+            let verdict = self.rules.classify_labelled(template, &context, label);
             Some(Classified { group: *group, template: template.clone(), from_rule: from_rule.clone(), verdict })
         });
         Ok(classified.collect())
@@ -152,6 +154,33 @@ impl Call for AskRules {
     }
 }
 
+/// What the store keeps of a relabelling until it has come to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relabelling {
+    /// Who makes it.
+    pub operator: String,
+    /// By which rules.
+    pub rules: RulesInForce,
+    /// Whether one before it, by other rules, has changed replies of which the projections do not know yet.
+    pub owes_rebuild: bool,
+}
+
+impl Relabelling {
+    /// The one that was stopped half-way, as far as it is known: a relaywatch of before kept nothing of it.
+    async fn read(store: &Store) -> Result<Option<Self>, StoreError> {
+        Ok(store.relabelling().await?.and_then(|kept| serde_json::from_str(&kept).ok()))
+    }
+
+    /// Whether one was stopped half-way that has changed something.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn is_left(store: &Store) -> Result<bool, StoreError> {
+        let owed = Self::read(store).await?.is_some_and(|kept| kept.owes_rebuild);
+        Ok(owed || !store.relabelled().await?.is_empty())
+    }
+}
+
 /// Begin to give stored replies the verdicts of the rules in force, or go on with it.
 #[derive(Serialize, Deserialize)]
 pub struct Relabel {
@@ -169,6 +198,22 @@ impl Call for Relabel {
         let by = journal_text(&self.operator)?;
         operator.rules_of(&self.rules)?;
         operator.refuse_beside_other_rules(&self.rules).await?;
+        let before = Relabelling::read(&operator.store).await?;
+        let changes = operator.store.relabelled().await?;
+        let same = before.as_ref().is_some_and(|before| before.rules == self.rules);
+        let ended = !changes.is_empty() && !same;
+        if ended {
+            // What was changed by other rules, or nobody knows by which, is no part of what begins. A crash before the next
+            // line of the store says it once more.
+            let by = before.as_ref().map(|before| before.operator.as_str());
+            let rules = before.as_ref().map(|before| &before.rules);
+            operator.note(relabelled(by, rules, &changes, true)).await?;
+        }
+        let owes_rebuild = ended || before.is_some_and(|before| before.owes_rebuild);
+        let kept = Relabelling { operator: by.clone(), rules: self.rules.clone(), owes_rebuild };
+        let kept =
+            serde_json::to_string(&kept).map_err(|_| ControlError::Invalid("the rules can't be written down"))?;
+        operator.store.begin_relabelling(&kept, ended).await?;
         operator
             .note(serde_json::json!({
                 "action": "relabel", "operator": by, "rules": self.rules.version, "rules_fingerprint": self.rules.fingerprint,
@@ -203,7 +248,7 @@ impl Call for RelabelStep {
     async fn run(self, operator: &Operator) -> Result<RelabelStepped, ControlError> {
         let rules = operator.rules_of(&self.rules)?;
         let store = &operator.store;
-        let Some(stretch) = store.reply_stretch(self.after).await? else {
+        let Some(stretch) = store.reply_stretch(self.after, STRETCH).await? else {
             return Ok(RelabelStepped { changed: 0, next: None });
         };
         let classified = Classifier::new(store.clone(), rules).classify(&store.replies_in(stretch).await?).await?;
@@ -259,22 +304,36 @@ impl Call for EndRelabel {
         operator.rules_of(&self.rules)?;
         let changes = operator.store.relabelled().await?;
         let replies = changes.iter().map(|change| change.replies).sum();
-        if changes.is_empty() {
+        let owes_rebuild = Relabelling::read(&operator.store).await?.is_some_and(|kept| kept.owes_rebuild);
+        if changes.is_empty() && !owes_rebuild {
+            operator.store.forget_relabelled().await?;
             return Ok(RelabelEnded { replies, rebuild: None });
         }
-        let (named, others) = changes.split_at(changes.len().min(NAMED));
-        let others: u64 = others.iter().map(|change: &Relabelled| change.replies).sum();
-        operator
-            .note(serde_json::json!({
-                "action": "relabelled", "operator": by, "rules": self.rules.version,
-                "rules_fingerprint": self.rules.fingerprint, "replies": replies, "changes": named, "others": others,
-            }))
-            .await?;
+        if !changes.is_empty() {
+            operator.note(relabelled(Some(&by), Some(&self.rules), &changes, false)).await?;
+        }
         // A crash in between says it once more, and makes the projections once more.
         let rebuild = begin_rebuild(operator, &by, true).await?;
         operator.store.forget_relabelled().await?;
         Ok(RelabelEnded { replies, rebuild: Some(rebuild) })
     }
+}
+
+/// The journal's entry of what a relabelling has changed.
+fn relabelled(
+    by: Option<&str>,
+    rules: Option<&RulesInForce>,
+    changes: &[Relabelled],
+    interrupted: bool,
+) -> serde_json::Value {
+    let replies: u64 = changes.iter().map(|change| change.replies).sum();
+    let (named, others) = changes.split_at(changes.len().min(NAMED));
+    let others: u64 = others.iter().map(|change| change.replies).sum();
+    serde_json::json!({
+        "action": "relabelled", "operator": by, "rules": rules.map(|rules| rules.version),
+        "rules_fingerprint": rules.map(|rules| &rules.fingerprint), "replies": replies, "changes": named, "others": others,
+        "interrupted": interrupted,
+    })
 }
 
 impl Operator {

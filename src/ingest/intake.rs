@@ -160,11 +160,7 @@ impl Intake {
             event.kind,
             EventKind::Refused | EventKind::Deferred | EventKind::SuppressedByProvider | EventKind::Complained
         );
-        let label = event
-            .provider_verdict
-            .as_deref()
-            .map(crate::ingest::label)
-            .filter(|label| !label.is_empty() && !names(label, &event.recipient));
+        let label = verdict_label(event.provider_verdict.as_deref(), Some(&event.recipient));
         let reply = event.reply.as_ref().filter(|_| failed).map(|reply| {
             let template = template_of(reply, &Parties::of(event, &knowledge.relay));
             let verdict = knowledge.rules.classify_labelled(&template, &context, label.as_deref());
@@ -302,6 +298,13 @@ pub fn percent(verdict: &Verdict) -> u8 {
 const MIN_LOCAL: usize = 6;
 /// The shortest text that is looked into for base64.
 const MIN_ENCODED: usize = 8;
+
+/// The provider's own verdict as rules and the store see it; nothing where it says nothing, or names the person.
+#[must_use]
+pub fn verdict_label(verdict: Option<&str>, person: Option<&Address>) -> Option<String> {
+    let label = verdict.map(super::label)?;
+    (!label.is_empty() && !person.is_some_and(|person| names(&label, person))).then_some(label)
+}
 
 /// Whether a text that is to be kept in the clear names the person: it holds an address, plain or escaped, or the address's
 /// local part as a word, or its base64.

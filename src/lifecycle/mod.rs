@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
@@ -195,6 +196,8 @@ pub struct Lifecycle {
     supervisor: Supervisor,
     drain: Duration,
     reload: Vec<Arc<dyn Reload>>,
+    /// Why the last reload was refused; nothing after a good one.
+    refused: watch::Sender<Option<String>>,
 }
 
 impl fmt::Debug for Lifecycle {
@@ -211,13 +214,20 @@ impl Lifecycle {
     /// A life cycle that obeys `signals`, tells `supervisor`, and gives a drain so much time.
     #[must_use]
     pub fn new(signals: Signals, supervisor: Supervisor, drain: Duration) -> Self {
-        Self { tasks: Tasks::new(), signals, supervisor, drain, reload: Vec::new() }
+        let refused = watch::Sender::new(None);
+        Self { tasks: Tasks::new(), signals, supervisor, drain, reload: Vec::new(), refused }
     }
 
     /// Where tasks are started and tokens are had.
     #[must_use]
     pub fn tasks(&self) -> Tasks {
         self.tasks.clone()
+    }
+
+    /// Why the last reload was refused, in one line; nothing after a good one, and before the first.
+    #[must_use]
+    pub fn reload_refused(&self) -> watch::Receiver<Option<String>> {
+        self.refused.subscribe()
     }
 
     /// Registers a part that SIGHUP reloads. Parts are prepared and committed in the order in which they were registered.
@@ -276,7 +286,7 @@ impl Lifecycle {
                     Signal::Reload => reloading = Some(self.start_reload()),
                 },
                 result = finished(&mut reloading) => {
-                    report_reload(result);
+                    self.refused.send_replace(report_reload(result));
                     self.supervisor.ready(status);
                     reloading = std::mem::take(&mut again).then(|| self.start_reload());
                 }
@@ -344,19 +354,26 @@ async fn finished(reloading: &mut Option<Reloading>) -> Option<Result<usize, Rel
     }
 }
 
-fn report_reload(result: Option<Result<usize, ReloadError>>) {
+/// Says in the log what came of a reload; gives why it was refused, where it was.
+fn report_reload(result: Option<Result<usize, ReloadError>>) -> Option<String> {
     match result {
-        // What it was is said by the parts.
-        Some(Ok(parts)) => tracing::debug!(parts, "every part is reloaded"),
+        Some(Ok(parts)) => {
+            // What it was is said by the parts.
+            tracing::debug!(parts, "every part is reloaded");
+            None
+        }
         Some(Err(error)) => {
             // The mistakes of a configuration were told one by one; their drawing is for people at a terminal.
             let config = error.source.downcast_ref::<crate::config::ConfigErrors>();
             let text = config.map_or_else(|| with_causes(error.source.as_ref()), crate::config::ConfigErrors::count);
+            let text = text.replace('\n', "; ");
             tracing::error!(part = error.part, error = text, "reload refused; the old settings stay in force");
+            Some(text)
         }
-        None => tracing::error!(
-            seconds = RELOAD_TIMEOUT.as_secs(),
-            "the reload took too long and was given up; the old settings stay in force"
-        ),
+        None => {
+            let seconds = RELOAD_TIMEOUT.as_secs();
+            tracing::error!(seconds, "the reload took too long and was given up; the old settings stay in force");
+            Some(format!("it took longer than {seconds} seconds"))
+        }
     }
 }

@@ -3,7 +3,13 @@
 //! What there is, is asked of the journal each time, so that new rules, a rebuild and retention need nothing beside it. What
 //! was announced is a table of its own: it is said once.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Mutex;
 
 use crate::{
     classify::{apple_receivers, is_guess},
@@ -11,7 +17,7 @@ use crate::{
     metrics::Metrics,
     model::{DAY_MILLIS, HOUR_MILLIS, MINUTE_MILLIS, Timestamp, counted},
     notify::{Notifiers, Page, PageKind, Severity},
-    store::{LastTold, Leader, NewWords, NewWordsFilter, Store, StoreError, WordKind, template_id},
+    store::{FoundWords, LastTold, Leader, NewWords, NewWordsFilter, Store, StoreError, WordKind, template_id},
 };
 
 /// The digest goes out at the first look after this time of the day, UTC.
@@ -22,9 +28,11 @@ const ENOUGH_ADDRESSES: u64 = 3;
 const APART_MILLIS: i64 = 15 * MINUTE_MILLIS;
 /// Replies that ended longer ago wait for the digest: what is brought in from the past is not urgent.
 const URGENT_MILLIS: i64 = DAY_MILLIS;
-/// How often the journal is asked where something has come, and where nothing has.
+/// How often the journal is asked at most where something has come, and where nothing has.
 const EVERY_MILLIS: i64 = MINUTE_MILLIS;
 const IDLE_MILLIS: i64 = HOUR_MILLIS;
+/// So many times as long as a look took, the next one waits.
+const SPARING: u128 = 50;
 /// Templates that one ticket covers at most; what is left is in the next one.
 const MOST_TOLD: u32 = 10_000;
 /// Templates that one ticket quotes, the most frequent ones, and characters of each.
@@ -61,10 +69,37 @@ pub struct AllWords {
 /// Where the store is away.
 pub async fn read(store: &Store, limit: u32) -> Result<AllWords, StoreError> {
     let Some(known) = Known::read(store).await? else { return Ok(AllWords::default()) };
-    let filter = known.filter(false);
-    let (templates, replies) = store.new_words_totals(&filter).await?;
-    let found = store.new_words(&filter, limit).await?;
-    Ok(AllWords { shown: known.shown(store, found).await?, templates, replies })
+    let FoundWords { words, templates, replies } = store.new_words(&known.filter(false), limit).await?;
+    Ok(AllWords { shown: known.shown(store, words).await?, templates, replies })
+}
+
+/// How long what was read stands, by how long reading took: it reads every reply that a rule guessed at, and may take a fiftieth
+/// of the time at most.
+fn stands(took: Duration) -> i64 {
+    i64::try_from(took.as_millis().saturating_mul(SPARING)).unwrap_or(i64::MAX).max(EVERY_MILLIS)
+}
+
+/// New words for who looks at them again and again: read once a minute at most.
+#[derive(Debug, Clone, Default)]
+pub struct LastRead(Arc<Mutex<Option<(Timestamp, i64, AllWords)>>>);
+
+impl LastRead {
+    /// What was read lately, else what there is; shows at most `limit`, the same for all who ask.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn read(&self, store: &Store, limit: u32, now: Timestamp) -> Result<AllWords, StoreError> {
+        let mut last = self.0.lock().await;
+        if let Some((at, stands, words)) = &*last
+            && (0..*stands).contains(&now.millis_since(*at))
+        {
+            return Ok(words.clone());
+        }
+        let began = Instant::now();
+        let words = read(store, limit).await?;
+        *last = Some((now, stands(began.elapsed()), words.clone()));
+        Ok(words)
+    }
 }
 
 /// The rules of the store's words that only guess, by number.
@@ -78,10 +113,10 @@ impl Known {
         Ok((!guesses.is_empty()).then_some(Self(guesses)))
     }
 
-    fn filter(&self, untold: bool) -> NewWordsFilter {
+    fn filter(&self, untold_first: bool) -> NewWordsFilter {
         let mut rules: Vec<i32> = self.0.keys().copied().collect();
         rules.sort_unstable();
-        NewWordsFilter { rules, receivers: apple_receivers().collect(), untold }
+        NewWordsFilter { rules, receivers: apple_receivers().collect(), untold_first }
     }
 
     async fn shown(&self, store: &Store, found: Vec<NewWords>) -> Result<Vec<ShownWords>, StoreError> {
@@ -101,6 +136,10 @@ impl Known {
 #[derive(Debug, Default)]
 pub(super) struct Watcher {
     looked_at: Option<Timestamp>,
+    /// How long that look stands, in milliseconds.
+    stands: i64,
+    /// When a look failed, where the last one did.
+    failed_at: Option<Timestamp>,
     /// Outcomes were folded since the last look.
     fresh: bool,
     /// The log was told that tickets reach nobody.
@@ -124,20 +163,40 @@ impl Watcher {
         if !self.is_due(now) {
             return Ok(());
         }
-        self.looked_at = Some(now);
-        self.fresh = false;
+        let began = Instant::now();
+        match self.look_now(store, notifiers, metrics, now).await {
+            Ok(again) => {
+                (self.looked_at, self.stands, self.failed_at) = (Some(now), stands(began.elapsed()), None);
+                self.fresh = again;
+                Ok(())
+            }
+            Err(error) => {
+                self.failed_at = Some(now);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives whether something waits for its time, and is to be looked for again though nothing comes.
+    async fn look_now(
+        &mut self,
+        store: &Leader,
+        notifiers: &Notifiers,
+        metrics: &Metrics,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let known = Known::read(store).await?;
-        let (templates, replies) = match &known {
-            Some(known) => store.new_words_totals(&known.filter(false)).await?,
-            None => (0, 0),
+        let found = match &known {
+            Some(known) => store.new_words(&known.filter(true), MOST_TOLD).await?,
+            None => FoundWords::default(),
         };
-        metrics.new_words_templates.set(i64::try_from(templates).unwrap_or(i64::MAX));
-        metrics.new_words_replies.set(i64::try_from(replies).unwrap_or(i64::MAX));
-        let Some(known) = known else { return Ok(()) };
-        let untold = store.new_words(&known.filter(true), MOST_TOLD).await?;
-        // What waits for its time is looked for again, though nothing comes.
-        self.fresh = untold.iter().any(|words| is_urgent(words, now));
-        let Some(telling) = Telling::due(untold, store.new_words_told().await?, now) else { return Ok(()) };
+        metrics.new_words_templates.set(i64::try_from(found.templates).unwrap_or(i64::MAX));
+        metrics.new_words_replies.set(i64::try_from(found.replies).unwrap_or(i64::MAX));
+        let Some(known) = known else { return Ok(false) };
+        let mut untold = found.words;
+        untold.retain(|words| words.told.is_none());
+        let again = untold.iter().any(|words| is_urgent(words, now));
+        let Some(telling) = Telling::due(untold, store.new_words_told().await?, now) else { return Ok(again) };
         if !notifiers.reach_somebody() {
             if !self.unheard {
                 tracing::warn!(
@@ -147,7 +206,7 @@ impl Watcher {
                 );
             }
             self.unheard = true;
-            return Ok(());
+            return Ok(again);
         }
         self.unheard = false;
         let numbers: Vec<i32> = telling.words.iter().map(|words| words.template).collect();
@@ -157,14 +216,17 @@ impl Watcher {
         store.tell_new_words(&numbers, now, telling.digest, &notifiers.pages(&page)).await?;
         notifiers.wake().notify_one();
         tracing::info!(templates = numbers.len(), digest = telling.digest, "new words of Apple's are announced");
-        Ok(())
+        Ok(again)
     }
 
     fn is_due(&self, now: Timestamp) -> bool {
+        if self.failed_at.is_some_and(|failed| (0..EVERY_MILLIS).contains(&now.millis_since(failed))) {
+            return false;
+        }
         let Some(looked) = self.looked_at else { return true };
         let passed = now.millis_since(looked);
-        !(0..IDLE_MILLIS).contains(&passed)
-            || (self.fresh && passed >= EVERY_MILLIS)
+        !(0..IDLE_MILLIS.max(self.stands)).contains(&passed)
+            || (self.fresh && passed >= self.stands)
             || (looked < digest_time(now) && now >= digest_time(now))
     }
 }
@@ -338,7 +400,7 @@ mod tests {
     fn the_look_is_due_with_news_and_at_the_digest() {
         let mut watcher = Watcher::default();
         assert!(watcher.is_due(time("2026-03-01T08:00:00Z")));
-        watcher.looked_at = Some(time("2026-03-01T08:30:00Z"));
+        (watcher.looked_at, watcher.stands) = (Some(time("2026-03-01T08:30:00Z")), stands(Duration::from_millis(3)));
         assert!(!watcher.is_due(time("2026-03-01T08:59:59Z")));
         assert!(watcher.is_due(time("2026-03-01T09:00:00Z")), "it is time for the digest");
         watcher.looked_at = Some(time("2026-03-01T09:00:00Z"));
@@ -347,6 +409,22 @@ mod tests {
         assert!(!watcher.is_due(time("2026-03-01T09:02:00Z")));
         watcher.note(5);
         assert!(!watcher.is_due(time("2026-03-01T09:00:30Z")) && watcher.is_due(time("2026-03-01T09:01:00Z")));
+        // A look that took long makes the next one wait.
+        watcher.stands = stands(Duration::from_secs(6));
+        assert!(!watcher.is_due(time("2026-03-01T09:04:59Z")) && watcher.is_due(time("2026-03-01T09:05:00Z")));
+        watcher.stands = stands(Duration::from_hours(1));
+        assert!(!watcher.is_due(time("2026-03-01T23:00:00Z")) && watcher.is_due(time("2026-03-02T09:00:00Z")));
+    }
+
+    #[test]
+    fn a_look_that_failed_is_done_again_in_a_minute() {
+        let mut watcher = Watcher { failed_at: Some(time("2026-03-01T08:00:00Z")), ..Watcher::default() };
+        assert!(!watcher.is_due(time("2026-03-01T08:00:59Z")), "it does not spin");
+        assert!(watcher.is_due(time("2026-03-01T08:01:00Z")));
+        watcher.looked_at = Some(time("2026-03-01T07:50:00Z"));
+        watcher.note(5);
+        assert!(!watcher.is_due(time("2026-03-01T08:00:30Z")) && watcher.is_due(time("2026-03-01T08:01:00Z")));
+        assert!(watcher.is_due(time("2026-03-01T07:59:00Z")), "a clock that was set back");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use reqwest::{Client, header};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Endpoint, Page, PageKind, SetupError, answer};
 use crate::{config, model::Timestamp};
@@ -68,7 +68,7 @@ impl Webhook {
 
 /// The page as programs read it: times in RFC 3339.
 fn body(page: &Page, possible_repeat: bool) -> String {
-    json!({
+    let mut body = json!({
         "type": match page.kind {
             PageKind::Setup => "feed.setup".to_owned(),
             PageKind::NewWords => "replies.new-words".to_owned(),
@@ -86,6 +86,7 @@ fn body(page: &Page, possible_repeat: bool) -> String {
             "stream": page.stream,
             "headline": page.headline,
             "since": page.since.to_string(),
+            "turned": page.turned.map(|at| at.to_string()),
             "at": page.at.to_string(),
             "refused": page.refused,
             "sent": page.sent,
@@ -94,8 +95,16 @@ fn body(page: &Page, possible_repeat: bool) -> String {
             "safe_action": page.safe_action,
             "links": page.links,
         },
-    })
-    .to_string()
+    });
+    if page.kind == PageKind::NewWords
+        && let Some(data) = body.get_mut("data").and_then(Value::as_object_mut)
+    {
+        // It is about no incident and no stream, and counts nothing of the kind.
+        for key in ["incident", "stream", "refused", "sent", "turned"] {
+            data.remove(key);
+        }
+    }
+    body.to_string()
 }
 
 fn signature(key: &hmac::Key, id: &str, at: i64, body: &str) -> String {
@@ -113,6 +122,17 @@ mod tests {
         let body: serde_json::Value =
             serde_json::from_str(&body(&page(PageKind::Opened, Severity::Page), true)).expect("json");
         insta::assert_json_snapshot!(body);
+    }
+
+    #[test]
+    fn a_ticket_about_no_incident_invents_none() {
+        let body: Value =
+            serde_json::from_str(&body(&page(PageKind::NewWords, Severity::Ticket), false)).expect("json");
+        assert_eq!(body["type"], "replies.new-words");
+        for key in ["incident", "stream", "refused", "sent", "turned"] {
+            assert!(body["data"].get(key).is_none(), "{key}: {body}");
+        }
+        assert!(body["data"]["headline"].is_string() && body["data"]["since"].is_string(), "{body}");
     }
 
     /// The example of the Standard Webhooks specification's reference implementations.

@@ -32,7 +32,7 @@ pub use evidence::{AddressNotice, ControlSum, RefusedAddress};
 pub use feeds::OWN_FEED;
 pub use lease::{Epoch, Leader};
 pub use listing::{SetAsideRecord, Span};
-pub use new_words::{LastTold, NewWords, NewWordsFilter, template_id};
+pub use new_words::{FoundWords, LastTold, NewWords, NewWordsFilter, template_id};
 pub use postgres::PgStore;
 pub use relabel::{NewVerdict, Relabelled, ReplyGroup, ReplyKey, Stretch};
 pub use sqlite::SqliteStore;

@@ -16,8 +16,8 @@ pub struct NewWordsFilter {
     pub rules: Vec<i32>,
     /// What the recipient's domain can hold, and whose exchanger answered.
     pub receivers: Vec<(Destination, MxFamily)>,
-    /// Only what was not announced.
-    pub untold: bool,
+    /// First what was not announced.
+    pub untold_first: bool,
 }
 
 impl NewWordsFilter {
@@ -50,6 +50,17 @@ pub struct NewWords {
     pub told: Option<Timestamp>,
 }
 
+/// Templates of new words, with how many there are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FoundWords {
+    /// The first ones.
+    pub words: Vec<NewWords>,
+    /// How many templates there are.
+    pub templates: u64,
+    /// How many replies.
+    pub replies: u64,
+}
+
 /// When new words were last announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LastTold {
@@ -59,13 +70,33 @@ pub struct LastTold {
     pub at_once: Option<Timestamp>,
 }
 
-/// Rows of [`NewWords`] as both engines read them.
-pub(super) type NewWordsRow = (i32, i64, i64, i64, i64, i64, i16, i32, Option<i64>);
+/// The statement of both engines, which differ in how they look into a list: rules in `$1`, receivers in `$4`. What there is
+/// in all is counted beside the first ones, so that the replies are read once.
+macro_rules! new_words_statement {
+    ($rules:literal, $receivers:literal) => {
+        concat!(
+            "SELECT e.template, count(*), count(DISTINCT e.address), count(DISTINCT e.stream), min(e.at), max(e.at), \
+             min(e.cause), max(e.rule), t.at, count(*) OVER (), CAST(sum(count(*)) OVER () AS BIGINT) \
+             FROM event e LEFT JOIN new_words_told t ON t.template = e.template \
+             WHERE e.rule IS NOT NULL AND e.rule ",
+            $rules,
+            " AND e.template IS NOT NULL AND e.kind IN ($2, $3) AND e.destination * 100 + coalesce(e.mx, 0) ",
+            $receivers,
+            " GROUP BY e.template, t.at ORDER BY (t.at IS NOT NULL AND $5), 2 DESC, 1 LIMIT $6"
+        )
+    };
+}
+pub(in crate::store) use new_words_statement;
 
-pub(super) fn new_words(rows: Vec<NewWordsRow>) -> Vec<NewWords> {
+/// Rows of [`NewWords`] as both engines read them, each with the numbers of templates and replies.
+pub(super) type NewWordsRow = (i32, i64, i64, i64, i64, i64, i16, i32, Option<i64>, i64, i64);
+
+pub(super) fn found_words(rows: Vec<NewWordsRow>) -> FoundWords {
     let count = |number: i64| u64::try_from(number).unwrap_or(0);
-    rows.into_iter()
-        .map(|(template, replies, addresses, streams, first, last, cause, rule, told)| NewWords {
+    let (templates, replies) = rows.first().map_or((0, 0), |row| (count(row.9), count(row.10)));
+    let words = rows
+        .into_iter()
+        .map(|(template, replies, addresses, streams, first, last, cause, rule, told, ..)| NewWords {
             template,
             replies: count(replies),
             addresses: count(addresses),
@@ -76,26 +107,18 @@ pub(super) fn new_words(rows: Vec<NewWordsRow>) -> Vec<NewWords> {
             rule,
             told: told.map(Timestamp::from_millis),
         })
-        .collect()
+        .collect();
+    FoundWords { words, templates, replies }
 }
 
 impl Store {
-    /// The templates of new words, the most frequent first, at most `limit`. It reads the replies that the filter's rules
-    /// decided, and no others.
+    /// The templates of new words, the most frequent first, at most `limit`, and how many there are. It reads the replies that
+    /// the filter's rules decided, and no others.
     ///
     /// # Errors
     /// Where the store is away.
-    pub async fn new_words(&self, filter: &NewWordsFilter, limit: u32) -> Result<Vec<NewWords>, StoreError> {
+    pub async fn new_words(&self, filter: &NewWordsFilter, limit: u32) -> Result<FoundWords, StoreError> {
         dispatch!(self, store => store.new_words(filter, limit).await)
-    }
-
-    /// How many templates of new words there are, and how many replies.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn new_words_totals(&self, filter: &NewWordsFilter) -> Result<(u64, u64), StoreError> {
-        let (templates, replies) = dispatch!(self, store => store.new_words_totals(filter).await)?;
-        Ok((u64::try_from(templates).unwrap_or(0), u64::try_from(replies).unwrap_or(0)))
     }
 
     /// When new words were last announced.

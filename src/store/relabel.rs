@@ -137,14 +137,27 @@ pub(super) fn tally<'a>(
     counts
 }
 
+/// The statement of both engines for the replies of a stretch, which they bound each in their own way.
+macro_rules! replies_in_statement {
+    ($stretch:literal) => {
+        concat!(
+            "SELECT stream, destination, CAST(COALESCE(mx, 0) AS SMALLINT), template, label, cause, rule, \
+             CAST(COALESCE(confidence, 0) AS SMALLINT), count(*), min(at), max(at) FROM event WHERE ",
+            $stretch,
+            " AND template IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"
+        )
+    };
+}
+pub(in crate::store) use replies_in_statement;
+
 impl Store {
-    /// The next stretch of the journal with something in it, after the end of another one; from the start without. `None` where
-    /// the journal ends.
+    /// The next stretch of the journal with something in it, of about so many rows, after the end of another one; from the start
+    /// without. `None` where the journal ends.
     ///
     /// # Errors
     /// Where the store is away.
-    pub async fn reply_stretch(&self, after: Option<i64>) -> Result<Option<Stretch>, StoreError> {
-        dispatch!(self, store => store.reply_stretch(after).await)
+    pub async fn reply_stretch(&self, after: Option<i64>, rows: u32) -> Result<Option<Stretch>, StoreError> {
+        dispatch!(self, store => store.reply_stretch(after, rows).await)
     }
 
     /// The stored replies of a stretch, by what decides their verdict.
@@ -155,15 +168,20 @@ impl Store {
         groups(dispatch!(self, store => store.replies_in(stretch).await)?)
     }
 
-    /// The different addresses of such replies in a stretch: the place of the key in the list, and a random id.
+    /// The different addresses of such replies in a stretch, at most `limit`: the place of the key in the list, and a random id.
     ///
     /// # Errors
     /// Where the store is away.
-    pub async fn reply_addresses(&self, stretch: Stretch, keys: &[ReplyKey]) -> Result<Vec<(usize, i64)>, StoreError> {
+    pub async fn reply_addresses(
+        &self,
+        stretch: Stretch,
+        keys: &[ReplyKey],
+        limit: u32,
+    ) -> Result<Vec<(usize, i64)>, StoreError> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = dispatch!(self, store => store.reply_addresses(stretch, keys).await)?;
+        let rows = dispatch!(self, store => store.reply_addresses(stretch, keys, limit).await)?;
         Ok(rows.into_iter().filter_map(|(at, address)| Some((usize::try_from(at).ok()?, address))).collect())
     }
 
@@ -185,6 +203,23 @@ impl Store {
     /// Where the store is away.
     pub async fn relabelled(&self) -> Result<Vec<Relabelled>, StoreError> {
         relabelled(dispatch!(self, store => store.relabelled().await)?)
+    }
+
+    /// What was kept of the relabelling that has not come to its end, by who makes it.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn relabelling(&self) -> Result<Option<String>, StoreError> {
+        dispatch!(self, store => store.relabelling().await)
+    }
+
+    /// Begins a relabelling, or goes on with it: keeps what is to be known of it, and, where it is a new one, forgets the counts of
+    /// the one before, which are in the journal.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn begin_relabelling(&self, kept: &str, new: bool) -> Result<(), StoreError> {
+        dispatch!(self, store => store.begin_relabelling(kept, new).await)
     }
 
     /// Ends a relabelling: its counts are in the journal.

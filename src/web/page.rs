@@ -18,10 +18,7 @@ use crate::{
     incident::Body,
     ingest::http::{endpoint::Endpoint, seen::Seen},
     model::Timestamp,
-    monitor::{
-        blind, exposure,
-        new_words::{self, AllWords},
-    },
+    monitor::{blind, exposure, new_words::AllWords},
     store::{IncidentRecord, IncidentState, StoreError},
 };
 
@@ -138,7 +135,7 @@ async fn standing(state: &State) -> Result<Standing, StoreError> {
         findings: findings(state).await?,
         incidents: records.into_iter().map(|record| (record.clone(), Body::from_record(&record).ok())).collect(),
         installation: state.notifiers.installation(),
-        words: new_words::read(&state.store, SHOWN_WORDS).await?,
+        words: state.words.read(&state.store, SHOWN_WORDS, state.clock.now()).await?,
         heard: state.notifiers.reach_somebody(),
         added: state.metrics.rows_added.get(),
         caught_up: seconds(state.metrics.monitor_caught_up.get()),
@@ -150,6 +147,13 @@ async fn findings(state: &State) -> Result<Vec<String>, StoreError> {
     let now = state.clock.now();
     let mut items: Vec<String> =
         exposure::check(&state.store, now).await?.iter().map(exposure::Finding::advice).collect();
+    let refused = state.reload_refused.borrow().clone();
+    items.extend(refused.map(|why| {
+        format!(
+            "The last reload (SIGHUP) was refused, and the configuration and reply rules of before stay in force: {why}. The log \
+             names each mistake; so does `relaywatch config check`."
+        )
+    }));
     let windows = blind::known(&state.store, now).await?;
     items.extend(windows.iter().filter(|window| window.until.is_none()).map(|window| {
         let why = window.reason.map_or("", crate::explain::BlindReason::says);
@@ -437,7 +441,12 @@ mod tests {
             told: None,
         };
         let text = "550 5.7.1 <{recipient}> is <b>odd</b>".to_owned();
-        let shown = new_words::ShownWords { words, text, id: "0".to_owned(), rule: "none/undetermined".to_owned() };
+        let shown = crate::monitor::new_words::ShownWords {
+            words,
+            text,
+            id: "0".to_owned(),
+            rule: "none/undetermined".to_owned(),
+        };
         let told = page(&Standing { words: AllWords { shown: vec![shown], templates: 30, replies: 400 }, ..quiet() });
         assert!(told.contains("<code>550 5.7.1 &lt;{recipient}&gt; is &lt;b&gt;odd&lt;/b&gt;</code>"), "{told}");
         assert!(

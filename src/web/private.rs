@@ -15,8 +15,8 @@ use tokio::sync::watch;
 
 use super::page;
 use crate::{
-    clock::Clock, config::Secret, daemon::Role, ingest::http::endpoint::Endpoint, metrics::Metrics, notify::Notifiers,
-    store::Store,
+    clock::Clock, config::Secret, daemon::Role, ingest::http::endpoint::Endpoint, metrics::Metrics,
+    monitor::new_words::LastRead, notify::Notifiers, store::Store,
 };
 
 /// What the private listener shows.
@@ -36,6 +36,10 @@ pub struct State {
     pub endpoint: Option<Endpoint>,
     /// Who is told, by the setup in force.
     pub notifiers: Notifiers,
+    /// Replies of Apple's in words that no rule knows, as they were last read.
+    pub words: LastRead,
+    /// Why the last reload was refused, where it was.
+    pub reload_refused: watch::Receiver<Option<String>>,
     /// Whether its configuration came from a file; without one, a reload looks for the system's.
     pub has_file: bool,
     /// Where the feeds are, where it takes reports in.
@@ -108,6 +112,7 @@ async fn readyz(Extract(state): Extract<State>) -> Response {
 }
 
 async fn metrics(Extract(state): Extract<State>) -> Response {
+    state.metrics.reload_refused.set(i64::from(state.reload_refused.borrow().is_some()));
     match state.metrics.render() {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(error) => {

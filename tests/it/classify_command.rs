@@ -49,6 +49,30 @@ fn classify_answers_before_more_comes_and_ends_quietly_with_its_reader() {
 }
 
 #[test]
+fn what_classify_can_not_use_is_told_with_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("a path");
+    let said = |arguments: &[&str], input: &str| {
+        let mut child = classify(folder.path(), arguments);
+        // It may have ended already.
+        _ = child.stdin.take().expect("its input").write_all(input.as_bytes());
+        let output = child.wait_with_output().expect("it ends");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    let (code, err) = said(&[path], "");
+    assert!(code == Some(1) && err.contains("is a folder: name a file") && !err.contains("os error"), "{err}");
+    let (code, err) = said(&["--score", "-"], "");
+    assert!(code == Some(1) && err.contains("not standard input"), "{err}");
+    let (code, err) = said(&["--rules", path], "550 5.1.1 bad mailbox name\n");
+    assert!(code == Some(0) && err.contains("holds no rule file (*.toml): only the built-in rules are asked"), "{err}");
+    let (code, err) = said(&["--rules", &format!("{path}/missing"), "--lint"], "");
+    assert!(code == Some(1) && err.contains("there is no folder"), "{err}");
+    let (code, err) = said(&[], "{\"text\":\"550 x\",\"recipent\":\"jo@example.com\"}\n");
+    assert!(code == Some(1) && err.contains("line 1: no key of a reply is called \"recipent\""), "{err}");
+    assert!(!err.contains("jo@"), "{err}");
+}
+
+#[test]
 fn classify_takes_any_amount_in_constant_memory_and_names_broken_lines() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut child = classify(folder.path(), &["--format", "json"]);

@@ -1,8 +1,10 @@
 //! Rule files: TOML, read strictly, with the file, the rule and the line in every error.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::Receiver;
+use super::{Receiver, mistakes};
 use crate::model::{Action, AddressRole, Cause, Destination, EnhancedCode, Fault, MxFamily, Provider};
 
 /// Why a rule file can't be used.
@@ -19,8 +21,13 @@ pub struct RulesError {
     pub problem: String,
 }
 
+/// Why rule files can't be used: every mistake of every file, each on a line of its own.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct RulesErrors(pub Vec<RulesError>);
+
 impl RulesError {
-    fn at(file: &str, text: &str, offset: usize, problem: impl Into<String>) -> Self {
+    pub(super) fn at(file: &str, text: &str, offset: usize, problem: impl Into<String>) -> Self {
         let before = text.get(..offset.min(text.len())).unwrap_or(text);
         Self {
             file: file.to_owned(),
@@ -37,6 +44,12 @@ impl RulesError {
             line: 1,
             problem: format!("all rules together hold too many phrases; remove some ({error})"),
         }
+    }
+
+    /// A file takes a name that is not free.
+    pub(super) fn taken(file: &str, by: &str) -> Self {
+        let problem = format!("{by} has this name, and verdicts name the file of their rule: rename the file");
+        Self { file: file.to_owned(), rule: None, line: 1, problem }
     }
 }
 
@@ -56,7 +69,7 @@ fn rule_at(text: &str, offset: usize) -> Option<String> {
 /// A rule file as it stands.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wire {
+pub(super) struct Wire {
     version: u32,
     /// The receivers of every rule that names none itself.
     #[serde(default)]
@@ -128,22 +141,15 @@ pub(super) struct RawRule {
 }
 
 impl RawFile {
-    /// Reads and checks one file.
-    pub(super) fn parse(name: &str, text: &str) -> Result<Self, RulesError> {
-        let wire: Wire = toml::from_str(text).map_err(|error| {
-            let offset = error.span().map_or(0, |span| span.start);
-            RulesError::at(name, text, offset, error.message().trim())
-        })?;
-        let mut rules = Vec::with_capacity(wire.rule.len());
+    /// Reads and checks one file; gives all its mistakes, from top to bottom.
+    pub(super) fn parse(name: &str, text: &str) -> Result<Self, Vec<RulesError>> {
+        let wire: Wire = toml::from_str(text).map_err(|first| mistakes::all(name, text, &first))?;
+        let (mut rules, mut found) = (Vec::with_capacity(wire.rule.len()), Vec::new());
+        let mut names: HashMap<String, usize> = HashMap::new();
         for spanned in wire.rule {
             let start = spanned.span().start;
             let mut rule = spanned.into_inner();
-            rule.normalise();
-            if let Some(problem) = rule.problem() {
-                let mut error = RulesError::at(name, text, start, problem);
-                error.rule = Some(rule.name);
-                return Err(error);
-            }
+            found.extend(rule.check(name, text, start, &mut names));
             if rule.receiver.is_empty() {
                 rule.receiver.clone_from(&wire.receiver);
                 rule.for_receivers_in_general = wire.receiver.is_empty() || wire.receiver.contains(&Receiver::Other);
@@ -151,7 +157,7 @@ impl RawFile {
             rule.foreign_to_apple.clone_from(&wire.foreign_to_apple);
             rules.push(rule);
         }
-        Ok(Self { version: wire.version, rules })
+        if found.is_empty() { Ok(Self { version: wire.version, rules }) } else { Err(found) }
     }
 }
 
@@ -167,19 +173,58 @@ impl RawRule {
         }
     }
 
-    fn problem(&self) -> Option<&'static str> {
+    /// Puts the phrases into the form in which they are looked for, and gives all that is wrong with the rule. `names` has
+    /// the names of the rules above it with their lines.
+    pub(super) fn check(
+        &mut self,
+        file: &str,
+        text: &str,
+        start: usize,
+        names: &mut HashMap<String, usize>,
+    ) -> Vec<RulesError> {
+        self.normalise();
+        let error = |problem: String| {
+            let error = RulesError::at(file, text, start, problem);
+            RulesError { rule: Some(self.name.clone()), ..error }
+        };
+        let mut found: Vec<RulesError> = self.problems().into_iter().map(|problem| error(problem.to_owned())).collect();
+        let line = RulesError::at(file, text, start, "").line;
+        if let Some(other) = names.get(&self.name) {
+            found.push(error(format!("the rule at line {other} has this name too: rename one")));
+        } else {
+            names.insert(self.name.clone(), line);
+        }
+        found
+    }
+
+    /// Codes with which it holds, as a reply begins with them; nothing where any do.
+    pub(super) fn codes(&self) -> String {
+        let code = self.code.iter().find_map(|pattern| match pattern {
+            CodePattern::Exact(code) => Some(format!("{code} ")),
+            CodePattern::Class(class) => Some(format!("{class}50 ")),
+            CodePattern::None => None,
+        });
+        let enhanced = self.enhanced.iter().find(|pattern| !pattern.none).map(|pattern| {
+            let class = pattern.class.map_or(5, u16::from);
+            format!("{class}.{}.{} ", pattern.subject.unwrap_or(0), pattern.detail.unwrap_or(0))
+        });
+        format!("{}{}", code.unwrap_or_default(), enhanced.unwrap_or_default())
+    }
+
+    fn problems(&self) -> Vec<&'static str> {
+        let mut found = Vec::new();
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if self.name.is_empty() || !self.name.chars().all(plain) {
-            return Some("name the rule with lower-case letters, digits and hyphens");
+            found.push("name the rule with lower-case letters, digits and hyphens");
         }
         if self.wording.iter().chain(&self.all).chain(&self.not).any(String::is_empty) {
-            return Some("remove the empty phrase: it is in every text");
+            found.push("remove the empty phrase: it is in every text");
         }
         if self.wording.is_empty() && !self.all.is_empty() {
-            return Some("put one of the phrases of `all` into `wording`");
+            found.push("put one of the phrases of `all` into `wording`");
         }
         if self.whole && self.wording.is_empty() {
-            return Some("`whole` needs `wording`: the phrase that is the whole text");
+            found.push("`whole` needs `wording`: the phrase that is the whole text");
         }
         let conditions = [
             self.wording.is_empty(),
@@ -193,23 +238,21 @@ impl RawRule {
             self.label.is_empty(),
         ];
         if conditions.iter().all(|empty| *empty) {
-            return Some("give the rule a condition: it would hold for every text");
+            found.push("give the rule a condition: it would hold for every text");
         }
         if !(0.0..=1.0).contains(&self.confidence) {
-            return Some("give a confidence between 0 and 1");
+            found.push("give a confidence between 0 and 1");
         }
         if self.hard && !self.label.is_empty() {
-            return Some("a provider's label is never `hard` by itself: remove one of the two");
+            found.push("a provider's label is never `hard` by itself: remove one of the two");
         }
         if self.hard && !matches!(self.cause, Cause::RecipientUnknown | Cause::RecipientMoved | Cause::DomainUnknown) {
-            return Some("`hard` goes only with recipient_unknown, recipient_moved or domain_unknown: remove it");
+            found.push("`hard` goes only with recipient_unknown, recipient_moved or domain_unknown: remove it");
         }
         if self.action == Some(Action::Suppress) && self.receiver != [Receiver::Other] {
-            return Some(
-                "one refusal suppresses no relay address: use the action hold, or limit the rule to receiver = [\"other\"]",
-            );
+            found.push("one refusal suppresses no relay address: use the action hold, or limit the rule to receiver = [\"other\"]");
         }
-        None
+        found
     }
 }
 
@@ -246,6 +289,14 @@ impl CodePattern {
             Self::None => class.is_none(),
         }
     }
+
+    /// Whether it covers whatever the other one covers.
+    pub(super) fn is_wider(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Class(class), Self::Exact(code)) => class == code / 100,
+            _ => self == other,
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for CodePattern {
@@ -279,6 +330,17 @@ impl EnhancedPattern {
             && self.class.is_none_or(|class| class == code.class)
             && self.subject.is_none_or(|subject| subject == code.subject)
             && self.detail.is_none_or(|detail| detail == code.detail)
+    }
+
+    /// Whether it covers whatever the other one covers.
+    pub(super) fn is_wider(self, other: Self) -> bool {
+        fn part<T: PartialEq + Copy>(wide: Option<T>, narrow: Option<T>) -> bool {
+            wide.is_none() || wide == narrow
+        }
+        self.none == other.none
+            && part(self.class, other.class)
+            && part(self.subject, other.subject)
+            && part(self.detail, other.detail)
     }
 }
 

@@ -13,6 +13,9 @@ use super::{Facts, Rule, RulesError};
 /// The most bytes of phrases: the table of transitions takes about two hundred times as much.
 const MAX_PHRASE_BYTES: usize = 256 * 1024;
 
+/// What may stand around the words where a phrase is the whole text.
+pub(super) const EDGES: [char; 5] = [' ', ':', ',', '.', '-'];
+
 /// Phrases that are looked for in one pass.
 #[derive(Debug)]
 struct Automaton {
@@ -148,10 +151,11 @@ impl Phrases {
         // Beyond ASCII the case of a text is folded as that of the phrases is; what stands before the words is ASCII.
         let lower = (!facts.text.is_ascii()).then(|| facts.text.to_lowercase());
         let text = lower.as_deref().unwrap_or(facts.text);
-        let body = text.get(facts.head.end..).unwrap_or_default();
-        let edge = |c: char| matches!(c, ' ' | ':' | ',' | '.' | '-');
-        let start = text.len() - body.trim_start_matches(edge).len();
-        let end = text.trim_end_matches(edge).len();
+        // By what is left after the codes: letters before them may have another length in lower case.
+        let words = facts.text.get(facts.head.end..).unwrap_or_default().trim_start_matches(EDGES);
+        let length = if lower.is_some() { words.to_lowercase().len() } else { words.len() };
+        let start = text.len().saturating_sub(length);
+        let end = text.trim_end_matches(EDGES).len();
         let bytes = text.as_bytes();
         self.ascii.find(bytes, |phrase, from, to| seen.add(phrase, from == start && to == end));
         if lower.is_some() {

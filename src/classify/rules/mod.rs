@@ -4,14 +4,17 @@
 //! to bottom; the first that holds decides. Within the files the order is that of the evidence: whose address is in the
 //! brackets, who received, the wording, the codes.
 
+use std::sync::Arc;
+
 mod explain;
 mod file;
 mod gate;
 mod lint;
 mod matcher;
+mod mistakes;
 
 pub use explain::{Considered, Explanation, Outcome};
-pub use file::RulesError;
+pub use file::{RulesError, RulesErrors};
 pub use lint::{LintFinding, LintProblem};
 
 use self::{
@@ -66,6 +69,8 @@ pub struct Rules {
     /// Of each rule, side by side.
     gates: Vec<Gate>,
     phrases: Phrases,
+    /// The operator's own files, by name and text: who looks for what rots names the line.
+    own: Arc<[(String, String)]>,
     /// Rules without any wording, which no phrase leads to.
     wordless: Vec<usize>,
     version: u32,
@@ -77,21 +82,31 @@ impl Rules {
     ///
     /// # Errors
     /// If a built-in file is broken, which the tests rule out.
-    pub fn built_in() -> Result<Self, RulesError> {
+    pub fn built_in() -> Result<Self, RulesErrors> {
         Self::with_extra::<&str, &str>(&[])
     }
 
     /// The built-in rules with the operator's own before them: pairs of a file's name and its text.
     ///
     /// # Errors
-    /// Names the file, the rule and the line, and says what to do.
-    pub fn with_extra<N: AsRef<str>, T: AsRef<str>>(extra: &[(N, T)]) -> Result<Self, RulesError> {
+    /// All mistakes of all files: each names the file, the rule and the line, and says what to do.
+    pub fn with_extra<N: AsRef<str>, T: AsRef<str>>(extra: &[(N, T)]) -> Result<Self, RulesErrors> {
         let extra = extra.iter().map(|(name, text)| (name.as_ref().trim_end_matches(".toml"), text.as_ref()));
-        let mut rules = Vec::new();
+        let own: Arc<[(String, String)]> = extra.map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+        let (mut rules, mut wrong) = (Vec::new(), Vec::new());
         let mut version = 0_u32;
         let mut fingerprint = FNV1A_BASIS;
-        for (name, text) in extra.chain(BUILT_IN.iter().copied()) {
-            let file = RawFile::parse(name, text)?;
+        for (at, (name, text)) in sources(&own).enumerate() {
+            if at < own.len() {
+                wrong.extend(name_taken(name, own.get(..at).unwrap_or_default()));
+            }
+            let file = match RawFile::parse(name, text) {
+                Ok(file) => file,
+                Err(mistakes) => {
+                    wrong.extend(mistakes);
+                    continue;
+                }
+            };
             version = version.saturating_add(file.version);
             for part in [name.as_bytes(), &[0], text.as_bytes(), &[0]] {
                 fingerprint = fnv1a(fingerprint, part);
@@ -100,10 +115,13 @@ impl Rules {
                 rules.push(Rule::new(name, file.version, raw));
             }
         }
-        let phrases = Phrases::new(&mut rules)?;
+        if !wrong.is_empty() {
+            return Err(RulesErrors(wrong));
+        }
+        let phrases = Phrases::new(&mut rules).map_err(|error| RulesErrors(vec![error]))?;
         let wordless = rules.iter().enumerate().filter(|(_, rule)| rule.is_wordless()).map(|(at, _)| at).collect();
         let gates = rules.iter().map(|rule| Gate::of_rule(&rule.raw)).collect();
-        Ok(Self { ordered: rules, gates, phrases, wordless, version, fingerprint })
+        Ok(Self { ordered: rules, gates, phrases, own, wordless, version, fingerprint })
     }
 
     /// What tells this set from another, whatever versions its files claim: 16 hexadecimal digits, from their names and
@@ -134,6 +152,12 @@ impl Rules {
     #[must_use]
     pub fn memory_usage(&self) -> usize {
         self.phrases.memory_usage()
+    }
+
+    /// How many files of the operator's own are among them.
+    #[must_use]
+    pub fn own_files(&self) -> usize {
+        self.own.len()
     }
 
     /// Whether there are none.
@@ -214,6 +238,21 @@ impl Rules {
             }
         }
         best
+    }
+}
+
+/// The files in the order in which they are asked, by name and text: the operator's own, then the built-in ones.
+fn sources(own: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
+    own.iter().map(|(name, text)| (name.as_str(), text.as_str())).chain(BUILT_IN.iter().copied())
+}
+
+/// Why a file of the operator's can't be called so, where another has the name: verdicts of the two could not be told apart.
+fn name_taken(name: &str, before: &[(String, String)]) -> Option<RulesError> {
+    let no_rule = NO_RULE.split('/').next() == Some(name);
+    if no_rule || BUILT_IN.iter().any(|(built_in, _)| *built_in == name) {
+        Some(RulesError::taken(name, if no_rule { "what no rule knows" } else { "a built-in file" }))
+    } else {
+        before.iter().any(|(other, _)| other == name).then(|| RulesError::taken(name, "another file"))
     }
 }
 

@@ -146,7 +146,7 @@ impl EventsCommand {
                 }
                 Action::Words(words) => {
                     let (store, _) = open::reader(&config).await?;
-                    words.run(&store, out).await?;
+                    words.run(&store, file, out).await?;
                     store.close().await;
                 }
                 Action::Aside(aside) => aside.run(&config, out).await?,

@@ -1,6 +1,9 @@
 //! `relaywatch events words`: replies of Apple's in words that no rule knows.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 use clap::Args;
 use serde_json::json;
@@ -9,7 +12,7 @@ use super::write_json;
 use crate::{
     cli::{
         Format,
-        text::{Safe, count},
+        text::{Safe, command, count},
     },
     monitor::new_words::{AllWords, ShownWords, described, read},
     store::Store,
@@ -29,7 +32,7 @@ pub(super) struct Words {
 }
 
 impl Words {
-    pub(super) async fn run(&self, store: &Store, out: &mut impl Write) -> anyhow::Result<()> {
+    pub(super) async fn run(&self, store: &Store, file: Option<&Path>, out: &mut impl Write) -> anyhow::Result<()> {
         let all = read(store, self.limit).await?;
         match self.format {
             Format::Json => {
@@ -37,7 +40,7 @@ impl Words {
                     write_json(&machine(shown), out)?;
                 }
             }
-            Format::Text => people(&all, out)?,
+            Format::Text => people(&all, file, out)?,
         }
         Ok(out.flush()?)
     }
@@ -59,7 +62,7 @@ fn machine(shown: &ShownWords) -> serde_json::Value {
     })
 }
 
-fn people(all: &AllWords, out: &mut impl Write) -> io::Result<()> {
+fn people(all: &AllWords, file: Option<&Path>, out: &mut impl Write) -> io::Result<()> {
     let Some(first) = all.shown.first() else {
         return writeln!(out, "no new words: a rule knows every reply of Apple's that the journal holds");
     };
@@ -79,7 +82,7 @@ fn people(all: &AllWords, out: &mut impl Write) -> io::Result<()> {
     if left > 0 {
         writeln!(out, "\nand {left} more: --limit shows more of them")?;
     }
-    write!(out, "\n{}", example(&first.id, &first.text))
+    write!(out, "\n{}", example(&first.id, &first.text, file))
 }
 
 /// What a template says between its codes, roles and brackets: the longest run of it.
@@ -101,16 +104,18 @@ fn wording(template: &str) -> String {
 }
 
 /// How to write a rule for a template, and to try it.
-fn example(id: &str, template: &str) -> String {
+fn example(id: &str, template: &str, file: Option<&Path>) -> String {
     // TOML's basic strings escape as JSON's do.
     let quoted = |text: &str| serde_json::Value::String(Safe(text).to_string()).to_string();
     format!(
         "To teach relaywatch what one of them means, write a rule into a file of its own, fill in cause and doc, and\n\
          check it before it is in force:\n\n\
          set -C; mkdir -p rules && cat > rules/words-{id}.toml <<'END'\n{}END\n\
-         relaywatch classify --rules rules --lint\n\n\
-         Then set [rules] folder, reload (SIGHUP), and run relaywatch rebuild --rules for the replies that have come already.\n",
+         {}\n\n\
+         Then set [rules] folder, reload (SIGHUP), and run {} for the replies that have come already.\n",
         rule(id, &quoted(&wording(template)), &quoted(template)),
+        command(file, "classify --rules rules --lint"),
+        command(file, "rebuild --rules"),
     )
 }
 
@@ -165,11 +170,11 @@ mod tests {
             replies: 20_000,
         };
         let mut out = Vec::new();
-        people(&all, &mut out).expect("writes");
+        people(&all, None, &mut out).expect("writes");
         insta::assert_snapshot!("words", String::from_utf8(out).expect("text"));
         insta::assert_snapshot!("words_json", machine(&all.shown[0]).to_string());
         let mut none = Vec::new();
-        people(&AllWords::default(), &mut none).expect("writes");
+        people(&AllWords::default(), None, &mut none).expect("writes");
         assert!(String::from_utf8(none).expect("text").starts_with("no new words"));
     }
 

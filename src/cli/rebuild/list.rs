@@ -90,8 +90,16 @@ impl List {
         self.addresses <= MOST_ADDRESSES
     }
 
+    /// How many addresses at most are worth reading: one more than fit tells that there are too many.
+    pub(super) fn room(&self) -> u32 {
+        let room = if self.counts_addresses() { MOST_ADDRESSES + 1 - self.addresses } else { 0 };
+        u32::try_from(room).unwrap_or(u32::MAX)
+    }
+
     /// Adds what changes in a stretch, with the addresses: place in the list of changes, and random id.
     pub(super) fn add(&mut self, changed: &[Classified], addresses: &[(usize, i64)]) {
+        // What was cut off is not known.
+        let cut = !addresses.is_empty() && addresses.len() >= self.room() as usize;
         let mut met: BTreeMap<usize, Vec<i64>> = BTreeMap::new();
         for (at, address) in addresses {
             met.entry(*at).or_default().push(*address);
@@ -121,6 +129,9 @@ impl List {
             let before = tally.addresses.len();
             tally.addresses.extend(met.remove(&at).unwrap_or_default());
             self.addresses += tally.addresses.len() - before;
+        }
+        if cut {
+            self.addresses = MOST_ADDRESSES + 1;
         }
         if !self.counts_addresses() {
             self.changes.values_mut().for_each(|tally| tally.addresses = HashSet::new());

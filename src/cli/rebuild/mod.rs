@@ -67,7 +67,7 @@ impl RebuildCommand {
     ) -> anyhow::Result<Exit> {
         let config = open::config(file)?;
         if self.rules {
-            return open::block_on(rules::run(self, &config, input, out, diagnostics));
+            return open::block_on(rules::run(self, (file, &config), input, out, diagnostics));
         }
         open::block_on(async {
             let writer = open::writer(&config).await?;

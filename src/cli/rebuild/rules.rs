@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, BufRead, IsTerminal, Write},
+    path::Path,
     sync::Arc,
 };
 
@@ -11,10 +12,10 @@ use super::{
 };
 use crate::{
     classify::Rules,
-    cli::{Exit, Format, open, progress::Progress},
+    cli::{Exit, Format, open, progress::Progress, text},
     clock::Clock,
     config::Config,
-    control::{AskRules, Classified, Classifier, EndRelabel, Relabel, RulesInForce, Writer},
+    control::{AskRules, Classified, Classifier, EndRelabel, Relabel, Relabelling, RulesInForce, STRETCH, Writer},
     model::{DAY_MILLIS, Timestamp},
     monitor::settings,
     store::Store,
@@ -23,7 +24,7 @@ use crate::{
 /// Lists, and with `--apply` applies.
 pub(super) async fn run(
     command: &RebuildCommand,
-    config: &Config,
+    (file, config): (Option<&Path>, &Config),
     input: &mut impl BufRead,
     out: &mut impl Write,
     diagnostics: &mut impl Write,
@@ -42,23 +43,31 @@ pub(super) async fn run(
     let mut list = survey(&store, &rules).await?;
     list.rules = Some(in_force.clone());
     list.left_out = left_out(&store, config, now).await?;
-    list.resumes = !store.relabelled().await?.is_empty();
+    list.resumes = Relabelling::is_left(&store).await?;
     let elsewhere = settings::latest(&store, now).await?.map(|journalled| journalled.settings.rules_fingerprint);
     store.close().await;
 
-    let text = command.format == Format::Text;
-    if text {
+    let people = command.format == Format::Text;
+    if people {
         list.text(out)?;
     }
     let changes = list.changed() > 0 || list.resumes;
     if !command.apply || !changes {
-        if text && changes {
-            writeln!(out, "\nnothing was changed; apply with: relaywatch rebuild --rules --apply")?;
+        if people && changes {
+            let apply = text::command(file, "rebuild --rules --apply");
+            writeln!(out, "\nnothing was changed; apply with: {apply}")?;
+            if config.store.url.sqlite_file().is_none() {
+                writeln!(
+                    out,
+                    "every process that takes reports in judges them by its own rules: give all of them these before, by the \
+                     same version and [rules] folder and SIGHUP, else replies come in with verdicts of others"
+                )?;
+            }
             if elsewhere.is_some_and(|elsewhere| elsewhere != in_force.fingerprint) {
                 writeln!(out, "the daemon ran by other rules until now: restart it, or send it SIGHUP, before")?;
             }
         }
-        if !text {
+        if !people {
             writeln!(out, "{}", list.json(None)?)?;
         }
         return Ok(Exit::Success);
@@ -115,13 +124,16 @@ async fn survey(store: &Store, rules: &Arc<Rules>) -> anyhow::Result<List> {
     let (mut list, mut classifier) = (List::default(), Classifier::new(store.clone(), Arc::clone(rules)));
     let mut progress = Progress::new();
     let mut after = None;
-    while let Some(stretch) = store.reply_stretch(after).await? {
+    while let Some(stretch) = store.reply_stretch(after, STRETCH).await? {
         after = Some(stretch.end());
         let groups = classifier.classify(&store.replies_in(stretch).await?).await?;
         list.replies += groups.iter().map(|of| of.group.replies).sum::<u64>();
         let changed: Vec<Classified> = groups.into_iter().filter(Classified::changes).collect();
         let keys: Vec<_> = changed.iter().map(|classified| classified.group.key).collect();
-        let addresses = if list.counts_addresses() { store.reply_addresses(stretch, &keys).await? } else { Vec::new() };
+        let addresses = match list.room() {
+            0 => Vec::new(),
+            room => store.reply_addresses(stretch, &keys, room).await?,
+        };
         list.add(&changed, &addresses);
         progress.show(|| format!("{} looked at", replies(list.replies)));
     }

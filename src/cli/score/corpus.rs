@@ -17,6 +17,12 @@ const MAX_MAIL_BYTES: u64 = 16 * 1024 * 1024;
 /// Why a corpus can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CorpusError {
+    /// There is no such file.
+    #[error("there is no {}: name a file of labelled replies, or a folder of mails with a labels.jsonl", .0.display())]
+    Missing(PathBuf),
+    /// A file is no text.
+    #[error("{} is no UTF-8 text: save it as UTF-8, one JSON object on each line", .0.display())]
+    NoText(PathBuf),
     /// A file can't be read.
     #[error("can't read {}", path.display())]
     Io {
@@ -39,6 +45,8 @@ pub enum CorpusError {
 
 /// A reply with what its label allows.
 pub(super) struct Labelled {
+    /// The line of its label, from 1.
+    pub(super) line: usize,
     pub(super) reply: Reply,
     pub(super) recipient: Option<Address>,
     pub(super) mx: Option<String>,
@@ -54,6 +62,21 @@ pub(super) struct Corpus {
     /// Mails there are, and those that have a delivery report; only of a folder.
     pub(super) mails: Option<usize>,
     pub(super) read: Option<usize>,
+}
+
+/// What a line is made of.
+trait Labels: for<'a> Deserialize<'a> {
+    const FORM: &'static str;
+}
+
+impl Labels for Row {
+    const FORM: &'static str = "write {\"text\":\"…\",\"expected_reason\":\"…\"}, with code and enhanced as texts and expected_hard \
+                                where they are known";
+}
+
+impl Labels for Mail {
+    const FORM: &'static str =
+        "write {\"file\":\"…\",\"expected\":[{\"reason\":\"…\",\"hard\":true}]}, one label for each recipient";
 }
 
 #[derive(Deserialize)]
@@ -87,9 +110,9 @@ impl Corpus {
 
     fn replies(path: &Path) -> Result<Self, CorpusError> {
         let mut replies = Vec::new();
-        for_each_line(path, |row: Row| {
+        for_each_line(path, |line, row: Row| {
             let reply = Reply::with_codes(&row.text, row.code.parse().ok(), EnhancedCode::parse(&row.enhanced));
-            replies.push(labelled(reply, &row.expected_reason, row.expected_hard)?);
+            replies.push(labelled(line, reply, &row.expected_reason, row.expected_hard)?);
             Ok(())
         })?;
         Ok(Self { replies, mails: None, read: None })
@@ -97,7 +120,7 @@ impl Corpus {
 
     fn mails(folder: &Path) -> Result<Self, CorpusError> {
         let (mut replies, mut mails, mut read) = (Vec::new(), 0, 0);
-        for_each_line(&folder.join("labels.jsonl"), |mail: Mail| {
+        for_each_line(&folder.join("labels.jsonl"), |line, mail: Mail| {
             mails += 1;
             // A name in a list must not lead out of its folder.
             let name = Path::new(&mail.file).file_name().ok_or_else(|| format!("{:?} is no file's name", mail.file))?;
@@ -110,7 +133,7 @@ impl Corpus {
             let reports = reports(&raw);
             read += usize::from(!reports.is_empty());
             for (report, label) in reports.into_iter().zip(&mail.expected) {
-                let mut one = labelled(report.reply, &label.reason, Some(label.hard))?;
+                let mut one = labelled(line, report.reply, &label.reason, Some(label.hard))?;
                 (one.recipient, one.mx) = (report.recipient, report.mx);
                 replies.push(one);
             }
@@ -120,21 +143,27 @@ impl Corpus {
     }
 }
 
-fn labelled(reply: Reply, reason: &str, hard: Option<bool>) -> Result<Labelled, String> {
-    let expected = expected(reason).ok_or_else(|| format!("no reason is called {reason:?}"))?;
+fn labelled(line: usize, reply: Reply, reason: &str, hard: Option<bool>) -> Result<Labelled, String> {
+    let expected = expected(reason).ok_or_else(|| {
+        format!("no reason is called {reason:?}: write one of the table under \"How well they do\" in docs/causes.md")
+    })?;
     let hard = hard.unwrap_or(expected.hard);
-    Ok(Labelled { reply, recipient: None, mx: None, reason: reason.to_owned(), expected, hard })
+    Ok(Labelled { line, reply, recipient: None, mx: None, reason: reason.to_owned(), expected, hard })
 }
 
-fn for_each_line<T: for<'a> Deserialize<'a>>(
+fn for_each_line<T: Labels>(
     path: &Path,
-    mut each: impl FnMut(T) -> Result<(), String>,
+    mut each: impl FnMut(usize, T) -> Result<(), String>,
 ) -> Result<(), CorpusError> {
-    let text = fs::read_to_string(path).map_err(|source| CorpusError::Io { path: path.to_owned(), source })?;
+    let text = fs::read_to_string(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => CorpusError::Missing(path.to_owned()),
+        io::ErrorKind::InvalidData => CorpusError::NoText(path.to_owned()),
+        _ => CorpusError::Io { path: path.to_owned(), source },
+    })?;
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let wrong = |problem| CorpusError::Line { path: path.to_owned(), line: at + 1, problem };
-        let row = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
-        each(row).map_err(wrong)?;
+        let row = serde_json::from_str(line).map_err(|_| wrong(format!("no labelled reply: {}", T::FORM)))?;
+        each(at + 1, row).map_err(wrong)?;
     }
     Ok(())
 }

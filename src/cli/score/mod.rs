@@ -11,7 +11,7 @@ use self::{
     corpus::{Corpus, Labelled},
     figures::Figures,
 };
-use super::{Exit, Format, text::Safe};
+use super::{Exit, Format, classify::Args, text::Safe};
 use crate::{
     classify::{Parties, Rules, context, template_of},
     model::{CauseFamily, RelayDomains, Verdict},
@@ -40,6 +40,25 @@ impl Judged<'_> {
         self.labelled.expected.causes.iter().any(|cause| cause.family() == family)
     }
 
+    fn is_false_hard(&self) -> bool {
+        self.verdict.hard && !self.labelled.hard
+    }
+
+    /// For machines. What is held back has its line alone, unless it is to be shown: a rule that was written with it in view
+    /// would be measured by itself.
+    fn json(&self, show_held: bool) -> serde_json::Value {
+        let mut told = serde_json::json!({ "line": self.labelled.line, "held": self.held });
+        if (!self.held || show_held)
+            && let Some(fields) = told.as_object_mut()
+        {
+            fields.insert("reason".to_owned(), self.labelled.reason.clone().into());
+            fields.insert("rule".to_owned(), self.verdict.rule.clone().into());
+            fields.insert("template".to_owned(), self.template.clone().into());
+            fields.insert("disputed".to_owned(), self.disputed.into());
+        }
+        told
+    }
+
     fn abstained(&self) -> bool {
         self.verdict.cause.family() == CauseFamily::Undetermined
     }
@@ -53,12 +72,12 @@ pub fn run(
     path: &Path,
     rules: &Rules,
     relay: &RelayDomains,
-    format: Format,
+    args: &Args,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
     let corpus = Corpus::read(path)?;
     let judged = judge(&corpus, rules, relay);
-    match format {
+    match args.format {
         Format::Json => {
             let value = serde_json::json!({
                 "mails": corpus.mails,
@@ -67,14 +86,12 @@ pub fn run(
                 "held": Figures::of(judged.iter().filter(|one| one.held)),
                 "seen": Figures::of(judged.iter().filter(|one| !one.held)),
                 "undisputed": Figures::of(judged.iter().filter(|one| !one.disputed)),
-                "false_hards": judged.iter().filter(|one| one.verdict.hard && !one.labelled.hard).map(|one| serde_json::json!({
-                    "reason": one.labelled.reason, "rule": one.verdict.rule, "template": one.template, "disputed": one.disputed,
-                })).collect::<Vec<_>>(),
+                "false_hards": judged.iter().filter(|one| one.is_false_hard()).map(|one| one.json(args.show_held)).collect::<Vec<_>>(),
             });
             serde_json::to_writer_pretty(&mut *out, &value)?;
             writeln!(out)?;
         }
-        Format::Text => text(&corpus, &judged, out)?,
+        Format::Text => text(&corpus, &judged, args.show_held, out)?,
     }
     Ok(Exit::Success)
 }
@@ -105,7 +122,7 @@ fn judge<'a>(corpus: &'a Corpus, rules: &Rules, relay: &RelayDomains) -> Vec<Jud
     judged
 }
 
-fn text(corpus: &Corpus, judged: &[Judged<'_>], out: &mut impl Write) -> std::io::Result<()> {
+fn text(corpus: &Corpus, judged: &[Judged<'_>], show_held: bool, out: &mut impl Write) -> std::io::Result<()> {
     if let (Some(mails), Some(read)) = (corpus.mails, corpus.read) {
         writeln!(out, "{read} of {mails} mails have a delivery report that a plain reading of RFC 3464 gives\n")?;
     }
@@ -114,16 +131,20 @@ fn text(corpus: &Corpus, judged: &[Judged<'_>], out: &mut impl Write) -> std::io
     writeln!(out, "{}", Figures::of(judged.iter().filter(|one| one.held)).row("held-back fifth"))?;
     writeln!(out, "{}", Figures::of(judged.iter().filter(|one| !one.held)).row("the other four"))?;
     writeln!(out, "{}", Figures::of(judged.iter().filter(|one| !one.disputed)).row("undisputed labels"))?;
-    let list = |out: &mut dyn Write, one: &Judged<'_>| {
+    let false_hards: Vec<&Judged<'_>> = judged.iter().filter(|one| one.is_false_hard()).collect();
+    let held = false_hards.iter().filter(|one| one.held).count();
+    let hint = if held == 0 || show_held { "" } else { "; --show-held prints them" };
+    writeln!(out, "\nfalse hards by the label: {} ({held} held back{hint})", false_hards.len())?;
+    for one in false_hards {
+        let line = one.labelled.line;
+        if one.held && !show_held {
+            writeln!(out, "  line {line}, held back")?;
+            continue;
+        }
+        let held = if one.held { ", held back" } else { "" };
         let disputed = if one.disputed { " (the same text is labelled hard elsewhere)" } else { "" };
         let (reason, rule) = (&one.labelled.reason, &one.verdict.rule);
-        writeln!(out, "  labelled {reason}, {rule}{disputed}\n    {}", Safe(&one.template))
-    };
-    let false_hards: Vec<&Judged<'_>> =
-        judged.iter().filter(|one| one.verdict.hard && !one.labelled.hard && !one.held).collect();
-    writeln!(out, "\nfalse hards by the label, but for those held back: {}", false_hards.len())?;
-    for one in false_hards {
-        list(out, one)?;
+        writeln!(out, "  line {line}{held}, labelled {reason}, {rule}{disputed}\n    {}", Safe(&one.template))?;
     }
     let mut wrong: std::collections::BTreeMap<(&str, &str), usize> = std::collections::BTreeMap::new();
     for one in judged.iter().filter(|one| !one.family()) {
@@ -151,10 +172,52 @@ mod tests {
             r#"{"text":"550 nobody knows this","expected_reason":"userunknown"}"#,
         ];
         std::fs::write(&file, rows.join("\n")).expect("written");
-        let mut out = Vec::new();
         let rules = Rules::built_in().expect("rules");
-        run(&file, &rules, &RelayDomains::default(), Format::Text, &mut out).expect("a table");
-        insta::assert_snapshot!(String::from_utf8(out).expect("UTF-8"));
+        let scored = |arguments: &[&str]| {
+            let mut out = Vec::new();
+            run(&file, &rules, &RelayDomains::default(), &parsed(arguments), &mut out).expect("a table");
+            String::from_utf8(out).expect("UTF-8")
+        };
+        insta::assert_snapshot!(scored(&[]));
+        let shown = scored(&["--show-held"]);
+        assert!(shown.contains("line 3, held back, labelled filtered") && shown.contains("User unknown"), "{shown}");
+        let json = scored(&["--format", "json"]);
+        assert!(!json.contains("User unknown") && json.contains("\"held\": true"), "{json}");
+        assert!(scored(&["--format", "json", "--show-held"]).contains("User unknown"));
+    }
+
+    /// The command's arguments.
+    fn parsed(more: &[&str]) -> Args {
+        use clap::{Args as _, FromArgMatches as _};
+        let command = Args::augment_args(clap::Command::new("classify"));
+        let all = ["classify", "--score", "FILE"].iter().chain(more);
+        Args::from_arg_matches(&command.try_get_matches_from(all).expect("arguments")).expect("arguments")
+    }
+
+    #[test]
+    fn what_is_no_corpus_is_told_with_what_to_do() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let rules = Rules::built_in().expect("rules");
+        let told = |path: &Path| {
+            let scored = run(path, &rules, &RelayDomains::default(), &parsed(&[]), &mut Vec::new());
+            scored.expect_err("no corpus").to_string()
+        };
+        assert!(
+            told(folder.path()).contains("labels.jsonl: name a file of labelled replies"),
+            "{}",
+            told(folder.path())
+        );
+        let file = folder.path().join("labelled.jsonl");
+        std::fs::write(&file, "\n{\"text\":\"550 x\"}\n").expect("written");
+        assert!(told(&file).contains("labelled.jsonl, line 2: no labelled reply: write {\"text\""), "{}", told(&file));
+        std::fs::write(&file, "{\"text\":\"550 x\",\"expected_reason\":\"gone\"}\n").expect("written");
+        assert!(
+            told(&file).contains("line 1: no reason is called \"gone\": write one of the table"),
+            "{}",
+            told(&file)
+        );
+        std::fs::write(&file, [0xff, 0xfe]).expect("written");
+        assert!(told(&file).contains("is no UTF-8 text"), "{}", told(&file));
     }
 
     #[test]

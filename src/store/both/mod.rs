@@ -26,6 +26,9 @@ pub(super) trait Engine {
     /// Rows that one step of expiry deletes, so that no step holds up the others for long.
     const STEP: i64;
 
+    /// The statement for the replies of a stretch of the journal, which is bound as `$1` and `$2`.
+    const REPLIES_IN: &'static str;
+
     /// The connections to read from.
     fn reading(&self) -> &Pool<Self::Database>;
 

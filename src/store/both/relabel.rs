@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use sqlx::{query, query_as, query_scalar};
 
 use super::{ConnectionOf, Engine, on_both};
-use crate::store::{StoreError, relabel::RelabelledRow};
+use crate::store::{
+    StoreError, Stretch,
+    relabel::{GroupRow, RelabelledRow},
+};
 
 on_both! {
     pub(in crate::store) async fn relabelled(&self) -> Result<Vec<RelabelledRow>, StoreError> {
@@ -15,8 +18,33 @@ on_both! {
     }
 
     pub(in crate::store) async fn forget_relabelled(&self) -> Result<(), StoreError> {
-        query("DELETE FROM relabelled").execute(self.writing()).await?;
-        Ok(())
+        let mut transaction = self.writing().begin().await?;
+        query("DELETE FROM relabelled").execute(&mut *transaction).await?;
+        query("DELETE FROM meta WHERE key = 'relabelling'").execute(&mut *transaction).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    pub(in crate::store) async fn relabelling(&self) -> Result<Option<String>, StoreError> {
+        Ok(query_scalar("SELECT value FROM meta WHERE key = 'relabelling'").fetch_optional(self.reading()).await?)
+    }
+
+    pub(in crate::store) async fn begin_relabelling(&self, kept: &str, new: bool) -> Result<(), StoreError> {
+        let mut transaction = self.writing().begin().await?;
+        if new {
+            query("DELETE FROM relabelled").execute(&mut *transaction).await?;
+        }
+        query(
+            "INSERT INTO meta (key, value) VALUES ('relabelling', $1) \
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        )
+        .bind(kept)
+        .execute(&mut *transaction)
+        .await?;
+        Ok(transaction.commit().await?)
+    }
+
+    pub(in crate::store) async fn replies_in(&self, stretch: Stretch) -> Result<Vec<GroupRow>, StoreError> {
+        Ok(query_as(Self::REPLIES_IN).bind(stretch.from).bind(stretch.to).fetch_all(self.reading()).await?)
     }
 
     pub(in crate::store) async fn first_known(&self) -> Result<Option<i64>, StoreError> {

@@ -208,6 +208,7 @@ impl Engine for PgStore {
     type Database = Postgres;
 
     const STEP: i64 = 5_000;
+    const REPLIES_IN: &'static str = super::relabel::replies_in_statement!("at >= $1 AND at < $2");
 
     fn reading(&self) -> &PgPool {
         &self.pool

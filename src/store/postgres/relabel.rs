@@ -1,21 +1,18 @@
 //! New verdicts for stored replies.
 
-use sqlx::{query, query_as, query_scalar};
+use sqlx::{query, query_as};
 
 use super::{Lock, PgStore, lock};
 use crate::{
-    model::{DAY_MILLIS, EventKind, FailureClass},
+    model::{EventKind, FailureClass},
     store::{
         NewVerdict, ReplyKey, StoreError, Stretch,
         both::Engine,
         engine::MONITOR_CURSOR,
         hash::Hash16,
-        relabel::{GroupRow, tally, tells_ledger},
+        relabel::{tally, tells_ledger},
     },
 };
-
-/// Time of the journal that one look reads.
-const LOOK_MILLIS: i64 = DAY_MILLIS / 4;
 
 /// Rows of `event` that belong to a key of the lists `$3` to `$10`, with the key's place in them, counted from one.
 macro_rules! of_keys {
@@ -88,34 +85,34 @@ macro_rules! bound {
 type FoundRow = (i64, i64, Hash16, i64, i16, i16);
 
 impl PgStore {
-    pub(in crate::store) async fn reply_stretch(&self, after: Option<i64>) -> Result<Option<Stretch>, StoreError> {
-        // The next stretch begins where there is something: years may lie between.
-        let from: Option<i64> = query_scalar("SELECT min(at) FROM event WHERE at >= $1")
-            .bind(after.unwrap_or(i64::MIN))
-            .fetch_one(&self.pool)
-            .await?;
-        Ok(from.map(|from| Stretch { from, to: from.saturating_add(LOOK_MILLIS) }))
-    }
-
-    pub(in crate::store) async fn replies_in(&self, stretch: Stretch) -> Result<Vec<GroupRow>, StoreError> {
-        Ok(query_as(
-            "SELECT stream, destination, COALESCE(mx, 0::smallint), template, label, cause, rule, \
-             COALESCE(confidence, 0::smallint), count(*), min(at), max(at) FROM event \
-             WHERE at >= $1 AND at < $2 AND template IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6, 7, 8",
+    pub(in crate::store) async fn reply_stretch(
+        &self,
+        after: Option<i64>,
+        rows: u32,
+    ) -> Result<Option<Stretch>, StoreError> {
+        let (from, last, found): (Option<i64>, Option<i64>, i64) = query_as(
+            "SELECT min(at), max(at), count(*) FROM (SELECT at FROM event WHERE at >= $1 ORDER BY at LIMIT $2) AS looked",
         )
-        .bind(stretch.from)
-        .bind(stretch.to)
-        .fetch_all(&self.pool)
-        .await?)
+        .bind(after.unwrap_or(i64::MIN))
+        .bind(i64::from(rows))
+        .fetch_one(&self.pool)
+        .await?;
+        // Of the last millisecond a full stretch may have a part: the next one begins with it. One millisecond stays whole.
+        let stretch = from.zip(last).map(|(from, last)| Stretch {
+            from,
+            to: if found < i64::from(rows) { last.saturating_add(1) } else { last.max(from.saturating_add(1)) },
+        });
+        Ok(stretch)
     }
 
     pub(in crate::store) async fn reply_addresses(
         &self,
         stretch: Stretch,
         keys: &[ReplyKey],
+        limit: u32,
     ) -> Result<Vec<(i64, i64)>, StoreError> {
-        let statement = query_as(of_keys!("DISTINCT k.n - 1, e.address"));
-        Ok(bound!(statement, stretch, Keys::of(keys.iter())).fetch_all(&self.pool).await?)
+        let statement = query_as(concat!(of_keys!("DISTINCT k.n - 1, e.address"), " LIMIT $11"));
+        Ok(bound!(statement, stretch, Keys::of(keys.iter())).bind(i64::from(limit)).fetch_all(&self.pool).await?)
     }
 
     pub(in crate::store) async fn relabel(

@@ -179,6 +179,7 @@ impl Engine for SqliteStore {
     type Database = Sqlite;
 
     const STEP: i64 = 2_000;
+    const REPLIES_IN: &'static str = super::relabel::replies_in_statement!("position > $1 AND position <= $2");
 
     fn reading(&self) -> &SqlitePool {
         &self.readers

@@ -6,8 +6,8 @@ use super::SqliteStore;
 use crate::{
     model::{EventKind, Timestamp},
     store::{
-        Epoch, NewOutbox, NewWords, NewWordsFilter, StoreError,
-        new_words::{NewWordsRow, new_words},
+        Epoch, FoundWords, NewOutbox, NewWordsFilter, StoreError,
+        new_words::{NewWordsRow, found_words, new_words_statement},
     },
 };
 
@@ -16,39 +16,20 @@ impl SqliteStore {
         &self,
         filter: &NewWordsFilter,
         limit: u32,
-    ) -> Result<Vec<NewWords>, StoreError> {
-        let rows: Vec<NewWordsRow> = query_as(
-            "SELECT e.template, count(*), count(DISTINCT e.address), count(DISTINCT e.stream), min(e.at), max(e.at), \
-             min(e.cause), max(e.rule), t.at FROM event e LEFT JOIN new_words_told t ON t.template = e.template \
-             WHERE e.rule IS NOT NULL AND e.rule IN (SELECT value FROM json_each($1)) AND e.template IS NOT NULL \
-             AND e.kind IN ($2, $3) AND e.destination * 100 + coalesce(e.mx, 0) IN (SELECT value FROM json_each($4)) \
-             AND (t.template IS NULL OR NOT $5) GROUP BY e.template, t.at ORDER BY 2 DESC, 1 LIMIT $6",
-        )
+    ) -> Result<FoundWords, StoreError> {
+        let rows: Vec<NewWordsRow> = query_as(new_words_statement!(
+            "IN (SELECT value FROM json_each($1))",
+            "IN (SELECT value FROM json_each($4))"
+        ))
         .bind(serde_json::json!(filter.rules).to_string())
         .bind(EventKind::Refused.code())
         .bind(EventKind::Deferred.code())
         .bind(serde_json::json!(filter.pairs()).to_string())
-        .bind(filter.untold)
+        .bind(filter.untold_first)
         .bind(limit)
         .fetch_all(&self.readers)
         .await?;
-        Ok(new_words(rows))
-    }
-
-    pub(in crate::store) async fn new_words_totals(&self, filter: &NewWordsFilter) -> Result<(i64, i64), StoreError> {
-        Ok(query_as(
-            "SELECT count(DISTINCT e.template), count(*) FROM event e LEFT JOIN new_words_told t ON t.template = e.template \
-             WHERE e.rule IS NOT NULL AND e.rule IN (SELECT value FROM json_each($1)) AND e.template IS NOT NULL \
-             AND e.kind IN ($2, $3) AND e.destination * 100 + coalesce(e.mx, 0) IN (SELECT value FROM json_each($4)) \
-             AND (t.template IS NULL OR NOT $5)",
-        )
-        .bind(serde_json::json!(filter.rules).to_string())
-        .bind(EventKind::Refused.code())
-        .bind(EventKind::Deferred.code())
-        .bind(serde_json::json!(filter.pairs()).to_string())
-        .bind(filter.untold)
-        .fetch_one(&self.readers)
-        .await?)
+        Ok(found_words(rows))
     }
 
     pub(in crate::store) async fn tell_new_words(

@@ -11,12 +11,9 @@ use crate::{
         NewVerdict, ReplyKey, StoreError, Stretch, WordKind,
         batch::Numbers,
         both::Engine,
-        relabel::{GroupRow, tally, tells_ledger},
+        relabel::{tally, tells_ledger},
     },
 };
-
-/// Rows of the journal that one look reads.
-const LOOK: i64 = 50_000;
 
 /// Rows of `event` that belong to a key of the list `$3`, with the key's place in the list. Without the
 /// casts SQLite makes no index of the list by these columns, and looks through it for each row.
@@ -55,39 +52,33 @@ fn list<'a>(keys: impl Iterator<Item = &'a ReplyKey>) -> String {
 }
 
 impl SqliteStore {
-    pub(in crate::store) async fn reply_stretch(&self, after: Option<i64>) -> Result<Option<Stretch>, StoreError> {
+    pub(in crate::store) async fn reply_stretch(
+        &self,
+        after: Option<i64>,
+        rows: u32,
+    ) -> Result<Option<Stretch>, StoreError> {
         let from = after.unwrap_or(0);
         let to: Option<i64> = query_scalar(
             "SELECT max(position) FROM (SELECT position FROM event WHERE position > $1 ORDER BY position LIMIT $2)",
         )
         .bind(from)
-        .bind(LOOK)
+        .bind(rows)
         .fetch_one(&self.readers)
         .await?;
         Ok(to.map(|to| Stretch { from, to }))
-    }
-
-    pub(in crate::store) async fn replies_in(&self, stretch: Stretch) -> Result<Vec<GroupRow>, StoreError> {
-        Ok(query_as(
-            "SELECT stream, destination, COALESCE(mx, 0), template, label, cause, rule, COALESCE(confidence, 0), count(*), min(at), \
-             max(at) FROM event WHERE position > $1 AND position <= $2 AND template IS NOT NULL \
-             GROUP BY 1, 2, 3, 4, 5, 6, 7, 8",
-        )
-        .bind(stretch.from)
-        .bind(stretch.to)
-        .fetch_all(&self.readers)
-        .await?)
     }
 
     pub(in crate::store) async fn reply_addresses(
         &self,
         stretch: Stretch,
         keys: &[ReplyKey],
+        limit: u32,
     ) -> Result<Vec<(i64, i64)>, StoreError> {
-        Ok(query_as(of_keys!("DISTINCT k.n, e.address"))
+        Ok(query_as(concat!(of_keys!("DISTINCT k.n, e.address"), " LIMIT $4"))
             .bind(stretch.from)
             .bind(stretch.to)
             .bind(list(keys.iter()))
+            .bind(limit)
             .fetch_all(&self.readers)
             .await?)
     }

@@ -127,8 +127,18 @@ async fn rule_files_are_taken_up_all_or_nothing() {
     daemon.signal("HUP");
     let error = daemon.wait_for("relay_dayly_limit");
     assert!(error.contains("ours.toml, line 6"), "the file and the line: {error}");
+    daemon.wait_for_metric("relaywatch_reload_refused", 1);
+    let page = || daemon.get("/").text();
+    assert!(
+        page().contains("The last reload (SIGHUP) was refused") && page().contains("ours.toml, line 6"),
+        "{}",
+        page()
+    );
     post(3);
     std::fs::write(rules.join("ours.toml"), rule).expect("written");
+    daemon.signal("HUP");
+    daemon.wait_for_metric("relaywatch_reload_refused", 0);
+    assert!(!page().contains("was refused"), "{}", page());
     let told = causes();
     assert_eq!(
         told.iter().filter(|(cause, _)| cause == "relay_daily_limit").count(),

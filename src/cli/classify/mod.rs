@@ -1,22 +1,22 @@
 //! `relaywatch classify`: what replies mean, line by line.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+mod input;
 
-use serde::{Deserialize, Serialize};
+use std::io::{self, BufReader, Read, Write};
 
+use serde::Serialize;
 use serde_json::value::RawValue;
 
+use self::input::{Code, Input, begins_json, explain, read_line};
 use super::{Exit, Format, told::VerdictFields};
 use crate::{
-    classify::{Considered, Outcome, Parties, Rules, begins_with_role, context, template_of},
-    model::{Address, Cause, EnhancedCode, Evidence, MAX_REPLY_BYTES, Provider, RelayDomains, Reply, Verdict},
+    classify::{Considered, LintFinding, Outcome, Parties, Rules, context, template_of},
+    ingest::intake::verdict_label,
+    model::{Address, Cause, EnhancedCode, Evidence, Provider, RelayDomains, Reply, Verdict},
 };
 
 /// Bytes of the input that are read at once.
 const BUFFER: usize = 64 * 1024;
-/// The longest line that is read; what comes after is skipped. JSON may escape a reply to several times its length.
-const MAX_LINE_BYTES: usize = 16 * MAX_REPLY_BYTES;
-
 const EXAMPLES: &str = "\
 Each line of the input is one reply, either its text
 
@@ -27,12 +27,12 @@ or a JSON object with the text and what is known beside it:
     {\"text\":\"550 5.1.1 <…>: user not found\",\"recipient\":\"…\",\"sender\":\"…\",
      \"provider\":\"ses\",\"mx\":\"smtp1.privaterelay.appleid.com\",\"id\":4711}
 
-on one line. `recipient` is the address of RCPT TO, `sender` that of MAIL FROM, `mx` the host that
-answered; `code` and `enhanced` may hold codes that the text lacks, `label` the provider's own
-verdict (`Permanent/General`, `bounce_class 10`), which counts where all else says nothing. What
-is no address, or no provider that relaywatch knows, counts as not given. Whose address a reply
-names decides what 5.1.1 means, so give both where you have them. An `id` of yours, of any kind,
-comes out again.
+on one line, with no other keys. `recipient` is the address of RCPT TO, `sender` that of MAIL
+FROM, `mx` the host that answered; `code` and `enhanced` may hold codes that the text lacks,
+`label` the provider's own verdict (`Permanent/General`, `bounce_class 10`), which counts where
+all else says nothing. What is no address, or no provider that relaywatch knows, counts as not
+given. Whose address a reply names decides what 5.1.1 means, so give both where you have them. An
+`id` of yours, of any kind, comes out again.
 
 Each reply gives one line: cause, fault, action, confidence, rule and the reply with roles in the
 place of addresses; `!` after the cause marks that the address itself is permanently dead by the
@@ -58,6 +58,7 @@ stderr, and the others are still judged.
 /// Say what SMTP replies mean: cause, fault, and what to do about the address.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Args {
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
@@ -76,6 +77,9 @@ pub struct Args {
     /// `expected_reason` and `expected_hard`, or a folder of mails with `labels.jsonl`.
     #[arg(long, conflicts_with_all = ["lint", "explain"], requires = "file")]
     pub score: bool,
+    /// With --score: print also the texts of the fifth that is held back. Whoever writes rules must not see them.
+    #[arg(long, requires = "score")]
+    pub show_held: bool,
     /// The file to read; standard input when absent or `-`.
     pub file: Option<std::path::PathBuf>,
 }
@@ -103,9 +107,7 @@ pub enum ClassifyError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// Lines were no JSON objects of the form that the command reads; all others were judged.
-    #[error(
-        "{broken} of {lines} lines begin with {{ and are no JSON object with a \"text\"; the first is line {first}"
-    )]
+    #[error("{broken} of {lines} lines begin with {{ and are no JSON object of a reply; the first is line {first}")]
     BrokenLines {
         /// How many.
         broken: u64,
@@ -114,52 +116,6 @@ pub enum ClassifyError {
         /// The number of the first, from 1.
         first: u64,
     },
-}
-
-/// One reply with what is known beside it.
-#[derive(Deserialize)]
-struct Input {
-    #[serde(default)]
-    id: Option<Box<RawValue>>,
-    text: String,
-    #[serde(default)]
-    recipient: Option<String>,
-    #[serde(default)]
-    sender: Option<String>,
-    #[serde(default)]
-    provider: Option<String>,
-    #[serde(default)]
-    mx: Option<String>,
-    #[serde(default)]
-    code: Option<Code>,
-    #[serde(default)]
-    enhanced: Option<String>,
-    #[serde(default)]
-    label: Option<String>,
-}
-
-impl Input {
-    /// A reply of which nothing is known but its text.
-    fn bare(text: &str) -> Self {
-        Self {
-            id: None,
-            text: text.to_owned(),
-            recipient: None,
-            sender: None,
-            provider: None,
-            mx: None,
-            code: None,
-            enhanced: None,
-            label: None,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Code {
-    Number(u16),
-    Text(String),
 }
 
 /// One line of `--format json`.
@@ -256,51 +212,6 @@ pub fn run(
     Ok(summary)
 }
 
-/// Reads one line, at most [`MAX_LINE_BYTES`] of it; false at the end of the input.
-fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
-    line.clear();
-    let mut any = false;
-    loop {
-        let buffer = match input.fill_buf() {
-            Ok(buffer) => buffer,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        if buffer.is_empty() {
-            return Ok(any);
-        }
-        any = true;
-        let end = memchr::memchr(b'\n', buffer);
-        let part = buffer.get(..end.unwrap_or(buffer.len())).unwrap_or_default();
-        let room = MAX_LINE_BYTES.saturating_sub(line.len());
-        line.extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
-        let used = end.map_or(buffer.len(), |end| end + 1);
-        input.consume(used);
-        if end.is_some() {
-            return Ok(true);
-        }
-    }
-}
-
-/// Whether a line is meant as JSON: it begins with `{`, and not with a role as templates have them.
-fn begins_json(text: &str) -> bool {
-    text.starts_with('{') && !begins_with_role(text)
-}
-
-/// What is wrong with a JSON line, without a word of it.
-fn explain(error: &serde_json::Error) -> String {
-    let column = error.column();
-    match error.classify() {
-        serde_json::error::Category::Data => format!(
-            "no reply at column {column}; write an object with \"text\" and, of recipient, sender, provider, mx, code, enhanced and label, those known"
-        ),
-        serde_json::error::Category::Eof => {
-            "the JSON object is cut off; write one whole object on each line".to_owned()
-        }
-        _ => format!("no JSON at column {column}; write one object on each line, or the reply's text alone"),
-    }
-}
-
 /// A verdict with the template that it is about.
 struct Judged<'a> {
     id: Option<&'a RawValue>,
@@ -331,7 +242,7 @@ fn judge<'a>(input: &'a Input, explain: bool, options: &Options<'_>) -> Judged<'
     let reply = Reply::with_codes(&input.text, code, enhanced);
     let template = template_of(&reply, &parties);
     let context = context(provider, recipient.as_ref(), input.mx.as_deref(), options.relay);
-    let label = input.label.as_deref().map(crate::ingest::label).filter(|label| !label.is_empty());
+    let label = verdict_label(input.label.as_deref(), recipient.as_ref());
     let label = label.as_deref();
     let (verdict, considered) = if explain {
         let explanation = options.rules.explain(&template, &context, label);
@@ -346,16 +257,25 @@ fn judge<'a>(input: &'a Input, explain: bool, options: &Options<'_>) -> Judged<'
 ///
 /// # Errors
 /// If the output can't be written.
-pub fn lint(rules: &Rules, out: &mut impl Write) -> io::Result<Exit> {
+pub fn lint(rules: &Rules, format: Format, out: &mut impl Write) -> io::Result<Exit> {
     let findings = rules.lint();
     for finding in &findings {
-        writeln!(out, "{finding}")?;
+        match format {
+            Format::Text => writeln!(out, "{finding}")?,
+            Format::Json => {
+                let LintFinding { rule, built_in, line, problem } = finding;
+                let told = serde_json::json!({
+                    "file": finding.file(), "built_in": built_in, "line": line, "rule": rule, "finding": problem.to_string(),
+                });
+                writeln!(out, "{told}")?;
+            }
+        }
     }
-    if findings.is_empty() {
+    if findings.is_empty() && format == Format::Text {
         writeln!(out, "{} rules, version {}: nothing is wrong", rules.len(), rules.version())?;
         return Ok(Exit::Success);
     }
-    Ok(Exit::Finding)
+    Ok(if findings.is_empty() { Exit::Success } else { Exit::Finding })
 }
 
 fn write_line(out: &mut impl Write, format: Format, number: u64, judged: &Judged<'_>) -> io::Result<()> {
@@ -403,14 +323,15 @@ fn write_line(out: &mut impl Write, format: Format, number: u64, judged: &Judged
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{input::MAX_LINE_BYTES, *};
 
     fn output(input: &[u8], format: Format) -> (String, String, Result<Summary, ClassifyError>) {
         let rules = Rules::built_in().expect("rules");
         let relay = RelayDomains::default();
         let options = Options { rules: &rules, relay: &relay };
         let (mut out, mut diagnostics) = (Vec::new(), Vec::new());
-        let args = Args { format, rules: None, lint: false, explain: false, score: false, file: None };
+        let args =
+            Args { format, rules: None, lint: false, explain: false, score: false, show_held: false, file: None };
         let result = run(input, &mut out, &mut diagnostics, &args, &options);
         (String::from_utf8(out).expect("UTF-8"), String::from_utf8(diagnostics).expect("UTF-8"), result)
     }
@@ -418,7 +339,7 @@ mod tests {
     const INPUT: &str = r#"550 5.1.1 <b-x7kq2m9abc=privaterelay.appleid.com@mail.example.com>: unauthorized sender
 
 {"text":"550-5.1.1 <x7kq2m9abc@privaterelay.appleid.com>: user\r\n550 5.1.1 not found","recipient":"x7kq2m9abc@privaterelay.appleid.com","sender":"bounces@mail.example.com","provider":"ses","mx":"smtp1.privaterelay.appleid.com"}
-{"id":18446744073709551617,"text":"unauthorized sender","recipient":"x7kq2m9abc@privaterelay.appleid.com","code":"550","enhanced":"5.1.1","unknown":[1]}
+{"id":18446744073709551617,"text":"unauthorized sender","recipient":"x7kq2m9abc@privaterelay.appleid.com","code":"550","enhanced":"5.1.1"}
 {"text":"550 5.1.1 <other@mail.example.org>: user not found","recipient":"x7kq2m9abc@privaterelay.appleid.com","sender":"news@example.com"}
 450 4.2.0 what nobody knows
 {recipient} is unknown
@@ -461,13 +382,15 @@ mod tests {
 
     #[test]
     fn a_broken_line_is_named_and_the_rest_goes_on() {
-        let input = "550 5.1.1 bad mailbox name\n{\"text\":\n{\"txt\":\"secret@example.com\"}\n{oops}x\n[1]\n550 5.1.1 bad mailbox name\n";
+        let input = "550 5.1.1 bad mailbox name\n{\"text\":\n{\"txt\":\"secret@example.com\"}\n{oops}x\n[1]\n{\"text\":\"550 x\",\"recipent\":\"secret@example.com\"}\n550 5.1.1 bad mailbox name\n";
         let (out, diagnostics, result) = output(input.as_bytes(), Format::Json);
         assert_eq!(out.lines().count(), 3);
         let error = result.expect_err("broken lines").to_string();
-        assert_eq!(error, "3 of 6 lines begin with { and are no JSON object with a \"text\"; the first is line 2");
+        assert_eq!(error, "4 of 7 lines begin with { and are no JSON object of a reply; the first is line 2");
         let starts: Vec<&str> = diagnostics.lines().filter_map(|line| line.split(':').next()).collect();
-        assert_eq!(starts, ["line 2", "line 3", "line 4"]);
+        assert_eq!(starts, ["line 2", "line 3", "line 4", "line 6"]);
+        let mistyped = diagnostics.lines().nth(3).expect("a line");
+        assert!(mistyped.contains("\"recipent\"") && mistyped.contains("recipient, sender"), "{mistyped}");
         assert!(!diagnostics.contains("secret"), "{diagnostics}");
     }
 
@@ -490,6 +413,23 @@ mod tests {
         assert!(read_line(&mut reader, &mut line).expect("reads"));
         assert_eq!(line.len(), MAX_LINE_BYTES);
         assert!(read_line(&mut reader, &mut line).expect("reads") && line.starts_with(b"550"));
+    }
+
+    #[test]
+    fn machines_read_findings_too() {
+        let text = "version = 1\n\n[[rule]]\nname = \"a\"\nwording = [\"frobnicated\"]\ncause = \"auto_reply\"\nconfidence = 1.0\ndoc = \"us\"\n";
+        let rules = Rules::with_extra(&[("mine", text)]).expect("rules");
+        let mut out = Vec::new();
+        assert_eq!(lint(&rules, Format::Json, &mut out).expect("written"), Exit::Finding);
+        let out = String::from_utf8(out).expect("UTF-8");
+        let first: serde_json::Value = serde_json::from_str(out.lines().next().expect("a line")).expect("JSON");
+        let expected = serde_json::json!({
+            "file": "mine", "built_in": false, "line": 3, "rule": "mine/a", "finding": "has no sample: add one that it must match",
+        });
+        assert_eq!(first, expected);
+        let (rules, mut none) = (Rules::built_in().expect("rules"), Vec::new());
+        assert_eq!(lint(&rules, Format::Json, &mut none).expect("written"), Exit::Success);
+        assert!(none.is_empty());
     }
 
     #[test]

@@ -1,0 +1,226 @@
+//! What is refused or warned of, and where.
+
+use super::*;
+
+#[test]
+fn all_mistakes_are_told_at_once_each_with_its_line() {
+    let text = "[listen]\npublik = \"127.0.0.1:1\"\nprivate = \"localhost\"\n[store]\nreaders = \"4\"\n[[team]]\nkind = \"organisation\"\n[feeds.ses]\ntopics = \"arn\"\n[privcy]\n";
+    let found = mistakes(text, &[]);
+    let seen: Vec<_> = found.iter().map(|mistake| (line_of(mistake), mistake.path.as_str())).collect();
+    assert_eq!(
+        seen,
+        [
+            (2, "listen.publik"),
+            (3, "listen.private"),
+            (5, "store.readers"),
+            (6, "team.0.id"),
+            (7, "team.0.kind"),
+            (9, "feeds.ses.topics"),
+            (10, "privcy"),
+        ]
+    );
+    let helps: Vec<_> = found.iter().filter_map(|mistake| mistake.help.as_deref()).collect();
+    assert!(helps.contains(&"did you mean `public`?") && helps.contains(&"did you mean `privacy`?"), "{helps:?}");
+    assert!(helps.contains(&"did you mean `organization`?"), "{helps:?}");
+}
+
+#[test]
+fn what_makes_no_sense_is_told_beside_what_has_the_wrong_shape() {
+    let text = "[[team]]\nid = \"A1\"\nkind = \"company\"\n[[team.app]]\nclient_id = 5\n[[team]]\nid = \"B1B2C3D4E5\"\n[[team.source]]\ndomain = \"https://b.example\"\n[feeds.ses]\ntopics = [\"arn:aws:sqs:eu-west-1:123456789012:q\"]\nexposure = \"send\"\n[feeds.braze]\ntokn = \"0123456789abcdef\"\n[feeds.mailgun]\n[relay]\ndomains = [\"a.example\", 5]\nshared_domains = [\"who@b.example\"]\n[log]\nlevel = \"loud\"\nformat = \"xml\"\n";
+    let found = mistakes(text, &[]);
+    let seen: Vec<_> = found.iter().map(|mistake| (line_of(mistake), mistake.path.as_str())).collect();
+    assert_eq!(
+        seen,
+        [
+            (2, "team.0.id"),
+            (3, "team.0.kind"),
+            (5, "team.0.app.0.client_id"),
+            (9, "team.1.source.0.domain"),
+            (11, "feeds.ses.topics.0"),
+            (12, "feeds.ses.exposure"),
+            // That the token is missing is only the echo of its misspelt name.
+            (14, "feeds.braze.tokn"),
+            (15, "feeds.mailgun"),
+            (17, "relay.domains.1"),
+            (18, "relay.shared_domains.0"),
+            (20, "log.level"),
+            (21, "log.format"),
+        ]
+    );
+    let advises = |mistake: &Mistake| mistake.help.is_some() || mistake.message.contains("must be one of");
+    assert!(found.iter().all(advises), "{found:#?}");
+}
+
+#[test]
+fn all_mistakes_of_one_feed_are_told_at_once() {
+    let text = "[feeds.sparkpost]\nusername = \"u\"\nexposure = \"send\"\nexposre = \"outcomes\"\n[feeds.ses]\ncampaign_tag = 5\n[[feeds.braze]]\nname = \"eu\"\nexposure = \"all\"\n";
+    let seen: Vec<_> = mistakes(text, &[]).iter().map(|mistake| (line_of(mistake), mistake.path.clone())).collect();
+    let told: Vec<(usize, &str)> = seen.iter().map(|(line, path)| (*line, path.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            (1, "feeds.sparkpost"),
+            (3, "feeds.sparkpost.exposure"),
+            (4, "feeds.sparkpost.exposre"),
+            (5, "feeds.ses"),
+            (6, "feeds.ses.campaign_tag"),
+            (7, "feeds.braze.eu"),
+            (9, "feeds.braze.eu.exposure"),
+        ]
+    );
+}
+
+#[test]
+fn settings_are_named_as_they_are_written() {
+    let token = "token = \"short\"";
+    let text = format!(
+        "[feeds.sparkpost]\n{token}\n[[feeds.braze]]\nname = \"eu\"\n{token}\n[[feeds.braze]]\n{token}\n\
+         [[feeds.mailgun]]\nname = \"Ü\"\nsigning_key = \"short\"\n"
+    );
+    let paths = |text: &str| mistakes(text, &[]).into_iter().map(|mistake| mistake.path).collect::<Vec<_>>();
+    let fit = text.replace('Ü', "us");
+    let named =
+        ["feeds.sparkpost.token", "feeds.braze.eu.token", "feeds.braze.1.token", "feeds.mailgun.us.signing_key"];
+    assert_eq!(paths(&fit), named);
+    assert!(paths(&text).contains(&"feeds.mailgun.0.name".to_owned()), "what can't be a name is none");
+    let told = |path: &str| loaded(&fit, &[]).provenance.mistake(path, String::new()).path;
+    assert_eq!(told("feeds.sparkpost.0.password"), "feeds.sparkpost.password");
+    assert_eq!(told("feeds.braze.0.token"), "feeds.braze.eu.token");
+}
+
+#[test]
+fn what_only_follows_from_a_mistake_is_held_back() {
+    let found =
+        mistakes("[[team]]\nid = \"A1\"\n[feeds.apple]\nmode = \"direct\"\nsecret = \"0123456789abcdef\"\n", &[]);
+    let seen: Vec<_> = found.iter().map(|mistake| (line_of(mistake), mistake.path.as_str())).collect();
+    assert_eq!(seen, [(2, "team.0.id"), (5, "feeds.apple.secret")], "no warning of what is missing beside them");
+}
+
+#[test]
+fn a_store_with_a_wrong_scheme_is_told_by_its_scheme_and_without_its_password() {
+    let told = |url: &str| mistakes(&format!("[store]\nurl = \"{url}\"\n"), &[])[0].to_string();
+    let near = told("postgress://me:hunter2@db/relaywatch");
+    assert!(near.contains("starts with postgress://") && near.contains("did you mean postgres://?"), "{near}");
+    assert!(!near.contains("hunter2"), "{near}");
+    let far = told("mysql://me:hunter2@db/relaywatch");
+    assert!(far.contains("starts with mysql://") && far.contains("start it with sqlite://"), "{far}");
+    for odd in ["hunter2", "me:hunter2@db", "hunter2 hunter2://x"] {
+        let told = told(odd);
+        assert!(!told.contains("hunter2") && told.contains("neither SQLite nor PostgreSQL"), "{told}");
+    }
+}
+
+#[test]
+fn a_variable_with_a_single_underscore_is_pointed_out() {
+    let config = loaded("", &[("RELAYWATCH_LISTEN_PUBLIC", "127.0.0.1:1"), ("RELAYWATCH_LOG", "info")]);
+    assert_eq!(config.listen, Listen::default(), "it sets nothing");
+    let [warning] = config.provenance.warnings.as_slice() else { panic!("{:?}", config.provenance.warnings) };
+    assert_eq!(warning.place, Place::Variable("RELAYWATCH_LISTEN_PUBLIC".to_owned()));
+    assert!(warning.to_string().contains("did you mean RELAYWATCH__LISTEN__PUBLIC?"), "{warning}");
+    let config = loaded("", &[("RELAYWATCH_FEEDS_SES_SIGNING_CERTIFICATES", "x"), ("RELAYWATCH_TEST_POSTGRES", "x")]);
+    let warnings = format!("{:?}", config.provenance.warnings);
+    assert!(warnings.contains("RELAYWATCH__FEEDS__SES__SIGNING_CERTIFICATES?"), "{warnings}");
+    assert_eq!(config.provenance.warnings.len(), 1, "what names no section is somebody else's");
+}
+
+#[test]
+fn what_makes_no_sense_is_found_at_its_line() {
+    let cases: &[(&str, usize, &str)] = &[
+        ("[listen]\npublic = \"127.0.0.1:1\"\nprivate = \"127.0.0.1:1\"", 3, "same address"),
+        ("[listen]\nprivate = \"0.0.0.0:8026\"", 2, "no token"),
+        ("[store]\nurl = \"mysql://db\"", 2, "neither SQLite nor PostgreSQL"),
+        ("[store]\nurl = \"sqlite::memory:\"", 2, "names no file"),
+        ("[store]\nurl = \"postgres://\"", 2, "names no host"),
+        ("[store]\nurl = \"postgres://me:hunter2@db/r?sslmode=bogus\"", 2, "`sslmode` can't have this value"),
+        ("[store]\nurl = \"sqlite:///r.db?journal=wal\"", 2, "`journal`, which is not known"),
+        ("[store]\nretention_deliveries_days = 99\nretention_refusals_days = 98", 3, "before deliveries"),
+        ("[relay]\ndomains = [\"a.example\",\n\"who@b.example\"]", 3, "no domain name"),
+        ("[relay]\nshared_domains = [\"Private.icloud.com.\"]", 2, "also in"),
+        ("[[team]]\nid = \"a1b2c3d4e5\"", 2, "no team id"),
+        ("[[team]]\nid = \"A1B2C3D4E5\"\n[[team]]\nid = \"A1B2C3D4E5\"", 4, "twice"),
+        (
+            "[[team]]\nid = \"A1B2C3D4E5\"\napp = [{ client_id = \"a\" }]\n[[team]]\nid = \"B1B2C3D4E5\"\n[[team.app]]\nclient_id = \"a\"",
+            7,
+            "team A1B2C3D4E5 too",
+        ),
+        (
+            "[[team]]\nid = \"A1B2C3D4E5\"\n[[team.source]]\ndomain = \"a.example\"\naddress = \"a@a.example\"",
+            3,
+            "one of the two",
+        ),
+        ("[[team]]\nid = \"A1B2C3D4E5\"\n[[team.source]]", 3, "one of the two"),
+        ("[[team]]\nid = \"A1B2C3D4E5\"\n[[team.source]]\naddress = \"nobody\"", 4, "no mail address"),
+        ("[feeds.ses]\ntopics = [\"arn:aws:sns:eu-west-1:12345:t\"]", 2, "no ARN"),
+        ("[feeds.ses]", 1, "no topic"),
+        (
+            "[[feeds.ses]]\nname = \"EU\"\ntopics = [\"arn:aws:sns:eu-west-1:123456789012:t\"]",
+            2,
+            "can't be a feed's name",
+        ),
+        (
+            "[[feeds.braze]]\nname = \"eu\"\ntoken = \"0123456789abcdef\"\n[[feeds.braze]]\nname = \"eu\"\ntoken = \"0123456789abcdef\"",
+            5,
+            "have this name",
+        ),
+        (
+            "[[feeds.braze]]\ntoken = \"0123456789abcdef\"\n[[feeds.braze]]\ntoken = \"0123456789abcdef\"",
+            3,
+            "have no name",
+        ),
+        ("[feeds.sparkpost]\nusername = \"u\"", 1, "go together"),
+        ("[feeds.sparkpost]", 1, "no credentials"),
+        ("[feeds.mailgun]\nprevious_signing_key = \"0123456789abcdef\"", 2, "without `signing_key`"),
+        ("[feeds.apple]\nforward_to = \"http://backend.example.com/\"", 2, "https://"),
+        ("[feeds.apple]\nmode = \"forwarded\"", 1, "needs the secret"),
+        ("[feeds.apple]\nsecret = \"0123456789abcdef\"", 2, "Apple sends none"),
+        ("[notify.slack]", 1, "neither a webhook nor a bot"),
+        ("[notify.slack]\nbot_token = \"xoxb-1\"", 1, "where to write"),
+        ("[notify.slack]\nwebhook_url = \"hooks\"", 2, "no URL"),
+        ("[notify]\nlink = \"ftp://rw.example.com/\"", 2, "https://"),
+        ("[notify]\nlink = \"https://me:hunter2@rw.example.com/\"", 2, "credentials"),
+        ("[notify]\nlink = \"https://rw.example.com/#x\"", 2, "after #"),
+        ("[notify]\nlink = \"https://rw.example.com/?token=hunter2\"", 2, "query"),
+        ("[notify]\nlink = \"https://rw.example.com/%40team/\"", 2, "@"),
+        ("[notify]\ninstallation = \"acme%40x\"", 2, "installation"),
+        ("[notify]\ninstallation = \"a\\u202eb\"", 2, "installation"),
+        ("[notify]\ninstallation = \" \"", 2, "name"),
+        ("[notify.heartbeat]\nurl = \"http://hc.example.com/x\"", 2, "https://"),
+        ("[notify.webhook]", 1, "no URL"),
+        ("[log]\nlevel = \"relaywatch=loud\"", 2, "no log filter"),
+        ("[store]\nreaders = 0", 2, "between 1 and 64"),
+        ("[limits]\nbody_bytes = 99999999999999999999", 2, "whole number"),
+    ];
+    for (text, line, words) in cases {
+        let errors = load(text, &[]).expect_err(text).mistakes;
+        let hit = errors.iter().find(|mistake| mistake.message.contains(words));
+        let hit = hit.unwrap_or_else(|| panic!("{text}\n{errors:#?}"));
+        assert_eq!(line_of(hit), *line, "{hit}");
+        assert!(hit.severity == Severity::Error, "{hit}");
+    }
+}
+
+#[test]
+fn what_may_be_meant_so_is_a_warning() {
+    let many: Vec<_> = (0..33).map(|n| format!("[[team.source]]\ndomain = \"d{n}.example.com\"\n")).collect();
+    let many = many.concat();
+    let team = format!("[[team]]\nid = \"A1B2C3D4E5\"\nkind = \"individual\"\n{many}");
+    let config = loaded(&team, &[]);
+    let [only] = config.provenance.warnings.as_slice() else { panic!("{:?}", config.provenance.warnings) };
+    assert!(only.message.contains("33 sources") && line_of(only) == 4 + 32 * 2, "{only}");
+    assert_eq!(loaded(&team.replace("individual", "organization"), &[]).provenance.warnings, []);
+
+    let found = mistakes("[feeds.apple]\n[feeds.braze]\ntoken = \"short\"", &[]);
+    assert!(found.iter().all(|mistake| mistake.severity == Severity::Warning), "{found:#?}");
+    assert_eq!(found.len(), 3, "{found:#?}");
+}
+
+#[test]
+fn wrong_shapes_do_not_hide_what_is_wrong_elsewhere() {
+    let text = "[listen]\npublik = 1\n[feeds.ses]\ntopics = [\"arn\"]\n[feeds.braze]\ntoken_file = \"/nonexistent/token\"\n[feeds.mailgun]\nx = 1\n";
+    let found = mistakes(text, &[]);
+    let seen: Vec<_> = found.iter().map(|mistake| (line_of(mistake), mistake.path.as_str())).collect();
+    assert_eq!(
+        seen,
+        [(2, "listen.publik"), (4, "feeds.ses.topics.0"), (6, "feeds.braze.token_file"), (8, "feeds.mailgun.x")]
+    );
+}
