@@ -1,7 +1,8 @@
 //! The operator's own rule files: read here, since the room that classifies is pure.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -33,6 +34,12 @@ pub enum RuleFileError {
     /// A file is longer than any rule file is.
     #[error("the rule file {} is larger than 1 MiB; split it", .0.display())]
     TooLarge(PathBuf),
+    /// It is a pipe, a device or a folder.
+    #[error("the rule file {} is no file: a folder, a pipe or a device is not read", .0.display())]
+    NoFile(PathBuf),
+    /// Its name can't name a rule.
+    #[error("the rule file {:?} has a name that no rule can be called by: use letters, digits, \"-\", \"_\" and \".\"", .0)]
+    Name(PathBuf),
     /// A file is no text.
     #[error("the rule file {} is no UTF-8 text: save it as UTF-8", .0.display())]
     NoText(PathBuf),
@@ -71,11 +78,9 @@ pub fn of(config: &Config) -> Result<Rules, RuleFilesError> {
 pub fn load(folder: Option<&Path>) -> Result<Rules, RuleFilesError> {
     let (mut extra, mut wrong) = (Vec::new(), Vec::new());
     for path in folder.map(files).transpose().map_err(|error| RuleFilesError(vec![error]))?.unwrap_or_default() {
-        match read(&path) {
-            Ok(text) => {
-                let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-                extra.push((name, text));
-            }
+        let name = path.file_stem().and_then(|name| name.to_str()).filter(|name| is_name(name)).map(ToOwned::to_owned);
+        match name.ok_or_else(|| RuleFileError::Name(path.clone())).and_then(|name| Ok((name, read(&path)?))) {
+            Ok(file) => extra.push(file),
             Err(error) => wrong.push(error),
         }
     }
@@ -117,12 +122,21 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, RuleFileError> {
     Ok(files)
 }
 
+/// Whether a file's name can stand in the log, in a verdict and before a rule's name.
+fn is_name(name: &str) -> bool {
+    name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
 fn read(path: &Path) -> Result<String, RuleFileError> {
     let failed = |source| RuleFileError::io(path, source);
-    if fs::metadata(path).map_err(failed)?.len() > MAX_FILE_BYTES {
-        return Err(RuleFileError::TooLarge(path.to_owned()));
+    // A pipe would be waited for, and a device has no end.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(RuleFileError::NoFile(path.to_owned()));
     }
-    fs::read_to_string(path).map_err(failed)
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(failed)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > MAX_FILE_BYTES { Err(RuleFileError::TooLarge(path.to_owned())) } else { Ok(text) }
 }
 
 #[cfg(test)]
@@ -164,6 +178,23 @@ mod tests {
         assert!(told(&folder.path().join("ours.toml")).contains("is no folder"));
         fs::write(folder.path().join("ours.toml"), [0xff, 0xfe]).expect("written");
         assert!(told(folder.path()).contains("ours.toml"), "{}", told(folder.path()));
+        for name in ["evil\u{1b}[31m.toml", "two\nlines.toml", "a/b.toml"] {
+            let path = folder.path().join(name.replace('/', "_ "));
+            fs::write(&path, RULE).expect("written");
+            let said = told(folder.path());
+            assert!(said.contains("has a name that no rule can be called by"), "{said}");
+            assert!(
+                !said.contains(['\u{1b}', '\u{7}']) && said.lines().all(|line| line.starts_with("the rule file")),
+                "{said}"
+            );
+            fs::remove_file(&path).expect("removed");
+        }
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("endless.toml")).expect("linked");
+        assert!(told(folder.path()).contains("endless.toml is no file"), "{}", told(folder.path()));
+        fs::remove_file(folder.path().join("endless.toml")).expect("removed");
+        fs::create_dir(folder.path().join("folder.toml")).expect("made");
+        assert!(told(folder.path()).contains("folder.toml is no file"), "{}", told(folder.path()));
+        fs::remove_dir(folder.path().join("folder.toml")).expect("removed");
         let huge = fs::File::create(folder.path().join("ours.toml")).expect("made");
         huge.set_len(MAX_FILE_BYTES + 1).expect("grown");
         assert!(told(folder.path()).contains("larger than 1 MiB"), "{}", told(folder.path()));

@@ -34,7 +34,8 @@ const MAX_HOST_BYTES: usize = 400;
 /// The family of a mail exchanger by its host name, as providers report it: bare, with a final dot, as `dns; host`
 /// (RFC 3464 section 2.3.5), with an address or a port behind it.
 ///
-/// An empty text or a bare IP address is [`MxFamily::Unknown`]; a name under no known domain is [`MxFamily::Other`].
+/// An empty text, a bare IP address or what is no host name with a domain is [`MxFamily::Unknown`]; a name under no known domain is
+/// [`MxFamily::Other`].
 #[must_use]
 pub fn mx_family(host: &str) -> MxFamily {
     let host = host.trim();
@@ -44,10 +45,19 @@ pub fn mx_family(host: &str) -> MxFamily {
     let host = host.split_once(';').map_or(host, |(_, tail)| tail).trim_start();
     let end = host.find(|c: char| c.is_whitespace() || matches!(c, '[' | '(' | ':' | ',' | '/'));
     let host = end.and_then(|end| host.get(..end)).unwrap_or(host).trim_end_matches('.');
-    if !host.bytes().any(|b| b.is_ascii_alphabetic()) {
+    let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    if !host.bytes().any(|b| b.is_ascii_alphabetic()) || !host.contains('.') || !host.bytes().all(named) {
         return MxFamily::Unknown;
     }
     MX_DOMAINS.iter().find(|(domain, _)| is_within(host, domain)).map_or(MxFamily::Other, |(_, family)| *family)
+}
+
+/// The host that a reply itself names as the one that spoke, as Postfix writes it: `host NAME[IP] said: …`.
+#[must_use]
+pub fn host_that_said(text: &str) -> Option<&str> {
+    let (host, rest) = text.trim_start().strip_prefix("host ")?.split_once('[')?;
+    let (_, said) = rest.split_once(']')?;
+    (said.starts_with(" said:") && !host.contains(char::is_whitespace)).then_some(host)
 }
 
 /// Whether a host name is the domain or lies under it; case does not count.
@@ -137,8 +147,28 @@ mod tests {
             ("xprivaterelay.appleid.com", MxFamily::Other),
             ("", MxFamily::Unknown),
             ("17.57.152.15", MxFamily::Unknown),
+            ("n/a", MxFamily::Unknown),
+            ("garbage", MxFamily::Unknown),
+            ("not a host !!", MxFamily::Unknown),
+            ("mx!.example.com", MxFamily::Unknown),
         ] {
             assert_eq!(mx_family(host), family, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_reply_may_name_the_host_that_spoke() {
+        let said =
+            "host smtp1.privaterelay.appleid.com[17.57.156.30] said: 550 5.1.1 <a@example.com>: unauthorized sender";
+        assert_eq!(host_that_said(said), Some("smtp1.privaterelay.appleid.com"));
+        assert_eq!(host_that_said("host mx.example.net[2001:db8::1] said: 550 no"), Some("mx.example.net"));
+        for none in [
+            "550 host mx.example.net[192.0.2.1] said: 550 no",
+            "host mx.example.net refused",
+            "host a b[1] said: x",
+            "",
+        ] {
+            assert_eq!(host_that_said(none), None, "{none}");
         }
     }
 

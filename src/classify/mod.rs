@@ -11,7 +11,7 @@ mod role;
 mod rules;
 mod template;
 
-pub use context::{Receiver, context, destination, mx_family};
+pub use context::{Receiver, context, destination, host_that_said, mx_family};
 pub use new_words::{apple_receivers, is_guess, is_new_words};
 pub use role::Parties;
 pub use rules::{Considered, Explanation, LintFinding, LintProblem, NO_RULE, Outcome, Rules, RulesError, RulesErrors};

@@ -18,7 +18,8 @@ use crate::{
     telemetry::FilterHandle,
 };
 
-/// Reads the configuration again and puts it in force.
+/// Reads the configuration again and puts it in force. Clones share all of it.
+#[derive(Clone)]
 pub(super) struct Reloader {
     current: Arc<Mutex<Config>>,
     /// Nothing where this process takes no reports in.
@@ -101,6 +102,8 @@ impl Reload for Reloader {
     }
 
     fn prepare(&self) -> Preparing<'_> {
-        Box::pin(async move { self.prepare_now() })
+        // Files are read and rules made ready on a thread of their own: signals and deadlines are heeded meanwhile.
+        let this = self.clone();
+        Box::pin(async move { tokio::task::spawn_blocking(move || this.prepare_now()).await? })
     }
 }

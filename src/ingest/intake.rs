@@ -6,7 +6,7 @@ use base64::Engine as _;
 use tokio::sync::Notify;
 
 use crate::{
-    classify::{Parties, Rules, context, destination, template_of},
+    classify::{Parties, Rules, context, destination, host_that_said, template_of},
     ingest::{
         Report,
         committer::{CommitError, Committer},
@@ -147,8 +147,9 @@ impl Intake {
     }
 
     fn event(&self, feed: &FeedName, event: &Event, knowledge: &Knowledge, verdicts: &mut Verdicts) -> NewEvent {
-        let context =
-            context(Some(event.provider), Some(&event.recipient), event.remote_mta.as_deref(), &knowledge.relay);
+        let said = || host_that_said(&event.reply.as_ref()?.text);
+        let host = event.remote_mta.as_deref().or_else(said);
+        let context = context(Some(event.provider), Some(&event.recipient), host, &knowledge.relay);
         let recipient = self.recipient(&event.recipient);
         let key = self.key(event);
         // An event whose message nobody names is a message of its own.

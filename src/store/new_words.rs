@@ -71,7 +71,8 @@ pub struct LastTold {
 }
 
 /// The statement of both engines, which differ in how they look into a list: rules in `$1`, receivers in `$4`. What there is
-/// in all is counted beside the first ones, so that the replies are read once.
+/// in all is counted beside the first ones, so that the replies are read once. A failure of unknown class (`$7`) without any code is
+/// the provider's own refusal: nobody at Apple said it.
 macro_rules! new_words_statement {
     ($rules:literal, $receivers:literal) => {
         concat!(
@@ -80,7 +81,8 @@ macro_rules! new_words_statement {
              FROM event e LEFT JOIN new_words_told t ON t.template = e.template \
              WHERE e.rule IS NOT NULL AND e.rule ",
             $rules,
-            " AND e.template IS NOT NULL AND e.kind IN ($2, $3) AND e.destination * 100 + coalesce(e.mx, 0) ",
+            " AND e.template IS NOT NULL AND e.kind IN ($2, $3) AND NOT (e.class = $7 AND e.code IS NULL AND e.enhanced IS NULL) \
+             AND e.destination * 100 + coalesce(e.mx, 0) ",
             $receivers,
             " GROUP BY e.template, t.at ORDER BY (t.at IS NOT NULL AND $5), 2 DESC, 1 LIMIT $6"
         )

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use relaywatch::{
     clock::Clock,
-    model::{Cause, DAY_MILLIS, Destination, EventKind, HOUR_MILLIS, MINUTE_MILLIS, MxFamily},
+    model::{Cause, DAY_MILLIS, Destination, EventKind, FailureClass, HOUR_MILLIS, MINUTE_MILLIS, MxFamily},
     monitor::new_words::read,
     notify::{Page, PageKind, Severity},
     store::{FoundWords, LastTold, NewEvent, NewReply, NewWordsFilter},
@@ -63,6 +63,9 @@ on_both_engines! {
         };
         let shared = |number, family| mx(said(&test, number, 1_000, "550 shared", NOBODY), Destination::Shared, family);
         let guessed = said(&test, 8, 9_000, "550 guessed", "codes/mailbox@3");
+        // A provider's own, before Apple was asked.
+        let mut own_refusal = NewEvent { class: FailureClass::Unknown, ..said(&test, 11, 1_000, "generation rejection", NOBODY) };
+        own_refusal.reply = own_refusal.reply.map(|reply| NewReply { code: None, enhanced: None, ..reply });
         let events = vec![
             said(&test, 1, 1_000, "550 odd", NOBODY),
             said(&test, 1, 2_000, "550 odd", NOBODY),
@@ -74,6 +77,7 @@ on_both_engines! {
             said(&test, 5, 1_000, "550 mine", "mine/first@1"),
             NewEvent { kind: EventKind::SuppressedByProvider, ..said(&test, 6, 1_000, "550 theirs", NOBODY) },
             shared(7, MxFamily::Google),
+            own_refusal,
             // iCloud by its exchanger, and where none is reported.
             shared(9, MxFamily::Unknown),
             shared(10, MxFamily::AppleIcloud),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 mod explain;
 mod file;
 mod gate;
+mod hard;
 mod lint;
 mod matcher;
 mod mistakes;
@@ -269,7 +270,12 @@ struct Facts<'a> {
 impl<'a> Facts<'a> {
     fn read(text: &'a str, context: &'a ReplyContext) -> Self {
         let head = Head::read(text);
-        Self { text, head, role: head.role(text), receiver: Receiver::of(context), context, label: None }
+        let receiver = match Receiver::of(context) {
+            // Where nobody is known, only a relay domain makes an address the recipient's.
+            Receiver::Unknown if text.contains("{recipient}") => Receiver::AppleRelay,
+            receiver => receiver,
+        };
+        Self { text, head, role: head.role(text), receiver, context, label: None }
     }
 
     /// Whether Apple received.
@@ -392,31 +398,6 @@ impl Rule {
             _ => facts.head.code.map_or_else(none, |code| code.to_string()),
         };
         Some((condition, found))
-    }
-
-    /// Whether a reply may call the address dead at all: neither where a code says something else, nor where somebody else
-    /// is named. Of a rule for receivers in general more is asked: a code for it, or the recipient's address; and what it
-    /// makes of Apple's words is a guess.
-    fn may_be_hard(&self, facts: &Facts<'_>) -> bool {
-        let named = match facts.role {
-            AddressRole::Recipient | AddressRole::Absent => true,
-            AddressRole::Sender => false,
-            AddressRole::Unknown => facts.context.destination == Destination::Unknown,
-        };
-        let transient = facts.head.code.is_some_and(|code| code / 100 != 5)
-            || facts.head.enhanced.is_some_and(|code| code.class != 5);
-        // X.1.7 to X.1.9 are about the sender, and the others that are barred about something else than an address; 5.4.1,
-        // 5.4.4 and 5.5.0 stand beside unknown users and hosts too. What is "other" (X.2.0, X.3.0) says nothing.
-        let code = facts.head.enhanced.map(|code| (code.subject, code.detail));
-        let for_it = matches!(code, Some((0 | 5, 0) | (1, 0..=4 | 6 | 10) | (4, 1 | 4)));
-        let against = matches!(code, Some((1, 7..=9) | (2 | 3, 1..) | (4, 2 | 3 | 5..) | (6 | 7, _)));
-        let general = self.raw.for_receivers_in_general;
-        // With neither a code nor an address there are only words, which have to be certain.
-        let enough = !general
-            || for_it
-            || matches!(facts.role, AddressRole::Recipient | AddressRole::Unknown)
-            || self.raw.confidence >= CERTAIN;
-        named && !transient && !against && enough && !(general && facts.is_apple())
     }
 
     fn verdict(&self, facts: &Facts<'_>, phrase: Option<&str>) -> Verdict {

@@ -364,7 +364,63 @@ const TRAPS: &[&str] = &[
     "550 5.1.1 <a@example.com>: Recipient address rejected: unverified address: connect to 192.0.2.2: Connection refused",
     "450 5.1.1 user unknown",
     "550 4.2.1 user not found",
+    "550 5.1.1 user not found (directory temporarily unavailable)",
+    "550 5.1.1 user does not exist; try again later",
+    "550 5.1.1 user lookup success, but no user record found",
+    "550 5.1.1 Recipient not found: LDAP server is down",
+    "550 5.1.1 user unknown (proxy error)",
+    "535 no such user or wrong password",
+    "550 account not found; please check SMTP credentials",
+    "550 nadawca nie istnieje",
+    "550 Unbekannter Benutzer, bitte später erneut versuchen",
+    "550 5.1.2 Host unknown (Name server: ns.example.net: SERVFAIL)",
+    "550 5.1.2 domain does not exist (resolver timeout)",
+    "550 SURBL: domain does not exist",
+    "550 5.5.0 all recipient addresses rejected : access denied",
+    "550 5.1.0 undeliverable address: lost connection while receiving the initial greeting",
+    "550 unable to validate recipient at this time",
+    "550 Mailbox unavailable, storage node offline",
+    "550 user doesn't have permission to receive from outside",
+    "550 not in directory of allowed senders",
+    "550 blocked: dictionary attack (no such user x20)",
+    "550 our IP address has changed",
+    "550 mailbox is closed for maintenance",
+    "550 SRS address invalid",
+    "550 recipient no longer accepts newsletters",
 ];
+
+/// What stands in the brackets where a provider has taken an address out.
+const MASKS: &[&str] =
+    &["redacted", "***", "[email protected]", "bounces at mail.example.com", "null", "%s", "{email}", "postmaster"];
+
+#[test]
+fn a_masked_address_is_nobodys_at_apple() {
+    let rules = rules();
+    for mask in MASKS {
+        for (recipient, mx, words) in [
+            (RELAY, RELAY_MX, "user not found"),
+            ("x7kq2m9abc@icloud.com", ICLOUD_MX, "user does not exist"),
+            ("x7kq2m9abc@icloud.com", ICLOUD_MX, "unknown or illegal alias"),
+        ] {
+            let text = format!("550 5.1.1 <{mask}>: {words}");
+            let verdict = judge(&rules, &text, recipient, SENDER, mx);
+            assert!(!verdict.hard, "{text}: {}", verdict.rule);
+        }
+    }
+    assert!(judge(&rules, "550 5.1.1 <>: user not found", RELAY, SENDER, RELAY_MX).hard, "empty ones hold nobody");
+}
+
+#[test]
+fn a_relay_address_in_a_bare_text_says_who_received() {
+    let rules = rules();
+    let bare = |text: &str| judge(&rules, text, "", "", "");
+    let known = bare(&format!("550 5.1.1 <{RELAY}>: user not found"));
+    assert_eq!((known.cause, known.hard), (Cause::RecipientUnknown, true), "{known:?}");
+    for text in ["user unknown", "this alias retired", "no such user here"] {
+        let verdict = bare(&format!("550 5.1.1 <{RELAY}>: {text}"));
+        assert_eq!((verdict.cause, verdict.hard), (Cause::Undetermined, false), "{verdict:?}");
+    }
+}
 
 #[test]
 fn words_about_something_else_call_no_address_dead() {

@@ -1,11 +1,14 @@
 //! Many lines of an SMTP reply become one.
 
+use std::borrow::Cow;
+
 use super::MAX_TEMPLATE_BYTES;
 use crate::model::EnhancedCode;
 
 /// Folds the reply into `out`: at most [`MAX_TEMPLATE_BYTES`] of it, cut where a word ends; blanks and control characters
-/// as one blank; `smtp;` (RFC 3464 section 2.3.6) dropped; the codes of further lines (RFC 5321 section 4.2.1) dropped.
+/// as one blank, Unicode's too; `smtp;` (RFC 3464 section 2.3.6) dropped; the codes of further lines (RFC 5321 section 4.2.1) dropped.
 pub(super) fn fold(text: &str, out: &mut Vec<u8>) {
+    let text = plain_blanks(text);
     let text = text.as_bytes();
     let start = text.iter().position(|b| !is_blank(*b)).unwrap_or(text.len());
     let end = text.iter().rposition(|b| !is_blank(*b)).map_or(start, |at| at + 1);
@@ -50,6 +53,8 @@ pub(super) fn fold(text: &str, out: &mut Vec<u8>) {
             } else if let Some(tail) = word.strip_prefix(head)
                 && (tail.is_empty() || tail.starts_with(b"-"))
             {
+                // The code of a further line that was joined with a blank: `550-Sender` is no id.
+                let joined = matches!(tail, [b'-', letter, ..] if letter.is_ascii_alphabetic());
                 let tail = tail.strip_prefix(b"-").unwrap_or(tail);
                 let mut ahead = words.clone();
                 let next = if tail.is_empty() { ahead.next().map(|(word, _)| word) } else { Some(tail) };
@@ -58,7 +63,7 @@ pub(super) fn fold(text: &str, out: &mut Vec<u8>) {
                     words = ahead;
                     continue;
                 }
-                if line_start {
+                if line_start || joined {
                     word = tail;
                 }
                 if word.is_empty() || (count == 1 && word == head) {
@@ -71,6 +76,16 @@ pub(super) fn fold(text: &str, out: &mut Vec<u8>) {
         if count > 2 {
             out.extend_from_slice(words.as_they_are(code));
         }
+    }
+}
+
+/// The text with a plain blank for each blank beyond ASCII and each mark of a byte order: Unicode's spaces, U+FEFF, U+200B.
+fn plain_blanks(text: &str) -> Cow<'_, str> {
+    let is_other = |c: char| !c.is_ascii() && (c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}'));
+    if text.is_ascii() || !text.contains(is_other) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(text.replace(is_other, " "))
     }
 }
 
@@ -176,6 +191,12 @@ mod tests {
     fn lines_join_and_repeated_codes_go() {
         assert_eq!(folded("550-5.1.1 user\r\n550 5.1.1 not found"), "550 5.1.1 user not found");
         assert_eq!(folded("550-user\n550-not\n550 found"), "550 user not found");
+        assert_eq!(
+            folded("550-no mailbox 550-Sender is not allowed"),
+            "550 no mailbox Sender is not allowed",
+            "joined by a blank"
+        );
+        assert_eq!(folded("\u{feff}550\u{a0}5.1.1\u{3000}user"), "550 5.1.1 user");
         assert_eq!(folded("550 5.1.1 user\r\n not\t found \r\n"), "550 5.1.1 user not found");
         assert_eq!(folded("550-5.1.1 no such 550-5.1.1 user 550 5.1.1 here"), "550 5.1.1 no such user here");
         assert_eq!(folded("smtp; 550 5.1.1 x"), "550 5.1.1 x");

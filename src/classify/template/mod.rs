@@ -181,8 +181,17 @@ impl Head {
         Some(Self { code, enhanced, end: text.len() - rest.len() })
     }
 
-    /// Whose address follows the codes: the first one in brackets, else the first one at all.
+    /// Whose address follows the codes: the first one in brackets, else the first one at all. Brackets right behind the codes that
+    /// hold something else, as masks of a provider's do, hold somebody's whom nobody can tell.
     pub(super) fn role(self, text: &str) -> AddressRole {
+        let behind = text.get(self.end..).unwrap_or_default().trim_start();
+        let masked = behind.strip_prefix('<').and_then(|tail| tail.split_once('>')).is_some_and(|(held, _)| {
+            let is_role = ["{recipient}", "{sender}", "{address}"].iter().any(|role| held.starts_with(role));
+            !(held.trim().is_empty() || is_role || held.starts_with("{host}") || held.starts_with("{ip}"))
+        });
+        if masked {
+            return AddressRole::Unknown;
+        }
         let mut bare = AddressRole::Absent;
         let mut at = self.end;
         while let Some(next) = text.as_bytes().get(at..).and_then(|rest| memchr::memchr(b'{', rest)) {

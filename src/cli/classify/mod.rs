@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use self::input::{Code, Input, begins_json, explain, read_line};
 use super::{Exit, Format, told::VerdictFields};
 use crate::{
-    classify::{Considered, LintFinding, Outcome, Parties, Rules, context, template_of},
+    classify::{Considered, LintFinding, Outcome, Parties, Rules, context, host_that_said, template_of},
     ingest::intake::verdict_label,
     model::{Address, Cause, EnhancedCode, Evidence, Provider, RelayDomains, Reply, Verdict},
 };
@@ -241,7 +241,8 @@ fn judge<'a>(input: &'a Input, explain: bool, options: &Options<'_>) -> Judged<'
     let enhanced = input.enhanced.as_deref().map(str::trim).and_then(EnhancedCode::parse);
     let reply = Reply::with_codes(&input.text, code, enhanced);
     let template = template_of(&reply, &parties);
-    let context = context(provider, recipient.as_ref(), input.mx.as_deref(), options.relay);
+    let host = input.mx.as_deref().or_else(|| host_that_said(&reply.text));
+    let context = context(provider, recipient.as_ref(), host, options.relay);
     let label = verdict_label(input.label.as_deref(), recipient.as_ref());
     let label = label.as_deref();
     let (verdict, considered) = if explain {

@@ -303,8 +303,9 @@ fn class_of(bounce_class: Option<&str>) -> FailureClass {
 
 /// Whether a reason is SparkPost's own word for an address that it has suppressed. Braze hands on the same words.
 pub(super) fn is_suppression(reason: &str) -> bool {
-    const SIGN: &[u8] = b"recipient address was suppressed due to";
-    reason.as_bytes().windows(SIGN.len()).any(|window| window.eq_ignore_ascii_case(SIGN))
+    const SIGNS: [&str; 2] = ["recipient address was suppressed due to", "recipient address suppressed due to"];
+    let reason = reason.to_ascii_lowercase();
+    SIGNS.iter().any(|sign| reason.contains(sign))
 }
 
 #[cfg(test)]
@@ -409,10 +410,12 @@ mod tests {
              "error_code": "550", "raw_reason": "550 5.7.1 Unconfigured Sending Domain <mail.example.com>"},
             {"type": "policy_rejection", "timestamp": 1_754_719_200, "rcpt_to": "a@b.example", "bounce_class": "25",
              "error_code": "554", "raw_reason": "554 5.7.1 Recipient address was suppressed due to system policy"},
+            {"type": "policy_rejection", "timestamp": 1_754_719_200, "rcpt_to": "a@b.example", "bounce_class": "25",
+             "error_code": "550", "raw_reason": "550 5.7.1 recipient address suppressed due to customer policy"},
         ]));
-        let [refused, suppressed] = found.as_slice() else { panic!("two events") };
+        let [refused, suppressed, short] = found.as_slice() else { panic!("three events") };
         assert_eq!((refused.kind, refused.failure_class()), (EventKind::Refused, FailureClass::Unknown));
-        assert_eq!(suppressed.kind, EventKind::SuppressedByProvider);
+        assert_eq!((suppressed.kind, short.kind), (EventKind::SuppressedByProvider, EventKind::SuppressedByProvider));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use sqlx::{query, query_as};
 
 use super::PgStore;
 use crate::{
-    model::{EventKind, Timestamp},
+    model::{EventKind, FailureClass, Timestamp},
     store::{
         Epoch, FoundWords, NewOutbox, NewWordsFilter, StoreError,
         new_words::{NewWordsRow, found_words, new_words_statement},
@@ -24,6 +24,7 @@ impl PgStore {
             .bind(filter.pairs())
             .bind(filter.untold_first)
             .bind(i64::from(limit))
+            .bind(FailureClass::Unknown.code())
             .fetch_all(&self.pool)
             .await?;
         Ok(found_words(rows))

@@ -4,7 +4,7 @@ use sqlx::{query, query_as};
 
 use super::SqliteStore;
 use crate::{
-    model::{EventKind, Timestamp},
+    model::{EventKind, FailureClass, Timestamp},
     store::{
         Epoch, FoundWords, NewOutbox, NewWordsFilter, StoreError,
         new_words::{NewWordsRow, found_words, new_words_statement},
@@ -27,6 +27,7 @@ impl SqliteStore {
         .bind(serde_json::json!(filter.pairs()).to_string())
         .bind(filter.untold_first)
         .bind(limit)
+        .bind(FailureClass::Unknown.code())
         .fetch_all(&self.readers)
         .await?;
         Ok(found_words(rows))
