@@ -7,6 +7,7 @@ mod lead;
 mod made;
 mod reload;
 mod role;
+mod rules;
 
 use std::{
     convert::Infallible,
@@ -249,7 +250,7 @@ pub async fn start(
     let public = if role.ingests() { Some(bind(config.listen.public.0, "public").await?) } else { None };
     let private = bind(config.listen.private.0, "private").await?;
     let metrics = Metrics::new()?;
-    let rules = rules(&config)?;
+    let rules = rules::rules(&config)?;
     let setup = if role.ingests() { Some(setup(&config, &rules)?) } else { None };
     let notifiers = Notifiers::new(notify::Setup::new(&config)?);
     let (keyring, store) = open(&config, &mut made).await?;
@@ -560,15 +561,6 @@ async fn journal_settings(
             }
         }
     }
-}
-
-/// The reply rules, by this configuration.
-fn rules(config: &Config) -> Result<Arc<Rules>, StartError> {
-    let rules = rule_files::of(config)?;
-    if let Some(said) = rule_files::empty(config.rules.folder.as_ref().map(AsRef::as_ref), &rules) {
-        tracing::warn!("{said}");
-    }
-    Ok(Arc::new(rules))
 }
 
 /// What the public listener works with, by this configuration.

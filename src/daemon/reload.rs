@@ -7,6 +7,7 @@ use std::{
 
 use tokio::sync::watch;
 
+use super::rules;
 use crate::{
     classify::Rules,
     config::{Config, SYSTEM_FILE},
@@ -51,7 +52,7 @@ impl Reloader {
         let file: Option<PathBuf> = old.provenance.file.clone();
         let new = Config::load(file.as_deref(), Config::process_environment()).inspect_err(super::log_mistakes)?;
         let (new, left) = new.taken_up_by(&old);
-        let rules = super::rules(&new)?;
+        let rules = rules::rules(&new).inspect_err(rules::log_mistakes)?;
         let setup = self.endpoint.as_ref().map(|_| super::setup(&new, &rules)).transpose()?;
         let notify = notify::Setup::new(&new)?;
         let filter = self.filter.as_ref().map(|filter| filter.prepare(&new.log.level)).transpose()?;
