@@ -16,10 +16,11 @@ use super::{
 };
 use crate::{
     classify::Rules,
+    clock::Clock,
     control::ForgetAddress,
     daemon::FORGET_AFTER_MILLIS,
     incident::advice::Advice,
-    model::{self, Address, Destination, Timestamp},
+    model::{Address, Destination, Timestamp},
     monitor::advice::Adviser,
     privacy::{Keyring, Purpose},
     store::{AccountRecord, EntryRecord, LedgerRow, Mark, Store},
@@ -143,7 +144,7 @@ impl Show {
         let config = open::config(file)?;
         open::block_on(async {
             let (store, keyring) = open::reader(&config).await?;
-            let rules = open::rules(&config)?;
+            let rules = open::rules_to_read(&config, diagnostics)?;
             let found = match (&address, &sub, &self.id) {
                 (Some(address), ..) => self.of_address((&store, &rules), &keyring, address).await?,
                 (None, Some(sub), _) => self.of_account((&store, &rules), &keyring, sub).await?,
@@ -206,8 +207,9 @@ impl Show {
         &self,
         (store, rules): (&Store, &Rules),
         keyring: &Keyring,
-        id: i64,
+        id: u64,
     ) -> anyhow::Result<Option<Story>> {
+        let Some(id) = i64::try_from(id).ok().filter(|id| *id > 0) else { return Ok(None) };
         let found = self.by_id((store, rules), keyring, id).await?;
         let nothing = found.gone && found.events.is_empty() && found.ledger.is_none() && found.entries.is_empty();
         Ok((!nothing).then_some(found))
@@ -240,7 +242,7 @@ impl Show {
             Some(id) => {
                 let events = store.events_of_address(id, self.events).await?;
                 let told = Teller::new(store.clone(), rules.clone()).tell(&events).await?;
-                let advice = Adviser::new(store.clone(), rules.clone()).await?.advise(id).await?;
+                let advice = Adviser::new(store.clone(), rules.clone(), Clock::System.now()).await?.advise(id).await?;
                 (store.ledger(id).await?, store.mark_of(id).await?, advice, told)
             }
             None => (None, None, None, Vec::new()),
@@ -287,10 +289,12 @@ impl Story {
             writeln!(out, "its mail counts as {group}")?;
         }
         if let Some(advice) = &self.advice {
-            writeln!(out, "\nwhat to do: {} ({})", advice.action, in_words(advice.action))?;
+            writeln!(out, "\nwhat to do: {} ({})", advice.action, advice.in_words())?;
             for reason in &advice.reasons {
                 writeln!(out, "  - {}", Safe(&reason.to_string()))?;
             }
+        } else {
+            writeln!(out, "\nwhat to do: nothing can be said: {}", self.missing().1)?;
         }
         writeln!(out, "\naccounts:{}", none_or(self.accounts.is_empty()))?;
         for account in &self.accounts {
@@ -333,6 +337,19 @@ impl Story {
         Ok(())
     }
 
+    /// Why there is no advice: a word for machines, and a sentence.
+    fn missing(&self) -> (&'static str, &'static str) {
+        match self.ledger.as_ref().map(|ledger| ledger.destination) {
+            Some(Destination::Shared) => (
+                "control-group",
+                "its mail counts as the control group; where it is a private address, say so by the account map: relaywatch \
+                 accounts import",
+            ),
+            Some(_) => ("control-group", "its mail counts as the control group, which advice is not for"),
+            None => ("no-mail", "no mail to it is known"),
+        }
+    }
+
     fn json(&self) -> serde_json::Result<Value> {
         let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
         let accounts: Vec<Value> = self
@@ -359,22 +376,13 @@ impl Story {
             .collect();
         let events = self.events.iter().map(Told::json).collect::<serde_json::Result<Vec<_>>>()?;
         let advice = self.advice.as_ref().map(|advice| json!({ "action": advice.action, "reasons": advice.reasons }));
+        let missing = self.advice.is_none().then(|| self.missing());
+        let missing = missing.map(|(reason, text)| json!({ "reason": reason, "text": text }));
         Ok(json!({
-            "known": true, "id": self.id.map(address_id), "address": self.shown, "forgotten": self.gone,
+            "known": true, "advice_missing": missing, "id": self.id.map(address_id), "address": self.shown, "forgotten": self.gone,
             "private": self.mark.map(|mark| mark.private), "advice": advice, "accounts": accounts, "ledger": ledger,
             "notices": notices, "events": events,
         }))
-    }
-}
-
-/// What an action comes to.
-const fn in_words(action: model::Action) -> &'static str {
-    match action {
-        model::Action::Suppress => "send no more to it",
-        model::Action::Keep => "go on sending",
-        model::Action::Hold => "do not suppress it; wait until the cause is known",
-        model::Action::FixSender => "do not suppress it; mend the sender",
-        model::Action::Retry => "do not suppress it; try again later",
     }
 }
 
@@ -443,9 +451,11 @@ fn line(input: &mut impl BufRead) -> anyhow::Result<String> {
     Ok(text.trim().to_owned())
 }
 
-/// An id as `events list` writes it.
-fn read_id(text: &str) -> anyhow::Result<i64> {
-    let id = i64::from_str_radix(text.trim(), 16).ok().filter(|id| *id > 0 && text.trim().len() == 16);
+/// An id as `events list` writes it; some that can be written so belong to nobody.
+fn read_id(text: &str) -> anyhow::Result<u64> {
+    let text = text.trim();
+    let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let id = u64::from_str_radix(text, 16).ok().filter(|_| digits);
     id.ok_or_else(|| anyhow::anyhow!("--id takes the 16 hexadecimal digits that `events list` shows"))
 }
 

@@ -71,6 +71,8 @@ Exit code 1 where there is no such incident.")]
         format: ReportFormat,
     },
     /// Say what an incident was. The rate of false alarms is counted from these labels.
+    ///
+    /// An open one stays open, whatever its label, and its addresses are held until it ends: to end it there is `close`.
     #[command(after_help = "Example: relaywatch incident label 7 false")]
     Label {
         /// Its number.
@@ -94,7 +96,7 @@ Exit code 1 where there is no such incident.")]
     /// Close an incident that is open or masked, for good.
     ///
     /// For one that cannot become quiet by itself: a masked one, or one whose mail has ended. Refusals from then on are another
-    /// incident. It lifts no hold. Who closed it, and why, goes into the journal.
+    /// incident. It lifts the hold on its addresses only where it is labelled false. Who closed it, and why, goes into the journal.
     #[command(after_help = "Example:
   relaywatch incident close 7 --operator \"Jo Example\" --reason \"the sender was retired\"")]
     Close {
@@ -210,8 +212,9 @@ impl IncidentCommand {
             }
             Action::Label { id, label, who } => {
                 let label = Label::from(*label);
+                let (record, ..) = read(config, *id).await?;
                 write(config, LabelIncident { id: *id, label, operator: who.name() }).await?;
-                writeln!(diagnostics, "incident {id} is labelled {label}")?;
+                writeln!(diagnostics, "{}", labelled(*id, label, record.state))?;
             }
             Action::AcceptNormal { id, who } => {
                 let (record, ..) = read(config, *id).await?;
@@ -220,8 +223,9 @@ impl IncidentCommand {
             }
             Action::Close { id, who, reason } => {
                 let call = CloseIncident { id: *id, operator: who.name(), reason: reason.clone() };
+                let (record, ..) = read(config, *id).await?;
                 write(config, call).await?;
-                writeln!(diagnostics, "incident {id} is closed; the hold on its addresses stays")?;
+                writeln!(diagnostics, "{}", closed(*id, record.operator.label))?;
             }
             Action::Recovery { id, who, reason, out: file, unknown_out } => {
                 let request = RecoveryRequest {
@@ -234,6 +238,37 @@ impl IncidentCommand {
             }
         }
         Ok(Exit::Success)
+    }
+}
+
+/// What labelling an incident leads to, by how it stands: what holds its addresses.
+fn labelled(id: i64, label: Label, state: IncidentState) -> String {
+    let close = format!("to end it: relaywatch incident close {id} --reason \"why\"");
+    let more = match (label, state) {
+        (Label::False, IncidentState::Open) => {
+            format!("; it stays open, and its addresses are held until it ends; {close}")
+        }
+        (Label::False, IncidentState::Masked) => format!("; it stays masked, and holds its addresses no more; {close}"),
+        (Label::False, IncidentState::Closed | IncidentState::Past) => {
+            "; it holds its addresses no more: their refusals in it count like any others".to_owned()
+        }
+        (Label::False, IncidentState::Withdrawn) | (Label::Real | Label::Benign, _) => String::new(),
+    };
+    format!("incident {id} is labelled {label}{more}")
+}
+
+/// What closing an incident leads to, by its label.
+fn closed(id: i64, label: Option<Label>) -> String {
+    match label {
+        Some(Label::False) => format!(
+            "incident {id} is closed; as it is labelled false, it holds its addresses no more: their refusals in it count like \
+             any others"
+        ),
+        Some(Label::Real | Label::Benign) | None => {
+            format!(
+                "incident {id} is closed; the hold on its addresses stays: their refusals in it do not count against them"
+            )
+        }
     }
 }
 
@@ -485,6 +520,17 @@ mod tests {
     fn accepting_says_what_it_leads_to() {
         let all: Vec<String> = IncidentState::ALL.iter().map(|state| accepted(7, *state)).collect();
         insta::assert_snapshot!("accepted", all.join("\n"));
+    }
+
+    #[test]
+    fn labelling_and_closing_say_what_becomes_of_the_holds() {
+        let mut lines = Vec::new();
+        for label in [Label::Real, Label::Benign, Label::False] {
+            lines.extend(IncidentState::ALL.iter().map(|state| format!("{state}: {}", labelled(7, label, *state))));
+            lines.push(format!("close: {}", closed(7, Some(label))));
+        }
+        lines.push(format!("close: {}", closed(7, None)));
+        insta::assert_snapshot!("labelled", lines.join("\n"));
     }
 
     #[test]

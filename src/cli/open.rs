@@ -11,7 +11,7 @@ use crate::{
     control::Writer,
     daemon::store_options,
     privacy::{Keyring, PrivacyError},
-    rule_files,
+    rule_files::{self, RuleFilesError},
     store::{Access, Store},
 };
 
@@ -23,6 +23,29 @@ pub(super) fn config(file: Option<&Path>) -> anyhow::Result<Config> {
 /// The rules, with the operator's own where the configuration names any.
 pub(super) fn rules(config: &Config) -> anyhow::Result<Rules> {
     Ok(rule_files::of(config)?)
+}
+
+/// The rules for a command that only shows what is stored: the built-in ones, with a warning, where the operator's own are
+/// broken.
+pub(super) fn rules_to_read(config: &Config, diagnostics: &mut impl std::io::Write) -> anyhow::Result<Rules> {
+    let RuleFilesError(mistakes) = match rule_files::of(config) {
+        Ok(rules) => return Ok(rules),
+        Err(error) => error,
+    };
+    writeln!(
+        diagnostics,
+        "relaywatch: WARNING: the rules of [rules] folder can't be used, and only the built-in ones are asked here:"
+    )?;
+    for mistake in mistakes {
+        writeln!(diagnostics, "  {mistake}")?;
+    }
+    writeln!(
+        diagnostics,
+        "Causes are shown as they are stored. Actions, evidence and advice are not yours until this is mended: a reply\n\
+         that your rules judged can show none, and an address can be said to be dead though your rules say otherwise.\n\
+         `relaywatch config check` tells when all is well again.\n"
+    )?;
+    Ok(Rules::built_in()?)
 }
 
 /// Runs a command that waits for I/O.

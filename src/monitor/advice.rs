@@ -41,14 +41,15 @@ impl Adviser {
     ///
     /// # Errors
     /// Where the store is away.
-    pub async fn new(store: Store, rules: Rules) -> Result<Self, StoreError> {
+    pub async fn new(store: Store, rules: Rules, now: Timestamp) -> Result<Self, StoreError> {
         let cursor = store.cursor(CURSOR).await?;
+        let around = Surroundings::new(now, Bin(store.cells_from(now).await?));
         let is_rebuilding = store.horizon().await?.rebuilt_from.is_some_and(|end| cursor < end);
         Ok(Self {
             store,
             rules,
             words: HashMap::new(),
-            around: Surroundings::default(),
+            around,
             read: HashMap::new(),
             troubles_from: None,
             judged_to: (!is_rebuilding).then_some(cursor),
@@ -122,7 +123,8 @@ impl Adviser {
                 let context = |mx| ReplyContext { provider, destination: event.destination, mx };
                 let says = event.reply.map_or(Says::Nothing, |reply| {
                     let label = event.label.map(|label| self.word(label));
-                    let verdict = self.rules.recall(self.word(reply.template), &context(reply.mx), label, reply.cause);
+                    let stored = (reply.cause, self.word(reply.rule));
+                    let verdict = self.rules.recall(self.word(reply.template), &context(reply.mx), label, stored);
                     verdict.map_or(Says::Changed(reply.cause), |verdict| Says::Verdict {
                         cause: verdict.cause,
                         hard: verdict.hard,
@@ -204,8 +206,10 @@ impl Adviser {
             self.words.clear();
         }
         let refused = events.iter().filter(|event| event.kind == EventKind::Refused);
-        let of_replies =
-            refused.flat_map(|event| event.reply.map(|reply| reply.template).into_iter().chain(event.label));
+        let of_replies = refused.flat_map(|event| {
+            let reply = event.reply.map(|reply| [reply.template, reply.rule]);
+            reply.into_iter().flatten().chain(event.label)
+        });
         let wanted: HashSet<i32> = events.iter().map(|event| event.stream).chain(of_replies).collect();
         let wanted: Vec<i32> = wanted.into_iter().filter(|number| !self.words.contains_key(number)).collect();
         if !wanted.is_empty() {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::{Leader, Store, StoreError, dispatch, lease::fenced};
-use crate::model::{BIN_MILLIS, DAY_MILLIS, HOUR_MILLIS};
+use crate::model::{BIN_MILLIS, DAY_MILLIS, HOUR_MILLIS, Timestamp};
 
 /// Days for which five-minute cells are kept: the ring's four, the 30 that a usual rate is taken from, and some to look back.
 const CELL_DAYS: i64 = 40;
@@ -46,6 +46,23 @@ pub(super) struct Cutoffs {
     pub(super) days: i64,
 }
 
+/// The first bin of which cells are kept, by the onset of the oldest open incident.
+fn cells_from(now: i64, open: Option<i64>) -> i64 {
+    let kept_for = open.map_or(i64::MAX, |onset| onset - BEFORE_INCIDENT_DAYS * DAY_MILLIS);
+    (now - CELL_DAYS * DAY_MILLIS).min(kept_for).div_euclid(BIN_MILLIS)
+}
+
+impl Store {
+    /// The first bin of which cells of relay mail are kept at this time: earlier ones may be gone.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn cells_from(&self, now: Timestamp) -> Result<i64, StoreError> {
+        let open = dispatch!(self, store => store.earliest_open_onset().await)?;
+        Ok(cells_from(now.as_millis(), open))
+    }
+}
+
 impl Leader {
     /// Deletes what has outlived its retention: deliveries before `deliveries`, refusals, notices and who was refused before
     /// `refusals`, what is set aside or remembered only until `now`, what left the outbox 30 days before, projections that nothing
@@ -72,7 +89,7 @@ impl Leader {
             let open = dispatch!(all, store => store.earliest_open_onset().await)?;
             let kept_for = open.map_or(i64::MAX, |onset| onset - BEFORE_INCIDENT_DAYS * DAY_MILLIS);
             let cutoffs = Cutoffs {
-                cells: bin((now - CELL_DAYS * DAY_MILLIS).min(kept_for)),
+                cells: cells_from(now, open),
                 control: bin((now - TOTAL_DAYS * DAY_MILLIS).min(kept_for)),
                 refused: bin(refusals),
                 notices: refusals,

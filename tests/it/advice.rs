@@ -45,7 +45,7 @@ async fn id(test: &TestStore, number: usize) -> i64 {
 }
 
 async fn advice(test: &TestStore, number: usize) -> Option<Advice> {
-    let mut adviser = Adviser::new(test.store.clone(), rules()).await.expect("an adviser");
+    let mut adviser = Adviser::new(test.store.clone(), rules(), at(2 * DAY)).await.expect("an adviser");
     adviser.advise(id(test, number).await).await.expect("advice")
 }
 
@@ -127,11 +127,49 @@ on_both_engines! {
 
         // The same again changes nothing; nor does it matter who is asked about before.
         test.store.commit(&batches).await.expect("commit");
-        let mut one = Adviser::new(test.store.clone(), rules()).await.expect("an adviser");
+        let mut one = Adviser::new(test.store.clone(), rules(), at(2 * DAY)).await.expect("an adviser");
         for number in [7, 30, 1, 8, 900, 4, 2, 6, 31, 5] {
             let told = one.advise(id(&test, number).await).await.expect("advice");
             assert_eq!(told, advice(&test, number).await, "address {number}");
         }
+    }
+
+    async fn own_rules_in_force_and_the_time_change_what_is_said(test: TestStore) {
+        let mut events = path_delivers(&test);
+        events.extend(twice(&test, 1).map(|event| NewEvent {
+            reply: event.reply.clone().map(|reply| NewReply {
+                template: "550 5.1.1 <{recipient}>: user not found".to_owned(),
+                cause: Cause::RecipientUnknown,
+                ..reply
+            }),
+            ..event
+        }));
+        events.push(refused(&test, 2, 21, 0));
+        let silent = refused(&test, 3, 31, 0);
+        events.push(NewEvent { stream: stream("silent.example", None), ..silent });
+        test.store.commit(&[submission(events)]).await.expect("commit");
+        test.fold_all().await;
+        let own = "version = 1\n[[rule]]\nname = \"off\"\nreceiver = [\"apple-relay\"]\nwording = [\"user not found\"]\n\
+                   cause = \"mailbox_disabled\"\nconfidence = 0.9\ndoc = \"us\"\n";
+        let own = Rules::with_extra(&[("ours", own)]).expect("rules");
+        let of = async |rules: &Rules, number: usize, now: i64| {
+            let mut adviser = Adviser::new(test.store.clone(), rules.clone(), at(now)).await.expect("an adviser");
+            adviser.advise(id(&test, number).await).await.expect("advice").expect("relay mail")
+        };
+        assert_eq!(of(&rules(), 1, 2 * DAY).await.action, Action::Suppress);
+        let changed = of(&own, 1, 2 * DAY).await;
+        assert_eq!((changed.action, changed.reasons[0].name()), (Action::Hold, "rules-changed"), "{changed:?}");
+
+        let said = async |number: usize, now: i64| of(&rules(), number, now).await.reasons.last().expect("one").to_string();
+        assert!(said(2, DAY - 1).await.ends_with("at the earliest"), "{}", said(2, DAY - 1).await);
+        assert!(said(2, DAY).await.ends_with("any from now on will do"), "{}", said(2, DAY).await);
+        // Cells are kept for 40 days: of the three days before the refusal, the first are gone after 37.
+        assert!(said(3, 37 * DAY).await.contains("the sender may be at fault"), "{}", said(3, 37 * DAY).await);
+        assert!(said(3, 38 * DAY).await.contains("is no longer known"), "{}", said(3, 38 * DAY).await);
+        // Where an incident is open, they are kept from 30 days before its onset.
+        let open = incident(IncidentState::Open, stream("another.example", None));
+        test.leader().save_incident(&open).await.expect("saved");
+        assert!(said(3, 38 * DAY).await.contains("the sender may be at fault"), "{}", said(3, 38 * DAY).await);
     }
 
     async fn incidents_on_the_path_hold_the_address(test: TestStore) {

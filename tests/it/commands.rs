@@ -350,7 +350,11 @@ async fn everything(place: &Place, daemon: Option<&Daemon>) {
     let id = known["id"].as_str().expect("an id").to_owned();
     let by_id = place.run(&["address", "show", "--id", &id, "--format", "json"]).ok().json();
     assert_eq!(by_id, known, "the id leads to the same story");
-    assert_eq!(place.run(&["address", "show", "--id", "00000000000000ff"]).code, Some(1));
+    for unknown in ["00000000000000ff", "ffffffffffffffff", "0000000000000000"] {
+        let said = place.run(&["address", "show", "--id", unknown]);
+        assert!(said.code == Some(1) && said.err.contains("this address is not known"), "{}", said.err);
+    }
+    assert!(place.run(&["address", "show", "--id", "+00000000000000f"]).err.contains("16 hexadecimal digits"));
     assert!(place.run(&["address", "show", "--id", "zz"]).err.contains("16 hexadecimal digits"));
     assert_eq!(
         (&known["address"], &known["events"][0]["cause"]),

@@ -260,7 +260,7 @@ on_both_engines! {
         assert!(error.starts_with("there is no incident 999"), "{error}");
 
         let (_, said) = command(&place, &["close", &id, "--operator", "Jo", "--reason", "over"]).await.expect("closed");
-        assert_eq!(said, format!("incident {id} is closed; the hold on its addresses stays\n"));
+        assert_eq!(said, format!("incident {id} is closed; the hold on its addresses stays: their refusals in it do not count against them\n"));
         assert!(command(&place, &["show", &id]).await.expect("shown").0.contains("Closed by:       an operator"));
         let error = command(&place, &["close", &id, "--operator", "Jo", "--reason", "again"]).await.expect_err("over");
         assert!(error.contains("only an incident that is open or masked can be closed"), "{error}");

@@ -193,22 +193,28 @@ impl Rules {
         }
     }
 
-    /// The verdict of a stored reply that means `cause`, where these rules still give it that meaning.
+    /// The verdict of a stored reply that means `cause` by the rule `stored` (`file/name`, or `file/name@version` as it is
+    /// stored), where these rules still give it that meaning.
     ///
-    /// An address that was found to be a private one later has the verdicts of its domain: `context` names what it is now.
+    /// An address that was found to be a private one later has the verdicts of its domain: `context` names what it is now. Such
+    /// a verdict counts only where the rule that gave it gives it still.
     #[must_use]
     pub fn recall<T: AsRef<str>>(
         &self,
         template: T,
         context: &ReplyContext,
         label: Option<&str>,
-        cause: Cause,
+        (cause, stored): (Cause, &str),
     ) -> Option<Verdict> {
         let by = |context: &ReplyContext| {
             Some(self.classify_labelled(template.as_ref(), context, label)).filter(|verdict| verdict.cause == cause)
         };
-        let of_domain = ReplyContext { destination: Destination::Shared, ..*context };
-        by(context).or_else(|| if context.destination == Destination::Relay { by(&of_domain) } else { None })
+        by(context).or_else(|| {
+            let was_other = context.destination == Destination::Relay;
+            let of_domain = ReplyContext { destination: Destination::Shared, ..*context };
+            let name = stored.rsplit_once('@').map_or(stored, |(name, _)| name);
+            was_other.then(|| by(&of_domain)).flatten().filter(|verdict| verdict.rule == name)
+        })
     }
 
     /// The first rule that holds, and the phrase of its wording that was found.

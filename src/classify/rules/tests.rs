@@ -598,8 +598,9 @@ fn a_stored_reply_has_its_verdict_again_only_where_the_rules_still_give_it() {
     let template = template(text, &Parties { recipient: Some(&recipient), ..Parties::unknown(&relay) });
     let context = context(None, Some(&recipient), Some(ICLOUD_MX), &relay);
     let verdict = rules.classify(&template, &context);
-    assert_eq!(rules.recall(&template, &context, None, verdict.cause), Some(verdict.clone()));
-    assert_eq!(rules.recall(&template, &context, None, Cause::RecipientUnknown), None, "another meaning");
+    let recall = |cause| rules.recall(&template, &context, None, (cause, &verdict.rule));
+    assert_eq!(recall(verdict.cause), Some(verdict.clone()));
+    assert_eq!(recall(Cause::RecipientUnknown), None, "another meaning");
 
     // Not known to be a private address when the reply came in.
     let bare = "550 5.1.1 user unknown";
@@ -607,5 +608,23 @@ fn a_stored_reply_has_its_verdict_again_only_where_the_rules_still_give_it() {
     let (then, now) = (of(Destination::Shared), of(Destination::Relay));
     let stored = rules.classify(bare, &then);
     assert_ne!(rules.classify(bare, &now).cause, stored.cause);
-    assert_eq!(rules.recall(bare, &now, None, stored.cause).map(|verdict| verdict.cause), Some(stored.cause));
+    let named = format!("{}@{}", stored.rule, stored.version);
+    let recall = |rule: &str| rules.recall(bare, &now, None, (stored.cause, rule)).map(|verdict| verdict.cause);
+    assert_eq!(recall(&named), Some(stored.cause));
+    assert_eq!(recall("another/rule@1"), None, "another rule had given that meaning");
+}
+
+#[test]
+fn own_rules_in_force_leave_no_verdict_of_the_domain_to_a_reply_that_another_rule_had_judged() {
+    let text = "550 5.1.1 <{recipient}>: user not found";
+    let relay = ReplyContext { provider: None, destination: Destination::Relay, mx: MxFamily::Unknown };
+    let stored = rules().classify(text, &relay);
+    let of_domain = rules().classify(text, &ReplyContext { destination: Destination::Shared, ..relay });
+    assert_eq!((of_domain.cause, of_domain.rule == stored.rule), (stored.cause, false), "it would stand in");
+    assert_eq!(stored.cause, Cause::RecipientUnknown);
+    let own = "version = 1\n[[rule]]\nname = \"off\"\nreceiver = [\"apple-relay\"]\nwording = [\"user not found\"]\n\
+               cause = \"mailbox_disabled\"\nconfidence = 0.9\ndoc = \"us\"\n";
+    let changed = Rules::with_extra(&[("ours", own)]).expect("rules");
+    assert_eq!(changed.classify(text, &relay).cause, Cause::MailboxDisabled);
+    assert_eq!(changed.recall(text, &relay, None, (stored.cause, &stored.rule)), None);
 }

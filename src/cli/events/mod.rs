@@ -135,7 +135,8 @@ impl EventsCommand {
                     list.filters.check()?;
                     let (store, _) = open::reader(&config).await?;
                     list.filters.check_feed(&store, &config, diagnostics).await?;
-                    list.run(&store, open::rules(&config)?, span, out).await?;
+                    let rules = open::rules_to_read(&config, diagnostics)?;
+                    list.run(&store, rules, span, out).await?;
                     store.close().await;
                 }
                 Action::Entries(entries) => {
@@ -154,7 +155,8 @@ impl EventsCommand {
                     tail.filters.check()?;
                     let (store, _) = open::reader(&config).await?;
                     tail.filters.check_feed(&store, &config, diagnostics).await?;
-                    tail.run(&store, open::rules(&config)?, &clock, out, diagnostics).await?;
+                    let rules = open::rules_to_read(&config, diagnostics)?;
+                    tail.run(&store, rules, &clock, out, diagnostics).await?;
                 }
             }
             Ok(Exit::Success)

@@ -200,8 +200,8 @@ impl Teller {
         let reply = event.reply.map(|reply| {
             let template = word(reply.template);
             let context = ReplyContext { provider: stream.provider, destination: event.destination, mx: reply.mx };
-            let verdict = self.rules.recall(&template, &context, label.as_deref(), reply.cause);
             let rule = word(reply.rule);
+            let verdict = self.rules.recall(&template, &context, label.as_deref(), (reply.cause, &rule));
             let (rule, version) = match rule.rsplit_once('@') {
                 Some((name, version)) => (name.to_owned(), version.parse().ok()),
                 None => (rule, None),

@@ -227,8 +227,12 @@ impl Trouble {
 }
 
 /// What else was sent by the paths of the refusals, and the incidents: what lies further off than advice asks for changes nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Surroundings {
+    /// The time at which advice is given. It changes words alone.
+    pub now: Timestamp,
+    /// The first bin of which mail is still known: earlier ones have outlived their retention. It changes words alone.
+    pub known_from: Bin,
     /// Relay mail of each path by bin.
     pub mail: BTreeMap<StreamKey, BTreeMap<Bin, Mail>>,
     /// Incidents.
@@ -236,6 +240,12 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
+    /// Nothing is known yet.
+    #[must_use]
+    pub const fn new(now: Timestamp, known_from: Bin) -> Self {
+        Self { now, known_from, mail: BTreeMap::new(), troubles: Vec::new() }
+    }
+
     /// Relay mail of the refusal's path within 72 hours.
     fn mail_around(&self, message: &Message<'_>) -> impl DoubleEndedIterator<Item = (Bin, Mail)> + Clone {
         let (from, to) = (message.bin.0.saturating_sub(PATH_BINS), message.bin.0.saturating_add(PATH_BINS));
@@ -273,7 +283,9 @@ impl Surroundings {
             return Some(Void::NotJudged);
         }
         if !self.mail_around(message).any(|(_, mail)| mail.delivered > 0) {
-            return Some(Void::NoDelivery { path: message.path.clone(), exposed: message.exposed });
+            let (path, exposed) = (message.path.clone(), message.exposed);
+            let is_gone = message.bin.0.saturating_sub(PATH_BINS) < self.known_from.0;
+            return Some(if exposed && is_gone { Void::NotKnown { path } } else { Void::NoDelivery { path, exposed } });
         }
         let others = self.candidate(message, own)?;
         Some(Void::Candidate { path: message.path.clone(), others })
@@ -287,6 +299,33 @@ pub struct Advice {
     pub action: Action,
     /// Why, and what is missing for `suppress`: the user's own word first, then most weighty first; never empty.
     pub reasons: Vec<Reason>,
+}
+
+impl Advice {
+    /// What the action comes to for this address.
+    #[must_use]
+    pub fn in_words(&self) -> &'static str {
+        let (mut own_word, mut removed) = (false, false);
+        for reason in &self.reasons {
+            own_word |= matches!(reason, Reason::OwnWord(_));
+            removed |= matches!(reason, Reason::RemovedByProvider { .. });
+        }
+        match self.action {
+            _ if own_word => "mail nothing to it until its user comes back",
+            Action::Suppress => "send no more to it",
+            Action::Keep => "go on sending",
+            Action::FixSender if removed => {
+                "do not suppress it; mend the sender, then have it taken off the provider's suppression list"
+            }
+            _ if removed => {
+                "do not suppress it; look up at the provider why it did, and where that does not hold any more, have it \
+                 taken off its suppression list"
+            }
+            Action::Hold => "do not suppress it; wait until the cause is known",
+            Action::FixSender => "do not suppress it; mend the sender",
+            Action::Retry => "do not suppress it; try again later",
+        }
+    }
 }
 
 /// What to do about an address.
@@ -344,7 +383,8 @@ fn of_dead(standing: &[Message<'_>], around: &Surroundings) -> (Action, Vec<Reas
     }
     match (first, pair) {
         (Some(first), None) => {
-            reasons.push(Reason::SecondMissing { first, earliest: first.plus_millis(AGAIN_MILLIS) });
+            let earliest = first.plus_millis(AGAIN_MILLIS);
+            reasons.push(Reason::SecondMissing { first, earliest: Some(earliest).filter(|at| *at > around.now) });
         }
         (None, _) => reasons.push(Reason::NoneCounts { refusals: dead.len() as u64 }),
         _ => {}

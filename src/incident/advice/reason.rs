@@ -37,8 +37,8 @@ pub enum Reason {
     SecondMissing {
         /// The first one that counts.
         first: Timestamp,
-        /// When a second one counts at the earliest.
-        earliest: Timestamp,
+        /// When a second one counts at the earliest; `None` where any from now on does.
+        earliest: Option<Timestamp>,
     },
     /// No refusal counts.
     NoneCounts {
@@ -108,6 +108,11 @@ pub enum Void {
         /// Whether a feed tells of anything but refusals.
         exposed: bool,
     },
+    /// What its path delivered then has outlived its retention.
+    NotKnown {
+        /// The path.
+        path: StreamKey,
+    },
     /// Others were refused around it, and nothing was delivered between.
     Candidate {
         /// The path.
@@ -128,6 +133,7 @@ impl Void {
             Self::Incident { .. } => "in-incident",
             Self::NotJudged => "not-judged",
             Self::NoDelivery { .. } => "no-delivery-by-path",
+            Self::NotKnown { .. } => "path-not-known-any-more",
             Self::Candidate { .. } => "candidate-incident",
         }
     }
@@ -172,6 +178,10 @@ impl fmt::Display for Void {
                 f,
                 "the feed of {path} reports refusals only, so that no delivery within 72 h of it is ever known: the sender may be at fault"
             ),
+            Self::NotKnown { path } => write!(
+                f,
+                "what {path} delivered within 72 h of it is no longer known: it is older than the counts that are kept"
+            ),
             Self::Candidate { path, others } => {
                 let (messages, were) = (counted(*others, "other message"), verb(*others, "was", "were"));
                 write!(
@@ -199,10 +209,13 @@ impl fmt::Display for Reason {
             Self::PathDelivers => f.write_str(
                 "the path of each delivered to relay addresses within 72 h of it, and no incident has to do with it",
             ),
-            Self::SecondMissing { first, earliest } => write!(
-                f,
-                "refused as dead at {first}; a second such refusal, at least 24 h later, is missing: {earliest} at the earliest"
-            ),
+            Self::SecondMissing { first, earliest } => {
+                write!(f, "refused as dead at {first}; a second such refusal, at least 24 h later, is missing: ")?;
+                match earliest {
+                    Some(earliest) => write!(f, "{earliest} at the earliest"),
+                    None => f.write_str("any from now on will do"),
+                }
+            }
             Self::NoneCounts { refusals: 1 } => f.write_str("refused as dead once, and that does not count"),
             Self::NoneCounts { refusals } => write!(f, "refused as dead {refusals} times, and none of them counts"),
             Self::CountsNot { at, void } => write!(f, "the refusal at {at} does not count: {void}"),
@@ -219,7 +232,10 @@ impl fmt::Display for Reason {
                  it is: relaywatch incident close {incident} --reason \"why\""
             ),
             Self::LatestSays { at, cause: Some(cause) } => {
-                write!(f, "the latest refusal, at {at}, does not prove that the address is dead: {cause}")
+                write!(
+                    f,
+                    "the words of the latest refusal, at {at}, do not prove, by today's rules, that the address is dead: {cause}"
+                )
             }
             Self::LatestSays { at, cause: None } => write!(f, "the latest refusal, at {at}, came without a reply"),
             Self::RulesChanged { at, cause } => {
@@ -227,7 +243,8 @@ impl fmt::Display for Reason {
             }
             Self::RemovedByProvider { at } => write!(
                 f,
-                "the provider has suppressed it itself ({at}): nothing is tried any more, so that silence proves nothing"
+                "the provider has suppressed it itself ({at}): nothing is tried any more, so that silence proves nothing, until \
+                 it is taken off the provider's suppression list"
             ),
             Self::OwnWord(word) => write!(
                 f,

@@ -41,6 +41,11 @@ fn known(refusals: &[Refusal]) -> Known {
     Known { refusals: refusals.to_vec(), ..Known::default() }
 }
 
+/// Nothing else was sent, and all of it would be known.
+const fn nothing() -> Surroundings {
+    Surroundings::new(Timestamp::from_millis(T0), Bin(i64::MIN))
+}
+
 /// Mail of a path: deliveries and refusals, each by its send time.
 fn mail(envelope: &str, delivered: &[i64], refused: &[i64]) -> Surroundings {
     let mut bins: BTreeMap<Bin, Mail> = BTreeMap::new();
@@ -50,7 +55,7 @@ fn mail(envelope: &str, delivered: &[i64], refused: &[i64]) -> Surroundings {
     for millis in refused {
         bins.entry(at(*millis).bin()).or_default().refused += 1;
     }
-    Surroundings { mail: BTreeMap::from([(path(envelope), bins)]), troubles: Vec::new() }
+    Surroundings { mail: BTreeMap::from([(path(envelope), bins)]), ..nothing() }
 }
 
 fn trouble(state: IncidentState, scope: StreamKey, onset: i64, end: Option<i64>) -> Trouble {
@@ -93,7 +98,7 @@ fn a_second_refusal_counts_after_24_hours_exactly() {
     let around = mail("a.example", &[hours(-1), hours(30)], &[]);
     let advice = advise(&known(&[dead(1, 0), dead(2, hours(24) - 1)]), &around);
     assert_eq!(advice.action, Action::Hold);
-    let missing = [Reason::SecondMissing { first: at(0), earliest: at(hours(24)) }];
+    let missing = [Reason::SecondMissing { first: at(0), earliest: Some(at(hours(24))) }];
     assert_eq!(advice.reasons, missing);
     assert_eq!(
         advice.reasons[0].to_string(),
@@ -136,7 +141,7 @@ fn each_refusal_is_held_against_its_own_path() {
     let two = known(&[dead(1, 0), second]);
     let (a, b) = (mail("a.example", &[0], &[]), mail("b.example", &[hours(24)], &[]));
     assert_eq!(advise(&two, &a).action, Action::Hold);
-    let both = Surroundings { mail: a.mail.into_iter().chain(b.mail).collect(), troubles: Vec::new() };
+    let both = Surroundings { mail: a.mail.into_iter().chain(b.mail).collect(), ..nothing() };
     assert_eq!(advise(&two, &both).action, Action::Suppress);
 }
 
@@ -322,6 +327,50 @@ fn what_the_provider_suppresses_tells_nothing_more() {
 }
 
 #[test]
+fn what_the_time_makes_of_the_words() {
+    let around = mail("a.example", &[hours(-1)], &[]);
+    let one = known(&[dead(1, 0)]);
+    let missing = |now: i64| advise(&one, &Surroundings { now: at(now), ..around.clone() }).reasons;
+    let earliest = |now: i64| match missing(now)[..] {
+        [Reason::SecondMissing { earliest, .. }] => earliest,
+        _ => panic!("a second one is missing"),
+    };
+    assert_eq!(earliest(hours(24) - 1), Some(at(hours(24))));
+    assert_eq!(earliest(hours(24)), None, "any from now on");
+
+    let silent = |known_from: i64, exposed: bool| {
+        let one = known(&[Refusal { exposed, ..dead(1, 0) }]);
+        names(&advise(&one, &Surroundings { known_from: at(known_from).bin(), ..nothing() }))
+    };
+    assert_eq!(silent(hours(-72), true), ["no-refusal-counts", "no-delivery-by-path"], "all of it is known");
+    assert_eq!(silent(hours(-71), true), ["no-refusal-counts", "path-not-known-any-more"]);
+    assert_eq!(silent(hours(-71), false), ["no-refusal-counts", "no-delivery-by-path"], "it never was");
+    assert_eq!(
+        advise(&one, &Surroundings { known_from: at(hours(72)).bin(), ..around }).reasons.len(),
+        1,
+        "what is known counts"
+    );
+}
+
+#[test]
+fn the_words_beside_the_action_fit_the_case() {
+    let advice = |action, reasons: &[Reason]| Advice { action, reasons: reasons.to_vec() }.in_words();
+    let removed = Reason::RemovedByProvider { at: at(0) };
+    let mut lines = Vec::new();
+    for action in [Action::Suppress, Action::Keep, Action::Hold, Action::FixSender, Action::Retry] {
+        lines.push(format!("{action}: {}", advice(action, &[Reason::NoRefusal])));
+        lines.push(format!("{action}, removed by provider: {}", advice(action, std::slice::from_ref(&removed))));
+    }
+    insta::assert_snapshot!("in_words", lines.join("\n"));
+    for word in OwnWord::ALL {
+        for action in [Action::Suppress, Action::Hold, Action::FixSender, Action::Retry] {
+            let said = advice(action, &[Reason::OwnWord(*word), removed.clone()]);
+            assert_eq!(said, "mail nothing to it until its user comes back", "{action}");
+        }
+    }
+}
+
+#[test]
 fn every_reason_is_a_sentence_and_a_name() {
     let (one, two, path) = (at(0), at(hours(24)), path("a.example"));
     let void = |void: Void| Reason::CountsNot { at: one, void };
@@ -332,13 +381,15 @@ fn every_reason_is_a_sentence_and_a_name() {
         Reason::EnabledSince { at: one },
         Reason::DeadTwice { first: one, last: two },
         Reason::PathDelivers,
-        Reason::SecondMissing { first: one, earliest: two },
+        Reason::SecondMissing { first: one, earliest: Some(two) },
+        Reason::SecondMissing { first: one, earliest: None },
         Reason::NoneCounts { refusals: 1 },
         Reason::NoneCounts { refusals: 2 },
         void(Void::Incident { incident: 7 }),
         void(Void::NotJudged),
         void(Void::NoDelivery { path: path.clone(), exposed: true }),
         void(Void::NoDelivery { path: path.clone(), exposed: false }),
+        void(Void::NotKnown { path: path.clone() }),
         void(Void::Candidate { path, others: 2 }),
         Reason::MoreCountNot { refusals: 1 },
         Reason::MoreCountNot { refusals: 2 },
@@ -396,7 +447,8 @@ fn any_surroundings() -> impl Strategy<Value = Surroundings> {
                 .map(|(hour, (delivered, refused))| (at(hours(hour)).bin(), Mail { delivered, refused }))
                 .collect()
         };
-        Surroundings { mail: BTreeMap::from([(path("a.example"), mail(a)), (path("b.example"), mail(b))]), troubles }
+        let mail = BTreeMap::from([(path("a.example"), mail(a)), (path("b.example"), mail(b))]);
+        Surroundings { mail, troubles, ..nothing() }
     })
 }
 
