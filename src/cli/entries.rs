@@ -5,7 +5,10 @@ use std::io::{self, Write};
 use clap::{Args, builder::TypedValueParser};
 use serde_json::{Value, json};
 
-use super::{Format, text::count};
+use super::{
+    Format,
+    text::{Safe, count},
+};
 use crate::{
     clock::Clock,
     model::{DAY_MILLIS, Timestamp},
@@ -15,6 +18,9 @@ use crate::{
 
 /// Kinds that are listed: notices are about people, see `address show`.
 const LISTED: [EntryKind; 4] = [EntryKind::BlindWindow, EntryKind::Settings, EntryKind::Action, EntryKind::Note];
+
+/// Changes of a relabelling that people see; machines see more.
+const CHANGES: usize = 3;
 
 /// What is asked for.
 #[derive(Debug, Args)]
@@ -66,7 +72,12 @@ impl Entries {
                     serde_json::to_writer(&mut *out, &machine(entry)).map_err(io::Error::from)?;
                     writeln!(out)?;
                 }
-                Format::Text => writeln!(out, "{}  {:<12}  {}", entry.key.at, entry.kind, people(entry))?,
+                Format::Text => {
+                    writeln!(out, "{}  {:<12}  {}", entry.key.at, entry.kind, people(entry))?;
+                    for change in changes(&entry.body) {
+                        writeln!(out, "    {}", Safe(&change))?;
+                    }
+                }
             }
         }
         if entries.is_empty() && self.format == Format::Text {
@@ -149,6 +160,32 @@ fn action(body: &Value) -> Option<String> {
     Some(format!("{done}{by}{why}"))
 }
 
+/// What a relabelling has changed, the most frequent first; nothing of any other entry.
+fn changes(body: &Value) -> Vec<String> {
+    let replies = |change: &Value| change.get("replies").and_then(Value::as_u64).unwrap_or(0);
+    let count = |number: u64| format!("{number} {}", if number == 1 { "reply" } else { "replies" });
+    let mut named: Vec<&Value> = body.get("changes").and_then(Value::as_array).into_iter().flatten().collect();
+    named.sort_by_key(|change| std::cmp::Reverse(replies(change)));
+    let line = |change: &&Value| {
+        let text = |key: &str| change.get(key).and_then(Value::as_str).unwrap_or("unknown");
+        format!(
+            "{}: {} ({}) is now {} ({})",
+            count(replies(change)),
+            text("from_cause"),
+            text("from_rule"),
+            text("to_cause"),
+            text("to_rule")
+        )
+    };
+    let mut lines: Vec<String> = named.iter().take(CHANGES).map(line).collect();
+    let others = body.get("others").and_then(Value::as_u64).unwrap_or(0);
+    let rest = named.iter().skip(CHANGES).map(|change| replies(change)).sum::<u64>().saturating_add(others);
+    if rest > 0 {
+        lines.push(format!("and {} by other changes; --format json names more of them", count(rest)));
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,5 +251,20 @@ mod tests {
         .map(people)
         .collect();
         insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn the_changes_of_a_relabelling_are_named() {
+        let change = |from: &str, to: &str, replies: u64| json!({ "from_cause": from, "from_rule": "none/undetermined", "to_cause": to, "to_rule": "ours/off@1\u{1b}", "replies": replies });
+        let one = vec![change("undetermined", "mailbox_disabled", 1)];
+        let named = changes(&json!({ "action": "relabelled", "changes": one, "others": 0 }));
+        assert_eq!(named.len(), 1);
+        assert!(named[0].starts_with("1 reply: undetermined (none/undetermined) is now mailbox_disabled (ours/off@1"));
+        let five: Vec<Value> = (1..=5).map(|number| change("undetermined", &format!("to_{number}"), number)).collect();
+        let named = changes(&json!({ "action": "relabelled", "changes": five, "others": 4 }));
+        let begins: Vec<&str> = named.iter().filter_map(|line| line.split(':').next()).collect();
+        assert_eq!(begins[..3], ["5 replies", "4 replies", "3 replies"]);
+        assert_eq!(named[3], "and 7 replies by other changes; --format json names more of them");
+        assert_eq!(changes(&json!({ "action": "close" })), Vec::<String>::new());
     }
 }

@@ -40,14 +40,14 @@ fn escape(text: &str, kept: &[char], f: &mut fmt::Formatter<'_>) -> fmt::Result 
 
 /// A command of relaywatch's as it can be run after this one, with the configuration that was named for it.
 pub(super) fn command(file: Option<&Path>, rest: &str) -> String {
-    let Some(file) = file else { return format!("relaywatch {rest}") };
-    let file = Safe(&file.display().to_string()).to_string();
+    file.map_or_else(|| format!("relaywatch {rest}"), |file| format!("relaywatch --config {} {rest}", argument(file)))
+}
+
+/// A path as a shell reads it.
+pub(super) fn argument(path: &Path) -> String {
+    let path = Safe(&path.display().to_string()).to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '+' | ',' | '@' | '%');
-    if file.chars().all(plain) {
-        format!("relaywatch --config {file} {rest}")
-    } else {
-        format!("relaywatch --config '{}' {rest}", file.replace('\'', "'\\''"))
-    }
+    if path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', "'\\''")) }
 }
 
 /// An address's random id as people and machines see it: JSON numbers hold only 53 bits.

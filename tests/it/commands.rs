@@ -499,6 +499,61 @@ async fn a_daemon_that_cannot_be_reached_is_explained() {
     daemon.stop();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broken_rules_stop_no_command_that_only_reads() {
+    let place = Place::new(Engine::Sqlite).await.expect("SQLite");
+    let daemon = Daemon::start(&place);
+    daemon.post(&place.traffic()).await;
+    let shared = json!({ "email_address": "qx7shared@icloud.com" });
+    daemon.post(&[place.event("Delivery", 4, 30, &shared)]).await;
+    let show = ["address", "show", "-", "--format", "json"];
+    let story = place.until(&show, "qx7shared@icloud.com", |said| said.out.contains("first_event")).json();
+    assert_eq!(
+        (&story["advice"], &story["advice_missing"]["reason"]),
+        (&json!(null), &json!("control-group")),
+        "{story}"
+    );
+    let told = place.run_with(&["address", "show", "-"], "qx7shared@icloud.com").ok().out;
+    assert!(told.contains("what to do: nothing can be said: its mail counts as the control group"), "{told}");
+    assert!(told.contains("relaywatch accounts import"), "{told}");
+    place.until(&["address", "show", "-"], &address(2), |said| !said.out.contains("ledger: none"));
+    daemon.stop();
+
+    let rules = place.path("own");
+    std::fs::create_dir(&rules).expect("a folder");
+    std::fs::write(rules.join("a.toml"), "version = 1\n[[rule]]\nname = \"x\"\ncourse = \"mailbox_full\"\n")
+        .expect("rules");
+    std::fs::write(rules.join("b.toml"), "version = one\n").expect("rules");
+    let config = std::fs::read_to_string(place.path("relaywatch.toml")).expect("configuration");
+    std::fs::write(place.path("relaywatch.toml"), format!("{config}[rules]\nfolder = \"own\"\n")).expect("written");
+    let refused = address(2);
+    for arguments in [&["events", "list"][..], &["address", "show", &refused]] {
+        let said = place.run(arguments).ok();
+        assert!(said.out.contains("recipient_unknown, hold"), "{}", said.out);
+        for part in [
+            "WARNING",
+            "rule file a.toml, line 4",
+            "rule file b.toml, line 1",
+            "only the built-in ones",
+            "config check",
+        ] {
+            assert!(said.err.contains(part), "{part}: {}", said.err);
+        }
+    }
+    for arguments in [&["events", "words"][..], &["events", "entries"]] {
+        assert_eq!(place.run(arguments).ok().err, "", "rules are not asked");
+    }
+    for arguments in [&["rebuild", "--rules"][..], &["classify"], &["config", "check"]] {
+        let said = place.run(arguments);
+        assert!(
+            said.code == Some(1) && format!("{}{}", said.out, said.err).contains("a.toml"),
+            "{}{}",
+            said.out,
+            said.err
+        );
+    }
+}
+
 /// A line of a child's output, or a failed test.
 fn next_line(lines: &std::sync::mpsc::Receiver<String>) -> String {
     lines.recv_timeout(PATIENCE).expect("a line in time")

@@ -197,7 +197,8 @@ impl Rules {
     /// stored), where these rules still give it that meaning.
     ///
     /// An address that was found to be a private one later has the verdicts of its domain: `context` names what it is now. Such
-    /// a verdict counts only where the rule that gave it gives it still.
+    /// a verdict counts only where the rule that gave it gives it still, and can't have given it to a relay address: else
+    /// today's rules, which say something else of relay addresses, have taken its place.
     #[must_use]
     pub fn recall<T: AsRef<str>>(
         &self,
@@ -206,14 +207,18 @@ impl Rules {
         label: Option<&str>,
         (cause, stored): (Cause, &str),
     ) -> Option<Verdict> {
+        let template = template.as_ref();
         let by = |context: &ReplyContext| {
-            Some(self.classify_labelled(template.as_ref(), context, label)).filter(|verdict| verdict.cause == cause)
+            Some(self.classify_labelled(template, context, label)).filter(|verdict| verdict.cause == cause)
         };
         by(context).or_else(|| {
-            let was_other = context.destination == Destination::Relay;
-            let of_domain = ReplyContext { destination: Destination::Shared, ..*context };
             let name = stored.rsplit_once('@').map_or(stored, |(name, _)| name);
-            was_other.then(|| by(&of_domain)).flatten().filter(|verdict| verdict.rule == name)
+            let rule = self.ordered.iter().find(|rule| rule.id == name);
+            let facts = Facts { label, ..Facts::read(template, context) };
+            if context.destination != Destination::Relay || rule.is_none_or(|rule| rule.holds(&facts)) {
+                return None;
+            }
+            by(&ReplyContext { destination: Destination::Shared, ..*context }).filter(|verdict| verdict.rule == name)
         })
     }
 

@@ -620,7 +620,7 @@ fn own_rules_in_force_leave_no_verdict_of_the_domain_to_a_reply_that_another_rul
     let relay = ReplyContext { provider: None, destination: Destination::Relay, mx: MxFamily::Unknown };
     let stored = rules().classify(text, &relay);
     let of_domain = rules().classify(text, &ReplyContext { destination: Destination::Shared, ..relay });
-    assert_eq!((of_domain.cause, of_domain.rule == stored.rule), (stored.cause, false), "it would stand in");
+    assert_eq!((of_domain.cause, &of_domain.rule), (stored.cause, &stored.rule), "it would stand in");
     assert_eq!(stored.cause, Cause::RecipientUnknown);
     let own = "version = 1\n[[rule]]\nname = \"off\"\nreceiver = [\"apple-relay\"]\nwording = [\"user not found\"]\n\
                cause = \"mailbox_disabled\"\nconfidence = 0.9\ndoc = \"us\"\n";

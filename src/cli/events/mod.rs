@@ -73,7 +73,9 @@ Exit code 1 where there is no such part.")]
     #[command(after_help = "Example: relaywatch events words --format json | jq -r .template
 
 Shown are templates: addresses, ids and hosts stand as their roles. What such a reply means is a
-guess, by rules for receivers in general or by none.")]
+guess, by rules for receivers in general or by none. A ticket tells of each once: at once when
+three addresses have met it, else in the digest of the day. `not told yet` is what has had none:
+its turn has not come, or no notifier is set up. Once a rule knows it, it is listed no more.")]
     Words(words::Words),
 }
 
@@ -147,7 +149,8 @@ impl EventsCommand {
                 }
                 Action::Words(words) => {
                     let (store, _) = open::reader(&config).await?;
-                    words.run(&store, file, out).await?;
+                    let folder = config.rules.folder.as_ref().map(std::path::absolute).transpose()?;
+                    words.run(&store, (file, folder.as_deref()), out).await?;
                     store.close().await;
                 }
                 Action::Aside(aside) => aside.run(&config, out).await?,

@@ -12,7 +12,7 @@ use super::write_json;
 use crate::{
     cli::{
         Format,
-        text::{Safe, command, count},
+        text::{Safe, argument, command, count},
     },
     monitor::new_words::{AllWords, ShownWords, described, read},
     store::Store,
@@ -32,7 +32,13 @@ pub(super) struct Words {
 }
 
 impl Words {
-    pub(super) async fn run(&self, store: &Store, file: Option<&Path>, out: &mut impl Write) -> anyhow::Result<()> {
+    /// The recipe goes by the configuration file as it was named, and by the folder of the operator's own rules.
+    pub(super) async fn run(
+        &self,
+        store: &Store,
+        (file, folder): (Option<&Path>, Option<&Path>),
+        out: &mut impl Write,
+    ) -> anyhow::Result<()> {
         let all = read(store, self.limit).await?;
         match self.format {
             Format::Json => {
@@ -40,7 +46,7 @@ impl Words {
                     write_json(&machine(shown), out)?;
                 }
             }
-            Format::Text => people(&all, file, out)?,
+            Format::Text => people(&all, (file, folder), out)?,
         }
         Ok(out.flush()?)
     }
@@ -62,7 +68,7 @@ fn machine(shown: &ShownWords) -> serde_json::Value {
     })
 }
 
-fn people(all: &AllWords, file: Option<&Path>, out: &mut impl Write) -> io::Result<()> {
+fn people(all: &AllWords, place: (Option<&Path>, Option<&Path>), out: &mut impl Write) -> io::Result<()> {
     let Some(first) = all.shown.first() else {
         return writeln!(out, "no new words: a rule knows every reply of Apple's that the journal holds");
     };
@@ -82,7 +88,7 @@ fn people(all: &AllWords, file: Option<&Path>, out: &mut impl Write) -> io::Resu
     if left > 0 {
         writeln!(out, "\nand {left} more: --limit shows more of them")?;
     }
-    write!(out, "\n{}", example(&first.id, &first.text, file))
+    write!(out, "\n{}", example(&first.id, &first.text, place))
 }
 
 /// What a template says between its codes, roles and brackets: the longest run of it.
@@ -104,17 +110,21 @@ fn wording(template: &str) -> String {
 }
 
 /// How to write a rule for a template, and to try it.
-fn example(id: &str, template: &str, file: Option<&Path>) -> String {
+fn example(id: &str, template: &str, (file, folder): (Option<&Path>, Option<&Path>)) -> String {
     // TOML's basic strings escape as JSON's do.
     let quoted = |text: &str| serde_json::Value::String(Safe(text).to_string()).to_string();
+    let rule = rule(id, &quoted(&wording(template)), &quoted(template));
+    let (place, lint, then) = match folder {
+        Some(folder) => (argument(folder), "classify --lint", "reload (SIGHUP)"),
+        None => ("rules".to_owned(), "classify --rules rules --lint", "set [rules] folder, reload (SIGHUP)"),
+    };
     format!(
-        "To teach relaywatch what one of them means, write a rule into a file of its own, fill in cause and doc, and\n\
-         check it before it is in force:\n\n\
-         set -C; mkdir -p rules && cat > rules/words-{id}.toml <<'END'\n{}END\n\
+        "To teach relaywatch what one of them means, write a rule into a file of its own, fill in cause and doc (without\n\
+         a cause it is refused), and check it before it is in force:\n\n\
+         set -C; mkdir -p {place} && cat > {place}/words-{id}.toml <<'END'\n{rule}END\n\
          {}\n\n\
-         Then set [rules] folder, reload (SIGHUP), and run {} for the replies that have come already.\n",
-        rule(id, &quoted(&wording(template)), &quoted(template)),
-        command(file, "classify --rules rules --lint"),
+         Then {then}, and run {} for the replies that have come already.\n",
+        command(file, lint),
         command(file, "rebuild --rules"),
     )
 }
@@ -127,7 +137,7 @@ fn rule(id: &str, wording: &str, template: &str) -> String {
          name = \"words-{id}\"\n\
          receiver = [\"apple-relay\", \"apple-icloud\"]\n\
          wording = [{wording}]\n\
-         cause = \"undetermined\" # say what it means: a word of docs/causes.md\n\
+         cause = \"\" # say what it means: a word of docs/causes.md\n\
          confidence = 0.8\n\
          doc = \"\" # how you know it\n\
          samples = [{{ text = {template}, recipient = \"x7kq2m9abc@privaterelay.appleid.com\" }}]\n\
@@ -170,12 +180,27 @@ mod tests {
             replies: 20_000,
         };
         let mut out = Vec::new();
-        people(&all, None, &mut out).expect("writes");
+        people(&all, (None, None), &mut out).expect("writes");
         insta::assert_snapshot!("words", String::from_utf8(out).expect("text"));
         insta::assert_snapshot!("words_json", machine(&all.shown[0]).to_string());
         let mut none = Vec::new();
-        people(&AllWords::default(), None, &mut none).expect("writes");
+        people(&AllWords::default(), (None, None), &mut none).expect("writes");
         assert!(String::from_utf8(none).expect("text").starts_with("no new words"));
+    }
+
+    #[test]
+    fn the_recipe_goes_by_the_folder_that_is_set() {
+        let (file, folder) = (Path::new("/etc/relaywatch/relaywatch.toml"), Path::new("/etc/relaywatch/our rules"));
+        let said = example("0", "550 5.7.1 gone fishing", (Some(file), Some(folder)));
+        assert!(
+            said.contains("mkdir -p '/etc/relaywatch/our rules' && cat > '/etc/relaywatch/our rules'/words-0.toml"),
+            "{said}"
+        );
+        assert!(said.contains("\nrelaywatch --config /etc/relaywatch/relaywatch.toml classify --lint\n"), "{said}");
+        assert!(
+            said.contains("\nThen reload (SIGHUP), and run relaywatch --config") && !said.contains("[rules] folder"),
+            "{said}"
+        );
     }
 
     #[test]
@@ -187,7 +212,10 @@ mod tests {
         ] {
             let quoted = |text: &str| serde_json::Value::String(Safe(text).to_string()).to_string();
             let blank = rule("0", &quoted(&wording(template)), &quoted(template));
-            let file = blank.replace("doc = \"\"", "doc = \"us\"");
+            let told = blank.replace("doc = \"\"", "doc = \"us\"");
+            let error = Rules::with_extra(&[("mine", told.as_str())]).expect_err("no cause").to_string();
+            assert!(error.contains("cause"), "what nobody has filled in decides nothing: {error}");
+            let file = told.replace("cause = \"\"", "cause = \"policy_rejected\"");
             let rules = Rules::with_extra(&[("mine", file.as_str())]).unwrap_or_else(|error| panic!("{error}\n{file}"));
             let findings: Vec<String> =
                 rules.lint().iter().filter(|found| found.rule.starts_with("mine/")).map(ToString::to_string).collect();
