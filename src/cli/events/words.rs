@@ -214,7 +214,10 @@ mod tests {
             let blank = rule("0", &quoted(&wording(template)), &quoted(template));
             let told = blank.replace("doc = \"\"", "doc = \"us\"");
             let error = Rules::with_extra(&[("mine", told.as_str())]).expect_err("no cause").to_string();
-            assert!(error.contains("cause"), "what nobody has filled in decides nothing: {error}");
+            assert!(
+                error.contains("line 7") && error.contains("policy_rejected"),
+                "unfilled, it decides nothing: {error}"
+            );
             let file = told.replace("cause = \"\"", "cause = \"policy_rejected\"");
             let rules = Rules::with_extra(&[("mine", file.as_str())]).unwrap_or_else(|error| panic!("{error}\n{file}"));
             let findings: Vec<String> =
