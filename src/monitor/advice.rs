@@ -9,12 +9,17 @@ use crate::{
         Body, IncidentError,
         advice::{Advice, Known, Mail, PATH_BINS, Refusal, Says, Surroundings, Trouble, advise},
     },
-    model::{Bin, Destination, EventKind, Exposure, ReplyContext, StreamKey, StreamLevel, Timestamp},
+    model::{Bin, Destination, EventKind, Exposure, ReplyContext, SendTimeOrigin, StreamKey, StreamLevel, Timestamp},
     store::{EventRecord, IncidentRecord, IncidentState, LedgerRow, Position, Store, StoreError},
 };
 
-/// The latest outcomes of an address that are looked at: what came before them can only have made a stronger case.
+/// The latest outcomes of an address that are looked at; of their messages all outcomes are.
+///
+/// Messages that have only older ones are left out. Their refusals as dead could only have made a stronger case, and of their
+/// deliveries the ledger knows; another's fault among them is not held against a refusal that the path has not delivered since.
 const EVENTS: u32 = 1_000;
+/// After everything in the journal.
+const END: Position = Position { transaction: i64::MAX, row: i32::MAX };
 /// Words that are kept at hand; past that the cache starts anew.
 const WORDS: usize = 100_000;
 
@@ -28,8 +33,8 @@ pub struct Adviser {
     rules: Rules,
     words: HashMap<i32, String>,
     around: Surroundings,
-    /// The bins up to which each path's mail was read, both included.
-    read: HashMap<StreamKey, (i64, i64)>,
+    /// The bin from which on each path's mail was read.
+    read: HashMap<StreamKey, i64>,
     /// Incidents that ended since then are at hand.
     troubles_from: Option<Timestamp>,
     /// Up to where the monitor has judged; nothing while projections are made again.
@@ -68,7 +73,15 @@ impl Adviser {
     }
 
     async fn known(&mut self, address: i64) -> Result<Option<Known>, IncidentError> {
-        let events = self.store.events_of_address(address, EVENTS).await?;
+        let mut events = self.store.events_of_address(address, EVENTS).await?;
+        let is_cut = u32::try_from(events.len()).is_ok_and(|number| number >= EVENTS);
+        let cut_at = events.iter().map(|event| event.key.at).min().filter(|_| is_cut);
+        if is_cut {
+            // A refusal that is cut off from its delivery would make of its message a delivery, which undoes everything.
+            let messages: BTreeSet<(i64, i64)> = events.iter().map(|event| (address, event.message)).collect();
+            let messages: Vec<(i64, i64)> = messages.into_iter().collect();
+            events = self.store.events_of_messages(&messages, END).await?;
+        }
         let ledger = self.store.ledger(address).await?;
         let is_relay = |destination: Destination| destination == Destination::Relay;
         if !events.iter().any(|event| is_relay(event.destination))
@@ -83,20 +96,26 @@ impl Adviser {
         // What a user has said holds, also when the notice itself has outlived its retention.
         notices.extend(self.store.latest_notices(&[address]).await?);
         self.learn(&events).await?;
-        let mut known = self.outcomes(&events, ledger.as_ref())?;
+        let (mut known, is_hidden) = self.outcomes(&events, ledger.as_ref())?;
         known.notices = notices;
+        if is_hidden {
+            // Read after the outcomes: what went before them is let go only below a horizon that stands by then.
+            let dropped = self.store.horizon().await?.dropped_before();
+            known.forgotten_before = dropped.max(cut_at.map(|at| at.plus_millis(1)));
+        }
         Ok(Some(known))
     }
 
-    /// What came of the messages to an address.
-    fn outcomes(&self, events: &[EventRecord], ledger: Option<&LedgerRow>) -> Result<Known, StoreError> {
+    /// What came of the messages to an address, and whether the ledger's latest delivery counts for nothing, so that it hides
+    /// an earlier one that the journal may have let go.
+    fn outcomes(&self, events: &[EventRecord], ledger: Option<&LedgerRow>) -> Result<(Known, bool), StoreError> {
         let mut streams: HashMap<i32, StreamKey> = HashMap::new();
         for number in events.iter().map(|event| event.stream) {
             if let Entry::Vacant(vacant) = streams.entry(number) {
                 vacant.insert(stream_key(number, self.word(number))?);
             }
         }
-        let mut known = Known::default();
+        let (mut known, mut is_hidden) = (Known::default(), false);
         let mut messages: BTreeMap<i64, Vec<&EventRecord>> = BTreeMap::new();
         for event in events {
             messages.entry(event.message).or_default().push(event);
@@ -127,6 +146,7 @@ impl Adviser {
                     let verdict = self.rules.recall(self.word(reply.template), &context(reply.mx), label, stored);
                     verdict.map_or(Says::Changed(reply.cause), |verdict| Says::Verdict {
                         cause: verdict.cause,
+                        fault: verdict.fault,
                         hard: verdict.hard,
                         action: verdict.action,
                     })
@@ -135,6 +155,7 @@ impl Adviser {
                     message: event.message,
                     at: event.key.at,
                     bin,
+                    approximate: made.sent.origin == SendTimeOrigin::EventTime,
                     path: path.clone(),
                     exposed,
                     class: event.class,
@@ -149,34 +170,34 @@ impl Adviser {
             known.removed_at = known.removed_at.max(row.suppressed_at);
             // Deliveries leave the journal sooner than refusals; one that it holds was looked at together with its message.
             let is_held = |at: Timestamp| events.iter().any(|e| e.kind == EventKind::Delivered && e.key.at == at);
-            known.delivered_at = known.delivered_at.max(row.last_delivered_at.filter(|at| !is_held(*at)));
+            match row.last_delivered_at.filter(|at| Some(*at) > known.delivered_at) {
+                Some(at) if is_held(at) => is_hidden = true,
+                at => known.delivered_at = known.delivered_at.max(at),
+            }
         }
-        Ok(known)
+        Ok((known, is_hidden))
     }
 
-    /// Reads what the paths sent around the refusals, as far as that is not at hand.
+    /// Reads what the paths sent around the refusals and since, as far as that is not at hand: no more than cells are kept.
     async fn read_mail(&mut self, known: &Known) -> Result<(), StoreError> {
-        let mut wanted: BTreeMap<&StreamKey, (i64, i64)> = BTreeMap::new();
+        let mut wanted: BTreeMap<&StreamKey, i64> = BTreeMap::new();
         for (path, Bin(bin)) in known.asks() {
-            let (from, to) = (bin.saturating_sub(PATH_BINS), bin.saturating_add(PATH_BINS));
-            let span = wanted.entry(path).or_insert((from, to));
-            *span = (span.0.min(from), span.1.max(to));
+            let from = wanted.entry(path).or_insert(i64::MAX);
+            *from = bin.saturating_sub(PATH_BINS).min(*from);
         }
-        for (path, (from, to)) in wanted {
-            let (from, to) = match self.read.get(path) {
-                Some((first, last)) if *first <= from && *last >= to => continue,
-                Some((first, last)) => (from.min(*first), to.max(*last)),
-                None => (from, to),
-            };
+        for (path, from) in wanted {
+            if self.read.get(path).is_some_and(|first| *first <= from) {
+                continue;
+            }
             let mail = match self.store.known_streams(std::slice::from_ref(path)).await?.first() {
-                Some((number, _)) => self.store.cells(*number, from, to).await?,
+                Some((number, _)) => self.store.cells(*number, from, i64::MAX).await?,
                 None => Vec::new(),
             };
             let relay = mail.into_iter().filter(|(key, _)| key.destination == Destination::Relay);
             let mail = relay
                 .map(|(key, counts)| (Bin(key.bin), Mail { delivered: counts.delivered, refused: counts.refused }));
             self.around.mail.insert(path.clone(), mail.collect());
-            self.read.insert(path.clone(), (from, to));
+            self.read.insert(path.clone(), from);
         }
         Ok(())
     }

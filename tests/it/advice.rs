@@ -206,6 +206,96 @@ on_both_engines! {
         assert_eq!(brief(&test, 1).await.0, Action::Suppress);
     }
 
+    async fn somebody_elses_fault_and_a_path_that_falls_silent_hold_the_address(test: TestStore) {
+        const HOUR: i64 = HOUR_MILLIS;
+        let by = |from: &str, event: NewEvent| NewEvent { stream: stream(from, None), ..event };
+        let mut events = Vec::new();
+        // Each case has a path of its own: what was delivered by it (by the hour), and two refusals as dead, a day apart.
+        for (number, from, delivered_at) in [
+            (10, "fault.example", vec![-1, 30]),
+            (11, "mended.example", vec![-1, 6, 18, 30]),
+            (12, "lost.example", vec![-1]),
+            (13, "now.example", vec![-1, 1, 25]),
+            (14, "queued.example", vec![-1, 30]),
+            (15, "untold.example", vec![-1, 30]),
+        ] {
+            let others = delivered_at.into_iter().enumerate();
+            events.extend(others.map(|(index, hour): (usize, i64)| {
+                by(from, delivered(&test, number * 100 + index, number * 100 + index, hour * HOUR))
+            }));
+            let [first, mut second] = twice(&test, number).map(|event| by(from, event));
+            if number == 14 {
+                second.sent_at = Some(at(1_000));
+            } else if number == 15 {
+                second.sent_at = None;
+            }
+            events.extend([first, second]);
+        }
+        for (number, from) in [(10, "fault.example"), (11, "mended.example")] {
+            let unregistered = by(from, refused(&test, number, number * 10 + 3, 12 * HOUR));
+            let template = "550 5.1.1 <{sender}>: unauthorized sender";
+            events.push(says(unregistered, template, Cause::RelaySenderUnregistered));
+        }
+        test.store.commit(&[submission(events)]).await.expect("commit");
+        test.fold_all().await;
+        let told = vec!["no-refusal-counts", "others-fault", "others-fault"];
+        assert_eq!(brief(&test, 10).await, (Action::Hold, told), "the sender was not registered");
+        assert_eq!(brief(&test, 11).await.0, Action::Suppress);
+        assert_eq!(brief(&test, 12).await, (Action::Hold, vec!["no-delivery-since"]), "the path was not heard of since");
+        assert_eq!(brief(&test, 13).await.0, Action::Suppress);
+        assert_eq!(brief(&test, 14).await, (Action::Hold, vec!["sent-together"]), "one waited in a queue for a day");
+        assert_eq!(brief(&test, 15).await, (Action::Hold, vec!["sent-together"]), "nobody tells when it was sent");
+
+        // Days later everybody is refused, and no incident is open yet; it does not matter who is asked about before.
+        let now = (0..50).map(|index| by("now.example", refused(&test, 5_000 + index, 5_000 + index, 300 * HOUR)));
+        test.store.commit(&[submission(now.collect())]).await.expect("commit");
+        test.fold_all().await;
+        assert_eq!(brief(&test, 13).await, (Action::Hold, vec!["candidate-now"]));
+        let mut one = Adviser::new(test.store.clone(), rules(), at(2 * DAY)).await.expect("an adviser");
+        for number in [5_007, 13, 12, 11, 10] {
+            let told = one.advise(id(&test, number).await).await.expect("advice");
+            assert_eq!(told, advice(&test, number).await, "address {number}");
+        }
+    }
+
+    async fn a_delivery_that_has_outlived_its_retention_still_undoes_what_was_refused(test: TestStore) {
+        let mut events = vec![delivered(&test, 900, 900, HOUR_MILLIS), delivered(&test, 901, 901, 3 * DAY + HOUR_MILLIS)];
+        events.push(refused(&test, 1, 11, 0));
+        events.push(delivered(&test, 1, 12, 2 * DAY));
+        // Accepted first and bounced later: the ledger's latest delivery, which counts for nothing.
+        events.push(delivered(&test, 1, 13, 3 * DAY + HOUR_MILLIS));
+        events.push(refused(&test, 1, 13, 3 * DAY + 2 * HOUR_MILLIS));
+        test.store.commit(&[submission(events)]).await.expect("commit");
+        test.fold_all().await;
+        let held = async || {
+            let address = id(&test, 1).await;
+            test.store.events_of_address(address, 10).await.expect("read").len()
+        };
+        assert_eq!((held().await, brief(&test, 1).await), (4, (Action::Hold, vec!["second-refusal-missing"])));
+        let expire = async |deliveries: i64| {
+            let (now, refusals) = (at(deliveries + 14 * DAY).as_millis(), at(-365 * DAY).as_millis());
+            test.leader().expire(now, at(deliveries).as_millis(), refusals).await.expect("expired");
+        };
+        expire(3 * DAY).await;
+        let told = vec!["second-refusal-missing", "delivery-forgotten"];
+        assert_eq!((held().await, brief(&test, 1).await), (3, (Action::Hold, told)));
+        expire(4 * DAY).await;
+        assert_eq!((held().await, brief(&test, 1).await), (2, (Action::Hold, vec!["second-refusal-missing"])));
+    }
+
+    async fn a_message_is_looked_at_as_a_whole_however_long_ago_its_refusal_is(test: TestStore) {
+        let mut events = path_delivers(&test);
+        // Called delivered when a thousand other events have come since it was refused.
+        events.push(refused(&test, 1, 1, -DAY));
+        events.push(delivered(&test, 1, 1, 2 * DAY));
+        events.extend((0..1_000).map(|message: usize| {
+            refused(&test, 1, 10_000 + message, i64::try_from(message).expect("small") * 120_000)
+        }));
+        test.store.commit(&[submission(events)]).await.expect("commit");
+        test.fold_all().await;
+        assert_eq!(brief(&test, 1).await, (Action::Suppress, vec!["dead-twice", "path-delivers"]));
+    }
+
     async fn what_outlived_the_journal_and_what_is_no_relay_mail(test: TestStore) {
         let mut events = path_delivers(&test);
         events.extend(twice(&test, 1));

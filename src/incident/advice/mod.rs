@@ -13,14 +13,21 @@ use std::collections::BTreeMap;
 pub use self::reason::{Reason, Void};
 use super::OwnWord;
 use crate::{
-    model::{Action, BIN_MILLIS, Bin, Cause, FailureClass, HOUR_MILLIS, NoticeKind, StreamKey, Timestamp},
+    model::{
+        Action, BIN_MILLIS, Bin, Cause, DAY_MILLIS, FailureClass, Fault, HOUR_MILLIS, NoticeKind, StreamKey, Timestamp,
+    },
     store::{AddressNotice, IncidentState, Label},
 };
 
 /// So far before or after a refusal, by send time, its path must have delivered to a relay address: 72 hours, in bins.
 pub const PATH_BINS: i64 = 72 * HOUR_MILLIS / BIN_MILLIS;
-/// So far apart two refusals must be.
+/// So far apart two refusals must be, and their messages by send time.
 pub const AGAIN_MILLIS: i64 = 24 * HOUR_MILLIS;
+/// The same in bins.
+const AGAIN_BINS: i64 = AGAIN_MILLIS / BIN_MILLIS;
+/// So long a message may have waited in a queue where no report tells when it was sent: five days (RFC 5321 section 4.5.4.1),
+/// in bins.
+const QUEUE_BINS: i64 = 5 * DAY_MILLIS / BIN_MILLIS;
 /// So many other messages, refused by a path between two of its deliveries, make of a refusal a candidate for an incident: with
 /// it as many as an alarm needs.
 const CANDIDATE_OTHERS: i64 = 2;
@@ -38,6 +45,8 @@ pub enum Says {
     Verdict {
         /// What it means.
         cause: Cause,
+        /// Whose fault it is.
+        fault: Fault,
         /// Whether it says that the address is dead.
         hard: bool,
         /// What to do about the address, by this reply alone.
@@ -54,6 +63,8 @@ pub struct Refusal {
     pub at: Timestamp,
     /// The bin of its send time.
     pub bin: Bin,
+    /// Whether no report tells the send time: it was sent by the end of the bin then, up to five days before.
+    pub approximate: bool,
     /// By which way it was sent: provider, From domain and envelope domain.
     pub path: StreamKey,
     /// Whether a feed of the message tells of anything but refusals.
@@ -78,6 +89,17 @@ impl Refusal {
         };
         says && self.class == FailureClass::Permanent
     }
+
+    /// What it means, where that is the fault of the sender, of Apple or of a provider.
+    fn others_fault(&self) -> Option<Cause> {
+        let (cause, fault) = match self.says {
+            Says::Nothing => return None,
+            Says::Changed(cause) => (cause, cause.fault()),
+            Says::Verdict { cause, fault, .. } => (cause, fault),
+        };
+        let is_others = |fault: Fault| matches!(fault, Fault::Sender | Fault::Apple | Fault::Provider);
+        (is_others(fault) || is_others(cause.fault())).then_some(cause)
+    }
 }
 
 /// What is known of one relay address.
@@ -85,8 +107,10 @@ impl Refusal {
 pub struct Known {
     /// Reports of refusals.
     pub refusals: Vec<Refusal>,
-    /// The latest delivery of a message that was not refused later.
+    /// The latest delivery of a message that no report calls refused, neither before nor after.
     pub delivered_at: Option<Timestamp>,
+    /// Later deliveries than `delivered_at` may have been forgotten, all of them from before this time.
+    pub forgotten_before: Option<Timestamp>,
     /// Apple's notices about it.
     pub notices: Vec<AddressNotice>,
     /// Whether its user has complained.
@@ -137,6 +161,8 @@ impl Known {
 struct Message<'a> {
     at: Timestamp,
     bin: Bin,
+    /// The earliest bin in which it can have been sent.
+    sent_from: i64,
     path: &'a StreamKey,
     exposed: bool,
     class: FailureClass,
@@ -152,6 +178,7 @@ impl<'a> Message<'a> {
         Self {
             at: refusal.at,
             bin: refusal.bin,
+            sent_from: refusal.bin.0.saturating_sub(if refusal.approximate { QUEUE_BINS } else { 0 }),
             path: &refusal.path,
             exposed: refusal.exposed,
             class: refusal.class,
@@ -164,6 +191,7 @@ impl<'a> Message<'a> {
     fn merge(&mut self, other: &Self) {
         self.at = self.at.min(other.at);
         self.bin = self.bin.min(other.bin);
+        self.sent_from = self.sent_from.min(other.sent_from);
         self.path = self.path.min(other.path);
         self.exposed |= other.exposed;
         if other.class == FailureClass::Permanent {
@@ -233,7 +261,7 @@ pub struct Surroundings {
     pub now: Timestamp,
     /// The first bin of which mail is still known: earlier ones have outlived their retention. It changes words alone.
     pub known_from: Bin,
-    /// Relay mail of each path by bin.
+    /// Relay mail of each path by bin, from 72 hours before its refusals up to now.
     pub mail: BTreeMap<StreamKey, BTreeMap<Bin, Mail>>,
     /// Incidents.
     pub troubles: Vec<Trouble>,
@@ -273,8 +301,56 @@ impl Surroundings {
         (others >= CANDIDATE_OTHERS).then(|| u64::try_from(others).unwrap_or(0))
     }
 
+    /// The latest of the address's refusals by the same path that were not its own fault, where no delivery by the path lies
+    /// between it and this one.
+    ///
+    /// A delivery in the bin of this one counts, in the bin of the other one it does not: which came first is not known.
+    fn others_fault(&self, message: &Message<'_>, refusals: &[Refusal]) -> Option<(Timestamp, Cause)> {
+        let delivered = self.mail_around(message).filter(|(_, mail)| mail.delivered > 0).map(|(bin, _)| bin);
+        let refused = message.at.bin();
+        let before = delivered.clone().rfind(|bin| *bin <= refused);
+        let after = delivered.clone().find(|bin| *bin >= refused);
+        let is_between = |fault: &Refusal| {
+            if fault.at <= message.at {
+                before.is_some_and(|bin| bin > fault.at.bin())
+            } else {
+                after.is_some_and(|bin| bin < fault.bin)
+            }
+        };
+        let by_path = refusals.iter().filter(|refusal| refusal.path == *message.path);
+        let faults = by_path.filter_map(|refusal| Some((refusal, refusal.others_fault()?)));
+        faults.filter(|(fault, _)| !is_between(fault)).map(|(fault, cause)| (fault.at, cause)).max()
+    }
+
+    /// The latest bin of a delivery by the refusal's path within 72 hours of it.
+    fn last_delivery(&self, message: &Message<'_>) -> Option<Bin> {
+        self.mail_around(message).rfind(|(_, mail)| mail.delivered > 0).map(|(bin, _)| bin)
+    }
+
+    /// Paths of these refusals by which, up to now, others were refused since the last delivery: an incident may be about to open.
+    fn candidates_now(&self, dead: &[&Message<'_>], own: &[Message<'_>]) -> Vec<Reason> {
+        let mut latest: BTreeMap<&StreamKey, i64> = BTreeMap::new();
+        for one in dead {
+            let bin = latest.entry(one.path).or_insert(one.bin.0);
+            *bin = one.bin.0.max(*bin);
+        }
+        let candidate = |(path, bin): (&StreamKey, i64)| {
+            let mail = self.mail.get(path)?.range(Bin(bin.saturating_sub(PATH_BINS))..);
+            let silent = mail.rev().take_while(|(_, mail)| mail.delivered == 0);
+            let (first, refused) = silent.fold((None, 0_i64), |(_, sum), (bin, mail)| (Some(*bin), sum + mail.refused));
+            let is_counted = |one: &&Message<'_>| {
+                one.class == FailureClass::Permanent && one.judged && one.path == path && Some(one.bin) >= first
+            };
+            let own = i64::try_from(own.iter().filter(is_counted).count()).unwrap_or(i64::MAX);
+            let others = refused.saturating_sub(own);
+            (first.is_some() && others >= CANDIDATE_OTHERS)
+                .then(|| Reason::CandidateNow { path: path.clone(), others: u64::try_from(others).unwrap_or(0) })
+        };
+        latest.into_iter().filter_map(candidate).collect()
+    }
+
     /// Why a refusal counts for nothing; `None` where it counts.
-    fn void(&self, message: &Message<'_>, own: &[Message<'_>]) -> Option<Void> {
+    fn void(&self, message: &Message<'_>, known: &Known, own: &[Message<'_>]) -> Option<Void> {
         if let Some(trouble) = self.troubles.iter().filter(|trouble| trouble.covers(message)).min_by_key(|t| t.incident)
         {
             return Some(Void::Incident { incident: trouble.incident });
@@ -282,10 +358,16 @@ impl Surroundings {
         if !message.judged {
             return Some(Void::NotJudged);
         }
-        if !self.mail_around(message).any(|(_, mail)| mail.delivered > 0) {
+        if known.forgotten_before.is_some_and(|before| message.at < before) {
+            return Some(Void::Forgotten);
+        }
+        if self.last_delivery(message).is_none() {
             let (path, exposed) = (message.path.clone(), message.exposed);
             let is_gone = message.bin.0.saturating_sub(PATH_BINS) < self.known_from.0;
             return Some(if exposed && is_gone { Void::NotKnown { path } } else { Void::NoDelivery { path, exposed } });
+        }
+        if let Some((at, cause)) = self.others_fault(message, &known.refusals) {
+            return Some(Void::OthersFault { path: message.path.clone(), at, cause });
         }
         let others = self.candidate(message, own)?;
         Some(Void::Candidate { path: message.path.clone(), others })
@@ -330,8 +412,9 @@ impl Advice {
 
 /// What to do about an address.
 ///
-/// [`Action::Suppress`] takes two refusals that say it is dead, at least 24 hours apart, each by a path that delivered to a relay
-/// address within 72 hours of it, and neither an incident nor a candidate for one that has to do with a path of theirs.
+/// [`Action::Suppress`] takes two refusals that say it is dead, at least 24 hours apart by their own times and by send time, each
+/// by a path that delivered to a relay address within 72 hours of it and since the first of them, and neither an incident nor a
+/// candidate for one that has to do with a path of theirs, nor another's fault by it with no delivery between.
 #[must_use]
 pub fn advise(known: &Known, around: &Surroundings) -> Advice {
     let own_word = OwnWord::of(&known.notices, known.complained, known.unsubscribed).map(Reason::OwnWord);
@@ -340,7 +423,7 @@ pub fn advise(known: &Known, around: &Surroundings) -> Advice {
     let removed = known.removed_at.filter(|at| Some(*at) > undone.as_ref().map(|(undone, _)| *undone));
     let removed = removed.map(|at| Reason::RemovedByProvider { at });
     let (action, reasons) = match standing.last() {
-        Some(latest) if latest.is_dead => of_dead(&standing, around),
+        Some(latest) if latest.is_dead => of_dead(known, &standing, around),
         Some(latest) => of_other(latest, around),
         None => {
             let action = if own_word.is_none() && removed.is_none() { Action::Keep } else { Action::Hold };
@@ -366,28 +449,55 @@ fn of_other(latest: &Message<'_>, around: &Surroundings) -> (Action, Vec<Reason>
     (action, std::iter::once(says).chain(incidents(&[latest], around)).collect())
 }
 
+/// A refusal that counts, and the latest bin of a delivery by its path within 72 hours.
+type Counted<'a> = (&'a Message<'a>, Option<Bin>);
+
+/// Pairs of refusals that count, those that lie furthest apart first.
+fn pairs<'a>(counted: &'a [Counted<'a>]) -> impl Iterator<Item = (Counted<'a>, Counted<'a>)> {
+    let refused_apart =
+        |((first, _), (last, _)): &(Counted<'_>, Counted<'_>)| last.at.millis_since(first.at) >= AGAIN_MILLIS;
+    let with_later = |(index, first): (usize, &'a Counted<'a>)| {
+        counted.iter().skip(index + 1).rev().map(move |last| (*first, *last))
+    };
+    counted.iter().enumerate().flat_map(with_later).filter(refused_apart)
+}
+
+/// Whether the second message was sent a day after the first one, too, and did not just wait in a queue.
+fn is_sent_apart(((first, _), (last, _)): &(Counted<'_>, Counted<'_>)) -> bool {
+    last.sent_from.saturating_sub(first.bin.0) >= AGAIN_BINS
+}
+
+/// Whether the path of each has delivered what was sent after the first refusal: a registration may be lost after a delivery.
+fn delivers_since((first, last): &(Counted<'_>, Counted<'_>)) -> bool {
+    let refused = Some(first.0.at.bin());
+    let since = |path: &StreamKey| [first, last].iter().any(|(one, delivery)| one.path == path && *delivery > refused);
+    since(first.0.path) && since(last.0.path)
+}
+
 /// The latest refusal says that the address is dead.
-fn of_dead(standing: &[Message<'_>], around: &Surroundings) -> (Action, Vec<Reason>) {
+fn of_dead(known: &Known, standing: &[Message<'_>], around: &Surroundings) -> (Action, Vec<Reason>) {
     let dead: Vec<&Message<'_>> = standing.iter().filter(|one| one.is_dead).collect();
-    let judged: Vec<(&Message<'_>, Option<Void>)> = dead.iter().map(|one| (*one, around.void(one, standing))).collect();
-    let mut counted = judged.iter().filter(|(_, void)| void.is_none()).map(|(one, _)| one.at);
-    let first = counted.next();
-    let pair = first.zip(counted.next_back()).filter(|(first, last)| last.millis_since(*first) >= AGAIN_MILLIS);
+    let judged: Vec<(&Message<'_>, Option<Void>)> =
+        dead.iter().map(|one| (*one, around.void(one, known, standing))).collect();
+    let counted = judged.iter().filter(|(_, void)| void.is_none());
+    let counted: Vec<Counted<'_>> = counted.map(|(one, _)| (*one, around.last_delivery(one))).collect();
     let mut reasons = incidents(&dead, around);
     let in_doubt = judged.last().and_then(|(_, void)| void.as_ref()).is_some_and(Void::is_doubt);
-    if let Some((first, last)) = pair
-        && reasons.is_empty()
-        && !in_doubt
-    {
-        return (Action::Suppress, vec![Reason::DeadTwice { first, last }, Reason::PathDelivers]);
-    }
-    match (first, pair) {
-        (Some(first), None) => {
-            let earliest = first.plus_millis(AGAIN_MILLIS);
-            reasons.push(Reason::SecondMissing { first, earliest: Some(earliest).filter(|at| *at > around.now) });
+    if let Some(((first, _), (last, _))) = pairs(&counted).filter(is_sent_apart).find(delivers_since) {
+        reasons.extend(around.candidates_now(&dead, standing));
+        if reasons.is_empty() && !in_doubt {
+            let twice = Reason::DeadTwice { first: first.at, last: last.at };
+            return (Action::Suppress, vec![twice, Reason::PathDelivers]);
         }
-        (None, _) => reasons.push(Reason::NoneCounts { refusals: dead.len() as u64 }),
-        _ => {}
+    } else if let Some(((first, _), _)) = pairs(&counted).find(is_sent_apart) {
+        reasons.push(Reason::NoDeliverySince { first: first.at });
+    } else if let Some(((first, _), (last, _))) = pairs(&counted).next() {
+        reasons.push(Reason::SentTogether { first: first.at, last: last.at });
+    } else if let Some((first, _)) = counted.first() {
+        let earliest = Some(first.at.plus_millis(AGAIN_MILLIS)).filter(|at| *at > around.now);
+        reasons.push(Reason::SecondMissing { first: first.at, earliest });
+    } else {
+        reasons.push(Reason::NoneCounts { refusals: dead.len() as u64 });
     }
     let mut voids = judged.into_iter().rev().filter_map(|(one, void)| Some((one.at, void?)));
     reasons.extend(voids.by_ref().take(TOLD).map(|(at, void)| Reason::CountsNot { at, void }));

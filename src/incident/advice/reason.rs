@@ -40,6 +40,25 @@ pub enum Reason {
         /// When a second one counts at the earliest; `None` where any from now on does.
         earliest: Option<Timestamp>,
     },
+    /// Two refusals lie a day apart, but their messages do not.
+    SentTogether {
+        /// The first one that counts.
+        first: Timestamp,
+        /// The last one.
+        last: Timestamp,
+    },
+    /// Nothing that the path sent after the first refusal is known to have been delivered.
+    NoDeliverySince {
+        /// The first one that counts.
+        first: Timestamp,
+    },
+    /// Others were refused by the path since its last delivery, up to now.
+    CandidateNow {
+        /// The path.
+        path: StreamKey,
+        /// How many other messages.
+        others: u64,
+    },
     /// No refusal counts.
     NoneCounts {
         /// How many say that it is dead.
@@ -113,6 +132,17 @@ pub enum Void {
         /// The path.
         path: StreamKey,
     },
+    /// A delivery after it may have been forgotten.
+    Forgotten,
+    /// The address was also refused by somebody else's fault, and nothing was delivered by the path between.
+    OthersFault {
+        /// The path.
+        path: StreamKey,
+        /// When it was refused so.
+        at: Timestamp,
+        /// What that reply means.
+        cause: Cause,
+    },
     /// Others were refused around it, and nothing was delivered between.
     Candidate {
         /// The path.
@@ -125,7 +155,7 @@ pub enum Void {
 impl Void {
     /// Whether it may yet turn out to be part of an incident.
     pub(super) const fn is_doubt(&self) -> bool {
-        matches!(self, Self::NotJudged | Self::Candidate { .. })
+        matches!(self, Self::NotJudged | Self::OthersFault { .. } | Self::Candidate { .. })
     }
 
     const fn name(&self) -> &'static str {
@@ -134,6 +164,8 @@ impl Void {
             Self::NotJudged => "not-judged",
             Self::NoDelivery { .. } => "no-delivery-by-path",
             Self::NotKnown { .. } => "path-not-known-any-more",
+            Self::Forgotten => "delivery-forgotten",
+            Self::OthersFault { .. } => "others-fault",
             Self::Candidate { .. } => "candidate-incident",
         }
     }
@@ -150,6 +182,9 @@ impl Reason {
             Self::DeadTwice { .. } => "dead-twice",
             Self::PathDelivers => "path-delivers",
             Self::SecondMissing { .. } => "second-refusal-missing",
+            Self::SentTogether { .. } => "sent-together",
+            Self::NoDeliverySince { .. } => "no-delivery-since",
+            Self::CandidateNow { .. } => "candidate-now",
             Self::NoneCounts { .. } => "no-refusal-counts",
             Self::CountsNot { void, .. } => void.name(),
             Self::MoreCountNot { .. } => "more-do-not-count",
@@ -181,6 +216,14 @@ impl fmt::Display for Void {
             Self::NotKnown { path } => write!(
                 f,
                 "what {path} delivered within 72 h of it is no longer known: it is older than the counts that are kept"
+            ),
+            Self::Forgotten => f.write_str(
+                "the latest known delivery was refused too, and an earlier one, after this refusal, may be no longer at hand",
+            ),
+            Self::OthersFault { path, at, cause } => write!(
+                f,
+                "what {path} sent to it was refused at {at} as {cause}, which is not the address's fault, and nothing is known to \
+                 have been delivered between: the same fault may lie behind both"
             ),
             Self::Candidate { path, others } => {
                 let (messages, were) = (counted(*others, "other message"), verb(*others, "was", "were"));
@@ -215,6 +258,23 @@ impl fmt::Display for Reason {
                     Some(earliest) => write!(f, "{earliest} at the earliest"),
                     None => f.write_str("any from now on will do"),
                 }
+            }
+            Self::SentTogether { first, last } => write!(
+                f,
+                "refused as dead at {first} and at {last}, but the second message may have been sent within 24 h of the first: \
+                 one that was sent later is missing"
+            ),
+            Self::NoDeliverySince { first } => write!(
+                f,
+                "no relay mail that its path sent after the refusal at {first} is known to have been delivered: the sender may \
+                 have lost its registration"
+            ),
+            Self::CandidateNow { path, others } => {
+                let (messages, were) = (counted(*others, "other message"), verb(*others, "was", "were"));
+                write!(
+                    f,
+                    "{messages} by {path} {were} refused since its last delivery: an incident may begin there, suppress nothing yet"
+                )
             }
             Self::NoneCounts { refusals: 1 } => f.write_str("refused as dead once, and that does not count"),
             Self::NoneCounts { refusals } => write!(f, "refused as dead {refusals} times, and none of them counts"),

@@ -1,4 +1,4 @@
-use proptest::prelude::*;
+mod properties;
 
 use super::*;
 use crate::model::Provider;
@@ -19,22 +19,27 @@ fn path(envelope: &str) -> StreamKey {
     finest.at(crate::model::StreamLevel::Envelope).expect("a path")
 }
 
+fn verdict(cause: Cause, hard: bool) -> Says {
+    Says::Verdict { cause, fault: cause.fault(), hard, action: cause.action() }
+}
+
 /// A refusal as dead, of a message sent in the same millisecond.
 fn dead(message: i64, millis: i64) -> Refusal {
     Refusal {
         message,
         at: at(millis),
         bin: at(millis).bin(),
+        approximate: false,
         path: path("a.example"),
         exposed: true,
         class: FailureClass::Permanent,
-        says: Says::Verdict { cause: Cause::RecipientUnknown, hard: true, action: Action::Hold },
+        says: verdict(Cause::RecipientUnknown, true),
         judged: true,
     }
 }
 
 fn other(message: i64, millis: i64, cause: Cause) -> Refusal {
-    Refusal { says: Says::Verdict { cause, hard: false, action: cause.action() }, ..dead(message, millis) }
+    Refusal { says: verdict(cause, false), ..dead(message, millis) }
 }
 
 fn known(refusals: &[Refusal]) -> Known {
@@ -139,10 +144,141 @@ fn the_path_must_have_delivered_within_72_hours_of_each() {
 fn each_refusal_is_held_against_its_own_path() {
     let second = Refusal { path: path("b.example"), ..dead(2, hours(24)) };
     let two = known(&[dead(1, 0), second]);
-    let (a, b) = (mail("a.example", &[0], &[]), mail("b.example", &[hours(24)], &[]));
-    assert_eq!(advise(&two, &a).action, Action::Hold);
-    let both = Surroundings { mail: a.mail.into_iter().chain(b.mail).collect(), ..nothing() };
-    assert_eq!(advise(&two, &both).action, Action::Suppress);
+    let of = |a: &[i64], b: &[i64]| {
+        let mail = mail("a.example", a, &[]).mail.into_iter().chain(mail("b.example", b, &[]).mail).collect();
+        advise(&two, &Surroundings { mail, ..nothing() })
+    };
+    assert_eq!(of(&[hours(1)], &[]).action, Action::Hold);
+    assert_eq!(of(&[hours(1)], &[hours(24)]).action, Action::Suppress);
+    for (a, b) in [(0, hours(24)), (hours(1), hours(-1))] {
+        assert_eq!(
+            names(&of(&[a], &[b])),
+            ["no-delivery-since"],
+            "each of the two has to deliver after the first refusal"
+        );
+    }
+}
+
+#[test]
+fn the_path_must_have_delivered_after_the_first_refusal() {
+    // One address: it works, its registration is lost, and nobody else is there to be refused.
+    let (two, _) = proven();
+    let with = |delivered: &[i64]| advise(&two, &mail("a.example", delivered, &[0, hours(24)]));
+    for before in [&[hours(-1)] as &[i64], &[hours(-71), hours(-1)], &[0]] {
+        let advice = with(before);
+        assert_eq!((advice.action, names(&advice)), (Action::Hold, vec!["no-delivery-since"]), "{before:?}");
+    }
+    for since in [BIN_MILLIS, hours(12), hours(24), hours(72)] {
+        assert_eq!(with(&[since]).action, Action::Suppress, "{since}");
+    }
+    // Within 72 hours of the last one only, while the first one has its delivery before.
+    assert_eq!(with(&[hours(-1), hours(95)]).action, Action::Suppress);
+    // A delivery of what was sent while the first message waited in a queue tells nothing of when that was refused.
+    let queued = Refusal { bin: at(hours(-10)).bin(), ..dead(1, 0) };
+    let advice = advise(&known(&[queued, dead(2, hours(24))]), &mail("a.example", &[hours(-5)], &[]));
+    assert_eq!((advice.action, names(&advice)), (Action::Hold, vec!["no-delivery-since"]));
+}
+
+#[test]
+fn somebody_elses_fault_without_a_delivery_between_voids_a_refusal() {
+    let others =
+        [Cause::RelaySenderUnregistered, Cause::AuthenticationFailed, Cause::RateLimited, Cause::ProviderOutage];
+    let with = |fault: Refusal, delivered: &[i64]| {
+        let delivered: Vec<i64> = delivered.iter().map(|hour| hours(*hour)).collect();
+        advise(&known(&[dead(1, 0), fault, dead(2, hours(24))]), &mail("a.example", &delivered, &[]))
+    };
+    for cause in others {
+        // The one `user not found` ever published came to a sender that was not registered.
+        let advice = with(other(3, hours(12), cause), &[-1, 30]);
+        let told = vec!["no-refusal-counts", "others-fault", "others-fault"];
+        assert_eq!((advice.action, names(&advice)), (Action::Hold, told), "{cause}");
+        let advice = with(other(3, hours(12), cause), &[-1, 6, 30]);
+        assert_eq!((advice.action, names(&advice)), (Action::Hold, vec!["second-refusal-missing", "others-fault"]));
+        let advice = with(other(3, hours(12), cause), &[-1, 18, 30]);
+        assert_eq!((advice.action, names(&advice)), (Action::Hold, vec!["second-refusal-missing", "others-fault"]));
+        assert_eq!(
+            with(other(3, hours(12), cause), &[-1, 6, 18, 30]).action,
+            Action::Suppress,
+            "it was mended: {cause}"
+        );
+        assert_eq!(with(other(3, hours(12), cause), &[12, 30]).action, Action::Hold, "in its very five minutes");
+        assert_eq!(with(other(3, hours(-500), cause), &[12]).action, Action::Hold, "however long ago");
+        assert_eq!(with(other(3, hours(-500), cause), &[-60, 12]).action, Action::Suppress);
+    }
+    for own in [Cause::MailboxFull, Cause::RecipientUnknown, Cause::Undetermined] {
+        assert_eq!(with(other(3, hours(12), own), &[-1, 30]).action, Action::Suppress, "{own}");
+    }
+    let apple = Says::Verdict { cause: Cause::Undetermined, fault: Fault::Apple, hard: false, action: Action::Hold };
+    assert_eq!(
+        with(Refusal { says: apple, ..dead(3, hours(12)) }, &[-1, 30]).action,
+        Action::Hold,
+        "a rule knows better"
+    );
+    let changed = Says::Changed(Cause::RelaySenderUnregistered);
+    assert_eq!(with(Refusal { says: changed, ..dead(3, hours(12)) }, &[-1, 30]).action, Action::Hold);
+    let elsewhere = Refusal { path: path("b.example"), ..other(3, hours(12), Cause::RelaySenderUnregistered) };
+    assert_eq!(with(elsewhere, &[-1, 30]).action, Action::Suppress, "another path's");
+    // It waited in a queue until after the delivery: what was refused last is not mended by what was sent before.
+    let queued = Refusal { bin: at(hours(1)).bin(), ..other(3, hours(12), Cause::RelaySenderUnregistered) };
+    assert_eq!(names(&with(queued, &[-1, 6, 30])), ["no-refusal-counts", "others-fault", "others-fault"]);
+    // The latest one is in doubt, though two before it are not.
+    let after = [dead(1, 0), dead(2, hours(24)), other(3, hours(30), Cause::PolicyRejected), dead(4, hours(31))];
+    let advice = advise(&known(&after), &mail("a.example", &[hours(-1), hours(1), hours(25), hours(40)], &[]));
+    assert_eq!((advice.action, names(&advice)), (Action::Hold, vec!["others-fault"]));
+}
+
+#[test]
+fn what_begins_after_the_latest_refusal_holds() {
+    let (two, _) = proven();
+    let with = |delivered: &[i64], refused: &[i64]| {
+        let refused: Vec<i64> = refused.iter().copied().chain([0, hours(24)]).collect();
+        advise(&two, &mail("a.example", delivered, &refused))
+    };
+    let (delivered, now) = ([hours(-1), hours(1), hours(25)], vec![hours(300); 50]);
+    let advice = with(&delivered, &now);
+    assert_eq!((advice.action, names(&advice)), (Action::Hold, vec!["candidate-now"]), "no incident is open yet");
+    assert!(advice.reasons[0].to_string().starts_with("50 other messages by "), "{}", advice.reasons[0]);
+    assert_eq!(with(&delivered, &now[..2]).action, Action::Hold);
+    assert_eq!(with(&delivered, &now[..1]).action, Action::Suppress, "one other is a chance");
+    assert_eq!(with(&[hours(-1), hours(1), hours(25), hours(301)], &now).action, Action::Suppress, "it goes on");
+    assert_eq!(with(&[hours(-1), hours(1), hours(25), hours(299)], &now).action, Action::Hold);
+    // Its own refusals are no other's.
+    let many: Vec<Refusal> = (0..9).map(|day| dead(day, hours(24 * day))).collect();
+    let own: Vec<i64> = (0..9).map(|day| hours(24 * day)).collect();
+    let around = mail("a.example", &[hours(-1), hours(20), hours(30)], &own);
+    assert_eq!(advise(&known(&many), &around).action, Action::Suppress);
+}
+
+#[test]
+fn messages_that_were_sent_together_are_no_pair() {
+    let (_, around) = proven();
+    let queued = |sent: i64| Refusal { bin: at(sent).bin(), ..dead(2, hours(24)) };
+    let with = |second: Refusal| advise(&known(&[dead(1, 0), second]), &around);
+    let advice = with(queued(0));
+    assert_eq!(
+        (advice.action, names(&advice)),
+        (Action::Hold, vec!["sent-together"]),
+        "it waited in a queue for a day"
+    );
+    assert_eq!(with(queued(hours(24) - BIN_MILLIS)).action, Action::Hold);
+    assert_eq!(with(queued(hours(24))).action, Action::Suppress);
+    // Where nobody tells when it was sent, it may have waited for five days.
+    let around = mail("a.example", &[hours(-1), hours(24 * 6)], &[]);
+    let of = |millis| advise(&known(&[dead(1, 0), Refusal { approximate: true, ..dead(2, millis) }]), &around);
+    assert_eq!(names(&of(hours(24 * 6) - BIN_MILLIS)), ["sent-together"]);
+    assert_eq!(of(hours(24 * 6)).action, Action::Suppress);
+    let first = known(&[Refusal { approximate: true, ..dead(1, 0) }, dead(2, hours(24))]);
+    assert_eq!(advise(&first, &proven().1).action, Action::Suppress, "the first one was sent before it was refused");
+}
+
+#[test]
+fn where_a_delivery_may_be_forgotten_nothing_is_suppressed() {
+    let (two, around) = proven();
+    let with = |millis| advise(&Known { forgotten_before: Some(at(millis)), ..two.clone() }, &around);
+    assert_eq!(with(0).action, Action::Suppress, "all that is forgotten was before both");
+    let advice = with(1);
+    assert_eq!((advice.action, names(&advice)), (Action::Hold, vec!["second-refusal-missing", "delivery-forgotten"]));
+    assert_eq!(names(&with(hours(25))), ["no-refusal-counts", "delivery-forgotten", "delivery-forgotten"]);
 }
 
 #[test]
@@ -295,8 +431,7 @@ fn the_latest_reply_of_another_kind_stands() {
     assert_eq!(after(other(3, hours(25), Cause::Undetermined)).action, Action::Hold);
     let full = Refusal { class: FailureClass::Transient, ..other(3, hours(25), Cause::MailboxFull) };
     assert_eq!(after(full).action, Action::Retry, "given up after temporary failures");
-    let hard = Says::Verdict { cause: Cause::DomainUnknown, hard: true, action: Action::Hold };
-    let dns = Refusal { says: hard, ..dead(3, hours(25)) };
+    let dns = Refusal { says: verdict(Cause::DomainUnknown, true), ..dead(3, hours(25)) };
     assert_eq!(after(dns).action, Action::Hold, "a relay domain is there, whatever name servers say");
     assert_eq!(after(other(3, hours(25), Cause::RecipientUnknown)).action, Action::Hold, "not hard");
     let advice = after(Refusal { says: Says::Changed(Cause::RecipientUnknown), ..dead(3, hours(25)) });
@@ -390,7 +525,12 @@ fn every_reason_is_a_sentence_and_a_name() {
         void(Void::NoDelivery { path: path.clone(), exposed: true }),
         void(Void::NoDelivery { path: path.clone(), exposed: false }),
         void(Void::NotKnown { path: path.clone() }),
-        void(Void::Candidate { path, others: 2 }),
+        void(Void::Candidate { path: path.clone(), others: 2 }),
+        void(Void::Forgotten),
+        void(Void::OthersFault { path: path.clone(), at: two, cause: Cause::RelaySenderUnregistered }),
+        Reason::SentTogether { first: one, last: two },
+        Reason::NoDeliverySince { first: one },
+        Reason::CandidateNow { path, others: 50 },
         Reason::MoreCountNot { refusals: 1 },
         Reason::MoreCountNot { refusals: 2 },
         incident(false),
@@ -405,123 +545,4 @@ fn every_reason_is_a_sentence_and_a_name() {
     insta::assert_snapshot!("reasons", lines.join("\n"));
     let json = serde_json::to_value(&all[0]).expect("JSON");
     assert_eq!(json, serde_json::json!({ "reason": "no-refusal", "text": "no refusal of it is known" }));
-}
-
-fn any_refusal() -> impl Strategy<Value = Refusal> {
-    let cause = prop::sample::select(vec![
-        Cause::RecipientUnknown,
-        Cause::RecipientUnknown,
-        Cause::RecipientUnknown,
-        Cause::RelayForwardingDisabled,
-        Cause::RelaySenderUnregistered,
-        Cause::MailboxFull,
-    ]);
-    (0_i64..6, 0_i64..11, cause, any::<[bool; 3]>(), 0_u8..10, any::<bool>()).prop_map(
-        |(message, half_day, cause, [hard, permanent, second], rare, exposed)| Refusal {
-            path: path(if second { "a.example" } else { "b.example" }),
-            exposed,
-            class: if permanent || rare > 1 { FailureClass::Permanent } else { FailureClass::Transient },
-            says: match rare {
-                4 => Says::Nothing,
-                5 => Says::Changed(cause),
-                _ => Says::Verdict { cause, hard: cause == Cause::RecipientUnknown && hard, action: cause.action() },
-            },
-            judged: rare != 6,
-            ..dead(message, hours(12 * half_day))
-        },
-    )
-}
-
-fn any_surroundings() -> impl Strategy<Value = Surroundings> {
-    let bins = || prop::collection::btree_map(-100_i64..220, (0_i64..2, 0_i64..3), 0..40);
-    let state = prop::sample::select(IncidentState::ALL.to_vec());
-    let label = prop::sample::select(vec![None, Some(Label::Real), Some(Label::False)]);
-    let trouble =
-        (state, label, -50_i64..150, 0_i64..60, any::<bool>()).prop_map(|(state, label, onset, long, here)| {
-            let scope = path(if here { "a.example" } else { "c.example" });
-            Trouble { label, ..trouble(state, scope, hours(onset), Some(hours(onset + long))) }
-        });
-    (bins(), bins(), prop::collection::vec(trouble, 0..2)).prop_map(|(a, b, troubles)| {
-        let mail = |bins: BTreeMap<i64, (i64, i64)>| -> BTreeMap<Bin, Mail> {
-            bins.into_iter()
-                .map(|(hour, (delivered, refused))| (at(hours(hour)).bin(), Mail { delivered, refused }))
-                .collect()
-        };
-        let mail = BTreeMap::from([(path("a.example"), mail(a)), (path("b.example"), mail(b))]);
-        Surroundings { mail, troubles, ..nothing() }
-    })
-}
-
-proptest! {
-    #[test]
-    fn any_order_and_any_duplicates_end_in_the_same_advice(
-        refusals in prop::collection::vec(any_refusal(), 0..12),
-        around in any_surroundings(),
-        shift in any::<prop::sample::Index>(),
-        again in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
-        delivered in prop::option::of(-10_i64..100),
-    ) {
-        let delivered_at = delivered.map(|hour| at(hours(hour)));
-        let of = |refusals: Vec<Refusal>| advise(&Known { refusals, delivered_at, ..Known::default() }, &around);
-        let reference = of(refusals.clone());
-        prop_assert!(!reference.reasons.is_empty());
-        let mut shuffled = refusals.clone();
-        if !refusals.is_empty() {
-            shuffled.extend(again.iter().map(|index| refusals[index.index(refusals.len())].clone()));
-            let by = shift.index(shuffled.len());
-            shuffled.rotate_left(by);
-        }
-        shuffled.reverse();
-        prop_assert_eq!(of(shuffled), reference);
-    }
-
-    #[test]
-    fn what_is_suppressed_keeps_every_rule(
-        refusals in prop::collection::vec(any_refusal(), 0..12),
-        around in any_surroundings(),
-    ) {
-        let advice = advise(&known(&refusals), &around);
-        let proves = |refusal: &Refusal| {
-            let mail = around.mail.get(&refusal.path).into_iter().flatten();
-            refusal.is_dead()
-                && refusal.judged
-                && mail.clone().any(|(bin, mail)| mail.delivered > 0 && (bin.0 - refusal.bin.0).abs() <= 864)
-        };
-        if advice.action == Action::Suppress {
-            let times: Vec<Timestamp> = refusals.iter().filter(|one| proves(one)).map(|one| one.at).collect();
-            let (first, last) = (times.iter().min().expect("two"), times.iter().max().expect("two"));
-            prop_assert!(last.millis_since(*first) >= AGAIN_MILLIS);
-            let mut messages: Vec<i64> = refusals.iter().filter(|one| proves(one)).map(|one| one.message).collect();
-            messages.sort_unstable();
-            messages.dedup();
-            prop_assert!(messages.len() >= 2);
-            let all_in = |scope: &StreamKey| refusals.iter().all(|one| one.path == *scope);
-            let open = |trouble: &Trouble| trouble.state == IncidentState::Open && all_in(&trouble.scope);
-            prop_assert!(!around.troubles.iter().any(open));
-        }
-    }
-
-    #[test]
-    fn mail_that_lies_further_off_changes_nothing(
-        refusals in prop::collection::vec(any_refusal(), 0..12),
-        around in any_surroundings(),
-        far in prop::collection::vec((any::<bool>(), 0_i64..5_000, 0_i64..3, 0_i64..3), 0..9),
-    ) {
-        let before = advise(&known(&refusals), &around);
-        let mut more = around.clone();
-        for (late, bins, delivered, refused) in far {
-            let bin = if late { at(hours(120)).bin().0 + 865 + bins } else { at(0).bin().0 - 865 - bins };
-            for mail in more.mail.values_mut() {
-                mail.insert(Bin(bin), Mail { delivered, refused });
-            }
-        }
-        // What lies further off than 72 hours of all refusals; nearer mail stays.
-        let near = |mail: &BTreeMap<Bin, Mail>| -> BTreeMap<Bin, Mail> {
-            let (from, to) = (at(0).bin().0 - 864, at(hours(120)).bin().0 + 864);
-            mail.range(Bin(from)..=Bin(to)).map(|(bin, mail)| (*bin, *mail)).collect()
-        };
-        let same = around.mail.iter().all(|(path, mail)| more.mail.get(path).map(near) == Some(near(mail)));
-        prop_assert!(same);
-        prop_assert_eq!(advise(&known(&refusals), &more), before);
-    }
 }
