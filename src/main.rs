@@ -11,9 +11,9 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use relaywatch::{
     cli::{
-        Exit, accounts::AccountsCommand, address::AddressCommand, classify, config::ConfigCommand, demo::DemoCommand,
-        events::EventsCommand, incident::IncidentCommand, keys::KeysCommand, rebuild::RebuildCommand, score,
-        serve::ServeCommand,
+        Exit, Format, accounts::AccountsCommand, address::AddressCommand, classify, config::ConfigCommand,
+        demo::DemoCommand, events::EventsCommand, incident::IncidentCommand, keys::KeysCommand,
+        rebuild::RebuildCommand, score, serve::ServeCommand,
     },
     config::Config,
     rule_files,
@@ -110,9 +110,20 @@ fn run_classify(
 ) -> anyhow::Result<Exit> {
     let config = Config::load(file, Config::process_environment())?;
     let relay = config.relay.to_domains();
-    let rules =
-        args.rules.as_deref().map_or_else(|| rule_files::of(&config), |folder| rule_files::load(Some(folder)))?;
     let folder = args.rules.as_deref().or(config.rules.folder.as_ref().map(AsRef::as_ref));
+    if let Some(said) = rule_files::passed_over(folder) {
+        writeln!(diagnostics, "relaywatch: {said}")?;
+    }
+    let rules = match rule_files::load(folder) {
+        Ok(rules) => rules,
+        Err(errors) => {
+            if args.lint && args.format == Format::Json {
+                classify::lint_unread(&errors, out)?;
+                out.flush()?;
+            }
+            return Err(errors.into());
+        }
+    };
     if let Some(said) = rule_files::empty(folder, &rules) {
         writeln!(diagnostics, "relaywatch: {said}")?;
     }
@@ -133,6 +144,9 @@ fn run_classify(
                     name.display()
                 );
             }
+            if let Some(said) = as_text(name) {
+                bail!(said);
+            }
             let input = File::open(name).with_context(|| format!("cannot read {}", name.display()))?;
             classify::run(input, out, diagnostics, args, &options)
         }
@@ -143,6 +157,18 @@ fn run_classify(
         Err(classify::ClassifyError::Io(error)) => Err(error.into()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What is said where the name of no file looks like a reply.
+fn as_text(name: &Path) -> Option<String> {
+    let text = name.to_string_lossy();
+    let reply = text.contains(char::is_whitespace) || text.starts_with(|c: char| c.is_ascii_digit());
+    (reply && !name.exists()).then(|| {
+        let quoted = text.replace('\'', "'\\''");
+        format!(
+            "there is no file of this name; to judge a reply, give it on standard input: echo '{quoted}' | relaywatch classify"
+        )
+    })
 }
 
 /// A reader that has seen enough, as in `relaywatch config schema | head`, is no error.

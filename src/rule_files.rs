@@ -14,6 +14,9 @@ use crate::{
 /// The longest rule file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
+/// How many names of what is not read are told.
+const MAX_NAMED: usize = 10;
+
 /// One reason why the operator's rules can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RuleFileError {
@@ -102,6 +105,38 @@ pub fn empty(folder: Option<&Path>, rules: &Rules) -> Option<String> {
     Some(format!("{} holds no rule file (*.toml): only the built-in rules are asked", folder.display()))
 }
 
+/// What is said where a folder holds things whose names are nearly those of rule files, or folders: they are not read.
+#[must_use]
+pub fn passed_over(folder: Option<&Path>) -> Option<String> {
+    let folder = folder?;
+    let mut names: Vec<String> = Vec::new();
+    for entry in fs::read_dir(folder).ok()?.flatten() {
+        let path = entry.path();
+        if path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b".")) || is_rule_file(&path) {
+            continue;
+        }
+        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        let mistyped = extension.is_some_and(|extension| matches!(extension.as_str(), "toml" | "tml" | "tom" | "tmol"));
+        if mistyped || path.is_dir() {
+            let slash = if path.is_dir() { "/" } else { "" };
+            names.push(format!("{}{slash}", entry.file_name().to_string_lossy().escape_debug()));
+        }
+    }
+    names.sort();
+    let more = names.len().saturating_sub(MAX_NAMED);
+    names.truncate(MAX_NAMED);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let list = (!names.is_empty()).then(|| names.join(", "))?;
+    Some(format!("not read in {}, where rule files are *.toml: {list}{more}", folder.display()))
+}
+
+/// Whether a name is that of a rule file.
+fn is_rule_file(path: &Path) -> bool {
+    // Editors leave locks and drafts with a dot before the name.
+    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    !hidden && path.extension().is_some_and(|extension| extension == "toml")
+}
+
 /// The rule files of a folder, by name.
 fn files(folder: &Path) -> Result<Vec<PathBuf>, RuleFileError> {
     let entries = fs::read_dir(folder).map_err(|source| match source.kind() {
@@ -112,9 +147,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, RuleFileError> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(|source| RuleFileError::io(folder, source))?.path();
-        // Editors leave locks and drafts with a dot before the name.
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
+        if is_rule_file(&path) {
             files.push(path);
         }
     }
@@ -201,6 +234,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_read_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["a.toml", "A.TOML", "b.tml", "notes.txt", ".hidden.TOML"] {
+            fs::write(folder.path().join(name), "").expect("written");
+        }
+        assert_eq!(passed_over(None), None);
+        fs::create_dir(folder.path().join("more")).expect("made");
+        let said = passed_over(Some(folder.path())).expect("said");
+        assert!(said.ends_with("where rule files are *.toml: A.TOML, b.tml, more/"), "{said}");
+    }
+
+    #[test]
     fn every_mistake_of_every_file_is_told_at_once() {
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
@@ -215,6 +260,13 @@ mod tests {
             &format!("versions = 1\n{}{}", RULE.replace("version = 2\n", ""), RULE.replace("version = 2\n", "")),
         );
         write("c.toml", "version = 1\n[[rule]]\nname = ours\nwording = [\"x\n");
+        let list = RULE.replace("confidence = 1.0\n", "code = [\"55\", \"550\", \"x\"]\nconfidence = 0\nhard = true\n");
+        let sample = "samples = [{ text = \"550 x\", mxx = \"mx\" }]\nprovider = [\"sess\"]\n";
+        let list = list.replace("name = \"ours\"", "name = \"Our Rule\"").replace("doc = \"us\"\n", sample);
+        let bare = "[[rule]]\nname = \"bare\"\ncause = \"mailbox_fall\"\nhard = true\nconfidence = 2.0\n";
+        let again = RULE.replace("version = 2\n", "").replace("ours", "bare").replace("doc = \"us\"\n", "");
+        write("e.toml", &format!("{list}{bare}{again}"));
+        write("f.toml", "version = 1\n[[rules]]\nname = \"a\"\n");
         write("google.toml", RULE);
         fs::write(folder.path().join("d.toml"), [0xff, 0xfe]).expect("written");
         let told = load(Some(folder.path())).expect_err("wrong").to_string();

@@ -159,19 +159,27 @@ fn unconnected(config: &Config) -> Option<Mistake> {
 }
 
 /// What is wrong with the operator's own reply rules, though they can be used.
-fn rotting(config: &Config) -> Option<Mistake> {
-    let folder: &Path = config.rules.folder.as_ref()?.as_ref();
-    let rules = rule_files::of(config).ok()?;
-    let (message, help) = if let Some(said) = rule_files::empty(Some(folder), &rules) {
-        (said, None)
-    } else {
-        let found = rules.lint_own();
-        let first = found.first()?;
-        let help = format!("`relaywatch classify --lint --rules {}` lists all", folder.display());
-        (format!("{} in your reply rules; the first: {first}", count(found.len() as u64, "finding")), Some(help))
+fn rotting(config: &Config) -> Vec<Mistake> {
+    let folder: Option<&Path> = config.rules.folder.as_ref().map(AsRef::as_ref);
+    let (Some(folder), Ok(rules)) = (folder, rule_files::of(config)) else { return Vec::new() };
+    let warning = |message, help| Mistake {
+        severity: Severity::Warning,
+        help,
+        ..config.provenance.mistake("rules.folder", message)
     };
-    let told = config.provenance.mistake("rules.folder", message);
-    Some(Mistake { severity: Severity::Warning, help, ..told })
+    let mut warnings: Vec<Mistake> =
+        rule_files::passed_over(Some(folder)).map(|said| warning(said, None)).into_iter().collect();
+    if let Some(said) = rule_files::empty(Some(folder), &rules) {
+        warnings.push(warning(said, None));
+        return warnings;
+    }
+    let found = rules.lint_own();
+    if let Some(first) = found.first() {
+        let help = format!("`relaywatch classify --lint --rules {}` lists all", folder.display());
+        let message = format!("{} in your reply rules; the first: {first}", count(found.len() as u64, "finding"));
+        warnings.push(warning(message, Some(help)));
+    }
+    warnings
 }
 
 fn check(result: &Result<Config, ConfigErrors>, format: Format, out: &mut impl Write) -> io::Result<Exit> {
@@ -339,6 +347,8 @@ mod tests {
         let samples = format!("{rule}samples = [\"550 frobnicated\"]\nnear_misses = [\"550 x\"]\n");
         std::fs::write(folder.path().join("mine.toml"), &samples).expect("written");
         assert_eq!(warned(), "");
+        std::fs::write(folder.path().join("more.TOML"), "").expect("written");
+        assert!(warned().contains("where rule files are *.toml: more.TOML"), "{}", warned());
         std::fs::write(folder.path().join("mine.toml"), samples.replace("auto_reply", "auto_repli")).expect("written");
         std::fs::write(folder.path().join("other.toml"), samples.replace("1.0", "7.0")).expect("written");
         let ConfigErrors { mistakes, .. } = verified(from_text(&text, &[])).expect_err("refused");

@@ -12,6 +12,7 @@ use super::{
     tree::{Node, Value},
     values::format,
 };
+pub(crate) use crate::model::nearest_word;
 
 /// The JSON Schema of the configuration (draft 2020-12), with every part in its place.
 #[must_use]
@@ -122,17 +123,6 @@ impl<'s> Shape<'s> {
 fn list(words: &[&str]) -> String {
     let quoted: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
     quoted.join(", ")
-}
-
-/// The candidate that somebody most likely meant.
-pub(crate) fn nearest_word<'w>(word: &str, candidates: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
-    let word = word.to_lowercase();
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(&word, &candidate.to_lowercase()), candidate))
-        .filter(|(score, _)| *score > 0.8)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, candidate)| candidate)
 }
 
 /// The section in which a key of this name stands, where it is one only.

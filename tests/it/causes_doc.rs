@@ -1,6 +1,27 @@
 //! The list of causes in the docs is the list in the code.
 
-use relaywatch::model::{Action, Cause, CauseFamily, Fault};
+use relaywatch::{
+    classify::Rules,
+    model::{Action, Cause, CauseFamily, Fault},
+};
+
+#[test]
+fn the_rule_files_of_the_docs_are_clean() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/causes.md")).expect("docs/causes.md");
+    // Blocks are indented by four blanks; a file begins with its version.
+    let lines: Vec<Option<&str>> =
+        text.lines().map(|line| line.strip_prefix("    ").or(line.is_empty().then_some(""))).collect();
+    let blocks =
+        lines.split(Option::is_none).map(|block| block.iter().flatten().copied().collect::<Vec<_>>().join("\n"));
+    let files: Vec<String> = blocks.filter(|block| block.trim_start().starts_with("version = ")).collect();
+    assert!(!files.is_empty());
+    for file in files {
+        let rules = Rules::with_extra(&[("docs", file)]).expect("a rule file");
+        let found: Vec<String> = rules.lint().iter().filter(|finding| !finding.note).map(ToString::to_string).collect();
+        assert_eq!(found, [""; 0]);
+        assert!(rules.own_files() == 1);
+    }
+}
 
 #[test]
 fn every_cause_has_its_row_with_family_fault_and_action() {

@@ -70,6 +70,14 @@ fn what_classify_can_not_use_is_told_with_what_to_do() {
     let (code, err) = said(&[], "{\"text\":\"550 x\",\"recipent\":\"jo@example.com\"}\n");
     assert!(code == Some(1) && err.contains("line 1: no key of a reply is called \"recipent\""), "{err}");
     assert!(!err.contains("jo@"), "{err}");
+    let (code, err) = said(&["550 5.1.1 user unknown"], "");
+    assert!(code == Some(1) && err.contains("echo '550 5.1.1 user unknown' | relaywatch classify"), "{err}");
+    let (code, err) = said(&["missing.log"], "");
+    assert!(code == Some(1) && err.contains("cannot read missing.log") && !err.contains("echo"), "{err}");
+    let (code, err) = said(&[], "");
+    assert!(code == Some(0) && err.contains("the input is empty"), "{err}");
+    let (_, err) = said(&["--lint", "replies.txt"], "");
+    assert!(err.contains("relaywatch classify --lint [--rules <FOLDER>] [--format <FORMAT>]\n"), "{err}");
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub enum Outcome {
     Later,
     /// It does not hold: the condition that failed, as its key in the rule file, and what the reply has.
     Failed {
-        /// `role`, `receiver`, `mx`, `destination`, `provider`, `enhanced`, `code`, `label`, `whole`, `all`, `not`.
+        /// `role`, `receiver`, `mx`, `destination`, `provider`, `enhanced`, `code`, `label`, `wording`, `whole`, `all`, `not`.
         condition: &'static str,
         /// What was found instead, for people.
         found: String,
@@ -48,7 +48,9 @@ impl Rules {
         let winner = self.winner(&facts).map(|(at, _)| at);
         let mut considered = Vec::new();
         for (at, rule) in self.ordered.iter().enumerate() {
-            let worded = rule.wording.iter().any(|phrase| seen.holds(*phrase, false));
+            // A number in the text says nothing of a rule whose whole text is a number.
+            let word = |phrase: usize| self.phrases.text(phrase).is_some_and(|text| text.parse::<u32>().is_err());
+            let worded = rule.wording.iter().any(|phrase| seen.holds(*phrase, rule.whole && !word(*phrase)));
             let holds = rule.holds(&facts) && rule.says(&seen);
             if !(worded || rule.is_wordless() && holds) {
                 continue;
@@ -67,13 +69,18 @@ impl Rules {
     }
 
     /// The first condition of a rule that does not hold.
-    fn failed(&self, rule: &Rule, facts: &Facts<'_>, seen: &Seen) -> (&'static str, String) {
+    pub(super) fn failed(&self, rule: &Rule, facts: &Facts<'_>, seen: &Seen) -> (&'static str, String) {
         let phrase = |id: usize| format!("{:?}", self.phrases.text(id).unwrap_or_default());
         if let Some(failed) = rule.fails(facts) {
             return failed;
         }
-        if rule.whole && rule.phrase(seen).is_none() {
-            return ("whole", "there are more words".to_owned());
+        if rule.phrase(seen).is_none() && !rule.is_wordless() {
+            let none = !rule.wording.iter().any(|phrase| seen.holds(*phrase, false));
+            return if none {
+                ("wording", "none of its phrases is there as words of their own".to_owned())
+            } else {
+                ("whole", "there are more words".to_owned())
+            };
         }
         if let Some(missing) = rule.all.iter().find(|id| !seen.holds(**id, false)) {
             return ("all", format!("{} is not there", phrase(*missing)));

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 use super::{Receiver, mistakes};
-use crate::model::{Action, AddressRole, Cause, Destination, EnhancedCode, Fault, MxFamily, Provider};
+use crate::model::{Action, AddressRole, Cause, Destination, EnhancedCode, Fault, MxFamily, Provider, nearest_word};
 
 /// Why a rule file can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -240,8 +243,8 @@ impl RawRule {
         if conditions.iter().all(|empty| *empty) {
             found.push("give the rule a condition: it would hold for every text");
         }
-        if !(0.0..=1.0).contains(&self.confidence) {
-            found.push("give a confidence between 0 and 1");
+        if !(self.confidence > 0.0 && self.confidence <= 1.0) {
+            found.push("give a confidence above 0 and at most 1");
         }
         if self.hard && !self.label.is_empty() {
             found.push("a provider's label is never `hard` by itself: remove one of the two");
@@ -262,14 +265,31 @@ pub(super) struct ProviderCondition(pub(super) Option<Provider>);
 
 impl<'de> Deserialize<'de> for ProviderCondition {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        if name == "unknown" {
-            return Ok(Self(None));
-        }
-        let provider = Provider::from_name(&name);
-        provider
-            .map(|provider| Self(Some(provider)))
-            .ok_or_else(|| D::Error::custom(format!("no provider is called {name:?}")))
+        deserializer.deserialize_str(WordVisitor(|name| {
+            if name == "unknown" {
+                return Ok(Self(None));
+            }
+            Provider::from_name(name).map(|provider| Self(Some(provider))).ok_or_else(|| {
+                let known = Provider::ALL.iter().map(|provider| provider.as_str()).chain(["unknown"]);
+                let meant = nearest_word(name, known).map(|meant| format!(": did you mean `{meant}`?"));
+                format!("no provider is called `{name}`{}", meant.unwrap_or_default())
+            })
+        }))
+    }
+}
+
+/// Reads a word where it stands, so that a mistake has its line; what is wrong is said in an own text.
+struct WordVisitor<T>(fn(&str) -> Result<T, String>);
+
+impl<T> Visitor<'_> for WordVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a text in quotes")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        (self.0)(text).map_err(E::custom)
     }
 }
 
@@ -301,15 +321,16 @@ impl CodePattern {
 
 impl<'de> Deserialize<'de> for CodePattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let found = match text.as_str() {
-            "none" => Some(Self::None),
-            text => match text.strip_suffix("xx") {
-                Some(class) => class.parse().ok().filter(|class| (2..=5).contains(class)).map(Self::Class),
-                None => text.parse().ok().filter(|code| (200..600).contains(code)).map(Self::Exact),
-            },
-        };
-        found.ok_or_else(|| D::Error::custom(format!("{text:?} is no code: write \"550\", \"5xx\" or \"none\"")))
+        deserializer.deserialize_str(WordVisitor(|text| {
+            let found = match text {
+                "none" => Some(Self::None),
+                text => match text.strip_suffix("xx") {
+                    Some(class) => class.parse().ok().filter(|class| (2..=5).contains(class)).map(Self::Class),
+                    None => text.parse().ok().filter(|code| (200..600).contains(code)).map(Self::Exact),
+                },
+            };
+            found.ok_or_else(|| format!("{text:?} is no code: write \"550\", \"5xx\" or \"none\""))
+        }))
     }
 }
 
@@ -346,23 +367,26 @@ impl EnhancedPattern {
 
 impl<'de> Deserialize<'de> for EnhancedPattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text == "none" {
-            return Ok(Self { none: true, class: None, subject: None, detail: None });
-        }
-        let mut parts = text.split('.').map(|part| if part == "*" { Ok(None) } else { part.parse::<u16>().map(Some) });
-        match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(Ok(class)), Some(Ok(subject)), Some(Ok(detail)), None) if class.is_none_or(|class| class < 10) => {
-                Ok(Self { none: false, class: class.and_then(|class| u8::try_from(class).ok()), subject, detail })
+        deserializer.deserialize_str(WordVisitor(|text| {
+            if text == "none" {
+                return Ok(Self { none: true, class: None, subject: None, detail: None });
             }
-            _ => Err(D::Error::custom(format!("{text:?} is no enhanced code: write \"5.1.1\", \"5.7.*\" or \"none\""))),
-        }
+            let mut parts =
+                text.split('.').map(|part| if part == "*" { Ok(None) } else { part.parse::<u16>().map(Some) });
+            match (parts.next(), parts.next(), parts.next(), parts.next()) {
+                (Some(Ok(class)), Some(Ok(subject)), Some(Ok(detail)), None)
+                    if class.is_none_or(|class| class < 10) =>
+                {
+                    Ok(Self { none: false, class: class.and_then(|class| u8::try_from(class).ok()), subject, detail })
+                }
+                _ => Err(format!("{text:?} is no enhanced code: write \"5.1.1\", \"5.7.*\" or \"none\"")),
+            }
+        }))
     }
 }
 
 /// A reply that a rule must match, or must not: its text alone, or with what is known beside it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(from = "WireSample")]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Sample {
     pub(super) text: String,
     pub(super) recipient: Option<String>,
@@ -370,16 +394,6 @@ pub(super) struct Sample {
     pub(super) provider: Option<Provider>,
     pub(super) mx: Option<String>,
     pub(super) label: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a sample is a text, or a table with text and, of recipient, sender, provider, mx, label, those known"
-)]
-enum WireSample {
-    Text(String),
-    Table(SampleTable),
 }
 
 #[derive(Deserialize)]
@@ -393,13 +407,29 @@ struct SampleTable {
     label: Option<String>,
 }
 
-impl From<WireSample> for Sample {
-    fn from(wire: WireSample) -> Self {
-        match wire {
-            WireSample::Text(text) => Self { text, ..Self::default() },
-            WireSample::Table(SampleTable { text, recipient, sender, provider, mx, label }) => {
-                Self { text, recipient, sender, provider, mx, label }
-            }
-        }
+impl<'de> Deserialize<'de> for Sample {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SampleVisitor)
+    }
+}
+
+/// Reads either form by itself, so that a mistake names its key.
+struct SampleVisitor;
+
+impl<'de> Visitor<'de> for SampleVisitor {
+    type Value = Sample;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a text, or a table with text and, of recipient, sender, provider, mx, label, those known")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Sample, E> {
+        Ok(Sample { text: text.to_owned(), ..Sample::default() })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Sample, A::Error> {
+        let table = SampleTable::deserialize(MapAccessDeserializer::new(map))?;
+        let SampleTable { text, recipient, sender, provider, mx, label } = table;
+        Ok(Sample { text, recipient, sender, provider, mx, label })
     }
 }

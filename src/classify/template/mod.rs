@@ -84,9 +84,11 @@ pub fn template_of(reply: &Reply, parties: &Parties<'_>) -> Template {
     template(&full, parties)
 }
 
+pub(crate) use scan::ROLES;
+
 /// Whether a text begins with a role such as `{recipient}`.
 pub(crate) fn begins_with_role(text: &str) -> bool {
-    scan::ROLES.iter().any(|role| text.starts_with(role))
+    ROLES.iter().any(|role| text.starts_with(role))
 }
 
 /// How often a template is looked at again because something in it may still be part of an address.

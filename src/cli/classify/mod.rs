@@ -7,12 +7,13 @@ use std::io::{self, BufReader, Read, Write};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use self::input::{Code, Input, begins_json, explain, read_line};
+use self::input::{Input, line_code, read_line};
 use super::{Exit, Format, told::VerdictFields};
 use crate::{
-    classify::{Considered, LintFinding, Outcome, Parties, Rules, context, host_that_said, template_of},
+    classify::{Considered, LintFinding, Outcome, Parties, Rules, RulesError, context, host_that_said, template_of},
     ingest::intake::verdict_label,
-    model::{Address, Cause, EnhancedCode, Evidence, Provider, RelayDomains, Reply, Verdict},
+    model::{Address, Cause, Evidence, Provider, RelayDomains, Reply, Verdict},
+    rule_files::{RuleFileError, RuleFilesError},
 };
 
 /// Bytes of the input that are read at once.
@@ -29,10 +30,14 @@ or a JSON object with the text and what is known beside it:
 
 on one line, with no other keys. `recipient` is the address of RCPT TO, `sender` that of MAIL
 FROM, `mx` the host that answered; `code` and `enhanced` may hold codes that the text lacks,
-`label` the provider's own verdict (`Permanent/General`, `bounce_class 10`), which counts where
+`label` the provider's own verdict (`Permanent/NoEmail`, `bounce_class 10`), which counts where
 all else says nothing. What is no address, or no provider that relaywatch knows, counts as not
-given. Whose address a reply names decides what 5.1.1 means, so give both where you have them. An
-`id` of yours, of any kind, comes out again.
+given, and so does null. Whose address a reply names decides what 5.1.1 means, so give both where
+you have them. An `id` of yours, of any kind, comes out again.
+
+A reply of several lines (`550-…`, then `550 …`) is one line here: join its lines with blanks, or
+give it as JSON with \\r\\n between them. Lines are never joined by themselves, since logs hold
+single lines of such replies; a note on stderr says where two look like one.
 
 Each reply gives one line: cause, fault, action, confidence, rule and the reply with roles in the
 place of addresses; `!` after the cause marks that the address itself is permanently dead by the
@@ -51,13 +56,33 @@ With --lint, --explain and --rules: docs/causes.md, where rule files are describ
     relaywatch classify --lint --rules /etc/relaywatch/rules
     echo '550 5.1.1 bad mailbox name' | relaywatch classify --explain
 
-Exit code: 0, or 1 when a line that begins with `{` is no JSON object of this form: it is named on
-stderr, and the others are still judged.
+--score prints a table. `hard/soft` is the share of replies that are rightly called hard or not;
+`precision` how many of those that we call hard are labelled so, `recall` how many of those that
+are labelled hard we call so; `missed` are the others. `exact` and `family` are the shares whose
+cause, or its family, is one of those that the label stands for; `abstained` are undetermined. A
+fifth is held back from whoever writes rules, `the other four` are all but it; a label is disputed
+where the same template is labelled both hard and not, and `undisputed labels` leaves those out.
+One mail can report several recipients, so that there may be more replies than mails. The reasons
+of labels, with their causes in docs/causes.md:
+
+    authfailure badreputation blocked contenterror delivered emailtoolarge exceedlimit expired
+    failedstarttls feedback filtered hasmoved hostunknown mailboxfull mailererror mesgtoobig
+    networkerror norelaying notaccept notcompliantrfc onhold policyviolation ratelimited rejected
+    requireptr securityerror spamdetected speeding suppressed suspend syntaxerror systemerror
+    systemfull toomanyconn undefined userunknown vacation virusdetected
+
+Exit code: 0, or 1 when a line that is meant as JSON is no object of this form: it is named on
+stderr, and the others are still judged. With --lint 1 where anything is found but notes.
 ";
+
+const USAGE: &str = "\
+relaywatch classify [--explain] [--rules <FOLDER>] [--format <FORMAT>] [FILE]
+       relaywatch classify --lint [--rules <FOLDER>] [--format <FORMAT>]
+       relaywatch classify --score [--show-held] [--rules <FOLDER>] [--format <FORMAT>] <FILE>";
 
 /// Say what SMTP replies mean: cause, fault, and what to do about the address.
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = USAGE)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Args {
     /// How to print.
@@ -67,7 +92,7 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     pub rules: Option<std::path::PathBuf>,
     /// Judge nothing: look for rules that rot, such as samples that their rule does not win, and rules that can't be
-    /// reached. Ends with 1 where there are any.
+    /// reached. Ends with 1 where there are any; that an own rule overrides a built-in one is only noted.
     #[arg(long, conflicts_with_all = ["explain", "file"])]
     pub lint: bool,
     /// Show every rule that was considered, and why the winner won.
@@ -107,7 +132,7 @@ pub enum ClassifyError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// Lines were no JSON objects of the form that the command reads; all others were judged.
-    #[error("{broken} of {lines} lines begin with {{ and are no JSON object of a reply; the first is line {first}")]
+    #[error("{broken} of {lines} lines are meant as JSON and are no object of a reply; the first is line {first}")]
     BrokenLines {
         /// How many.
         broken: u64,
@@ -174,6 +199,8 @@ pub fn run(
     let mut line = Vec::new();
     let mut summary = Summary::default();
     let (mut number, mut broken, mut first) = (0_u64, 0_u64, 0_u64);
+    // The number and the code of a line before that says that more of its reply comes; `None` also once that was told.
+    let (mut continued, mut told) = (None, false);
     loop {
         if input.buffer().is_empty() {
             out.flush()?;
@@ -187,27 +214,36 @@ pub fn run(
         if text.is_empty() {
             continue;
         }
-        let reply = if begins_json(text) {
-            match serde_json::from_str::<Input>(text) {
-                Ok(input) => input,
-                Err(error) => {
-                    if broken == 0 {
-                        first = number;
-                    }
-                    broken += 1;
-                    writeln!(diagnostics, "line {number}: {}", explain(&error))?;
-                    continue;
+        let reply = match Input::read(text) {
+            Ok(reply) => reply,
+            Err(problem) => {
+                if broken == 0 {
+                    first = number;
                 }
+                broken += 1;
+                writeln!(diagnostics, "line {number}: {problem}")?;
+                continue;
             }
-        } else {
-            Input::bare(text)
         };
+        let (code, more) = line_code(text);
+        if let Some((before, _)) = continued.filter(|(_, before)| !told && Some(*before) == code) {
+            told = true;
+            writeln!(
+                diagnostics,
+                "lines {before} and {number} may be one reply of several lines, and are judged as two: join them, or give \
+                 JSON with \\r\\n (said once)"
+            )?;
+        }
+        continued = code.filter(|_| more).map(|code| (number, code));
         summary.replies += 1;
         write_line(&mut out, args.format, number, &judge(&reply, args.explain, options))?;
     }
     out.flush()?;
     if broken > 0 {
         return Err(ClassifyError::BrokenLines { broken, lines: number, first });
+    }
+    if summary.replies == 0 {
+        writeln!(diagnostics, "the input is empty: give one reply on each line")?;
     }
     Ok(summary)
 }
@@ -221,7 +257,7 @@ struct Judged<'a> {
     considered: Vec<Considered>,
 }
 
-fn judge<'a>(input: &'a Input, explain: bool, options: &Options<'_>) -> Judged<'a> {
+fn judge<'a>(input: &Input<'a>, explain: bool, options: &Options<'_>) -> Judged<'a> {
     let address = |text: &Option<String>| text.as_deref().and_then(|text| Address::parse(text).ok());
     let (recipient, sender) = (address(&input.recipient), address(&input.sender));
     let provider = input.provider.as_deref().and_then(|name| Provider::from_name(&name.trim().to_lowercase()));
@@ -233,13 +269,7 @@ fn judge<'a>(input: &'a Input, explain: bool, options: &Options<'_>) -> Judged<'
         header_from: sender.as_ref().filter(|_| !trusted),
         ..Parties::unknown(options.relay)
     };
-    let code = match &input.code {
-        Some(Code::Number(code)) => Some(*code),
-        Some(Code::Text(code)) => code.trim().parse().ok(),
-        None => None,
-    };
-    let enhanced = input.enhanced.as_deref().map(str::trim).and_then(EnhancedCode::parse);
-    let reply = Reply::with_codes(&input.text, code, enhanced);
+    let reply = Reply::with_codes(&input.text, input.code, input.enhanced);
     let template = template_of(&reply, &parties);
     let host = input.mx.as_deref().or_else(|| host_that_said(&reply.text));
     let context = context(provider, recipient.as_ref(), host, options.relay);
@@ -251,7 +281,7 @@ fn judge<'a>(input: &'a Input, explain: bool, options: &Options<'_>) -> Judged<'
     } else {
         (options.rules.classify_labelled(&template, &context, label), Vec::new())
     };
-    Judged { id: input.id.as_deref(), verdict, considered, template: template.into_string() }
+    Judged { id: input.id, verdict, considered, template: template.into_string() }
 }
 
 /// Looks for rules that rot.
@@ -264,19 +294,44 @@ pub fn lint(rules: &Rules, format: Format, out: &mut impl Write) -> io::Result<E
         match format {
             Format::Text => writeln!(out, "{finding}")?,
             Format::Json => {
-                let LintFinding { rule, built_in, line, problem } = finding;
+                let LintFinding { rule, built_in, line, problem, note } = finding;
                 let told = serde_json::json!({
                     "file": finding.file(), "built_in": built_in, "line": line, "rule": rule, "finding": problem.to_string(),
+                    "note": note,
                 });
                 writeln!(out, "{told}")?;
             }
         }
     }
-    if findings.is_empty() && format == Format::Text {
-        writeln!(out, "{} rules, version {}: nothing is wrong", rules.len(), rules.version())?;
-        return Ok(Exit::Success);
+    if findings.iter().any(|finding| !finding.note) {
+        return Ok(Exit::Finding);
     }
-    Ok(if findings.is_empty() { Exit::Success } else { Exit::Finding })
+    if format == Format::Text {
+        writeln!(out, "{} rules, version {}: nothing is wrong", rules.len(), rules.version())?;
+    }
+    Ok(Exit::Success)
+}
+
+/// Prints why rules can't be looked through, for machines: each mistake as a finding, with null for what it has not.
+///
+/// # Errors
+/// If the output can't be written.
+pub fn lint_unread(errors: &RuleFilesError, out: &mut impl Write) -> io::Result<()> {
+    for error in &errors.0 {
+        let told = match error {
+            RuleFileError::Rule(RulesError { file, rule, line, problem }) => {
+                let rule = rule.as_ref().map(|rule| format!("{file}/{rule}"));
+                serde_json::json!({
+                    "file": file, "built_in": false, "line": line, "rule": rule, "finding": problem, "note": false,
+                })
+            }
+            other => serde_json::json!({
+                "file": null, "built_in": false, "line": null, "rule": null, "finding": other.to_string(), "note": false,
+            }),
+        };
+        writeln!(out, "{told}")?;
+    }
+    Ok(())
 }
 
 fn write_line(out: &mut impl Write, format: Format, number: u64, judged: &Judged<'_>) -> io::Result<()> {
@@ -387,11 +442,11 @@ mod tests {
         let (out, diagnostics, result) = output(input.as_bytes(), Format::Json);
         assert_eq!(out.lines().count(), 3);
         let error = result.expect_err("broken lines").to_string();
-        assert_eq!(error, "4 of 7 lines begin with { and are no JSON object of a reply; the first is line 2");
+        assert_eq!(error, "4 of 7 lines are meant as JSON and are no object of a reply; the first is line 2");
         let starts: Vec<&str> = diagnostics.lines().filter_map(|line| line.split(':').next()).collect();
         assert_eq!(starts, ["line 2", "line 3", "line 4", "line 6"]);
         let mistyped = diagnostics.lines().nth(3).expect("a line");
-        assert!(mistyped.contains("\"recipent\"") && mistyped.contains("recipient, sender"), "{mistyped}");
+        assert!(mistyped.contains("\"recipent\": did you mean \"recipient\"?"), "{mistyped}");
         assert!(!diagnostics.contains("secret"), "{diagnostics}");
     }
 
@@ -426,11 +481,68 @@ mod tests {
         let first: serde_json::Value = serde_json::from_str(out.lines().next().expect("a line")).expect("JSON");
         let expected = serde_json::json!({
             "file": "mine", "built_in": false, "line": 3, "rule": "mine/a", "finding": "has no sample: add one that it must match",
+            "note": false,
         });
         assert_eq!(first, expected);
         let (rules, mut none) = (Rules::built_in().expect("rules"), Vec::new());
         assert_eq!(lint(&rules, Format::Json, &mut none).expect("written"), Exit::Success);
         assert!(none.is_empty());
+    }
+
+    #[test]
+    fn that_an_own_rule_overrides_a_built_in_one_is_noted() {
+        let text = "version = 1\n\n[[rule]]\nname = \"a\"\nwording = [\"over quota\"]\ncause = \"greylisted\"\nconfidence = 1.0\ndoc = \"us\"\nsamples = [\"552 5.2.2 over quota\"]\nnear_misses = [\"552 5.2.2 quota\"]\n";
+        let rules = Rules::with_extra(&[("mine", text)]).expect("rules");
+        let mut out = Vec::new();
+        assert_eq!(lint(&rules, Format::Text, &mut out).expect("written"), Exit::Success);
+        let out = String::from_utf8(out).expect("UTF-8");
+        let (notes, last) = out.trim_end().rsplit_once('\n').expect("notes");
+        assert!(notes.lines().all(|line| line.starts_with("note: an own rule overrides built-in ")), "{out}");
+        assert!(notes.contains("mine/a") && last.ends_with("nothing is wrong"), "{out}");
+    }
+
+    #[test]
+    fn machines_read_why_rules_do_not_load() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("a.toml"), "version = 1\n[[rules]]\nname = \"a\"\n").expect("written");
+        std::fs::write(folder.path().join("b.toml"), [0xff, 0xfe]).expect("written");
+        let errors = crate::rule_files::load(Some(folder.path())).expect_err("wrong");
+        let mut out = Vec::new();
+        lint_unread(&errors, &mut out).expect("written");
+        let out = String::from_utf8(out).expect("UTF-8");
+        let told: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert!(told[0]["file"].is_null() && told[0]["finding"].as_str().is_some_and(|said| said.contains("b.toml")));
+        assert_eq!((&told[1]["file"], &told[1]["line"]), (&serde_json::json!("a"), &serde_json::json!(2)), "{out}");
+        assert!(told[1]["finding"].as_str().is_some_and(|said| said.contains("write [[rule]]")), "{out}");
+    }
+
+    #[test]
+    fn what_may_be_one_reply_of_several_lines_is_noted_once() {
+        let (out, said, _) = output(b"550-5.1.1 no\n\n550 5.1.1 such user\n550-a\n550-b\n", Format::Text);
+        assert_eq!((out.lines().count(), said.lines().count()), (4, 1), "{said}");
+        assert!(said.starts_with("lines 1 and 3 may be one reply of several lines"), "{said}");
+        assert_eq!(output(b"550-5.1.1 no\n552 5.2.2 full\n550 x\n550 y\n", Format::Text).1, "");
+        assert!(output(b"\n", Format::Json).1.contains("the input is empty"));
+    }
+
+    #[test]
+    fn the_label_of_the_help_decides() {
+        assert!(EXAMPLES.contains("`Permanent/NoEmail`, `bounce_class 10`"));
+        for label in ["Permanent/NoEmail", "bounce_class 10"] {
+            let (out, ..) = output(format!("{{\"text\":\"\",\"label\":\"{label}\"}}").as_bytes(), Format::Text);
+            assert!(out.contains(" labels/no-such-address "), "{out}");
+        }
+    }
+
+    #[test]
+    fn a_rule_whose_whole_text_is_a_number_is_not_considered_for_numbers_in_a_text() {
+        let rules = Rules::built_in().expect("rules");
+        let explained = rules.explain(
+            "550 1 recipients were refused by frobnication",
+            &crate::model::ReplyContext::default(),
+            None,
+        );
+        assert!(!explained.considered.iter().any(|one| one.rule == "general/exit-status"), "{explained:?}");
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub enum CorpusError {
     /// A file is no text.
     #[error("{} is no UTF-8 text: save it as UTF-8, one JSON object on each line", .0.display())]
     NoText(PathBuf),
+    /// A file has no line.
+    #[error("{} is empty: write one labelled reply or mail on each line", .0.display())]
+    Empty(PathBuf),
     /// A file can't be read.
     #[error("can't read {}", path.display())]
     Io {
@@ -144,9 +147,7 @@ impl Corpus {
 }
 
 fn labelled(line: usize, reply: Reply, reason: &str, hard: Option<bool>) -> Result<Labelled, String> {
-    let expected = expected(reason).ok_or_else(|| {
-        format!("no reason is called {reason:?}: write one of the table under \"How well they do\" in docs/causes.md")
-    })?;
+    let expected = expected(reason)?;
     let hard = hard.unwrap_or(expected.hard);
     Ok(Labelled { line, reply, recipient: None, mx: None, reason: reason.to_owned(), expected, hard })
 }
@@ -160,6 +161,9 @@ fn for_each_line<T: Labels>(
         io::ErrorKind::InvalidData => CorpusError::NoText(path.to_owned()),
         _ => CorpusError::Io { path: path.to_owned(), source },
     })?;
+    if text.trim().is_empty() {
+        return Err(CorpusError::Empty(path.to_owned()));
+    }
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let wrong = |problem| CorpusError::Line { path: path.to_owned(), line: at + 1, problem };
         let row = serde_json::from_str(line).map_err(|_| wrong(format!("no labelled reply: {}", T::FORM)))?;

@@ -212,10 +212,14 @@ mod tests {
         assert!(told(&file).contains("labelled.jsonl, line 2: no labelled reply: write {\"text\""), "{}", told(&file));
         std::fs::write(&file, "{\"text\":\"550 x\",\"expected_reason\":\"gone\"}\n").expect("written");
         assert!(
-            told(&file).contains("line 1: no reason is called \"gone\": write one of the table"),
+            told(&file).contains("line 1: no reason is called \"gone\"; `relaywatch classify --help` lists them"),
             "{}",
             told(&file)
         );
+        std::fs::write(&file, "{\"text\":\"550 x\",\"expected_reason\":\"userunknwn\"}\n").expect("written");
+        assert!(told(&file).contains("did you mean \"userunknown\"?"), "{}", told(&file));
+        std::fs::write(&file, "\n").expect("written");
+        assert!(told(&file).contains("labelled.jsonl is empty"), "{}", told(&file));
         std::fs::write(&file, [0xff, 0xfe]).expect("written");
         assert!(told(&file).contains("is no UTF-8 text"), "{}", told(&file));
     }

@@ -96,3 +96,34 @@ fn one_sample_shows_what_a_phrase_decides() {
         own("l", "\"is frobnicated\"", "samples = [\"550 it is frobnicated again\"]\nnear_misses = [\"550 other\"]");
     assert_eq!(linted(&[earlier, later.replace("policy_rejected", "mailbox_full")]), [""; 0]);
 }
+
+#[test]
+fn a_phrase_that_no_template_holds_says_what_it_becomes() {
+    let said = |wording: &str| {
+        let found = linted(&[own("a", wording, "samples = [\"550 frobnicated\"]\nnear_misses = [\"550 other\"]")]);
+        found.into_iter().filter(|line| line.contains("no template holds")).collect::<Vec<_>>().join("\n")
+    };
+    assert!(said("\"frobnicated\", \"the {adress} is gone\"").ends_with("called {adress}; did you mean {address}?"));
+    assert!(said("\"frobnicated\", \"{zzz} gone\"").contains("write one of {recipient} {sender}"));
+    for (literal, becomes) in [
+        ("jo@example.com is gone", "{address} is gone"),
+        ("blocked for 192.0.2.7", "blocked for {ip}"),
+        ("in session 4f8b2c1d-7a3e-4b5c-9d8e-1f2a3b4c5d6e", "in session {id}"),
+    ] {
+        let said = said(&format!("\"frobnicated\", \"{literal}\""));
+        assert!(said.contains(&format!("there it is {becomes:?}")), "{said}");
+    }
+    assert_eq!(said("\"frobnicated\", \"<{recipient}> is gone\", \"[hme1]\", \"see rfc 5321\""), "");
+}
+
+#[test]
+fn the_docs_list_every_placeholder() {
+    let docs = include_str!("../../../../docs/causes.md");
+    let listed: Vec<&str> = docs
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(word, _)| word)
+        .filter(|word| word.starts_with('{'))
+        .collect();
+    assert_eq!(listed, crate::classify::template::ROLES);
+}

@@ -19,7 +19,7 @@ const BLANK: u8 = 1;
 const QUOTE: u8 = 2;
 
 /// Every role that a template can hold.
-pub(super) const ROLES: &[&str] =
+pub(crate) const ROLES: &[&str] =
     &["{recipient}", "{sender}", "{address}", "{ip}", "{id}", "{time}", "{domain}", "{host}", "{url}", "{query}"];
 
 /// The template of a folded reply, at most [`MAX_TEMPLATE_BYTES`] of it.
