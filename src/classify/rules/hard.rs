@@ -165,7 +165,8 @@ impl Rule {
             || for_it
             || matches!(facts.role, AddressRole::Recipient | AddressRole::Unknown)
             || self.raw.confidence >= CERTAIN;
-        named && !transient && !against && enough && !(general && facts.is_apple()) && !is_barred(facts.text)
+        let guessed = general && facts.is_apple();
+        named && !transient && !against && enough && !guessed && !is_barred(facts.text)
     }
 }
 
