@@ -1,6 +1,6 @@
 //! What a running process takes up of a changed configuration, and what waits for a restart.
 
-use super::{Config, Feeds, Limits, Log, Named, Routes};
+use super::{Config, Feeds, Limits, Log};
 
 impl Config {
     /// The settings that differ and that a running process can't take up: `[store]`, or `[limits] max_connections`.
@@ -12,20 +12,6 @@ impl Config {
     /// What differs, in words: `feeds + braze`, `feeds: ses`, `notify`.
     #[must_use]
     pub fn changes(old: &Self, new: &Self) -> Vec<String> {
-        fn feeds<'a, T: Named + PartialEq>(kind: &str, old: &'a Routes<T>, new: &'a Routes<T>, all: &mut Vec<String>) {
-            let path = |feed: &T| feed.name().map_or_else(|| kind.to_owned(), |name| format!("{kind}/{name}"));
-            let same = |other: &'a Routes<T>, feed: &T| other.iter().find(|other| other.name() == feed.name());
-            for feed in new {
-                match same(old, feed) {
-                    None => all.push(format!("feeds + {}", path(feed))),
-                    Some(before) if before != feed => all.push(format!("feeds: {}", path(feed))),
-                    Some(_) => {}
-                }
-            }
-            let gone = old.iter().filter(|feed| same(new, feed).is_none());
-            all.extend(gone.map(|feed| format!("feeds - {}", path(feed))));
-        }
-
         // Every section stands here; where the settings come from is no setting.
         let Self {
             listen,
@@ -42,14 +28,7 @@ impl Config {
             lifecycle,
             provenance: _,
         } = new;
-        let Feeds { apple, ses, sparkpost, braze, mailgun } = to;
-        let from = &old.feeds;
-        let mut all = Vec::new();
-        feeds("apple", &from.apple, apple, &mut all);
-        feeds("ses", &from.ses, ses, &mut all);
-        feeds("sparkpost", &from.sparkpost, sparkpost, &mut all);
-        feeds("braze", &from.braze, braze, &mut all);
-        feeds("mailgun", &from.mailgun, mailgun, &mut all);
+        let mut all = Feeds::changes(&old.feeds, to);
         let sections = [
             (*listen != old.listen, "listen"),
             (*store != old.store, "store"),

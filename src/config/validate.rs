@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::{
-    AppleFeed, AppleMode, Config, Heartbeat, Named, Routes, Secret, Slack, Webhook,
-    forms::{is_feed_name, is_name, is_topic_arn},
+    Config, Heartbeat, Secret, Slack, Webhook,
+    feeds::{Rotating, Stands},
+    forms::{is_feed_name, is_name},
     report::Report,
     store_url,
     tree::{Node, Origin},
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// Shorter tokens than this can be guessed.
-const SHORT_TOKEN: usize = 16;
+pub(super) const SHORT_TOKEN: usize = 16;
 
 /// Finds what does not make sense in a configuration of the right shape.
 pub(super) fn check(config: &Config, tree: &Node, report: &mut Report) {
@@ -33,7 +34,8 @@ pub(super) fn check(config: &Config, tree: &Node, report: &mut Report) {
     }
 }
 
-struct Checks<'a> {
+/// What has been found so far, and what it is looked for in.
+pub(super) struct Checks<'a> {
     config: &'a Config,
     tree: &'a Node,
     report: &'a mut Report,
@@ -49,24 +51,24 @@ impl Checks<'_> {
         self.tree.nearest(path).origin.clone()
     }
 
-    fn error(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn error(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
         let origin = self.origin(path);
         self.report.error(&origin, path, message, Some(help.into()));
     }
 
     /// An error about one value, whatever stands beside it.
-    fn wrong(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn wrong(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
         let origin = self.origin(path);
         self.report.wrong_value(&origin, path, message, Some(help.into()));
     }
 
-    fn warning(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn warning(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
         let origin = self.origin(path);
         self.report.warning(&origin, path, message, Some(help.into()));
     }
 
     /// Whether something in this part is wrong, so that what is missing in it may be but the echo of that.
-    fn broken(&self, part: &str) -> bool {
+    pub(super) fn broken(&self, part: &str) -> bool {
         self.report
             .error_paths()
             .any(|path| path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
@@ -92,7 +94,7 @@ impl Checks<'_> {
         self.token("listen.private_token", listen.private_token.as_ref());
     }
 
-    fn token(&mut self, path: &str, token: Option<&Secret>) {
+    pub(super) fn token(&mut self, path: &str, token: Option<&Secret>) {
         if token.is_some_and(|token| token.expose().len() < SHORT_TOKEN) {
             let what = path.rsplit('.').next().unwrap_or_default();
             self.warning(
@@ -226,11 +228,12 @@ impl Checks<'_> {
         }
     }
 
-    fn names<T: Named>(&mut self, kind: &str, routes: &Routes<T>) {
-        let mut seen: HashMap<Option<&str>, usize> = HashMap::new();
-        for (index, feed) in routes.iter().enumerate() {
+    /// Every feed of a kind has a name of its own; one can go without.
+    fn names(&mut self, tables: &[Stands<'_>]) {
+        let mut seen: HashMap<(&str, Option<&str>), usize> = HashMap::new();
+        for Stands { kind, index, table } in tables {
             let path = format!("feeds.{kind}.{index}");
-            let name = feed.name();
+            let name = table.name();
             if name.is_some_and(|name| !is_feed_name(name)) {
                 self.wrong(
                     &format!("{path}.name"),
@@ -238,7 +241,7 @@ impl Checks<'_> {
                     "1 to 32 of a-z, 0-9 and -, since it's the last part of the feed's path",
                 );
             }
-            if seen.insert(name, index).is_some() {
+            if seen.insert((*kind, name), *index).is_some() {
                 match name {
                     Some(_) => self.error(
                         &format!("{path}.name"),
@@ -256,135 +259,32 @@ impl Checks<'_> {
     }
 
     fn feeds(&mut self) {
-        let feeds = &self.config.feeds;
-        self.names("apple", &feeds.apple);
-        self.names("ses", &feeds.ses);
-        self.names("sparkpost", &feeds.sparkpost);
-        self.names("braze", &feeds.braze);
-        self.names("mailgun", &feeds.mailgun);
-        for (index, feed) in feeds.apple.iter().enumerate() {
-            self.apple(index, feed);
-        }
-        for (index, feed) in feeds.ses.iter().enumerate() {
-            let path = format!("feeds.ses.{index}");
-            if feed.topics.is_empty() {
-                self.error(&path, "the SES feed takes no topic", "add `topics = [\"arn:aws:sns:…\"]`");
+        let tables = self.config.feeds.tables();
+        self.names(&tables);
+        for Stands { kind, index, table } in tables {
+            let path = format!("feeds.{kind}.{index}");
+            table.check(&path, self);
+            for secret in table.secrets() {
+                self.lone_previous(&path, &secret);
             }
-            for (number, topic) in feed.topics.iter().enumerate() {
-                if !is_topic_arn(topic) {
-                    self.wrong(
-                        &format!("{path}.topics.{number}"),
-                        "this is no ARN of an SNS topic",
-                        "write it as \"arn:aws:sns:<region>:<account, 12 digits>:<topic>\"",
-                    );
-                }
-            }
-        }
-        for (index, feed) in feeds.sparkpost.iter().enumerate() {
-            let path = format!("feeds.sparkpost.{index}");
-            if feed.username.is_some() != feed.password.is_some() {
-                self.error(&path, "`username` and `password` go together", "set both, or `token` alone");
-            } else if feed.password.is_none() && feed.token.is_none() {
-                self.error(
-                    &path,
-                    "the SparkPost feed has no credentials, so anybody could post to it",
-                    "set `username` and `password_file`, or `token_file`",
-                );
-            }
-            self.rotation(&path, "password", feed.password.as_ref(), feed.previous_password.as_ref());
-            self.rotation(&path, "token", feed.token.as_ref(), feed.previous_token.as_ref());
-        }
-        for (index, feed) in feeds.braze.iter().enumerate() {
-            let path = format!("feeds.braze.{index}");
-            if feed.token.is_none() {
-                self.error(&path, "the Braze feed has no token, so anybody could post to it", "set `token_file`");
-            }
-            self.rotation(&path, "token", feed.token.as_ref(), feed.previous_token.as_ref());
-        }
-        for (index, feed) in feeds.mailgun.iter().enumerate() {
-            let path = format!("feeds.mailgun.{index}");
-            if feed.signing_key.is_none() {
-                self.error(&path, "the Mailgun feed has no signing key", "set `signing_key_file`");
-            }
-            self.mailgun_key(&format!("{path}.signing_key"), feed.signing_key.as_ref());
-            self.lone_previous(&path, "signing_key", feed.signing_key.as_ref(), feed.previous_signing_key.as_ref());
-        }
-    }
-
-    /// A credential's length, and that its predecessor does not stand alone.
-    fn rotation(&mut self, path: &str, name: &str, now: Option<&Secret>, previous: Option<&Secret>) {
-        self.token(&format!("{path}.{name}"), now);
-        self.lone_previous(path, name, now, previous);
-    }
-
-    /// Mailgun makes the key, so nothing can be said of how to choose one: a short one was copied badly.
-    fn mailgun_key(&mut self, path: &str, key: Option<&Secret>) {
-        if key.is_some_and(|key| key.expose().len() < SHORT_TOKEN) {
-            self.warning(
-                path,
-                format!("`signing_key` is shorter than {SHORT_TOKEN} bytes, and Mailgun's are not"),
-                "copy the account's HTTP webhook signing key from Mailgun again; it is neither the API key nor its id",
-            );
         }
     }
 
     /// A predecessor does not stand alone.
-    fn lone_previous(&mut self, path: &str, name: &str, now: Option<&Secret>, previous: Option<&Secret>) {
-        if previous.is_some() && now.is_none() {
-            let what = format!("`previous_{name}` is given without `{name}`");
-            self.error(&format!("{path}.previous_{name}"), what, format!("rename it to `{name}`"));
+    fn lone_previous(&mut self, path: &str, secret: &Rotating<'_>) {
+        if secret.previous.is_some() && secret.now.is_none() {
+            let key = secret.key;
+            let what = format!("`previous_{key}` is given without `{key}`");
+            self.error(&format!("{path}.previous_{key}"), what, format!("rename it to `{key}`"));
         }
     }
 
-    fn apple(&mut self, index: usize, feed: &AppleFeed) {
-        let path = format!("feeds.apple.{index}");
-        self.rotation(&path, "secret", feed.secret.as_ref(), feed.previous_secret.as_ref());
-        match feed.mode {
-            AppleMode::Forwarded => {
-                if feed.secret.is_none() {
-                    self.error(
-                        &path,
-                        "mode \"forwarded\" needs the secret that your backend sends",
-                        "set `secret_file` in [feeds.apple]",
-                    );
-                }
-                if feed.forward_to.is_some() {
-                    self.error(
-                        &format!("{path}.forward_to"),
-                        "`forward_to` does not go with mode \"forwarded\": the notice comes from your backend",
-                        "remove `forward_to`, or set mode = \"direct\"",
-                    );
-                }
-            }
-            AppleMode::Direct => {
-                if feed.secret.is_some() {
-                    self.error(
-                        &format!("{path}.secret"),
-                        "`secret` goes with mode \"forwarded\" only: Apple sends none",
-                        "remove it, or set mode = \"forwarded\"",
-                    );
-                }
-                match &feed.forward_to {
-                    Some(PublicUrl(url)) => self.https(&format!("{path}.forward_to"), url),
-                    None if !self.broken(&path) => self.warning(
-                        &path,
-                        "Apple's notices end here: Apple has one URL for an app group, and nothing is passed on",
-                        "set `forward_to` to your backend's endpoint, or mode = \"forwarded\"; your own account deletion may live behind it",
-                    ),
-                    None => {}
-                }
-            }
-        }
-        if self.config.team.iter().all(|team| team.app.is_empty()) && !self.broken("team") {
-            self.warning(
-                &path,
-                "no app is configured, so every notice of Apple is refused",
-                "add [[team]] with [[team.app]] and its client_id",
-            );
-        }
+    /// Whether any app of a team is configured.
+    pub(super) fn has_apps(&self) -> bool {
+        self.config.team.iter().any(|team| !team.app.is_empty())
     }
 
-    fn https(&mut self, path: &str, url: &url::Url) {
+    pub(super) fn https(&mut self, path: &str, url: &url::Url) {
         let loopback = match url.host() {
             Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
             Some(url::Host::Ipv6(ip)) => ip.is_loopback(),

@@ -27,10 +27,12 @@ use serde_json::value::RawValue;
 use super::{
     Delivery, Rejection,
     auth::{SecretError, Secrets},
+    feeds::{FeedError, Place, SetUp, secrets},
     sparkpost::is_suppression,
     wire::{self, Aside, Parts, Scalar},
 };
 use crate::{
+    config::{BrazeFeed, Config},
     ingest::{Report, SetAsideReason, label},
     model::{DedupeMaterial, Event, EventKind, FailureClass, Provider, Reply, Timestamp},
 };
@@ -51,6 +53,16 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 pub struct Braze {
     secrets: Secrets,
+}
+
+impl SetUp for Braze {
+    type Table = BrazeFeed;
+    const PROVIDER: Provider = Provider::Braze;
+
+    fn set_up(_: &Config, table: &BrazeFeed, place: &Place) -> Result<Self, Vec<FeedError>> {
+        let tokens = secrets(&[&table.token, &table.previous_token]);
+        place.or_wrong(Self::new(&Settings { tokens }))
+    }
 }
 
 /// The body.

@@ -1,4 +1,5 @@
-//! The list of feeds that arrive over HTTP. Adding a provider touches its file, this list, the configuration and the docs.
+//! The list of feeds that arrive over HTTP. Adding a provider touches its file, its table in the configuration, this list and that
+//! of the tables, and the docs.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,12 +8,11 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
 use secrecy::SecretString;
 
-use super::{Delivery, Rejection, apple, auth::Login, braze, mailgun, ses, sns, sparkpost};
+use super::{Delivery, Rejection, apple, auth::Login, braze, mailgun, ses, sparkpost};
 use crate::{
-    config::{AppleMode, Config, FilePath, Named, Secret},
+    config::{Config, FilePath, Named, Secret},
     ingest::{Report, intake::FeedName},
     model::{Exposure, Provider},
 };
@@ -72,14 +72,18 @@ impl FeedError {
     }
 }
 
-/// One provider's way of reporting.
-#[derive(Debug)]
-enum Kind {
-    Apple(apple::Apple),
-    Braze(braze::Braze),
-    Mailgun(mailgun::Mailgun),
-    Ses(ses::SesFeed),
-    Sparkpost(sparkpost::SparkPost),
+/// A feed that is made from its table in the configuration.
+pub(super) trait SetUp: Sized {
+    /// The table.
+    type Table: Named;
+    /// Who reports.
+    const PROVIDER: Provider;
+
+    /// Makes the feed.
+    ///
+    /// # Errors
+    /// All that is wrong with the files that the table names, else why its settings make no feed.
+    fn set_up(config: &Config, table: &Self::Table, place: &Place) -> Result<Self, Vec<FeedError>>;
 }
 
 /// One feed.
@@ -92,20 +96,49 @@ pub struct Feed {
     kind: Kind,
 }
 
-impl Feed {
-    /// Authenticates and decodes one delivery.
-    ///
-    /// # Errors
-    /// A rejection with the status that makes this provider do the right thing.
-    pub async fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
-        match &self.kind {
-            Kind::Apple(feed) => feed.receive(delivery).await,
-            Kind::Braze(feed) => feed.receive(delivery),
-            Kind::Mailgun(feed) => feed.receive(delivery),
-            Kind::Ses(feed) => feed.receive(delivery).await,
-            Kind::Sparkpost(feed) => feed.receive(delivery),
+/// Declares the kinds of feeds: the type, the tables in `[feeds]`, and whether receiving waits for anything.
+macro_rules! kinds {
+    ($( $kind:ident: $feed:ty, at $tables:ident $(, $wait:ident)?; )+) => {
+        /// One provider's way of reporting.
+        #[derive(Debug)]
+        enum Kind {
+            $( $kind($feed), )+
         }
-    }
+
+        impl Feed {
+            /// Authenticates and decodes one delivery.
+            ///
+            /// # Errors
+            /// A rejection with the status that makes this provider do the right thing.
+            pub async fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
+                match &self.kind {
+                    $( Kind::$kind(feed) => feed.receive(delivery)$(.$wait)?, )+
+                }
+            }
+        }
+
+        impl Feeds {
+            /// Sets up every configured feed that can be, and says of each other one why it can't; of its files all that is
+            /// wrong.
+            #[must_use]
+            pub fn build(config: &Config) -> (Self, Vec<FeedError>) {
+                let mut feeds = Self::default();
+                let mut wrong = Vec::new();
+                $( for (index, table) in config.feeds.$tables.iter().enumerate() {
+                    feeds.add(config, table, index, Kind::$kind, &mut wrong);
+                } )+
+                (feeds, wrong)
+            }
+        }
+    };
+}
+
+kinds! {
+    Apple: apple::Apple, at apple, await;
+    Ses: ses::SesFeed, at ses, await;
+    Sparkpost: sparkpost::SparkPost, at sparkpost;
+    Braze: braze::Braze, at braze;
+    Mailgun: mailgun::Mailgun, at mailgun;
 }
 
 /// All feeds by the part of their path after `/in/`.
@@ -122,69 +155,22 @@ impl Feeds {
         if wrong.is_empty() { Ok(feeds) } else { Err(wrong.swap_remove(0)) }
     }
 
-    /// Sets up every configured feed that can be, and says of each other one why it can't; of its files all that is wrong.
-    #[must_use]
-    pub fn build(config: &Config) -> (Self, Vec<FeedError>) {
-        let mut feeds = Self::default();
-        let mut wrong = Vec::new();
-        let mut add = |name: &str, provider, exposure, kind: Result<Kind, Vec<FeedError>>| match kind {
-            Ok(kind) => feeds.add(name, provider, exposure, kind),
+    fn add<F: SetUp>(
+        &mut self,
+        config: &Config,
+        table: &F::Table,
+        index: usize,
+        kind: impl FnOnce(F) -> Kind,
+        wrong: &mut Vec<FeedError>,
+    ) {
+        let place = Place::new(F::PROVIDER, table, index);
+        match F::set_up(config, table, &place) {
+            Ok(feed) => {
+                let name = FeedName { name: place.feed.clone(), exposure: table.exposure() };
+                self.0.insert(place.feed, Arc::new(Feed { name, provider: F::PROVIDER, kind: kind(feed) }));
+            }
             Err(errors) => wrong.extend(errors),
-        };
-        for (index, settings) in config.feeds.apple.iter().enumerate() {
-            let place = Place::new(Provider::Apple, settings, index);
-            let kind = apple_settings(config, settings, &place)
-                .and_then(|settings| place.or_wrong(apple::Apple::new(settings)))
-                .map(Kind::Apple);
-            add(&place.feed, Provider::Apple, Exposure::None, kind);
         }
-        for (index, settings) in config.feeds.ses.iter().enumerate() {
-            let place = Place::new(Provider::Ses, settings, index);
-            let files = settings.signing_certificates.iter().enumerate();
-            let certificates = whole(files.map(|(number, file)| {
-                place.read(&format!("signing_certificates.{number}"), file, sns::check_certificates)
-            }));
-            let kind = certificates.and_then(|certificates| {
-                place.or_wrong(ses::SesFeed::new(&ses::SesSettings {
-                    topics: settings.topics.clone(),
-                    signing_certificates: certificates,
-                    refuse_signature_version_1: settings.refuse_signature_version_1,
-                    campaign_tag: settings.campaign_tag.clone(),
-                    ..ses::SesSettings::default()
-                }))
-            });
-            add(&place.feed, Provider::Ses, settings.exposure, kind.map(Kind::Ses));
-        }
-        for (index, settings) in config.feeds.sparkpost.iter().enumerate() {
-            let place = Place::new(Provider::Sparkpost, settings, index);
-            let username = settings.username.clone().unwrap_or_default();
-            let logins = secrets(&[&settings.password, &settings.previous_password])
-                .into_iter()
-                .map(|password| Login { username: username.clone(), password })
-                .collect();
-            let tokens = secrets(&[&settings.token, &settings.previous_token]);
-            let feed = sparkpost::SparkPost::new(&sparkpost::Settings { logins, tokens });
-            add(&place.feed, Provider::Sparkpost, settings.exposure, place.or_wrong(feed).map(Kind::Sparkpost));
-        }
-        for (index, settings) in config.feeds.braze.iter().enumerate() {
-            let place = Place::new(Provider::Braze, settings, index);
-            let tokens = secrets(&[&settings.token, &settings.previous_token]);
-            let feed = braze::Braze::new(&braze::Settings { tokens });
-            add(&place.feed, Provider::Braze, settings.exposure, place.or_wrong(feed).map(Kind::Braze));
-        }
-        for (index, settings) in config.feeds.mailgun.iter().enumerate() {
-            let place = Place::new(Provider::Mailgun, settings, index);
-            let signing_keys = secrets(&[&settings.signing_key, &settings.previous_signing_key]);
-            let window_millis = mailgun::DEFAULT_WINDOW_MILLIS;
-            let feed = mailgun::Mailgun::new(&mailgun::Settings { signing_keys, window_millis });
-            add(&place.feed, Provider::Mailgun, settings.exposure, place.or_wrong(feed).map(Kind::Mailgun));
-        }
-        (feeds, wrong)
-    }
-
-    fn add(&mut self, name: &str, provider: Provider, exposure: Exposure, kind: Kind) {
-        let feed = Feed { name: FeedName { name: name.to_owned(), exposure }, provider, kind };
-        self.0.insert(name.to_owned(), Arc::new(feed));
     }
 
     /// The feed at `/in/<path>`.
@@ -215,7 +201,7 @@ impl Feeds {
 }
 
 /// Where a feed stands: its name, and its table in the configuration.
-struct Place {
+pub(super) struct Place {
     feed: String,
     table: String,
 }
@@ -226,7 +212,8 @@ impl Place {
         Self { feed, table: format!("feeds.{provider}.{index}") }
     }
 
-    fn or_wrong<T>(&self, made: Result<T, impl std::fmt::Display>) -> Result<T, Vec<FeedError>> {
+    /// What was made of the settings, or why they make no feed.
+    pub(super) fn or_wrong<T>(&self, made: Result<T, impl std::fmt::Display>) -> Result<T, Vec<FeedError>> {
         made.map_err(|reason| {
             vec![FeedError::Settings {
                 feed: self.feed.clone(),
@@ -237,7 +224,7 @@ impl Place {
     }
 
     /// What a file holds, if `check` finds nothing wrong with it.
-    fn read<E: std::fmt::Display>(
+    pub(super) fn read<E: std::fmt::Display>(
         &self,
         key: &str,
         file: &FilePath,
@@ -256,7 +243,7 @@ impl Place {
 }
 
 /// All of them, or everything that is wrong.
-fn whole<T>(read: impl IntoIterator<Item = Result<T, FeedError>>) -> Result<Vec<T>, Vec<FeedError>> {
+pub(super) fn whole<T>(read: impl IntoIterator<Item = Result<T, FeedError>>) -> Result<Vec<T>, Vec<FeedError>> {
     let (mut all, mut wrong) = (Vec::new(), Vec::new());
     for one in read {
         match one {
@@ -267,41 +254,13 @@ fn whole<T>(read: impl IntoIterator<Item = Result<T, FeedError>>) -> Result<Vec<
     if wrong.is_empty() { Ok(all) } else { Err(wrong) }
 }
 
-fn apple_settings(
-    config: &Config,
-    settings: &crate::config::AppleFeed,
-    place: &Place,
-) -> Result<apple::Settings, Vec<FeedError>> {
-    let apps = config.team.iter().flat_map(|team| {
-        let app = |app: &crate::config::App| apple::App { client_id: app.client_id.clone(), team: team.id.clone() };
-        team.app.iter().map(app)
-    });
-    let read = |key: &str, file: &Option<FilePath>| {
-        whole(file.iter().map(|file| place.read(key, file, apple::check_keys).map(Bytes::from)))
-    };
-    let old = settings.archived_jwks_file.clone().filter(|_| settings.mode == AppleMode::Forwarded);
-    let (pinned, archived_keys) = match (read("jwks_file", &settings.jwks_file), read("archived_jwks_file", &old)) {
-        (Ok(pinned), Ok(archived)) => (pinned, archived),
-        (pinned, archived) => {
-            return Err([pinned.err(), archived.err()].into_iter().flatten().flatten().collect());
-        }
-    };
-    let keys = match pinned.into_iter().next() {
-        Some(pinned) => apple::KeySource::Pinned(pinned),
-        None => apple::KeySource::Published(Arc::new(place.or_wrong(apple::AppleKeyServer::new())?)),
-    };
-    let mode = match settings.mode {
-        AppleMode::Direct => {
-            apple::Mode::Direct { forward_to: settings.forward_to.as_ref().map(|url| url.0.to_string()) }
-        }
-        AppleMode::Forwarded => {
-            apple::Mode::Forwarded { secrets: secrets(&[&settings.secret, &settings.previous_secret]), archived_keys }
-        }
-    };
-    Ok(apple::Settings { apps: apps.collect(), mode, keys })
+/// The secrets that are set, the current one first.
+pub(super) fn secrets(given: &[&Option<Secret>]) -> Vec<SecretString> {
+    given.iter().filter_map(|secret| secret.as_ref()).map(|secret| secret.expose().into()).collect()
 }
 
-/// The secrets that are set, the current one first.
-fn secrets(given: &[&Option<Secret>]) -> Vec<SecretString> {
-    given.iter().filter_map(|secret| secret.as_ref()).map(|secret| secret.expose().into()).collect()
+/// The logins under one user name: the password in force, and the one before it.
+pub(super) fn logins(username: Option<&str>, passwords: &[&Option<Secret>]) -> Vec<Login> {
+    let username = username.unwrap_or_default();
+    secrets(passwords).into_iter().map(|password| Login { username: username.to_owned(), password }).collect()
 }

@@ -28,9 +28,11 @@ use std::{borrow::Cow, fmt};
 use super::{
     Delivery, Rejection,
     auth::{Login, SecretError, Secrets},
+    feeds::{FeedError, Place, SetUp, logins, secrets},
     wire::{self, Aside, Parts, Scalar},
 };
 use crate::{
+    config::{Config, SparkpostFeed},
     ingest::{Report, SetAsideReason, label},
     model::{Address, DedupeMaterial, Event, EventKind, FailureClass, Provider, Reply, Timestamp},
 };
@@ -83,6 +85,17 @@ impl SparkPost {
             Some((class, fields)) => take(class, fields, now, report),
         });
         Ok(report)
+    }
+}
+
+impl SetUp for SparkPost {
+    type Table = SparkpostFeed;
+    const PROVIDER: Provider = Provider::Sparkpost;
+
+    fn set_up(_: &Config, table: &SparkpostFeed, place: &Place) -> Result<Self, Vec<FeedError>> {
+        let logins = logins(table.username.as_deref(), &[&table.password, &table.previous_password]);
+        let tokens = secrets(&[&table.token, &table.previous_token]);
+        place.or_wrong(Self::new(&Settings { logins, tokens }))
     }
 }
 

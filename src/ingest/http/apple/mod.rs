@@ -29,9 +29,11 @@ use keys::{KeySet, Keys, Miss};
 use super::{
     Delivery, Rejection, RejectionReason,
     auth::{SecretError, Secrets},
+    feeds::{FeedError, Place, SetUp, secrets, whole},
     wire::{self, Aside, Parts, Scalar},
 };
 use crate::{
+    config::{AppleFeed, AppleMode, Config, FilePath},
     ingest::{Forward, Report, SetAside, SetAsideReason, label},
     model::{Address, MINUTE_MILLIS, Notice, NoticeKind, Provider, Timestamp},
 };
@@ -409,6 +411,39 @@ fn refused(detail: &str) -> Rejection {
 
 fn foreign(detail: String) -> Rejection {
     Rejection::new(StatusCode::FORBIDDEN, RejectionReason::Foreign, detail)
+}
+
+impl SetUp for Apple {
+    type Table = AppleFeed;
+    const PROVIDER: Provider = Provider::Apple;
+
+    fn set_up(config: &Config, table: &AppleFeed, place: &Place) -> Result<Self, Vec<FeedError>> {
+        let apps = config.team.iter().flat_map(|team| {
+            let app = |app: &crate::config::App| App { client_id: app.client_id.clone(), team: team.id.clone() };
+            team.app.iter().map(app)
+        });
+        let read = |key: &str, file: &Option<FilePath>| {
+            whole(file.iter().map(|file| place.read(key, file, check_keys).map(Bytes::from)))
+        };
+        let old = table.archived_jwks_file.clone().filter(|_| table.mode == AppleMode::Forwarded);
+        let (pinned, archived_keys) = match (read("jwks_file", &table.jwks_file), read("archived_jwks_file", &old)) {
+            (Ok(pinned), Ok(archived)) => (pinned, archived),
+            (pinned, archived) => {
+                return Err([pinned.err(), archived.err()].into_iter().flatten().flatten().collect());
+            }
+        };
+        let keys = match pinned.into_iter().next() {
+            Some(pinned) => KeySource::Pinned(pinned),
+            None => KeySource::Published(Arc::new(place.or_wrong(AppleKeyServer::new())?)),
+        };
+        let mode = match table.mode {
+            AppleMode::Direct => Mode::Direct { forward_to: table.forward_to.as_ref().map(|url| url.0.to_string()) },
+            AppleMode::Forwarded => {
+                Mode::Forwarded { secrets: secrets(&[&table.secret, &table.previous_secret]), archived_keys }
+            }
+        };
+        place.or_wrong(Self::new(Settings { apps: apps.collect(), mode, keys }))
+    }
 }
 
 #[cfg(test)]

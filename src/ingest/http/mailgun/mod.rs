@@ -21,9 +21,11 @@ use serde_json::value::RawValue;
 use super::{
     Delivery, Rejection, RejectionReason,
     auth::{MAX_SECRETS, SecretError, sha256},
+    feeds::{FeedError, Place, SetUp, secrets},
     wire::{self, Aside, Parts, Scalar},
 };
 use crate::{
+    config::{Config, MailgunFeed},
     ingest::{OneTimeToken, Report, SetAsideReason, label},
     model::{
         Address, DedupeMaterial, EnhancedCode, Event, EventKind, FailureClass, HOUR_MILLIS, MINUTE_MILLIS, Provider,
@@ -67,6 +69,16 @@ pub enum SettingsError {
 pub struct Mailgun {
     keys: Vec<hmac::Key>,
     window_millis: i64,
+}
+
+impl SetUp for Mailgun {
+    type Table = MailgunFeed;
+    const PROVIDER: Provider = Provider::Mailgun;
+
+    fn set_up(_: &Config, table: &MailgunFeed, place: &Place) -> Result<Self, Vec<FeedError>> {
+        let signing_keys = secrets(&[&table.signing_key, &table.previous_signing_key]);
+        place.or_wrong(Self::new(&Settings { signing_keys, window_millis: DEFAULT_WINDOW_MILLIS }))
+    }
 }
 
 /// The body.

@@ -11,13 +11,18 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 
 use crate::{
+    config::{self, Config},
     ingest::{FollowUp, Report},
-    model::Exposure,
+    model::{Exposure, Provider},
 };
 
 use super::{
     Delivery, Rejection, RejectionReason,
-    sns::{DEFAULT_TOLERANCE_MILLIS, FetchCertificate, MessageType, SettingsError, SnsSettings, Verified, Verifier},
+    feeds::{FeedError, Place, SetUp, whole},
+    sns::{
+        DEFAULT_TOLERANCE_MILLIS, FetchCertificate, MessageType, SettingsError, SnsSettings, Verified, Verifier,
+        check_certificates,
+    },
 };
 pub use decode::{DecodeError, decode, decode_bytes};
 
@@ -122,5 +127,25 @@ impl SesFeed {
                 Ok(Report { ignored: vec!["sns-unsubscribe-confirmation"], ..Report::default() })
             }
         }
+    }
+}
+
+impl SetUp for SesFeed {
+    type Table = config::SesFeed;
+    const PROVIDER: Provider = Provider::Ses;
+
+    fn set_up(_: &Config, table: &config::SesFeed, place: &Place) -> Result<Self, Vec<FeedError>> {
+        let files = table.signing_certificates.iter().enumerate();
+        let signing_certificates =
+            whole(files.map(|(number, file)| {
+                place.read(&format!("signing_certificates.{number}"), file, check_certificates)
+            }))?;
+        place.or_wrong(Self::new(&SesSettings {
+            topics: table.topics.clone(),
+            signing_certificates,
+            refuse_signature_version_1: table.refuse_signature_version_1,
+            campaign_tag: table.campaign_tag.clone(),
+            ..SesSettings::default()
+        }))
     }
 }

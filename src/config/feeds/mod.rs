@@ -1,0 +1,307 @@
+//! The feeds: one table each, or an array of named tables where there are several of one kind.
+//!
+//! Each kind has a file here with its keys and what makes no sense in them, and a line in the list of kinds below. Paths, names,
+//! changes and checks follow from the list; schema, defaults and the predecessors of secrets from the table.
+
+mod apple;
+mod braze;
+mod mailgun;
+mod ses;
+mod sparkpost;
+
+use std::{borrow::Cow, fmt, marker::PhantomData};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+};
+
+pub use self::{
+    apple::{AppleFeed, AppleMode},
+    braze::BrazeFeed,
+    mailgun::MailgunFeed,
+    ses::SesFeed,
+    sparkpost::SparkpostFeed,
+};
+use super::{validate::Checks, values::Secret};
+use crate::model::Exposure;
+
+/// The feeds of one kind: a table, or an array of tables with names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Routes<T>(pub Vec<T>);
+
+impl<T> Default for Routes<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Routes<T> {
+    /// The feeds in the order of the file.
+    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.0.iter()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Routes<T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<T: Serialize> Serialize for Routes<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Routes<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TableOrTables<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for TableOrTables<T> {
+            type Value = Routes<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table or an array of tables")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                Ok(Routes(vec![T::deserialize(MapAccessDeserializer::new(map))?]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut routes = Vec::new();
+                while let Some(route) = seq.next_element()? {
+                    routes.push(route);
+                }
+                Ok(Routes(routes))
+            }
+        }
+
+        deserializer.deserialize_any(TableOrTables(PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Routes<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Routes_of_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+    }
+}
+
+/// The words that `exposure` may be.
+fn exposure_schema(_: &mut SchemaGenerator) -> Schema {
+    let words: Vec<_> = Exposure::ALL.iter().map(|word| word.as_str()).collect();
+    json_schema!({ "type": "string", "enum": words })
+}
+
+/// What every feed's table has.
+pub trait Named {
+    /// The name, where several feeds of one kind stand beside each other: the last part of the feed's path.
+    fn name(&self) -> Option<&str>;
+
+    /// What the feed tells of mail that did not bounce; nothing, where it brings notices.
+    fn exposure(&self) -> Exposure;
+}
+
+/// A secret that others send, or with which they sign, and its predecessor.
+pub(super) struct Rotating<'a> {
+    /// The key under which it stands.
+    pub(super) key: &'static str,
+    /// The one in force.
+    pub(super) now: Option<&'a Secret>,
+    /// The one before the last rotation.
+    pub(super) previous: Option<&'a Secret>,
+}
+
+/// What the checks ask of every feed's table.
+pub(super) trait Table: Named {
+    /// Its secrets, in the order of the table.
+    fn secrets(&self) -> Vec<Rotating<'_>>;
+
+    /// Finds what makes no sense in it, beside names and lone predecessors; it stands at `path`.
+    fn check(&self, path: &str, checks: &mut Checks<'_>);
+}
+
+/// Declares a feed's table: `name`, its own keys, its secrets, each with a file and a predecessor, and `exposure` where it reports
+/// outcomes. All keys are optional, and absent by default; own keys have their type's default.
+///
+/// A secret is declared by what people call it and by the names of its four keys. `$check` is what finds what makes no sense.
+macro_rules! table {
+    (
+        $(#[$meta:meta])*
+        pub struct $table:ident at $kind:literal $(with $exposure:ident)?, checked by $check:path {
+            $( $(#[$own_meta:meta])* pub $own:ident: $type:ty, )*
+            $( secret $word:literal {
+                $(#[$secret_meta:meta])* $secret:ident, $file:ident, $previous:ident, $previous_file:ident,
+            } )*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $table {
+            #[doc = concat!(
+                "The name of the feed where there are several; its path is then `/in/", $kind, "/<name>`."
+            )]
+            pub name: Option<String>,
+            $( $(#[$own_meta])* pub $own: $type, )*
+            $(
+                $(#[$secret_meta])*
+                pub $secret: Option<$crate::config::Secret>,
+                #[doc = concat!("A file that holds `", stringify!($secret), "`.")]
+                pub $file: Option<$crate::config::FilePath>,
+                #[doc = concat!("The ", $word, " before the last rotation, still taken.")]
+                pub $previous: Option<$crate::config::Secret>,
+                #[doc = concat!("A file that holds `", stringify!($previous), "`.")]
+                pub $previous_file: Option<$crate::config::FilePath>,
+            )*
+            $(
+                /// What the feed tells of mail that did not bounce: `sends`, `outcomes` (delivered and refused) or `none`.
+                #[schemars(schema_with = "crate::config::feeds::exposure_schema")]
+                pub $exposure: $crate::model::Exposure,
+            )?
+        }
+
+        impl Default for $table {
+            fn default() -> Self {
+                Self {
+                    name: None,
+                    $( $own: Default::default(), )*
+                    $( $secret: None, $file: None, $previous: None, $previous_file: None, )*
+                    // Unless an operator says otherwise, a feed reports what was delivered and what was refused.
+                    $( $exposure: $crate::model::Exposure::Outcomes, )?
+                }
+            }
+        }
+
+        impl $crate::config::feeds::Named for $table {
+            fn name(&self) -> Option<&str> {
+                self.name.as_deref()
+            }
+
+            fn exposure(&self) -> $crate::model::Exposure {
+                [$(self.$exposure)?].first().copied().unwrap_or($crate::model::Exposure::None)
+            }
+        }
+
+        impl $crate::config::feeds::Table for $table {
+            fn secrets(&self) -> Vec<$crate::config::feeds::Rotating<'_>> {
+                vec![$( $crate::config::feeds::Rotating {
+                    key: stringify!($secret),
+                    now: self.$secret.as_ref(),
+                    previous: self.$previous.as_ref(),
+                } ),*]
+            }
+
+            fn check(&self, path: &str, checks: &mut $crate::config::validate::Checks<'_>) {
+                $check(self, path, checks);
+            }
+        }
+    };
+}
+use table;
+
+/// One feed's table with where it stands.
+pub(super) struct Stands<'a> {
+    /// The kind of feed.
+    pub(super) kind: &'static str,
+    /// Its place among those of the kind.
+    pub(super) index: usize,
+    /// The table.
+    pub(super) table: &'a dyn Table,
+}
+
+/// Declares the kinds of feeds, each with the part of the path that is its own.
+macro_rules! kinds {
+    ($( $(#[$meta:meta])* $kind:ident: $table:ty, )+) => {
+        /// Everything that reports come from.
+        #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct Feeds {
+            $(
+                $(#[$meta])*
+                #[serde(skip_serializing_if = "Routes::is_empty")]
+                pub $kind: Routes<$table>,
+            )+
+        }
+
+        impl Feeds {
+            /// All feeds, kind by kind.
+            pub(super) fn tables(&self) -> Vec<Stands<'_>> {
+                let mut all = Vec::new();
+                $( all.extend(self.$kind.iter().enumerate().map(|(index, table)| {
+                    Stands { kind: stringify!($kind), index, table }
+                })); )+
+                all
+            }
+
+            /// What differs, in words: `feeds + braze`, `feeds: ses`.
+            pub(super) fn changes(old: &Self, new: &Self) -> Vec<String> {
+                let mut all = Vec::new();
+                $( routes_changed(stringify!($kind), &old.$kind, &new.$kind, &mut all); )+
+                all
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Apple's notices, at `/in/apple`.
+    apple: AppleFeed,
+    /// Amazon SES through SNS, at `/in/ses`.
+    ses: SesFeed,
+    /// SparkPost, at `/in/sparkpost`.
+    sparkpost: SparkpostFeed,
+    /// Braze Currents by the custom HTTP connector, at `/in/braze`.
+    braze: BrazeFeed,
+    /// Mailgun, at `/in/mailgun`.
+    mailgun: MailgunFeed,
+}
+
+impl Feeds {
+    /// The last parts of all feeds' paths, which are their names as well: `ses`, `ses/eu`.
+    #[must_use]
+    pub fn paths(&self) -> Vec<String> {
+        self.tables().iter().map(|feed| path(feed.kind, feed.table.name())).collect()
+    }
+}
+
+/// The last part of a feed's path.
+fn path(kind: &str, name: Option<&str>) -> String {
+    name.map_or_else(|| kind.to_owned(), |name| format!("{kind}/{name}"))
+}
+
+fn routes_changed<T: Named + PartialEq>(kind: &str, old: &Routes<T>, new: &Routes<T>, all: &mut Vec<String>) {
+    fn same<'r, T: Named>(routes: &'r Routes<T>, feed: &T) -> Option<&'r T> {
+        routes.iter().find(|other| other.name() == feed.name())
+    }
+    for feed in new {
+        match same(old, feed) {
+            None => all.push(format!("feeds + {}", path(kind, feed.name()))),
+            Some(before) if before != feed => all.push(format!("feeds: {}", path(kind, feed.name()))),
+            Some(_) => {}
+        }
+    }
+    let gone = old.iter().filter(|feed| same(new, feed).is_none());
+    all.extend(gone.map(|feed| format!("feeds - {}", path(kind, feed.name()))));
+}
