@@ -24,6 +24,7 @@ impl LabelSays {
     /// | Amazon SES | `Permanent/…` | `Transient/…`, `TransientCommunicationFailure` | `bounceType` of its notifications |
     /// | SparkPost | `bounce_class` 10, 30, 90 | 20 to 24, 40, 60, 70, 100 | its bounce classification codes, categories hard and soft |
     /// | Mailgun | `permanent/…` | `temporary/…` | `severity` of its event `failed`; not `permanent/suppress-…`, which nobody tried |
+    /// | SendGrid | `bounce`, `bounce/…` | `blocked`, `expired`, with or without `/…` | `type` of its event `bounce`; not `dropped`, which nobody tried |
     /// | Braze | `Bounce` | `SoftBounce`, `Deferral` | the names of its events; not `Bounce (dropped)`, which nobody tried |
     ///
     /// Everything else is [`Other`](Self::Other), as is any label of another provider.
@@ -50,6 +51,11 @@ impl LabelSays {
                     _ => Self::Other,
                 }
             }
+            Provider::Sendgrid => match label.split('/').next().unwrap_or_default() {
+                "bounce" => Self::Hard,
+                "blocked" | "expired" => Self::Soft,
+                _ => Self::Other,
+            },
             Provider::Braze => match label.split(',').next().unwrap_or_default() {
                 "Bounce" => Self::Hard,
                 "SoftBounce" | "Deferral" => Self::Soft,
@@ -67,7 +73,7 @@ mod tests {
     #[test]
     fn labels_are_read_as_the_providers_spell_them() {
         use LabelSays::{Hard, Other, Soft};
-        use Provider::{Braze, Mailgun, Postmark, Ses, Sparkpost};
+        use Provider::{Braze, Mailgun, Postal, Sendgrid, Ses, Sparkpost};
         for (provider, label, says) in [
             (Ses, "Permanent/General", Hard),
             (Ses, "Transient/MailboxFull", Soft),
@@ -90,7 +96,13 @@ mod tests {
             (Braze, "Bounce (dropped), esp SparkPost", Other),
             (Braze, "SoftBounce, esp SendGrid", Soft),
             (Braze, "Deferral", Soft),
-            (Postmark, "HardBounce", Other),
+            (Sendgrid, "bounce/Invalid Address", Hard),
+            (Sendgrid, "bounce", Hard),
+            (Sendgrid, "blocked/Reputation", Soft),
+            (Sendgrid, "expired", Soft),
+            (Sendgrid, "Invalid Address", Other),
+            (Sendgrid, "dropped", Other),
+            (Postal, "HardFail", Other),
         ] {
             assert_eq!(LabelSays::read(provider, Some(label)), says, "{provider}: {label}");
         }

@@ -6,6 +6,7 @@
 mod apple;
 mod braze;
 mod mailgun;
+mod sendgrid;
 mod ses;
 mod sparkpost;
 
@@ -21,6 +22,7 @@ pub use self::{
     apple::{AppleFeed, AppleMode},
     braze::BrazeFeed,
     mailgun::MailgunFeed,
+    sendgrid::SendgridFeed,
     ses::SesFeed,
     sparkpost::SparkpostFeed,
 };
@@ -276,6 +278,8 @@ kinds! {
     braze: BrazeFeed,
     /// Mailgun, at `/in/mailgun`.
     mailgun: MailgunFeed,
+    /// SendGrid's event webhook, at `/in/sendgrid`.
+    sendgrid: SendgridFeed,
 }
 
 impl Feeds {

@@ -10,7 +10,7 @@ use std::{
 
 use secrecy::SecretString;
 
-use super::{Delivery, Rejection, apple, auth::Login, braze, mailgun, ses, sparkpost};
+use super::{Delivery, Rejection, apple, auth::Login, braze, mailgun, sendgrid, ses, sparkpost};
 use crate::{
     config::{Config, FilePath, Named, Secret},
     ingest::{Report, intake::FeedName},
@@ -139,6 +139,7 @@ kinds! {
     Sparkpost: sparkpost::SparkPost, at sparkpost;
     Braze: braze::Braze, at braze;
     Mailgun: mailgun::Mailgun, at mailgun;
+    Sendgrid: sendgrid::SendGrid, at sendgrid;
 }
 
 /// All feeds by the part of their path after `/in/`.

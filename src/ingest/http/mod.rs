@@ -8,6 +8,7 @@ pub mod endpoint;
 pub mod feeds;
 pub mod mailgun;
 pub mod seen;
+pub mod sendgrid;
 pub mod ses;
 pub mod sns;
 pub mod sparkpost;

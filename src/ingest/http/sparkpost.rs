@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     config::{Config, SparkpostFeed},
-    ingest::{Report, SetAsideReason, label},
+    ingest::{Report, label},
     model::{Address, DedupeMaterial, Event, EventKind, FailureClass, Provider, Reply, Timestamp},
 };
 
@@ -210,13 +210,7 @@ fn take(class: &str, fields: &Fields<'_>, now: Timestamp, report: &mut Report) -
             return Ok(());
         }
         Some(meaning) => meaning,
-        None => {
-            let aside = Aside::new(SetAsideReason::UnknownType, word);
-            return Err(match wire::send_time(fields.timestamp, now) {
-                Some(at) => aside.at(at),
-                None => aside,
-            });
-        }
+        None => return Err(wire::unknown_type(word, fields.timestamp, now)),
     };
     let at = wire::event_time(fields.timestamp, now, word)?;
     let recipient = wire::recipient(fields.rcpt_to.or(fields.raw_rcpt_to), at, word)?;
@@ -236,11 +230,7 @@ fn take(class: &str, fields: &Fields<'_>, now: Timestamp, report: &mut Report) -
             (EventKind::SuppressedByProvider, said(), FailureClass::Unknown)
         }
         // SparkPost's own codes would pass for the receiving side's.
-        Meaning::OwnRefusal => {
-            let text =
-                reason.as_deref().map(|text| Reply { code: None, enhanced: None, text: Reply::parse(text).text });
-            (EventKind::Refused, text, FailureClass::Unknown)
-        }
+        Meaning::OwnRefusal => (EventKind::Refused, reason.as_deref().map(wire::own_words), FailureClass::Unknown),
         Meaning::Plain(kind) => (kind, None, FailureClass::Unknown),
         Meaning::Ignored(_) => return Ok(()),
     };
@@ -280,9 +270,7 @@ fn dedupe(
     if let Some(id) = wire::text(fields.event_id) {
         return DedupeMaterial::new(Provider::Sparkpost, &["id", id.trim()]);
     }
-    let at = at.as_millis().to_string();
-    let parts = ["content", message_id.unwrap_or_default(), &recipient.key(), word, &at, reason.unwrap_or_default()];
-    DedupeMaterial::new(Provider::Sparkpost, &parts)
+    wire::by_content(Provider::Sparkpost, message_id, recipient, word, at, reason.unwrap_or_default())
 }
 
 /// A reply that is known by its code only.

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::{Rejection, RejectionReason};
 use crate::{
     ingest::{Report, SetAside, SetAsideReason, label, plausible},
-    model::{Address, Provider, Timestamp, domain_of},
+    model::{Address, DedupeMaterial, Provider, Reply, Timestamp, domain_of},
 };
 
 /// The most elements that one delivery may hold. Providers batch by hundreds; an array of millions of empty objects
@@ -156,6 +156,52 @@ pub(super) fn send_time(field: Option<Scalar<'_>>, now: Timestamp) -> Option<Tim
 pub(super) fn recipient(field: Option<Scalar<'_>>, at: Timestamp, kind: &str) -> Result<Address, Aside> {
     let Some(text) = text(field) else { return Err(Aside::new(SetAsideReason::NoRecipient, kind).at(at)) };
     Address::parse(&text).map_err(|_| Aside::new(SetAsideReason::Malformed, kind).at(at))
+}
+
+/// What is set aside for a type that nobody knows, with the time that it tells.
+pub(super) fn unknown_type(word: &str, time: Option<Scalar<'_>>, now: Timestamp) -> Aside {
+    let aside = Aside::new(SetAsideReason::UnknownType, word);
+    match send_time(time, now) {
+        Some(at) => aside.at(at),
+        None => aside,
+    }
+}
+
+/// Words of the provider's own, where the receiving side was not asked: their codes would pass for its.
+pub(super) fn own_words(text: &str) -> Reply {
+    Reply { code: None, enhanced: None, text: Reply::parse(text).text }
+}
+
+/// What makes an event the same event where the provider gives it no id: its content.
+pub(super) fn by_content(
+    provider: Provider,
+    message_id: Option<&str>,
+    recipient: &Address,
+    word: &str,
+    at: Timestamp,
+    said: &str,
+) -> DedupeMaterial {
+    let at = at.as_millis().to_string();
+    DedupeMaterial::new(provider, &["content", message_id.unwrap_or_default(), &recipient.key(), word, &at, said])
+}
+
+/// The first of a list of names, or of objects with a name or an id; a single one counts as a list of one.
+pub(super) fn first_name(list: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        name: Option<Scalar<'a>>,
+        #[serde(borrow)]
+        id: Option<Scalar<'a>>,
+    }
+    let first = match serde_json::from_str::<Vec<&RawValue>>(list.get()) {
+        Ok(list) => list.into_iter().next()?,
+        Err(_) => list,
+    };
+    if let Ok(Named { name: own, id }) = serde_json::from_str(first.get()) {
+        return name(own).or_else(|| name(id));
+    }
+    name(serde_json::from_str(first.get()).ok()?)
 }
 
 /// Why a body cannot be read. Holds positions only, no text of the body.

@@ -17,6 +17,9 @@ use crate::support::{
 
 const SUBJECT: &str = "000123.9f2c41d8a7b34e6fb0c1d2e3f4a5b6c7.0417";
 
+/// The outcomes in [`deliveries`].
+const EVENTS: usize = 9;
+
 /// A request as it is sent, so that it can be sent again.
 struct Delivery {
     path: &'static str,
@@ -70,6 +73,14 @@ fn deliveries(home: &Home, at: Timestamp) -> Vec<Delivery> {
         "delivery-status": { "code": 250, "message": "OK", "mx-host": "smtp1.privaterelay.appleid.com" },
         "message": { "headers": { "from": "hello@mail.example.com", "message-id": "m1@mg.example.com" } },
     });
+    let sendgrid = json!([
+        { "event": "delivered", "sg_event_id": "sendgrid-0001", "sg_message_id": "s1.recvd-1", "timestamp": seconds,
+          "email": payload::relay_address(50), "response": "250 OK" },
+        { "event": "bounce", "type": "bounce", "sg_event_id": "sendgrid-0002", "sg_message_id": "s2.recvd-1",
+          "timestamp": seconds + 1, "email": payload::relay_address(51), "bounce_classification": "Invalid Address",
+          "reason": format!("550 5.1.1 <{}>: user not found", payload::relay_address(51)), "status": "5.1.1" },
+    ]);
+    let sendgrid = format!("{sendgrid}\r\n").into_bytes();
     let email = payload::relay_address(40);
     let enabled = notice(NoticeKind::EmailEnabled, at, Some(&email));
     let revoked = notice(NoticeKind::ConsentRevoked, at.plus_millis(1_000), None);
@@ -91,6 +102,7 @@ fn deliveries(home: &Home, at: Timestamp) -> Vec<Delivery> {
             headers: Vec::new(),
             body: mailgun::signing::body(MAILGUN_KEY, now(), "one-time-token", &mailgun.to_string()).to_vec(),
         },
+        Delivery { path: "/in/sendgrid", headers: home.sendgrid_headers(now(), &sendgrid), body: sendgrid },
         Delivery {
             path: "/in/apple/direct",
             headers: Vec::new(),
@@ -129,7 +141,7 @@ async fn every_feed(engine: Engine) {
         assert!(answer.body.is_empty());
     }
     let store = home.store().await;
-    let events = journal(&store, 7).await;
+    let events = journal(&store, EVENTS).await;
     let mut streams: Vec<i32> = events.iter().map(|event| event.stream).collect();
     streams.sort_unstable();
     streams.dedup();
@@ -152,6 +164,8 @@ async fn every_feed(engine: Engine) {
         (Provider::Braze, EventKind::Sent, None),
         (Provider::Braze, EventKind::Refused, unknown),
         (Provider::Mailgun, EventKind::Delivered, None),
+        (Provider::Sendgrid, EventKind::Delivered, None),
+        (Provider::Sendgrid, EventKind::Refused, unknown),
     ];
     expected.sort_by_key(|(provider, kind, _)| (provider.as_str(), kind.as_str()));
     let expected: Vec<_> =
@@ -174,7 +188,7 @@ async fn every_feed(engine: Engine) {
     assert!(entries.iter().all(|entry| entry.account == Some(account.id)), "both notices are of this account");
 
     let metrics = daemon.get("/metrics").text();
-    for provider in ["ses", "braze"] {
+    for provider in ["ses", "braze", "sendgrid"] {
         let agreed =
             format!("relaywatch_label_agreement_total{{label_says=\"hard\",ours=\"hard\",provider=\"{provider}\"}} 1");
         assert!(metrics.contains(&agreed), "{agreed}");
@@ -188,8 +202,8 @@ async fn every_feed(engine: Engine) {
         assert_eq!(answer.status, 200, "{}: {}", delivery.path, answer.text());
     }
     assert_eq!(journal_rows(&store).await, before);
-    assert_eq!(daemon.metric("relaywatch_journal_rows_added_total"), 9);
-    daemon.wait_for_metric("relaywatch_monitor_folded_events_total", 7);
+    assert_eq!(daemon.metric("relaywatch_journal_rows_added_total"), EVENTS as u64 + 2, "with two notices");
+    daemon.wait_for_metric("relaywatch_monitor_folded_events_total", EVENTS as u64);
 
     let log = daemon.stop();
     for secret in [SPARKPOST_TOKEN, BRAZE_TOKEN, MAILGUN_KEY, BACKEND_TOKEN, SUBJECT, "@privaterelay", "one-time-token"]
@@ -234,7 +248,7 @@ async fn assert_all_taken(home: &Home, daemon: &Daemon) {
         assert_eq!(answer.status, 200, "{}: {}", delivery.path, answer.text());
     }
     let store = home.store().await;
-    assert_eq!(journal(&store, 7).await.len(), 7, "nothing of what was refused was kept");
+    assert_eq!(journal(&store, EVENTS).await.len(), EVENTS, "nothing of what was refused was kept");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -270,6 +284,6 @@ async fn a_postgres_that_is_away_is_answered_with_come_again() {
     sqlx::query(allow(true)).execute(&mut admin).await.expect("open again");
     assert_all_taken(&home, &daemon).await;
     assert_eq!(daemon.get("/readyz").status, 200);
-    daemon.wait_for_metric("relaywatch_monitor_folded_events_total", 7);
+    daemon.wait_for_metric("relaywatch_monitor_folded_events_total", EVENTS as u64);
     daemon.stop();
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use relaywatch::{
-    ingest::http::{apple, sns},
+    ingest::http::{apple, sendgrid, sns},
     model::Timestamp,
     privacy::Keyring,
     store::{Access, Store, StoreOptions},
@@ -39,6 +39,7 @@ pub(crate) struct Home {
     pub(crate) url: String,
     pub(crate) sns: sns::signing::Signer,
     pub(crate) apple: apple::signing::Signer,
+    pub(crate) sendgrid: sendgrid::signing::Signer,
 }
 
 impl Home {
@@ -54,7 +55,10 @@ impl Home {
         std::fs::write(folder.path().join("sns.pem"), certificate).expect("written");
         let apple = apple::signing::Signer::generate("K1").expect("a key");
         std::fs::write(folder.path().join("apple-keys.json"), apple.jwks()).expect("written");
-        let home = Self { folder, engine, url, sns, apple };
+        let sendgrid = sendgrid::signing::Signer::generate().expect("a key");
+        std::fs::write(folder.path().join("sendgrid-key"), sendgrid.verification_key().expect("a key"))
+            .expect("written");
+        let home = Self { folder, engine, url, sns, apple, sendgrid };
         home.configure(&Self::feeds());
         Some(home)
     }
@@ -90,6 +94,8 @@ token = "{SPARKPOST_TOKEN}"
 token = "{BRAZE_TOKEN}"
 [feeds.mailgun]
 signing_key = "{MAILGUN_KEY}"
+[feeds.sendgrid]
+verification_key_file = "sendgrid-key"
 "#
         )
     }
@@ -121,6 +127,13 @@ signing_key = "{MAILGUN_KEY}"
 
     pub(crate) fn keyring(&self) -> Arc<Keyring> {
         Arc::new(Keyring::load(&self.path("state/relaywatch.key")).expect("the daemon's keys"))
+    }
+
+    /// The headers of a batch that SendGrid signs at `at`.
+    pub(crate) fn sendgrid_headers(&self, at: Timestamp, body: &[u8]) -> Vec<(&'static str, String)> {
+        let at = at.as_seconds().to_string();
+        let signature = self.sendgrid.signature(&at, body).expect("signed");
+        vec![(sendgrid::TIMESTAMP_HEADER, at), (sendgrid::SIGNATURE_HEADER, signature)]
     }
 
     /// An SNS notification of the configured topic, signed as SNS does now.

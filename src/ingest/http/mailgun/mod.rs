@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     config::{Config, MailgunFeed},
-    ingest::{OneTimeToken, Report, SetAsideReason, label},
+    ingest::{OneTimeToken, Report, label},
     model::{
         Address, DedupeMaterial, EnhancedCode, Event, EventKind, FailureClass, HOUR_MILLIS, MINUTE_MILLIS, Provider,
         Reply, Timestamp,
@@ -324,13 +324,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
             report.ignored.push("click");
             return Ok(());
         }
-        _ => {
-            let aside = Aside::new(SetAsideReason::UnknownType, word);
-            return Err(match wire::send_time(fields.timestamp, now) {
-                Some(at) => aside.at(at),
-                None => aside,
-            });
-        }
+        _ => return Err(wire::unknown_type(word, fields.timestamp, now)),
     };
     let at = wire::event_time(fields.timestamp, now, word)?;
     let recipient = wire::recipient(fields.recipient, at, word)?;
@@ -339,7 +333,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         // Mailgun never tried; the receiving side said nothing, and has no code.
         ("rejected", _) => fields.reject.as_ref().and_then(|reject| {
             let text = wire::text(reject.reason).or_else(|| wire::text(reject.description)).map(wire::without_nul)?;
-            Some(Reply { code: None, enhanced: None, text: Reply::parse(&text).text })
+            Some(wire::own_words(&text))
         }),
         _ => None,
     };
@@ -366,7 +360,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         envelope_domain: envelope_sender.as_ref().map(|address| address.domain().to_owned()),
         envelope_sender,
         recipient,
-        campaign: fields.campaigns.and_then(first_name).or_else(|| fields.tags.and_then(first_name)),
+        campaign: fields.campaigns.and_then(wire::first_name).or_else(|| fields.tags.and_then(wire::first_name)),
         reply,
         remote_mta: status.and_then(|status| wire::name(status.mx_host)),
         provider_verdict: verdict(word, [severity.as_deref(), reason.as_deref(), bounce_type.as_deref()]),
@@ -429,25 +423,6 @@ fn verdict(word: &str, parts: [Option<&str>; 3]) -> Option<String> {
     }
 }
 
-/// The first of a list of names, or of objects with a name or an id; a single one counts as a list of one.
-fn first_name(list: &RawValue) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Named<'a> {
-        #[serde(borrow)]
-        name: Option<Scalar<'a>>,
-        #[serde(borrow)]
-        id: Option<Scalar<'a>>,
-    }
-    let first = match serde_json::from_str::<Vec<&RawValue>>(list.get()) {
-        Ok(list) => list.into_iter().next()?,
-        Err(_) => list,
-    };
-    if let Ok(Named { name, id }) = serde_json::from_str(first.get()) {
-        return wire::name(name).or_else(|| wire::name(id));
-    }
-    wire::name(serde_json::from_str(first.get()).ok()?)
-}
-
 /// Mailgun's ids are unique within a day, so the time belongs to the key. Without an id the content takes its place.
 fn dedupe(
     fields: &Fields<'_>,
@@ -457,13 +432,11 @@ fn dedupe(
     recipient: &Address,
     reply: Option<&Reply>,
 ) -> DedupeMaterial {
-    let at = at.as_millis().to_string();
     if let Some(id) = wire::text(fields.id) {
-        return DedupeMaterial::new(Provider::Mailgun, &["id", id.trim(), &at]);
+        return DedupeMaterial::new(Provider::Mailgun, &["id", id.trim(), &at.as_millis().to_string()]);
     }
-    let reply = reply.map_or("", |reply| reply.text.as_str());
-    let parts = ["content", message_id.unwrap_or_default(), &recipient.key(), word, &at, reply];
-    DedupeMaterial::new(Provider::Mailgun, &parts)
+    let said = reply.map_or("", |reply| reply.text.as_str());
+    wire::by_content(Provider::Mailgun, message_id, recipient, word, at, said)
 }
 
 /// Signs webhooks as Mailgun does: for tests, the demo and benchmarks.

@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::ingest::http::testing::{NOW, any_json, any_object, delivery, fixture, fixtures, render, reordered};
+use crate::ingest::{
+    SetAsideReason,
+    http::testing::{NOW, any_json, any_object, delivery, fixture, fixtures, render, reordered},
+};
 
 const KEY: &str = "key-0123456789abcdef";
 const TOKEN: &str = "9c8f1a7b6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c8d7e6f";

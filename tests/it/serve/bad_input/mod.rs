@@ -1,0 +1,235 @@
+//! What strangers, attackers and broken senders post: a clear answer, a metric, nothing stored, no crash, nothing leaked.
+
+mod cases;
+
+use std::{
+    cell::Cell,
+    io::{Read, Write},
+};
+
+use relaywatch::ingest::http::{apple, mailgun as mailgun_feed};
+use serde_json::{Value, json};
+
+use self::cases::{
+    Bad, apple_feeds, bearer, braze_body, claims, mailgun, mailgun_event, sendgrid, sendgrid_body, ses,
+    sparkpost_and_braze, with,
+};
+use crate::support::{
+    Engine,
+    daemon::{BACKEND_TOKEN, BRAZE_TOKEN, Client, Daemon, Home, MAILGUN_KEY, SPARKPOST_TOKEN, head, now},
+    journal_rows, payload,
+};
+
+/// Stands in every payload and must come out nowhere.
+const CANARY: &str = "canary7f3a";
+/// The cap in this test's configuration.
+const CAP: usize = 65_536;
+
+fn every_case(home: &Home) -> Vec<Bad> {
+    [ses(home), sparkpost_and_braze(), mailgun(), sendgrid(home), apple_feeds(home)].into_iter().flatten().collect()
+}
+
+fn assert_clean(what: &str, text: &str) {
+    for secret in [CANARY, SPARKPOST_TOKEN, BRAZE_TOKEN, MAILGUN_KEY, BACKEND_TOKEN] {
+        assert!(!text.contains(secret), "{what}: {secret} comes out:\n{text}");
+    }
+}
+
+async fn start() -> (Home, Daemon) {
+    let home = Home::new(Engine::Sqlite).await.expect("SQLite is always there");
+    home.configure(&format!("[limits]\nbody_bytes = {CAP}\n[log]\nlevel = \"debug\"\n{}", Home::feeds()));
+    let daemon = home.start();
+    (home, daemon)
+}
+
+/// Which of the cases every feed is held to; the rest depends on how a feed authenticates.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_feed_goes_without_a_case() {
+    let home = Home::new(Engine::Sqlite).await.expect("SQLite is always there");
+    let all = every_case(&home);
+    let has = |feed: &str, what: &str| all.iter().any(|bad| bad.feed() == feed && bad.what.contains(what));
+    for feed in ["ses", "sparkpost", "braze", "mailgun", "sendgrid", "apple/direct"] {
+        for what in ["no JSON", "cut off", "invalid UTF-8", "a compressed bomb", "more than the cap", "twice"] {
+            assert!(has(feed, what), "{feed}: {what}");
+        }
+    }
+    let by_authentication: &[(&str, &[&str])] = &[
+        ("ses", &["no signature", "a wrong signature", "a foreign topic", "a foreign key", "the certificate address"]),
+        ("sparkpost", &["no secret", "a wrong secret"]),
+        ("braze", &["no secret", "a wrong secret"]),
+        ("mailgun", &["no signature", "a foreign key", "another token", "too old", "year 1", "year 9999"]),
+        (
+            "sendgrid",
+            &["no signature", "a foreign key", "another body", "another timestamp", "too old", "year 1", "year 9999"],
+        ),
+        ("apple/direct", &["expired", "a foreign key", "alg none", "key confusion", "another app", "another issuer"]),
+        ("apple/backend", &["no secret", "a wrong secret", "a forged notice"]),
+    ];
+    for (feed, cases) in by_authentication {
+        for what in *cases {
+            assert!(has(feed, what), "{feed}: {what}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_input_is_refused_counted_and_forgotten() {
+    let (home, daemon) = start().await;
+    let store = home.store().await;
+    let before = journal_rows(&store).await;
+    for bad in every_case(&home) {
+        let what = format!("{} to {}", bad.what, bad.path);
+        let series = format!("relaywatch_feed_rejections_total{{feed=\"{}\",reason=\"{}\"}}", bad.feed(), bad.reason);
+        let counted = daemon.metric(&series);
+        let headers: Vec<_> = bad.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = daemon.post(bad.path, &headers, &bad.body);
+        let text = answer.text();
+        assert_eq!(answer.status, bad.status, "{what}: {text}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{what}");
+        // Only these are authenticated by a header.
+        let by_header = ["/in/sparkpost", "/in/braze", "/in/apple/backend"].contains(&bad.path);
+        let challenged = by_header && ["bad-credentials", "unauthenticated"].contains(&bad.reason);
+        assert_eq!(answer.header("www-authenticate").is_some(), challenged, "{what}: {text}");
+        let problem: Value = serde_json::from_str(&text).expect("a problem");
+        assert_eq!(problem["reason"], bad.reason, "{what}: {text}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{what}: {text}");
+        assert_clean(&what, &text);
+        assert_eq!(daemon.metric(&series), counted + 1, "{what} is counted");
+    }
+    assert_eq!(journal_rows(&store).await, before, "nothing is stored");
+    assert_eq!(daemon.get("/readyz").status, 200);
+    assert_clean("/metrics", &daemon.get("/metrics").text());
+    assert_clean("stderr", &daemon.stop());
+}
+
+/// Authenticated, and yet not to be believed: acknowledged, kept sealed for a look, and no outcome.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn absurd_times_and_huge_numbers_are_set_aside_or_survive() {
+    let (home, daemon) = start().await;
+    let (year_1, year_9999) = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z");
+    let now = now();
+    let sent = Cell::new(0);
+    let post = |path: &str, headers: &[(&'static str, String)], body: &[u8]| {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = daemon.post(path, &headers, body);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        sent.set(sent.get() + 1);
+    };
+    let good = payload::rfc3339(now.as_millis());
+    let huge = json!(9_007_199_254_740_993_u64);
+    let beyond: Value = serde_json::from_str("1e300").expect("a number");
+    let absurd = [
+        json!(year_1),
+        json!(year_9999),
+        json!("9999-01-01T00:00:00Z"),
+        json!(-62_135_596_800_i64),
+        json!(253_402_300_799_i64),
+        json!("253402300799"),
+        json!("253402300799.5"),
+        json!(-1),
+        json!(0),
+        json!("-0.5"),
+        json!("1e300"),
+        json!("NaN"),
+        json!("-inf"),
+        json!(true),
+        huge,
+        beyond,
+    ];
+    for time in &absurd {
+        let message = payload::ses(1, now.as_millis(), true).replace(&format!("\"{good}\""), &time.to_string());
+        assert!(!message.contains(&good));
+        post("/in/ses", &[], home.notification(&message).as_bytes());
+        let seconds = now.as_seconds().to_string();
+        let element = payload::sparkpost(1, now.as_millis(), true);
+        let batch = payload::sparkpost_batch([element.replace(&format!("\"{seconds}\""), &time.to_string())]);
+        assert!(!batch.contains(&seconds));
+        post("/in/sparkpost", &bearer(SPARKPOST_TOKEN), batch.as_bytes());
+        post("/in/braze", &bearer(BRAZE_TOKEN), braze_body(time).as_bytes());
+        let token = format!("token-{time}");
+        let body = mailgun_feed::signing::body(MAILGUN_KEY, now, &token, &mailgun_event(time));
+        post("/in/mailgun", &[], &body);
+        let body = sendgrid_body(time);
+        post("/in/sendgrid", &home.sendgrid_headers(now, body.as_bytes()), body.as_bytes());
+        let event = json!({ "type": "consent-revoked", "sub": CANARY, "event_time": time });
+        let jwt = home.apple.jwt(&with(claims(now), "events", event.to_string().into())).expect("signed");
+        post("/in/apple/direct", &[], &apple::signing::body(&jwt));
+    }
+    for feed in ["ses", "sparkpost", "braze", "mailgun", "sendgrid", "apple/direct"] {
+        let of = |reason: &str| {
+            daemon.metric(&format!("relaywatch_feed_set_aside_total{{feed=\"{feed}\",reason=\"{reason}\"}}"))
+        };
+        // A text that is no time at all may count as malformed; each is counted under one reason.
+        assert_eq!(of("implausible-time") + of("malformed"), absurd.len() as u64, "{feed}");
+        assert!(of("implausible-time") >= 12, "{feed}: {}", of("implausible-time"));
+    }
+    let store = home.store().await;
+    let rows = |counts: &[(&'static str, i64)], table: &str| {
+        counts.iter().find(|(name, _)| *name == table).expect("a counted table").1
+    };
+    let counts = store.row_counts().await.expect("counts");
+    // The one entry holds the settings of the start.
+    assert_eq!((rows(&counts, "event"), rows(&counts, "entry")), (0, 1), "no time of these is believed");
+    assert_eq!(rows(&counts, "set_aside"), sent.get());
+
+    // Numbers that a JSON reader with doubles would merge stay apart.
+    for id in [9_007_199_254_740_992_u64, 9_007_199_254_740_993] {
+        let element = payload::sparkpost(1, now.as_millis(), false);
+        let batch = payload::sparkpost_batch([element.replace("\"92356000000000001\"", &id.to_string())]);
+        assert!(batch.contains(&id.to_string()));
+        post("/in/sparkpost", &bearer(SPARKPOST_TOKEN), batch.as_bytes());
+    }
+    assert_eq!(rows(&store.row_counts().await.expect("counts"), "event"), 2);
+    assert_clean("/metrics", &daemon.get("/metrics").text());
+    assert_clean("stderr", &daemon.stop());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_with_another_body_is_a_forgery_and_with_the_same_a_retry() {
+    let (home, daemon) = start().await;
+    let (at, event) = (now(), mailgun_event(&json!(now().as_seconds())));
+    let good = mailgun_feed::signing::body(MAILGUN_KEY, at, "token-1", &event);
+    assert_eq!(daemon.post("/in/mailgun", &[], &good).status, 200);
+    assert_eq!(daemon.post("/in/mailgun", &[], &good).status, 200);
+    let store = home.store().await;
+    let before = journal_rows(&store).await;
+    let forged = mailgun_feed::signing::body(MAILGUN_KEY, at, "token-1", &event.replace("m1", "m2"));
+    let answer = daemon.post("/in/mailgun", &[], &forged);
+    assert_eq!(answer.status, 406);
+    assert!(answer.text().contains("token-reused"), "{}", answer.text());
+    assert_clean("the answer", &answer.text());
+    assert_eq!(daemon.metric("relaywatch_feed_rejections_total{feed=\"mailgun\",reason=\"token-reused\"}"), 1);
+    assert_eq!(journal_rows(&store).await, before);
+    assert_clean("stderr", &daemon.stop());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_megabytes_are_refused_before_they_are_read() {
+    const HUGE: usize = 100_000_000;
+    let (_home, daemon) = start().await;
+    let authorization = format!("Bearer {SPARKPOST_TOKEN}");
+    let mut client = Client::new(daemon.public).expect("connected");
+    let mut pen = client.stream.try_clone().expect("cloned");
+    let head = head("POST", "/in/sparkpost", &[("authorization", &authorization)], HUGE);
+    let writing = std::thread::spawn(move || {
+        let chunk = vec![b' '; 65_536];
+        let mut written = 0;
+        // It ends when the daemon closes the connection.
+        while written < HUGE && pen.write_all(if written == 0 { head.as_bytes() } else { &chunk }).is_ok() {
+            written += chunk.len();
+        }
+        written
+    });
+    assert_eq!(client.answer().expect("an answer").status, 413);
+    let mut rest = Vec::new();
+    // Either end of the connection is fine: closed, or reset with bytes of ours unread.
+    drop(client.stream.read_to_end(&mut rest));
+    let written = writing.join().expect("a count");
+    assert!(written < HUGE / 2, "{written} bytes went through");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("its status");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+    let kib: u64 = peak.trim().trim_end_matches(" kB").trim().parse().expect("a number");
+    assert!(kib < 150 * 1_024, "{kib} KiB at the peak");
+    assert_eq!(daemon.get("/readyz").status, 200);
+    daemon.stop();
+}
