@@ -31,7 +31,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    feeds::{AppleFeed, AppleMode, BrazeFeed, Feeds, MailgunFeed, Named, Routes, SendgridFeed, SesFeed, SparkpostFeed},
+    feeds::{
+        AppleFeed, AppleMode, BrazeFeed, Feeds, MailgunFeed, Named, PostmarkFeed, Routes, SendgridFeed, SesFeed,
+        SparkpostFeed,
+    },
     notify::{Heartbeat, Notify, Slack, Webhook},
     report::{ConfigErrors, Mistake, Place, Severity},
     sections::{

@@ -25,6 +25,7 @@ impl LabelSays {
     /// | SparkPost | `bounce_class` 10, 30, 90 | 20 to 24, 40, 60, 70, 100 | its bounce classification codes, categories hard and soft |
     /// | Mailgun | `permanent/…` | `temporary/…` | `severity` of its event `failed`; not `permanent/suppress-…`, which nobody tried |
     /// | SendGrid | `bounce`, `bounce/…` | `blocked`, `expired`, with or without `/…` | `type` of its event `bounce`; not `dropped`, which nobody tried |
+    /// | Postmark | `HardBounce`, `BadEmailAddress` | `SoftBounce`, `Transient` | `Type` of its record `Bounce` |
     /// | Braze | `Bounce` | `SoftBounce`, `Deferral` | the names of its events; not `Bounce (dropped)`, which nobody tried |
     ///
     /// Everything else is [`Other`](Self::Other), as is any label of another provider.
@@ -56,6 +57,11 @@ impl LabelSays {
                 "blocked" | "expired" => Self::Soft,
                 _ => Self::Other,
             },
+            Provider::Postmark => match label.split(',').next().unwrap_or_default() {
+                "HardBounce" | "BadEmailAddress" => Self::Hard,
+                "SoftBounce" | "Transient" => Self::Soft,
+                _ => Self::Other,
+            },
             Provider::Braze => match label.split(',').next().unwrap_or_default() {
                 "Bounce" => Self::Hard,
                 "SoftBounce" | "Deferral" => Self::Soft,
@@ -73,7 +79,7 @@ mod tests {
     #[test]
     fn labels_are_read_as_the_providers_spell_them() {
         use LabelSays::{Hard, Other, Soft};
-        use Provider::{Braze, Mailgun, Postal, Sendgrid, Ses, Sparkpost};
+        use Provider::{Braze, Mailgun, Postal, Postmark, Sendgrid, Ses, Sparkpost};
         for (provider, label, says) in [
             (Ses, "Permanent/General", Hard),
             (Ses, "Transient/MailboxFull", Soft),
@@ -102,6 +108,11 @@ mod tests {
             (Sendgrid, "expired", Soft),
             (Sendgrid, "Invalid Address", Other),
             (Sendgrid, "dropped", Other),
+            (Postmark, "HardBounce, inactive", Hard),
+            (Postmark, "BadEmailAddress", Hard),
+            (Postmark, "SoftBounce", Soft),
+            (Postmark, "Transient", Soft),
+            (Postmark, "DMARCPolicy", Other),
             (Postal, "HardFail", Other),
         ] {
             assert_eq!(LabelSays::read(provider, Some(label)), says, "{provider}: {label}");

@@ -6,6 +6,7 @@
 mod apple;
 mod braze;
 mod mailgun;
+mod postmark;
 mod sendgrid;
 mod ses;
 mod sparkpost;
@@ -22,6 +23,7 @@ pub use self::{
     apple::{AppleFeed, AppleMode},
     braze::BrazeFeed,
     mailgun::MailgunFeed,
+    postmark::PostmarkFeed,
     sendgrid::SendgridFeed,
     ses::SesFeed,
     sparkpost::SparkpostFeed,
@@ -280,6 +282,8 @@ kinds! {
     mailgun: MailgunFeed,
     /// SendGrid's event webhook, at `/in/sendgrid`.
     sendgrid: SendgridFeed,
+    /// Postmark's webhooks, at `/in/postmark`.
+    postmark: PostmarkFeed,
 }
 
 impl Feeds {

@@ -1,7 +1,8 @@
-//! Shared secrets in the `Authorization` header: basic (RFC 7617) and bearer (RFC 6750), two of each for rotation.
+//! Shared secrets in the `Authorization` header, basic (RFC 7617) and bearer (RFC 6750), or in a header of one's own; two of each
+//! for rotation.
 
 use aws_lc_rs::{constant_time, digest};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use base64::{
     Engine as _,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
@@ -50,6 +51,8 @@ pub struct Login {
 pub struct Secrets {
     logins: Vec<[u8; 32]>,
     tokens: Vec<[u8; 32]>,
+    /// The header that holds a token and nothing else, in place of `Authorization: Bearer`.
+    header: Option<HeaderName>,
 }
 
 impl std::fmt::Debug for Secrets {
@@ -70,7 +73,7 @@ impl Secrets {
         if logins.len() > MAX_SECRETS || tokens.len() > MAX_SECRETS {
             return Err(SecretError::TooMany);
         }
-        let mut accepted = Self { logins: Vec::new(), tokens: Vec::new() };
+        let mut accepted = Self { logins: Vec::new(), tokens: Vec::new(), header: None };
         for Login { username, password } in logins {
             if username.contains(':') {
                 return Err(SecretError::Colon);
@@ -84,54 +87,82 @@ impl Secrets {
         Ok(accepted)
     }
 
-    /// The schemes that the feed takes (RFC 7617 section 2, RFC 6750 section 3).
-    const fn challenge(&self) -> &'static str {
-        match (self.logins.is_empty(), self.tokens.is_empty()) {
-            (false, true) => "Basic realm=\"relaywatch\", charset=\"UTF-8\"",
-            (true, _) => "Bearer realm=\"relaywatch\"",
-            (false, false) => "Basic realm=\"relaywatch\", charset=\"UTF-8\", Bearer realm=\"relaywatch\"",
+    /// The same, with the tokens in this header and not in `Authorization`.
+    #[must_use]
+    pub fn with_tokens_in(self, header: HeaderName) -> Self {
+        Self { header: Some(header), ..self }
+    }
+
+    /// Whether a bearer token opens.
+    fn takes_bearer(&self) -> bool {
+        !self.tokens.is_empty() && self.header.is_none()
+    }
+
+    /// The schemes that the feed takes (RFC 7617 section 2, RFC 6750 section 3); a header of one's own has none.
+    fn challenge(&self) -> Option<&'static str> {
+        match (!self.logins.is_empty(), self.takes_bearer()) {
+            (true, false) => Some("Basic realm=\"relaywatch\", charset=\"UTF-8\""),
+            (false, true) => Some("Bearer realm=\"relaywatch\""),
+            (true, true) => Some("Basic realm=\"relaywatch\", charset=\"UTF-8\", Bearer realm=\"relaywatch\""),
+            (false, false) => None,
         }
     }
 
-    /// Checks the `Authorization` header of a delivery, in a time that tells nothing about the secrets.
+    /// Checks the `Authorization` header of a delivery, or the token's own, in a time that tells nothing about the secrets.
     ///
     /// # Errors
     /// 401 where the header is absent or unreadable, or where its secret is none of those accepted. Every provider
     /// here tries again then, so that a mistake in the settings costs no event.
     pub fn check(&self, delivery: &Delivery) -> Result<(), Rejection> {
         let absent = || {
-            let expected = match (self.logins.is_empty(), self.tokens.is_empty()) {
-                (false, true) => "a user name and password (basic)",
-                (true, _) => "a token (bearer)",
-                (false, false) => "a user name and password (basic) or a token (bearer)",
+            let expected = match (!self.logins.is_empty(), self.takes_bearer(), &self.header) {
+                (true, true, _) => {
+                    "one Authorization header with a user name and password (basic) or a token (bearer)".to_owned()
+                }
+                (true, false, None) => "one Authorization header with a user name and password (basic)".to_owned(),
+                (true, false, Some(header)) => {
+                    format!(
+                        "one Authorization header with a user name and password (basic), or one {header} with a token"
+                    )
+                }
+                (false, false, Some(header)) => format!("one {header} header with a token"),
+                (false, _, _) => "one Authorization header with a token (bearer)".to_owned(),
             };
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
-                format!("this feed expects one Authorization header with {expected}; set it at the provider"),
-            )
-            .challenging(self.challenge())
+            Rejection {
+                challenge: self.challenge(),
+                ..Rejection::new(
+                    StatusCode::UNAUTHORIZED,
+                    RejectionReason::Unauthenticated,
+                    format!("this feed expects {expected}; set it at the provider"),
+                )
+            }
         };
+        if let Some(header) = self.header.as_ref().filter(|header| delivery.headers.contains_key(*header)) {
+            let token = delivery.header(header.as_str()).ok_or_else(absent)?;
+            return if one_of(&self.tokens, token.as_bytes()) { Ok(()) } else { Err(self.wrong(header.as_str())) };
+        }
         let value = delivery.header(header::AUTHORIZATION.as_str()).ok_or_else(absent)?;
         let (scheme, credentials) = value.trim().split_once(' ').ok_or_else(absent)?;
         let credentials = credentials.trim();
         let matched = if scheme.eq_ignore_ascii_case("basic") && !self.logins.is_empty() {
             let pair = BASE64.decode(credentials).map_err(|_| absent())?;
             one_of(&self.logins, &pair)
-        } else if scheme.eq_ignore_ascii_case("bearer") && !self.tokens.is_empty() {
+        } else if scheme.eq_ignore_ascii_case("bearer") && self.takes_bearer() {
             one_of(&self.tokens, credentials.as_bytes())
         } else {
             return Err(absent());
         };
-        if matched {
-            return Ok(());
+        if matched { Ok(()) } else { Err(self.wrong("Authorization")) }
+    }
+
+    fn wrong(&self, header: &str) -> Rejection {
+        let detail = format!(
+            "the {header} header holds none of this feed's secrets; compare the provider's settings with the configuration"
+        );
+        Rejection {
+            challenge: self.challenge(),
+            ..Rejection::new(StatusCode::UNAUTHORIZED, RejectionReason::BadCredentials, detail)
         }
-        Err(Rejection::new(
-            StatusCode::UNAUTHORIZED,
-            RejectionReason::BadCredentials,
-            "the Authorization header holds none of this feed's secrets; compare the provider's settings with the configuration",
-        )
-        .challenging(self.challenge()))
     }
 }
 

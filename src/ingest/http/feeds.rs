@@ -10,7 +10,7 @@ use std::{
 
 use secrecy::SecretString;
 
-use super::{Delivery, Rejection, apple, auth::Login, braze, mailgun, sendgrid, ses, sparkpost};
+use super::{Delivery, Rejection, apple, auth::Login, braze, mailgun, postmark, sendgrid, ses, sparkpost};
 use crate::{
     config::{Config, FilePath, Named, Secret},
     ingest::{Report, intake::FeedName},
@@ -140,6 +140,7 @@ kinds! {
     Braze: braze::Braze, at braze;
     Mailgun: mailgun::Mailgun, at mailgun;
     Sendgrid: sendgrid::SendGrid, at sendgrid;
+    Postmark: postmark::Postmark, at postmark;
 }
 
 /// All feeds by the part of their path after `/in/`.

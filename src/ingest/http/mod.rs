@@ -7,6 +7,7 @@ pub mod braze;
 pub mod endpoint;
 pub mod feeds;
 pub mod mailgun;
+pub mod postmark;
 pub mod seen;
 pub mod sendgrid;
 pub mod ses;

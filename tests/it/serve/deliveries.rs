@@ -11,14 +11,14 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
 use crate::support::{
     Engine,
-    daemon::{Answer, BACKEND_TOKEN, BRAZE_TOKEN, Daemon, Home, MAILGUN_KEY, SPARKPOST_TOKEN, now},
+    daemon::{Answer, BACKEND_TOKEN, BRAZE_TOKEN, Daemon, Home, MAILGUN_KEY, POSTMARK_TOKEN, SPARKPOST_TOKEN, now},
     journal_rows, payload, postgres_url,
 };
 
 const SUBJECT: &str = "000123.9f2c41d8a7b34e6fb0c1d2e3f4a5b6c7.0417";
 
 /// The outcomes in [`deliveries`].
-const EVENTS: usize = 9;
+const EVENTS: usize = 10;
 
 /// A request as it is sent, so that it can be sent again.
 struct Delivery {
@@ -81,6 +81,11 @@ fn deliveries(home: &Home, at: Timestamp) -> Vec<Delivery> {
           "reason": format!("550 5.1.1 <{}>: user not found", payload::relay_address(51)), "status": "5.1.1" },
     ]);
     let sendgrid = format!("{sendgrid}\r\n").into_bytes();
+    let postmark = json!({
+        "RecordType": "Bounce", "ID": 4_323_372_036_854_775_807_i64, "Type": "HardBounce", "TypeCode": 1, "MessageID": "p1",
+        "Email": payload::relay_address(60), "From": "hello@mail.example.com", "BouncedAt": payload::rfc3339(millis),
+        "Details": format!("smtp;550 5.1.1 <{}>: user not found", payload::relay_address(60)), "Inactive": true,
+    });
     let email = payload::relay_address(40);
     let enabled = notice(NoticeKind::EmailEnabled, at, Some(&email));
     let revoked = notice(NoticeKind::ConsentRevoked, at.plus_millis(1_000), None);
@@ -103,6 +108,11 @@ fn deliveries(home: &Home, at: Timestamp) -> Vec<Delivery> {
             body: mailgun::signing::body(MAILGUN_KEY, now(), "one-time-token", &mailgun.to_string()).to_vec(),
         },
         Delivery { path: "/in/sendgrid", headers: home.sendgrid_headers(now(), &sendgrid), body: sendgrid },
+        Delivery {
+            path: "/in/postmark",
+            headers: vec![("x-relaywatch-token", POSTMARK_TOKEN.to_owned())],
+            body: postmark.to_string().into_bytes(),
+        },
         Delivery {
             path: "/in/apple/direct",
             headers: Vec::new(),
@@ -166,6 +176,7 @@ async fn every_feed(engine: Engine) {
         (Provider::Mailgun, EventKind::Delivered, None),
         (Provider::Sendgrid, EventKind::Delivered, None),
         (Provider::Sendgrid, EventKind::Refused, unknown),
+        (Provider::Postmark, EventKind::Refused, unknown),
     ];
     expected.sort_by_key(|(provider, kind, _)| (provider.as_str(), kind.as_str()));
     let expected: Vec<_> =
@@ -188,7 +199,7 @@ async fn every_feed(engine: Engine) {
     assert!(entries.iter().all(|entry| entry.account == Some(account.id)), "both notices are of this account");
 
     let metrics = daemon.get("/metrics").text();
-    for provider in ["ses", "braze", "sendgrid"] {
+    for provider in ["ses", "braze", "sendgrid", "postmark"] {
         let agreed =
             format!("relaywatch_label_agreement_total{{label_says=\"hard\",ours=\"hard\",provider=\"{provider}\"}} 1");
         assert!(metrics.contains(&agreed), "{agreed}");
@@ -206,8 +217,16 @@ async fn every_feed(engine: Engine) {
     daemon.wait_for_metric("relaywatch_monitor_folded_events_total", EVENTS as u64);
 
     let log = daemon.stop();
-    for secret in [SPARKPOST_TOKEN, BRAZE_TOKEN, MAILGUN_KEY, BACKEND_TOKEN, SUBJECT, "@privaterelay", "one-time-token"]
-    {
+    for secret in [
+        SPARKPOST_TOKEN,
+        BRAZE_TOKEN,
+        MAILGUN_KEY,
+        POSTMARK_TOKEN,
+        BACKEND_TOKEN,
+        SUBJECT,
+        "@privaterelay",
+        "one-time-token",
+    ] {
         assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
     }
 }

@@ -25,6 +25,7 @@ pub(crate) const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:ses-events";
 pub(crate) const SPARKPOST_TOKEN: &str = "sparkpost-secret-5c1f";
 pub(crate) const BRAZE_TOKEN: &str = "braze-secret-77aa";
 pub(crate) const MAILGUN_KEY: &str = "mailgun-secret-03bd";
+pub(crate) const POSTMARK_TOKEN: &str = "postmark-secret-a81e";
 pub(crate) const BACKEND_TOKEN: &str = "backend-secret-9e42";
 
 /// Now, by the clock that the daemon goes by as well.
@@ -96,6 +97,9 @@ token = "{BRAZE_TOKEN}"
 signing_key = "{MAILGUN_KEY}"
 [feeds.sendgrid]
 verification_key_file = "sendgrid-key"
+[feeds.postmark]
+header = "X-Relaywatch-Token"
+token = "{POSTMARK_TOKEN}"
 "#
         )
     }

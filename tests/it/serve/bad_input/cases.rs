@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{CANARY, CAP};
 use crate::support::{
-    daemon::{BACKEND_TOKEN, BRAZE_TOKEN, Home, MAILGUN_KEY, SPARKPOST_TOKEN, TOPIC, now},
+    daemon::{BACKEND_TOKEN, BRAZE_TOKEN, Home, MAILGUN_KEY, POSTMARK_TOKEN, SPARKPOST_TOKEN, TOPIC, now},
     payload,
 };
 
@@ -84,6 +84,15 @@ pub(super) fn mailgun_event(timestamp: &Value) -> String {
 
 pub(super) fn sendgrid_body(timestamp: &Value) -> String {
     json!([{ "event": "delivered", "sg_event_id": "g1", "timestamp": timestamp, "email": canary() }]).to_string()
+}
+
+pub(super) fn postmark_body(delivered_at: &Value) -> String {
+    json!({ "RecordType": "Delivery", "MessageID": "p1", "Recipient": canary(), "DeliveredAt": delivered_at })
+        .to_string()
+}
+
+pub(super) fn postmark_token(token: &str) -> Headers {
+    vec![("x-relaywatch-token", token.to_owned())]
 }
 
 pub(super) fn claims(at: Timestamp) -> Value {
@@ -294,6 +303,29 @@ pub(super) fn sendgrid(home: &Home) -> Vec<Bad> {
         bad("year 1", &headers("-62135596800", &signature("-62135596800")), absent),
         bad("year 9999", &headers("253402300799", &signature("253402300799")), absent),
         Bad::new("a key twice", PATH, &twice_headers, twice, (400, "malformed")),
+    ]);
+    all
+}
+
+/// Nothing of it is answered with 403, on which Postmark stops.
+pub(super) fn postmark() -> Vec<Bad> {
+    const PATH: &str = "/in/postmark";
+    let good = postmark_body(&json!(payload::rfc3339(now().as_millis())));
+    let token = postmark_token(POSTMARK_TOKEN);
+    let mut all = of_every_feed(PATH, &token, &good, 400);
+    let bad = |what: &str, headers: &[(&'static str, String)], expected| {
+        Bad::new(what, PATH, headers, good.as_str(), expected)
+    };
+    let absent = (401, "unauthenticated");
+    let wrong = (401, "bad-credentials");
+    all.extend([
+        bad("no secret", &[], absent),
+        bad("the secret as a bearer token", &bearer(POSTMARK_TOKEN), absent),
+        bad("two secrets", &[token.clone(), token.clone()].concat(), absent),
+        bad("a wrong secret", &postmark_token(&format!("wrong-{CANARY}")), wrong),
+        bad("the secret with something after it", &postmark_token(&format!("{POSTMARK_TOKEN}x")), wrong),
+        bad("an empty secret", &postmark_token(""), wrong),
+        Bad::new("a key twice", PATH, &token, "{\"Tag\":\"a\",\"Tag\":\"b\"}", (400, "malformed")),
     ]);
     all
 }

@@ -11,12 +11,14 @@ use relaywatch::ingest::http::{apple, mailgun as mailgun_feed};
 use serde_json::{Value, json};
 
 use self::cases::{
-    Bad, apple_feeds, bearer, braze_body, claims, mailgun, mailgun_event, sendgrid, sendgrid_body, ses,
-    sparkpost_and_braze, with,
+    Bad, apple_feeds, bearer, braze_body, claims, mailgun, mailgun_event, postmark, postmark_body, postmark_token,
+    sendgrid, sendgrid_body, ses, sparkpost_and_braze, with,
 };
 use crate::support::{
     Engine,
-    daemon::{BACKEND_TOKEN, BRAZE_TOKEN, Client, Daemon, Home, MAILGUN_KEY, SPARKPOST_TOKEN, head, now},
+    daemon::{
+        BACKEND_TOKEN, BRAZE_TOKEN, Client, Daemon, Home, MAILGUN_KEY, POSTMARK_TOKEN, SPARKPOST_TOKEN, head, now,
+    },
     journal_rows, payload,
 };
 
@@ -26,11 +28,14 @@ const CANARY: &str = "canary7f3a";
 const CAP: usize = 65_536;
 
 fn every_case(home: &Home) -> Vec<Bad> {
-    [ses(home), sparkpost_and_braze(), mailgun(), sendgrid(home), apple_feeds(home)].into_iter().flatten().collect()
+    [ses(home), sparkpost_and_braze(), mailgun(), sendgrid(home), postmark(), apple_feeds(home)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn assert_clean(what: &str, text: &str) {
-    for secret in [CANARY, SPARKPOST_TOKEN, BRAZE_TOKEN, MAILGUN_KEY, BACKEND_TOKEN] {
+    for secret in [CANARY, SPARKPOST_TOKEN, BRAZE_TOKEN, MAILGUN_KEY, POSTMARK_TOKEN, BACKEND_TOKEN] {
         assert!(!text.contains(secret), "{what}: {secret} comes out:\n{text}");
     }
 }
@@ -48,7 +53,7 @@ async fn no_feed_goes_without_a_case() {
     let home = Home::new(Engine::Sqlite).await.expect("SQLite is always there");
     let all = every_case(&home);
     let has = |feed: &str, what: &str| all.iter().any(|bad| bad.feed() == feed && bad.what.contains(what));
-    for feed in ["ses", "sparkpost", "braze", "mailgun", "sendgrid", "apple/direct"] {
+    for feed in ["ses", "sparkpost", "braze", "mailgun", "sendgrid", "postmark", "apple/direct"] {
         for what in ["no JSON", "cut off", "invalid UTF-8", "a compressed bomb", "more than the cap", "twice"] {
             assert!(has(feed, what), "{feed}: {what}");
         }
@@ -62,6 +67,7 @@ async fn no_feed_goes_without_a_case() {
             "sendgrid",
             &["no signature", "a foreign key", "another body", "another timestamp", "too old", "year 1", "year 9999"],
         ),
+        ("postmark", &["no secret", "a wrong secret", "the secret as a bearer token", "two secrets"]),
         ("apple/direct", &["expired", "a foreign key", "alg none", "key confusion", "another app", "another issuer"]),
         ("apple/backend", &["no secret", "a wrong secret", "a forged notice"]),
     ];
@@ -151,11 +157,12 @@ async fn absurd_times_and_huge_numbers_are_set_aside_or_survive() {
         post("/in/mailgun", &[], &body);
         let body = sendgrid_body(time);
         post("/in/sendgrid", &home.sendgrid_headers(now, body.as_bytes()), body.as_bytes());
+        post("/in/postmark", &postmark_token(POSTMARK_TOKEN), postmark_body(time).as_bytes());
         let event = json!({ "type": "consent-revoked", "sub": CANARY, "event_time": time });
         let jwt = home.apple.jwt(&with(claims(now), "events", event.to_string().into())).expect("signed");
         post("/in/apple/direct", &[], &apple::signing::body(&jwt));
     }
-    for feed in ["ses", "sparkpost", "braze", "mailgun", "sendgrid", "apple/direct"] {
+    for feed in ["ses", "sparkpost", "braze", "mailgun", "sendgrid", "postmark", "apple/direct"] {
         let of = |reason: &str| {
             daemon.metric(&format!("relaywatch_feed_set_aside_total{{feed=\"{feed}\",reason=\"{reason}\"}}"))
         };
