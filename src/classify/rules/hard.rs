@@ -17,8 +17,6 @@ const PASSING: &[&str] = &[
     ", try again",
     "try again in",
     "try again at",
-    "try later",
-    "again later",
     "later",
     "timeout",
     "time-out",

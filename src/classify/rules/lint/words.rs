@@ -9,14 +9,13 @@ use std::collections::{BTreeSet, HashSet};
 use super::{
     super::{
         Facts, Rule, Rules,
-        file::ProviderCondition,
         matcher::{EDGES, Seen},
     },
     LintProblem,
 };
 use crate::{
     classify::{Receiver, template::Head},
-    model::{AddressRole, CauseFamily, Destination, MxFamily, Provider, ReplyContext},
+    model::{AddressRole, Destination, MxFamily, Provider, ReplyContext},
 };
 
 /// What of a rule a finding is about.
@@ -41,7 +40,13 @@ impl Case {
     }
 
     fn is_apple(&self) -> bool {
-        matches!(self.receiver(), Receiver::AppleRelay | Receiver::AppleIcloud)
+        self.facts("", None).is_apple()
+    }
+
+    /// The facts of a text in this case.
+    fn facts<'a>(&'a self, text: &'a str, label: Option<&'a str>) -> Facts<'a> {
+        let head = Head::read(text);
+        Facts { text, head, role: self.role, receiver: self.receiver(), context: &self.context, label }
     }
 }
 
@@ -142,16 +147,8 @@ impl Rules {
         let exceptions = takers.iter().flat_map(|taker| &taker.not).filter_map(|not| self.phrases.text(*not));
         exceptions.into_iter().any(|exception| {
             let text = format!("{}{phrase} {exception} {all}", rule.raw.codes());
-            let head = Head::read(&text);
             cases.iter().any(|case| {
-                let facts = Facts {
-                    text: &text,
-                    head,
-                    role: case.role,
-                    receiver: case.receiver(),
-                    context: &case.context,
-                    label: rule.raw.label.first().map(String::as_str),
-                };
+                let facts = case.facts(&text, rule.raw.label.first().map(String::as_str));
                 self.winner(&facts).is_some_and(|(winner, _)| winner == at)
             })
         })
@@ -260,21 +257,10 @@ impl Rules {
 }
 
 impl Rule {
-    /// Whether the rule's conditions beside words, codes and label hold.
+    /// Whether the rule's conditions beside words, codes and label hold: a case has no codes, and they are asked for last.
     fn admits(&self, case: &Case) -> bool {
-        fn listed<T: PartialEq>(wanted: &[T], found: &T) -> bool {
-            wanted.is_empty() || wanted.contains(found)
-        }
-        let raw = &self.raw;
-        let of_address =
-            matches!(raw.cause.family(), CauseFamily::Address | CauseFamily::Inactive | CauseFamily::MailboxFull);
-        let another = matches!(case.role, AddressRole::Sender | AddressRole::Unknown);
-        listed(&raw.role, &case.role)
-            && listed(&raw.receiver, &case.receiver())
-            && listed(&raw.mx, &case.context.mx)
-            && listed(&raw.destination, &case.context.destination)
-            && listed(&raw.provider, &ProviderCondition(case.context.provider))
-            && !(case.is_apple() && raw.for_receivers_in_general && of_address && another)
+        let failed = self.first_failed(&case.facts("", None));
+        !matches!(failed, Some("role" | "receiver" | "mx" | "destination" | "provider"))
     }
 
     /// Whether at Apple no code bars this rule that does not bar the other.
