@@ -43,10 +43,12 @@ use crate::{
         alive,
         committer::committer,
         http::{
-            endpoint::{Endpoint, Setup},
+            endpoint::Endpoint,
             feeds::{FeedError, Feeds},
         },
         intake::{Intake, Knowledge},
+        reception::{Reception, Setup},
+        workers::{self, Workers},
     },
     lifecycle::{Lifecycle, Tasks},
     metrics::Metrics,
@@ -255,7 +257,11 @@ pub async fn start(
     let notifiers = Notifiers::new(notify::Setup::new(&config)?);
     let (keyring, store) = open(&config, &mut made).await?;
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), store.engine(), role.as_str()]).set(1);
-    let feeds: Vec<String> = setup.iter().flat_map(|setup| setup.feeds.paths()).map(ToOwned::to_owned).collect();
+    let feeds: Vec<String> = setup.iter().flat_map(|setup| setup.exposures().into_keys()).collect();
+    let opened = match &setup {
+        Some(setup) => setup.workers.open().await?,
+        None => Vec::new(),
+    };
 
     warn_where_nobody_is_told(role == Role::Monitor || !feeds.is_empty(), notifiers.reach_somebody());
 
@@ -273,7 +279,7 @@ pub async fn start(
     let private_address = address(&private, "private")?;
 
     let intake = Intaking { store: &store, keyring: &keyring, clock: &clock, metrics: &metrics, wake: &wake };
-    let endpoint = setup.map(|setup| intake.start(setup, &config, &notifiers, client.clone(), &tasks));
+    let reception = setup.map(|setup| intake.start(setup, &notifiers, client.clone(), &tasks));
 
     let (progress, leading) = (watch::Sender::new(Progress::default()), watch::Sender::new(false));
     let (told, leads) = (progress.subscribe(), leading.subscribe());
@@ -310,25 +316,28 @@ pub async fn start(
         clock: clock.clone(),
         role,
         leading: leads,
-        endpoint: endpoint.clone(),
+        reception: reception.clone(),
         notifiers: notifiers.clone(),
         public: public_address,
         token: config.listen.private_token.clone(),
         previous_token: config.listen.previous_private_token.clone(),
     };
     tasks.spawn_critical("private listener", server::serve(private, private::router(state), limits, tasks.soft()));
+    let concurrent = usize::try_from(config.limits.max_concurrent_requests).unwrap_or(usize::MAX);
     lifecycle.on_reload(Arc::new(reload::Reloader::new(
         config,
-        endpoint.clone(),
+        reception.clone(),
         notifiers.clone(),
         (relay, rules),
         filter,
         settings,
     )));
-    if let (Some(public), Some(endpoint)) = (public, endpoint) {
-        let life = alive::run(store.clone(), clock.clone(), endpoint.clone(), metrics.clone(), tasks.soft());
+    if let (Some(public), Some(reception)) = (public, reception) {
+        let life = alive::run(store.clone(), clock.clone(), reception.clone(), metrics.clone(), tasks.soft());
         tasks.spawn_critical("signs of life", life);
-        tasks.spawn_critical("public listener", server::serve(public, endpoint.router(), limits, tasks.soft()));
+        tasks.spawn_critical("feeds", workers::run(opened, reception.clone(), tasks.soft()));
+        let router = Endpoint::new(reception, concurrent).router();
+        tasks.spawn_critical("public listener", server::serve(public, router, limits, tasks.soft()));
     }
     if role.monitors() {
         tasks.spawn_critical("monitor", lead.run(tasks.soft()));
@@ -367,15 +376,8 @@ struct Intaking<'a> {
 }
 
 impl Intaking<'_> {
-    /// Starts the writers, and what follows deliveries up; gives what answers them.
-    fn start(
-        &self,
-        setup: Setup,
-        config: &Config,
-        notifiers: &Notifiers,
-        client: reqwest::Client,
-        tasks: &Tasks,
-    ) -> Endpoint {
+    /// Starts the writers, and what follows deliveries up; gives what takes reports in.
+    fn start(&self, setup: Setup, notifiers: &Notifiers, client: reqwest::Client, tasks: &Tasks) -> Reception {
         let (committer, writers) = committer(self.store, self.metrics, self.wake, POSTGRES_WRITERS);
         for (number, writer) in writers.into_iter().enumerate() {
             tasks.spawn_critical(format!("writer {number}"), async move {
@@ -386,8 +388,7 @@ impl Intaking<'_> {
         let (sender, receiver) = mpsc::channel(FOLLOW_UPS);
         tasks.spawn_critical("follow-ups", follow_up::run(receiver, client, self.clock.clone(), tasks.soft()));
         let intake = Intake::new(Arc::clone(self.keyring), committer, self.metrics.clone()).ringing(notifiers.wake());
-        let concurrent = usize::try_from(config.limits.max_concurrent_requests).unwrap_or(usize::MAX);
-        Endpoint::new(setup, intake, self.clock.clone(), self.metrics.clone(), concurrent, sender)
+        Reception::new(setup, intake, self.clock.clone(), self.metrics.clone(), sender)
     }
 }
 
@@ -499,7 +500,8 @@ fn forget_made_keys(config: &Config) -> StartError {
 /// Gives everything that `serve` would refuse to start with, with the setting that it's about.
 #[must_use]
 pub fn verify(config: &Config) -> Vec<(String, StartError)> {
-    let (_, wrong) = Feeds::build(config);
+    let (_, mut wrong) = Feeds::build(config);
+    wrong.extend(Workers::build(config).1);
     let mut wrong: Vec<_> = wrong.into_iter().map(|error| (error.setting().to_owned(), error.into())).collect();
     if let Err(error) = notify::Setup::new(config) {
         wrong.push((error.setting().to_owned(), error.into()));
@@ -520,7 +522,7 @@ fn parameters(config: &Config) -> Parameters {
 
 /// The settings that judgements depend on, by this configuration.
 fn settings_of(config: &Config, setup: &Setup) -> Settings {
-    Settings::of(config, setup.feeds.exposures(), &setup.knowledge.rules, parameters(config))
+    Settings::of(config, setup.exposures(), &setup.knowledge.rules, parameters(config))
 }
 
 /// Journals the settings, now and whenever they are exchanged through what this gives.
@@ -567,6 +569,7 @@ async fn journal_settings(
 fn setup(config: &Config, rules: &Arc<Rules>) -> Result<Setup, StartError> {
     Ok(Setup {
         feeds: Feeds::new(config)?,
+        workers: Workers::new(config)?,
         knowledge: Knowledge { rules: Arc::clone(rules), relay: config.relay.to_domains() },
         body_bytes: usize::try_from(config.limits.body_bytes).unwrap_or(usize::MAX),
         request_timeout: config.limits.request_timeout(),

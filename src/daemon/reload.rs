@@ -11,7 +11,7 @@ use super::rules;
 use crate::{
     classify::Rules,
     config::{Config, SYSTEM_FILE},
-    ingest::http::endpoint::Endpoint,
+    ingest::reception::Reception,
     lifecycle::{BoxError, Commit, Preparing, Reload},
     model::RelayDomains,
     monitor::settings::Settings,
@@ -24,7 +24,7 @@ use crate::{
 pub(super) struct Reloader {
     current: Arc<Mutex<Config>>,
     /// Nothing where this process takes no reports in.
-    endpoint: Option<Endpoint>,
+    reception: Option<Reception>,
     notifiers: Notifiers,
     /// The relay domains as the operators' calls see them.
     relay: watch::Sender<RelayDomains>,
@@ -38,13 +38,13 @@ pub(super) struct Reloader {
 impl Reloader {
     pub(super) fn new(
         config: Config,
-        endpoint: Option<Endpoint>,
+        reception: Option<Reception>,
         notifiers: Notifiers,
         (relay, rules): (watch::Sender<RelayDomains>, watch::Sender<Option<Arc<Rules>>>),
         filter: Option<FilterHandle>,
         settings: Option<watch::Sender<Settings>>,
     ) -> Self {
-        Self { current: Arc::new(Mutex::new(config)), endpoint, notifiers, relay, rules, filter, settings }
+        Self { current: Arc::new(Mutex::new(config)), reception, notifiers, relay, rules, filter, settings }
     }
 
     fn prepare_now(&self) -> Result<Commit, BoxError> {
@@ -53,10 +53,10 @@ impl Reloader {
         let new = Config::load(file.as_deref(), Config::process_environment()).inspect_err(super::log_mistakes)?;
         let (new, left) = new.taken_up_by(&old);
         let rules = rules::rules(&new).inspect_err(rules::log_mistakes)?;
-        let setup = self.endpoint.as_ref().map(|_| super::setup(&new, &rules)).transpose()?;
+        let setup = self.reception.as_ref().map(|_| super::setup(&new, &rules)).transpose()?;
         let notify = notify::Setup::new(&new)?;
         let filter = self.filter.as_ref().map(|filter| filter.prepare(&new.log.level)).transpose()?;
-        let (current, endpoint) = (Arc::clone(&self.current), self.endpoint.clone());
+        let (current, reception) = (Arc::clone(&self.current), self.reception.clone());
         let (notifiers, relay, settings) = (self.notifiers.clone(), self.relay.clone(), self.settings.clone());
         let rules_in_force = self.rules.clone();
         let judged_by = setup.as_ref().map(|setup| super::settings_of(&new, setup));
@@ -74,8 +74,8 @@ impl Reloader {
             super::warn_where_nobody_is_told(!new.feeds.paths().is_empty(), told);
             relay.send_replace(new.relay.to_domains());
             rules_in_force.send_replace(Some(rules));
-            if let Some((endpoint, setup)) = endpoint.zip(setup) {
-                endpoint.exchange(setup);
+            if let Some((reception, setup)) = reception.zip(setup) {
+                reception.exchange(setup);
             }
             if let Some((settings, judged_by)) = settings.zip(judged_by) {
                 settings.send_replace(judged_by);

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     explain::BlindReason,
-    ingest::http::{Rejection, endpoint::Endpoint},
+    ingest::reception::Reception,
     metrics::Metrics,
     model::{MINUTE_MILLIS, Provider, Timestamp},
     monitor::blind::{ALL, Window, known},
@@ -87,13 +87,10 @@ impl Deliveries {
         }
     }
 
-    /// Takes note of a delivery that was refused, where no stranger can have brought that about: the provider's own signature
+    /// Takes note of a delivery that was refused. To be called only where no stranger can have brought that about: the provider's own signature
     /// verified and something else is wrong, or nothing can be verified. A signature or a secret that is wrong says nothing:
     /// whoever knows the address can post one. A feed whose secret was changed at one end falls silent, which the monitor sees.
-    pub fn refused(&self, feed: &str, rejection: &Rejection, now: Timestamp) {
-        if !rejection.conclusive {
-            return;
-        }
+    pub fn refused(&self, feed: &str, now: Timestamp) {
         let mut feeds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let latest = feeds.entry(feed.to_owned()).or_default();
         let run = latest.run.get_or_insert(Run { first: now, last: now, deliveries: 0 });
@@ -115,13 +112,13 @@ impl Deliveries {
 pub async fn run(
     store: Store,
     clock: Clock,
-    endpoint: Endpoint,
+    reception: Reception,
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
-    let (mut life, deliveries) = (Life::default(), endpoint.deliveries());
+    let (mut life, deliveries) = (Life::default(), reception.deliveries());
     loop {
-        life.outage_millis = outage_millis(endpoint.setup().feeds.providers());
+        life.outage_millis = outage_millis(reception.setup().providers());
         if let Err(error) = life.step(&store, &clock, &deliveries, &metrics).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -223,13 +220,11 @@ async fn refusals(store: &Store, deliveries: &Deliveries, metrics: &Metrics, now
 
 #[cfg(test)]
 mod tests {
-    use axum::http::StatusCode;
 
     use super::*;
-    use crate::ingest::http::RejectionReason;
 
     #[test]
-    fn strangers_and_single_failures_make_no_feed_blind() {
+    fn single_failures_make_no_feed_blind() {
         let deliveries = Deliveries::default();
         let at = |minutes: i64| Timestamp::from_millis(minutes * MINUTE_MILLIS);
         let blind = |feed: &str| {
@@ -238,18 +233,15 @@ mod tests {
                 .iter()
                 .any(|(name, latest)| name == feed && latest.run.is_some_and(|run| run.is_blind()))
         };
-        let forged = Rejection::new(StatusCode::FORBIDDEN, RejectionReason::BadSignature, "forged");
-        let stale = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, RejectionReason::Stale, "stale").conclusive();
         for minute in 0..30 {
-            deliveries.refused("ses", &forged, at(minute));
-            deliveries.refused("apple", &stale, at(minute));
+            deliveries.refused("apple", at(minute));
             if minute % 8 == 7 {
                 deliveries.accepted("apple", at(minute));
             }
         }
-        assert!(!blind("ses") && !blind("apple"));
+        assert!(!blind("apple"));
         for minute in 30..41 {
-            deliveries.refused("apple", &stale, at(minute));
+            deliveries.refused("apple", at(minute));
         }
         assert!(blind("apple"));
         deliveries.accepted("apple", at(41));

@@ -4,6 +4,10 @@ pub mod alive;
 pub mod committer;
 pub mod http;
 pub mod intake;
+pub mod reception;
+pub mod seen;
+mod told;
+pub mod workers;
 
 use crate::model::{Event, Notice, Provider, Timestamp};
 
@@ -73,6 +77,36 @@ crate::model::words! {
         ImplausibleTime = 3, "implausible-time";
         /// A known type with no recipient.
         NoRecipient = 4, "no-recipient";
+    }
+}
+
+crate::model::words! {
+    /// Why a delivery is refused.
+    pub enum RejectionReason {
+        /// The body is not what the provider sends (no JSON, wrong shape, invalid UTF-8).
+        Malformed = 1, "malformed";
+        /// No credentials or signature at all.
+        Unauthenticated = 2, "unauthenticated";
+        /// A signature that does not verify.
+        BadSignature = 3, "bad-signature";
+        /// A topic, audience or issuer that is not configured.
+        Foreign = 4, "foreign";
+        /// A signed time outside the window.
+        Stale = 5, "stale";
+        /// A one-time token that came before with another body.
+        TokenReused = 6, "token-reused";
+        /// Larger than the cap.
+        TooLarge = 7, "too-large";
+        /// The keys or certificates that verify it cannot be had just now.
+        KeysUnavailable = 8, "keys-unavailable";
+        /// A method, path, coding or media type that this feed does not take.
+        Unsupported = 9, "unsupported";
+        /// The store is away or full; the provider shall come again.
+        StoreUnavailable = 10, "store-unavailable";
+        /// Too many deliveries at once; the provider shall come again.
+        Overloaded = 11, "overloaded";
+        /// A password or a token that is none of the feed's.
+        BadCredentials = 12, "bad-credentials";
     }
 }
 

@@ -61,6 +61,12 @@ words! {
 }
 
 impl Provider {
+    /// Who reports through a feed of this name: `ses/eu` is one feed of SES. `None` where this version has no such feed.
+    #[must_use]
+    pub fn of_feed(feed: &str) -> Option<Self> {
+        Self::from_name(feed.split('/').next()?)
+    }
+
     /// For how long it holds every report that nobody takes, and sends it again, in milliseconds. Nil for those that give up
     /// within minutes, and for those that do not send every kind again: what is missing then is missing for good.
     ///

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     blind::{self, Outage, Window},
-    exposure::{Finding, check, only_refusals, provider_of},
+    exposure::{Finding, check, only_refusals},
     judge::DAY_BINS,
     settings::installed_at,
 };
@@ -88,7 +88,7 @@ impl Context {
         self.bare_since.clear();
         self.since.clear();
         for (of, counts) in &hours {
-            let Some(provider) = names.get(&of.feed).and_then(|name| provider_of(name)) else { continue };
+            let Some(provider) = names.get(&of.feed).and_then(|name| Provider::of_feed(name)) else { continue };
             self.heed(provider, of, counts);
         }
         self.read_at = Some(now);

@@ -159,12 +159,7 @@ fn by_feed(
         sums.entry(of.feed).or_default().add(counts);
     }
     sums.into_iter()
-        .filter_map(move |(feed, counts)| Some((provider_of(names.get(&feed)?)?, *newest.get(&feed)?, counts)))
-}
-
-/// The provider of a feed: `ses/eu` is one of SES.
-pub(super) fn provider_of(feed: &str) -> Option<Provider> {
-    Provider::from_name(feed.split('/').next()?)
+        .filter_map(move |(feed, counts)| Some((Provider::of_feed(names.get(&feed)?)?, *newest.get(&feed)?, counts)))
 }
 
 /// Providers whose feeds declare outcomes, and none of which has ever reported anything but refusals in the hours given:

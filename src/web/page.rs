@@ -16,7 +16,7 @@ use super::private::State;
 use crate::{
     config::SYSTEM_FILE,
     incident::Body,
-    ingest::http::{endpoint::Endpoint, seen::Seen},
+    ingest::seen::Seen,
     model::Timestamp,
     monitor::{blind, exposure, new_words::AllWords},
     store::{IncidentRecord, IncidentState, StoreError},
@@ -114,15 +114,12 @@ pub(super) async fn index(Extract(state): Extract<State>) -> Response {
 async fn standing(state: &State) -> Result<Standing, StoreError> {
     let seconds = |seconds: i64| (seconds > 0).then(|| Timestamp::from_seconds(seconds));
     let last = |path: &str| seconds(state.metrics.feed_last_accepted.with_label_values(&[path]).get());
-    let feeds = state.endpoint.as_ref().map(Endpoint::setup).zip(state.public).map(|(setup, public)| {
-        let paths = setup.feeds.paths().into_iter();
-        let seen = |path: &str| state.endpoint.as_ref().map_or_else(Seen::default, |endpoint| endpoint.seen(path));
-        let row = |path: &str| FeedRow {
-            address: format!("http://{public}/in/{path}"),
-            accepted: last(path),
-            seen: seen(path),
-        };
-        paths.map(row).collect()
+    let feeds = state.reception.as_ref().zip(state.public).map(|(reception, public)| {
+        let row = |name: &str, address| FeedRow { address, accepted: last(name), seen: reception.seen(name) };
+        let setup = reception.setup();
+        let posted = setup.feeds.paths().into_iter().map(|path| row(path, format!("http://{public}/in/{path}")));
+        let workers = setup.workers.iter().map(|worker| row(&worker.name.name, worker.place()));
+        posted.chain(workers).collect()
     });
     let records = state.store.incidents(&[IncidentState::Open, IncidentState::Masked], SHOWN).await?;
     let leads = *state.leading.borrow();

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::page;
 use crate::{
-    clock::Clock, config::Secret, daemon::Role, ingest::http::endpoint::Endpoint, metrics::Metrics,
+    clock::Clock, config::Secret, daemon::Role, ingest::reception::Reception, metrics::Metrics,
     monitor::new_words::LastRead, notify::Notifiers, store::Store,
 };
 
@@ -33,7 +33,7 @@ pub struct State {
     /// Whether it leads the monitors.
     pub leading: watch::Receiver<bool>,
     /// The feeds in force, where it takes reports in.
-    pub endpoint: Option<Endpoint>,
+    pub reception: Option<Reception>,
     /// Who is told, by the setup in force.
     pub notifiers: Notifiers,
     /// Replies of Apple's in words that no rule knows, as they were last read.

@@ -1,8 +1,7 @@
 //! What judgements depend on beside the counts: blind windows, exposure, settings, what operators say, evidence that goes.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use axum::http::StatusCode;
 use relaywatch::{
     classify::Rules,
     clock::{Clock, ManualClock},
@@ -11,11 +10,16 @@ use relaywatch::{
     explain::{BlindReason, Hypothesis},
     incident::{self, Basis},
     ingest::{
+        RejectionReason,
         alive::{Deliveries, Life, outage_millis},
-        http::{Rejection, RejectionReason},
+        committer::committer,
+        http::feeds::Feeds,
+        intake::{Intake, Knowledge},
+        reception::{Reception, Refused, Setup},
+        workers::Workers,
     },
     metrics::Metrics,
-    model::{DAY_MILLIS, Exposure, HOUR_MILLIS, MINUTE_MILLIS, Provider, StreamKey},
+    model::{DAY_MILLIS, Exposure, HOUR_MILLIS, MINUTE_MILLIS, Provider, RelayDomains, StreamKey},
     monitor::{
         blind::{ALL, Window, known},
         settings::{self, Settings},
@@ -23,6 +27,7 @@ use relaywatch::{
     notify::{PageKind, Severity},
     store::{EntryKind, IncidentState, NewEvent, Submission},
 };
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -332,22 +337,35 @@ on_both_engines! {
 
     async fn a_feed_whose_every_delivery_fails_is_blind_until_one_is_taken(test: TestStore) {
         let manual = ManualClock::new(at(0));
-        let (clock, deliveries) = (Clock::Manual(manual.clone()), Deliveries::default());
+        let clock = Clock::Manual(manual.clone());
         let metrics = Metrics::new().expect("metrics");
+        let (committer, _writers) = committer(&test.store, &metrics, &Arc::new(Notify::new()), 1);
+        let setup = Setup {
+            feeds: Feeds::default(),
+            workers: Workers::default(),
+            knowledge: Knowledge {
+                rules: Arc::new(Rules::built_in().expect("rules")),
+                relay: RelayDomains::default(),
+            },
+            body_bytes: 1,
+            request_timeout: Duration::from_secs(1),
+        };
+        let intake = Intake::new(Arc::clone(&test.keyring), committer, metrics.clone());
+        let reception = Reception::new(setup, intake, clock.clone(), metrics.clone(), mpsc::channel(1).0);
+        let deliveries = reception.deliveries();
         let mut life = Life::default();
-        let forged = Rejection::new(StatusCode::FORBIDDEN, RejectionReason::BadSignature, "forged");
-        let expired = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, RejectionReason::Stale, "expired").conclusive();
+        let refused = |reason, conclusive| Refused { reason, detail: "wrong", later: false, conclusive };
         for _ in 0..6 {
             // A stranger's do not count, however many.
-            deliveries.refused("ses", &forged, clock.now());
-            deliveries.refused("apple", &expired, clock.now());
+            reception.refused("ses", refused(RejectionReason::BadSignature, false));
+            reception.refused("apple", refused(RejectionReason::Stale, true));
             life.step(&test.store, &clock, &deliveries, &metrics).await.expect("a sign");
             manual.advance(Duration::from_mins(2));
         }
         let refused = |until| Window { from: at(0), watched: "apple".to_owned(), reason: Some(BlindReason::Refused), until };
         assert_eq!(known(&test.store, at(DAY_MILLIS)).await.expect("windows"), [refused(None)]);
         assert!(metrics.render().expect("text").contains("relaywatch_blind_windows_open{watched=\"apple\"} 1"));
-        deliveries.accepted("apple", clock.now());
+        reception.accepted("apple");
         // Another process, or the same one after a restart, ends it.
         Life::default().step(&test.store, &clock, &deliveries, &metrics).await.expect("a sign");
         let ended = known(&test.store, at(DAY_MILLIS)).await.expect("windows");

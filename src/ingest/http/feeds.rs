@@ -54,6 +54,16 @@ pub enum FeedError {
         /// What is wrong.
         reason: String,
     },
+    /// What it needs from the machine can't be had.
+    #[error("the feed {feed} can't be opened: {reason}")]
+    Open {
+        /// The feed.
+        feed: String,
+        /// Its table, as `feeds.mail.0`.
+        setting: String,
+        /// What can't be had, and what to do.
+        reason: String,
+    },
 }
 
 impl FeedError {
@@ -61,7 +71,10 @@ impl FeedError {
     #[must_use]
     pub fn setting(&self) -> &str {
         match self {
-            Self::File { setting, .. } | Self::Content { setting, .. } | Self::Settings { setting, .. } => setting,
+            Self::File { setting, .. }
+            | Self::Content { setting, .. }
+            | Self::Settings { setting, .. }
+            | Self::Open { setting, .. } => setting,
         }
     }
 
@@ -73,11 +86,13 @@ impl FeedError {
 }
 
 /// A feed that is made from its table in the configuration.
-pub(super) trait SetUp: Sized {
+pub trait SetUp: Sized {
     /// The table.
     type Table: Named;
     /// Who reports.
     const PROVIDER: Provider;
+    /// The kind of feed, which its name begins with.
+    const KIND: &'static str = Self::PROVIDER.as_str();
 
     /// Makes the feed.
     ///
@@ -165,7 +180,7 @@ impl Feeds {
         kind: impl FnOnce(F) -> Kind,
         wrong: &mut Vec<FeedError>,
     ) {
-        let place = Place::new(F::PROVIDER, table, index);
+        let place = Place::new(F::KIND, table, index);
         match F::set_up(config, table, &place) {
             Ok(feed) => {
                 let name = FeedName { name: place.feed.clone(), exposure: table.exposure() };
@@ -203,19 +218,30 @@ impl Feeds {
 }
 
 /// Where a feed stands: its name, and its table in the configuration.
-pub(super) struct Place {
+pub struct Place {
     feed: String,
     table: String,
 }
 
 impl Place {
-    fn new(provider: Provider, settings: &impl Named, index: usize) -> Self {
-        let feed = settings.name().map_or_else(|| provider.to_string(), |name| format!("{provider}/{name}"));
-        Self { feed, table: format!("feeds.{provider}.{index}") }
+    /// The place of a feed of this kind, the one at `index` among its tables.
+    pub(in crate::ingest) fn new(kind: &str, settings: &impl Named, index: usize) -> Self {
+        let feed = settings.name().map_or_else(|| kind.to_owned(), |name| format!("{kind}/{name}"));
+        Self { feed, table: format!("feeds.{kind}.{index}") }
+    }
+
+    /// The feed's name.
+    pub(in crate::ingest) fn name(&self) -> &str {
+        &self.feed
+    }
+
+    /// The feed's table, as `feeds.mail.0`.
+    pub(in crate::ingest) fn table(&self) -> &str {
+        &self.table
     }
 
     /// What was made of the settings, or why they make no feed.
-    pub(super) fn or_wrong<T>(&self, made: Result<T, impl std::fmt::Display>) -> Result<T, Vec<FeedError>> {
+    pub(in crate::ingest) fn or_wrong<T>(&self, made: Result<T, impl std::fmt::Display>) -> Result<T, Vec<FeedError>> {
         made.map_err(|reason| {
             vec![FeedError::Settings {
                 feed: self.feed.clone(),
@@ -226,7 +252,7 @@ impl Place {
     }
 
     /// What a file holds, if `check` finds nothing wrong with it.
-    pub(super) fn read<E: std::fmt::Display>(
+    pub(in crate::ingest) fn read<E: std::fmt::Display>(
         &self,
         key: &str,
         file: &FilePath,
@@ -245,7 +271,9 @@ impl Place {
 }
 
 /// All of them, or everything that is wrong.
-pub(super) fn whole<T>(read: impl IntoIterator<Item = Result<T, FeedError>>) -> Result<Vec<T>, Vec<FeedError>> {
+pub(in crate::ingest) fn whole<T>(
+    read: impl IntoIterator<Item = Result<T, FeedError>>,
+) -> Result<Vec<T>, Vec<FeedError>> {
     let (mut all, mut wrong) = (Vec::new(), Vec::new());
     for one in read {
         match one {
@@ -257,12 +285,12 @@ pub(super) fn whole<T>(read: impl IntoIterator<Item = Result<T, FeedError>>) -> 
 }
 
 /// The secrets that are set, the current one first.
-pub(super) fn secrets(given: &[&Option<Secret>]) -> Vec<SecretString> {
+pub(in crate::ingest) fn secrets(given: &[&Option<Secret>]) -> Vec<SecretString> {
     given.iter().filter_map(|secret| secret.as_ref()).map(|secret| secret.expose().into()).collect()
 }
 
 /// The logins under one user name: the password in force, and the one before it.
-pub(super) fn logins(username: Option<&str>, passwords: &[&Option<Secret>]) -> Vec<Login> {
+pub(in crate::ingest) fn logins(username: Option<&str>, passwords: &[&Option<Secret>]) -> Vec<Login> {
     let username = username.unwrap_or_default();
     secrets(passwords).into_iter().map(|password| Login { username: username.to_owned(), password }).collect()
 }

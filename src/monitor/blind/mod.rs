@@ -71,8 +71,8 @@ impl Window {
         let watched = match self.watched.as_str() {
             ALL => Watched::All,
             NOTICES => Watched::Notices,
-            // `ses/eu` is one feed of SES; Apple's feeds bring notices.
-            feed => match Provider::from_name(feed.split('/').next()?)? {
+            // Apple's feeds bring notices.
+            feed => match Provider::of_feed(feed)? {
                 Provider::Apple => Watched::Notices,
                 provider => Watched::Feed(provider),
             },

@@ -11,7 +11,6 @@ use crate::{
     model::{Bin, DAY_MILLIS, Destination, HOUR_MILLIS, Provider, StreamKey, StreamLevel, Timestamp},
     monitor::{
         blind::{ALL, Outage, Window},
-        exposure::provider_of,
         judge::{Judge, RING_DAYS},
     },
     notify::PageKind,
@@ -267,8 +266,9 @@ fn blind_week(windows: &[Window], provider: Provider, hour: i64, days: i64) -> b
 
 /// From when until when a provider was not watched.
 fn spans(windows: &[Window], provider: Provider) -> impl Iterator<Item = (i64, i64)> {
-    let ours =
-        windows.iter().filter(move |window| window.watched == ALL || provider_of(&window.watched) == Some(provider));
+    let ours = windows
+        .iter()
+        .filter(move |window| window.watched == ALL || Provider::of_feed(&window.watched) == Some(provider));
     ours.map(|window| (window.from.as_millis(), window.until.map_or(i64::MAX, Timestamp::as_millis)))
 }
 

@@ -5,8 +5,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::RejectionReason;
-use crate::{ingest::Report, model::Timestamp};
+use super::{RejectionReason, Report};
+use crate::model::Timestamp;
 
 /// What a feed has brought since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
