@@ -48,7 +48,7 @@ use crate::{
         },
         intake::{Intake, Knowledge},
         reception::{Reception, Setup},
-        workers::{self, Workers},
+        workers::{self, Opened, Worker, Workers},
     },
     lifecycle::{Lifecycle, Tasks},
     metrics::Metrics,
@@ -258,10 +258,7 @@ pub async fn start(
     let (keyring, store) = open(&config, &mut made).await?;
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), store.engine(), role.as_str()]).set(1);
     let feeds: Vec<String> = setup.iter().flat_map(|setup| setup.exposures().into_keys()).collect();
-    let opened = match &setup {
-        Some(setup) => setup.workers.open().await?,
-        None => Vec::new(),
-    };
+    let opened = if let Some(setup) = &setup { setup.workers.open().await? } else { Vec::new() };
 
     warn_where_nobody_is_told(role == Role::Monitor || !feeds.is_empty(), notifiers.reach_somebody());
 
@@ -304,7 +301,7 @@ pub async fn start(
         clock: clock.clone(),
         relay: relay_in_force,
         rules: rules_in_force,
-        folding: Folding::Daemon { wake, progress: told.clone(), leading: leads.clone() },
+        folding: Folding::Daemon { wake: Arc::clone(&wake), progress: told.clone(), leading: leads.clone() },
     };
     serve_commands(&config, operator, &tasks).await;
     let state = private::State {
@@ -323,22 +320,17 @@ pub async fn start(
         previous_token: config.listen.previous_private_token.clone(),
     };
     tasks.spawn_critical("private listener", server::serve(private, private::router(state), limits, tasks.soft()));
-    let concurrent = usize::try_from(config.limits.max_concurrent_requests).unwrap_or(usize::MAX);
+    if let (Some(public), Some(reception)) = (public, &reception) {
+        intake.serve(public, opened, reception, &config, &tasks);
+    }
     lifecycle.on_reload(Arc::new(reload::Reloader::new(
         config,
-        reception.clone(),
+        reception,
         notifiers.clone(),
         (relay, rules),
         filter,
         settings,
     )));
-    if let (Some(public), Some(reception)) = (public, reception) {
-        let life = alive::run(store.clone(), clock.clone(), reception.clone(), metrics.clone(), tasks.soft());
-        tasks.spawn_critical("signs of life", life);
-        tasks.spawn_critical("feeds", workers::run(opened, reception.clone(), tasks.soft()));
-        let router = Endpoint::new(reception, concurrent).router();
-        tasks.spawn_critical("public listener", server::serve(public, router, limits, tasks.soft()));
-    }
     if role.monitors() {
         tasks.spawn_critical("monitor", lead.run(tasks.soft()));
     }
@@ -389,6 +381,23 @@ impl Intaking<'_> {
         tasks.spawn_critical("follow-ups", follow_up::run(receiver, client, self.clock.clone(), tasks.soft()));
         let intake = Intake::new(Arc::clone(self.keyring), committer, self.metrics.clone()).ringing(notifiers.wake());
         Reception::new(setup, intake, self.clock.clone(), self.metrics.clone(), sender)
+    }
+
+    /// Starts what takes reports in: the public listener, and the feeds that work by themselves.
+    fn serve(
+        &self,
+        public: TcpListener,
+        opened: Vec<(Worker, Opened)>,
+        reception: &Reception,
+        config: &Config,
+        tasks: &Tasks,
+    ) {
+        let (store, clock, metrics) = (self.store.clone(), self.clock.clone(), self.metrics.clone());
+        tasks.spawn_critical("signs of life", alive::run(store, clock, reception.clone(), metrics, tasks.soft()));
+        tasks.spawn_critical("feeds", workers::run(opened, reception.clone(), tasks.soft()));
+        let concurrent = usize::try_from(config.limits.max_concurrent_requests).unwrap_or(usize::MAX);
+        let router = Endpoint::new(reception.clone(), concurrent).router();
+        tasks.spawn_critical("public listener", server::serve(public, router, limits(config), tasks.soft()));
     }
 }
 

@@ -2,19 +2,4 @@
 
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use relaywatch::{cli::accounts::examine, model::Timestamp};
-
-const NOW: Timestamp = Timestamp::from_seconds(1_754_805_600);
-
-fuzz_target!(|data: &[u8]| {
-    for csv in [true, false] {
-        let once = examine(data, csv, NOW);
-        let again = examine(data, csv, NOW);
-        match (once, again) {
-            (Ok(once), Ok(again)) => assert_eq!(once, again),
-            (Err(once), Err(again)) => assert_eq!(once.to_string(), again.to_string()),
-            (once, again) => panic!("{once:?}, then {again:?}"),
-        }
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| relaywatch_fuzz::accounts::check(data));

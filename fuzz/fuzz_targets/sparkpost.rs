@@ -2,28 +2,4 @@
 
 #![no_main]
 
-use std::sync::LazyLock;
-
-use libfuzzer_sys::fuzz_target;
-use relaywatch::{
-    ingest::http::{
-        Delivery,
-        sparkpost::{Settings, SparkPost},
-    },
-    model::Timestamp,
-};
-
-static FEED: LazyLock<SparkPost> = LazyLock::new(|| {
-    SparkPost::new(&Settings { tokens: vec!["fuzz".into()], ..Settings::default() }).expect("feed")
-});
-
-fuzz_target!(|data: &[u8]| {
-    let mut delivery = Delivery {
-        headers: Default::default(),
-        body: data.to_vec().into(),
-        received_at: Timestamp::from_seconds(1_754_805_600),
-    };
-    assert!(FEED.receive(&delivery).is_err(), "nothing comes in without the secret");
-    delivery.headers.insert("authorization", "Bearer fuzz".parse().expect("header"));
-    assert_eq!(FEED.receive(&delivery), FEED.receive(&delivery));
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| relaywatch_fuzz::sparkpost::check(data));

@@ -2,31 +2,4 @@
 
 #![no_main]
 
-use std::sync::LazyLock;
-
-use libfuzzer_sys::fuzz_target;
-use relaywatch::{
-    classify::{MAX_TEMPLATE_BYTES, Parties, template},
-    model::{Address, RelayDomains},
-};
-
-const RECIPIENT: &str = "x7kq2m9abc@privaterelay.appleid.com";
-const SENDER: &str = "bounces+17@mail.example.com";
-
-static RELAY: LazyLock<RelayDomains> = LazyLock::new(RelayDomains::default);
-static PARTIES: LazyLock<(Address, Address)> =
-    LazyLock::new(|| (Address::parse(RECIPIENT).expect("address"), Address::parse(SENDER).expect("address")));
-
-fuzz_target!(|data: &[u8]| {
-    // Two control characters stand for the two addresses, so that mutation puts them anywhere.
-    let text = String::from_utf8_lossy(data).replace('\u{1}', RECIPIENT).replace('\u{2}', SENDER);
-    let (recipient, sender) = &*PARTIES;
-    let parties =
-        Parties { recipient: Some(recipient), envelope_sender: Some(sender), ..Parties::unknown(&RELAY) };
-    let once = template(&text, &parties);
-    assert!(once.as_str().len() <= MAX_TEMPLATE_BYTES);
-    assert_eq!(template(once.as_str(), &parties), once);
-    for address in [RECIPIENT, SENDER] {
-        assert!(!once.as_str().to_ascii_lowercase().contains(address), "{:?}", once.as_str());
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| relaywatch_fuzz::template::check(data));

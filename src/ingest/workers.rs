@@ -1,7 +1,15 @@
 //! The feeds that nobody posts to: they fetch from a queue, listen on a port of their own, or follow a file. Each is a task for as
 //! long as it is configured; a reload stops those that have changed or gone, and starts the others anew.
 
-use std::{any::Any, collections::BTreeMap, convert::Infallible, fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    collections::{BTreeMap, btree_map::Entry},
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -147,6 +155,15 @@ impl Workers {
     }
 }
 
+impl<'a> IntoIterator for &'a Workers {
+    type Item = &'a Worker;
+    type IntoIter = std::slice::Iter<'a, Worker>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
 /// One that works, with what stops it.
 struct Working {
     worker: Worker,
@@ -185,10 +202,10 @@ pub async fn run(
         working.retain(|_, working| !working.stop.is_cancelled());
         for worker in wanted {
             let name = worker.name.name.clone();
-            if !working.contains_key(&name) {
+            if let Entry::Vacant(place) = working.entry(name) {
                 let stop = stop.child_token();
                 tasks.spawn(work(worker.clone(), None, reception.clone(), stop.clone()));
-                working.insert(name, Working { worker, stop, ended: false });
+                place.insert(Working { worker, stop, ended: false });
             }
         }
         tokio::select! {

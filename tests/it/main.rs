@@ -26,6 +26,7 @@ mod people;
 mod relabel;
 mod restarts;
 mod retention;
+mod seeds;
 mod serve;
 mod store;
 mod store_engines;

@@ -1,0 +1,25 @@
+//! Any batch under the right token is taken, set aside or refused, and twice in the same way.
+
+use std::sync::LazyLock;
+
+use relaywatch::{
+    ingest::http::{
+        Delivery,
+        braze::{Braze, Settings},
+    },
+    model::Timestamp,
+};
+
+static FEED: LazyLock<Braze> = LazyLock::new(|| Braze::new(&Settings { tokens: vec!["fuzz".into()] }).expect("feed"));
+
+/// Checks one input.
+pub fn check(data: &[u8]) {
+    let mut delivery = Delivery {
+        headers: Default::default(),
+        body: data.to_vec().into(),
+        received_at: Timestamp::from_seconds(1_754_805_600),
+    };
+    assert!(FEED.receive(&delivery).is_err(), "nothing comes in without the token");
+    delivery.headers.insert("authorization", "Bearer fuzz".parse().expect("header"));
+    assert_eq!(FEED.receive(&delivery), FEED.receive(&delivery));
+}

@@ -1,0 +1,42 @@
+//! What holds for any input of what reads bytes of others: one module a fuzz target, each with a `check` that panics where it
+//! does not hold. The test suite runs them on the fixtures and seeds, with the stable compiler.
+
+pub mod accounts;
+pub mod apple;
+pub mod braze;
+pub mod classify;
+pub mod config;
+pub mod control;
+pub mod mailgun;
+pub mod postmark;
+pub mod sendgrid;
+pub mod ses;
+pub mod sns;
+pub mod sparkpost;
+pub mod template;
+
+/// The parts of an input that stand behind each other with a NUL between them; those that are missing are empty.
+fn texts<const N: usize>(data: &[u8]) -> [String; N] {
+    let mut parts = data.splitn(N, |byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned());
+    std::array::from_fn(|_| parts.next().unwrap_or_default())
+}
+
+/// A target by its name.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const ALL: &[Target] = &[
+    ("accounts", accounts::check),
+    ("apple", apple::check),
+    ("braze", braze::check),
+    ("classify", classify::check),
+    ("config", config::check),
+    ("control", control::check),
+    ("mailgun", mailgun::check),
+    ("postmark", postmark::check),
+    ("sendgrid", sendgrid::check),
+    ("ses", ses::check),
+    ("sns", sns::check),
+    ("sparkpost", sparkpost::check),
+    ("template", template::check),
+];
