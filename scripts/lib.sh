@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the scripts share: Debian packages, and a throw-away PostgreSQL on a free port. Sourced, not run.
+# What the scripts share: Debian packages, a throw-away PostgreSQL and a throw-away SQS on free ports. Sourced, not run.
 
 # Says something on stderr under the script's name.
 say() { printf '%s: %s\n' "${0#./}" "$*" >&2; }
@@ -12,11 +12,12 @@ postgres_programs() {
     done
 }
 
-# Installs what is missing, as root on Debian; elsewhere says what will be skipped.
+# Installs what is missing, the packages named as well, as root on Debian; elsewhere says what will be skipped.
 bring() {
     local missing=()
     [ -n "${RELAYWATCH_TEST_POSTGRES:-}" ] || [ -n "$(postgres_programs)" ] || missing+=(postgresql)
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    [ "$#" = 0 ] || missing+=("$@")
     [ "${#missing[@]}" -gt 0 ] || return 0
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "installing ${missing[*]}"
@@ -36,8 +37,10 @@ bring() {
 
 work=$(mktemp -d)
 server=
+sqs=
 cleanup() {
     local code=$?
+    [ -z "$sqs" ] || kill "$sqs" 2>/dev/null || true
     if [ -n "$server" ]; then
         as_postgres "$programs/pg_ctl" -D "$work/postgres" -m immediate -w stop >/dev/null 2>&1 || true
     fi
@@ -83,4 +86,55 @@ CONF
     server=started
     as_postgres "$programs/pg_ctl" -D "$work/postgres" -l "$work/postgres/log" -w start >/dev/null
     export RELAYWATCH_TEST_POSTGRES="postgres://relaywatch@127.0.0.1:$port/postgres"
+}
+
+# What speaks SQS and SNS in the tests: moto (Apache-2.0), in an environment of its own that is made once.
+moto_version=5.2.5
+moto_home=target/tools/moto-$moto_version
+
+# The Debian packages without which moto can't be installed.
+moto_needs() {
+    [ -z "${RELAYWATCH_TEST_SQS:-}" ] && [ ! -e "$moto_home/installed" ] || return 0
+    python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+}
+
+# Makes that environment; two scripts at a time wait for each other.
+bring_moto() {
+    [ ! -e "$moto_home/installed" ] || return 0
+    python3 -c 'import ensurepip, venv' 2>/dev/null || return 1
+    mkdir -p "$moto_home"
+    (
+        flock 9
+        [ ! -e "$moto_home/installed" ] || exit 0
+        say "installing moto $moto_version into $moto_home"
+        python3 -m venv --clear "$moto_home/venv" >&2 &&
+            "$moto_home/venv/bin/pip" install --quiet --disable-pip-version-check \
+                "moto[sns,sqs]==$moto_version" flask flask-cors >&2 &&
+            touch "$moto_home/installed"
+    ) 9>"$moto_home/lock"
+}
+
+# Starts it, unless RELAYWATCH_TEST_SQS names one, and exports that variable.
+start_sqs() {
+    [ -z "${RELAYWATCH_TEST_SQS:-}" ] || return 0
+    if ! bring_moto; then
+        [ "${CI:-}" != true ] || { say "moto can't be installed"; exit 1; }
+        say "moto can't be installed: the tests of queues will name themselves skipped"
+        return 0
+    fi
+    local port tries
+    port=$(free_port)
+    "$moto_home/venv/bin/python" -m moto.server -H 127.0.0.1 -p "$port" >"$work/moto.log" 2>&1 &
+    sqs=$!
+    for tries in {1..300}; do
+        if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+            export RELAYWATCH_TEST_SQS="http://127.0.0.1:$port"
+            return 0
+        fi
+        kill -0 "$sqs" 2>/dev/null || break
+        sleep 0.1
+    done
+    say "moto does not start after $tries looks:"
+    cat "$work/moto.log" >&2
+    exit 1
 }

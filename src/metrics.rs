@@ -93,6 +93,10 @@ metrics! {
     feed_last_accepted: IntGaugeVec["feed"] = "relaywatch_feed_last_accepted_timestamp_seconds";
     /// Time from the first byte of a delivery's body to its answer, in seconds.
     feed_duration: HistogramVec["feed"] = "relaywatch_feed_answer_duration_seconds", SECONDS;
+    /// Requests to a feed's queue that failed, by feed and reason.
+    queue_failures: IntCounterVec["feed", "reason"] = "relaywatch_queue_failures_total";
+    /// Messages that were committed and could not be deleted from the queue, so that they come again; by feed.
+    queue_undeleted: IntCounterVec["feed"] = "relaywatch_queue_undeleted_messages_total";
     /// Requests to the public listener for a path that is no feed.
     unknown_paths: IntCounter = "relaywatch_unknown_path_requests_total";
     /// Classified replies by cause, repeated ones included.

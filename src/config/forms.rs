@@ -48,3 +48,17 @@ pub(super) fn is_topic_arn(text: &str) -> bool {
         && word(topic)
         && topic.len() <= 256
 }
+
+/// Whether it looks like a region of AWS, `xx(-word)+-N`: two letters, at least one word, a number.
+pub(crate) fn is_region(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let [area, words @ .., number] = parts.as_slice() else { return false };
+    let word = |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_lowercase());
+    text.len() <= 32
+        && area.len() == 2
+        && word(area)
+        && !words.is_empty()
+        && words.iter().all(|w| word(w))
+        && !number.is_empty()
+        && number.bytes().all(|b| b.is_ascii_digit())
+}

@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     feeds::{
         AppleFeed, AppleMode, BrazeFeed, Feeds, MailgunFeed, Named, PostmarkFeed, Routes, SendgridFeed, SesFeed,
-        SparkpostFeed,
+        SparkpostFeed, SqsFeed,
     },
     notify::{Heartbeat, Notify, Slack, Webhook},
     report::{ConfigErrors, Mistake, Place, Severity},
@@ -49,7 +49,7 @@ use self::{
     shape::{SCHEMA, Shape},
     tree::{Node, Origin, Value},
 };
-pub(crate) use self::{shape::nearest_word, validate::is_team_id};
+pub(crate) use self::{forms::is_region, shape::nearest_word, validate::is_team_id};
 
 /// The commented default: every key with its default, and examples commented out.
 pub const DEFAULT_FILE: &str = include_str!("../../config.default.toml");

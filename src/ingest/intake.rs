@@ -13,7 +13,7 @@ use crate::{
     },
     metrics::Metrics,
     model::{
-        Address, Cause, DAY_MILLIS, Destination, Event, EventKind, Exposure, LabelSays, Notice, Provider, RelayDomains,
+        Address, Cause, Destination, Event, EventKind, Exposure, LabelSays, Notice, Provider, RelayDomains,
         StreamKey, Timestamp, Verdict,
     },
     notify::forward,
@@ -24,8 +24,6 @@ use crate::{
     },
 };
 
-/// How long the bodies of what was set aside are kept, sealed.
-const SET_ASIDE_MILLIS: i64 = 30 * DAY_MILLIS;
 /// The longest campaign name that is kept, in characters.
 const MAX_CAMPAIGN: usize = 200;
 
@@ -125,7 +123,7 @@ impl Intake {
                 label: part.label.clone(),
                 body: part.body.clone(),
                 received_at: now,
-                expires_at: now.plus_millis(SET_ASIDE_MILLIS),
+                expires_at: now.plus_millis(part.kept_millis),
             })
             .collect();
         submission.token = report.token.as_ref().map(|token| NewToken {

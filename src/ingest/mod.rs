@@ -58,7 +58,12 @@ pub struct SetAside {
     pub at: Option<Timestamp>,
     /// The part as it came. Sealed when stored.
     pub body: Vec<u8>,
+    /// For how long the body is kept, in milliseconds: [`KEPT_MILLIS`] unless the feed says otherwise.
+    pub kept_millis: i64,
 }
+
+/// For how long the bodies of what was set aside are kept, sealed, unless their feed says otherwise: 30 days.
+pub const KEPT_MILLIS: i64 = 30 * crate::model::DAY_MILLIS;
 
 impl std::fmt::Debug for SetAside {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -74,6 +74,7 @@ mod tests {
             label: "new".to_owned(),
             at: None,
             body: Vec::new(),
+            kept_millis: KEPT_MILLIS,
         };
         all.refused("ses", RejectionReason::Foreign, at(1));
         all.committed("ses", &Report { set_aside: vec![part.clone(), part], ..Report::default() }, at(2));

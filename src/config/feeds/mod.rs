@@ -10,6 +10,7 @@ mod postmark;
 mod sendgrid;
 mod ses;
 mod sparkpost;
+mod sqs;
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -27,6 +28,7 @@ pub use self::{
     sendgrid::SendgridFeed,
     ses::SesFeed,
     sparkpost::SparkpostFeed,
+    sqs::SqsFeed,
 };
 use super::{validate::Checks, values::Secret};
 use crate::model::Exposure;
@@ -274,6 +276,8 @@ kinds! {
     apple: AppleFeed,
     /// Amazon SES through SNS, at `/in/ses`.
     ses: SesFeed,
+    /// Amazon SES through a queue of Amazon SQS, which is asked.
+    sqs: SqsFeed,
     /// SparkPost, at `/in/sparkpost`.
     sparkpost: SparkpostFeed,
     /// Braze Currents by the custom HTTP connector, at `/in/braze`.

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{Rejection, RejectionReason};
 use crate::{
-    ingest::{Report, SetAside, SetAsideReason, label, plausible},
+    ingest::{KEPT_MILLIS, Report, SetAside, SetAsideReason, label, plausible},
     model::{Address, DedupeMaterial, Provider, Reply, Timestamp, domain_of},
 };
 
@@ -130,7 +130,7 @@ impl Aside {
     /// What is handed on: the same, with the element as it came.
     pub(super) fn with(self, provider: Provider, body: &str) -> SetAside {
         let Self { reason, label, at } = self;
-        SetAside { provider, reason, label, at, body: body.as_bytes().to_vec() }
+        SetAside { provider, reason, label, at, body: body.as_bytes().to_vec(), kept_millis: KEPT_MILLIS }
     }
 
     /// The same element, with the time that it does tell.

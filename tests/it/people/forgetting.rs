@@ -212,6 +212,7 @@ fn everything() -> Report {
         label: "rumoured".to_owned(),
         at: None,
         body: body.into_bytes(),
+        kept_millis: KEPT_MILLIS,
     };
     Report {
         events,

@@ -347,6 +347,7 @@ impl Apple {
                 label: "events".to_owned(),
                 at: issued_at,
                 body: raw.get().as_bytes().to_vec(),
+                kept_millis: KEPT_MILLIS,
             });
             return Ok(report);
         };

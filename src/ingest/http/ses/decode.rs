@@ -31,7 +31,7 @@
 use serde::de::IgnoredAny;
 
 use crate::{
-    ingest::{Report, SetAside, SetAsideReason, label, plausible},
+    ingest::{KEPT_MILLIS, Report, SetAside, SetAsideReason, label, plausible},
     model::{
         Address, DedupeMaterial, EnhancedCode, Event, EventKind, FailureClass, Provider, Reply, Timestamp, domain_of,
     },
@@ -353,6 +353,7 @@ impl Context<'_> {
             label: label.to_owned(),
             at,
             body: self.body.as_bytes().to_vec(),
+            kept_millis: KEPT_MILLIS,
         };
         Report { set_aside: vec![part], ..Report::default() }
     }

@@ -237,6 +237,35 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// What an envelope says that came by a way which is authenticated by itself, so that neither signature nor time is asked for.
+#[derive(Debug)]
+pub(in crate::ingest) struct Published<'a> {
+    /// Which of SNS's three types.
+    pub(in crate::ingest) kind: MessageType,
+    /// What was published.
+    pub(in crate::ingest) message: Cow<'a, str>,
+}
+
+/// Why a body is neither an envelope nor what raw message delivery sends in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ingest) enum NoEnvelope {
+    /// No JSON, or nested too deep to be read safely.
+    NotJson,
+    /// JSON of another shape: no object, or an envelope in which a member is missing, is repeated, or has the wrong type.
+    Shape,
+}
+
+/// Reads what came by such a way; `None` where it is an object and no envelope.
+pub(in crate::ingest) fn published(body: &str) -> Result<Option<Published<'_>>, NoEnvelope> {
+    let wire: Wire<'_> = serde_json::from_str(body).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => NoEnvelope::Shape,
+        _ => NoEnvelope::NotJson,
+    })?;
+    let Some(kind) = wire.kind.and_then(|Text(kind)| MessageType::from_name(&kind)) else { return Ok(None) };
+    let Text(message) = wire.message.ok_or(NoEnvelope::Shape)?;
+    Ok(Some(Published { kind, message }))
+}
+
 /// 8-4-4-4-12 hexadecimal digits.
 fn is_uuid(text: &str) -> bool {
     text.len() == 36

@@ -29,6 +29,7 @@ use crate::model::Timestamp;
 use super::{Delivery, Rejection, RejectionReason};
 pub use certificates::{CertificateError, FetchCertificate, FetchError, Fetching, HttpsFetcher};
 pub use envelope::{MessageType, SignatureVersion};
+pub(in crate::ingest) use envelope::{NoEnvelope, published};
 pub use topic::{Topic, TopicError};
 
 use certificates::{CertificateCache, VerifyingKey};

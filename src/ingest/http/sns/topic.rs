@@ -6,6 +6,8 @@
 
 use url::Url;
 
+use crate::config::is_region;
+
 /// Why a configured topic is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TopicError {
@@ -118,20 +120,6 @@ impl Topic {
         }
         (actions == 1 && topics <= 1 && tokens <= 1).then_some(url)
     }
-}
-
-/// `xx(-word)+-N`: two letters, at least one word, a number.
-fn is_region(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let [area, words @ .., number] = parts.as_slice() else { return false };
-    let word = |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_lowercase());
-    text.len() <= 32
-        && area.len() == 2
-        && word(area)
-        && !words.is_empty()
-        && words.iter().all(|w| word(w))
-        && !number.is_empty()
-        && number.bytes().all(|b| b.is_ascii_digit())
 }
 
 #[cfg(test)]
