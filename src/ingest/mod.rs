@@ -6,6 +6,7 @@ pub mod http;
 pub mod intake;
 pub mod reception;
 pub mod seen;
+pub mod sqs;
 mod told;
 pub mod workers;
 

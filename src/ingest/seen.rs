@@ -61,7 +61,7 @@ impl AllSeen {
 mod tests {
     use super::*;
     use crate::{
-        ingest::{SetAside, SetAsideReason},
+        ingest::{KEPT_MILLIS, SetAside, SetAsideReason},
         model::Provider,
     };
 

@@ -18,6 +18,7 @@ use super::{
     http::feeds::{FeedError, Place, SetUp},
     intake::FeedName,
     reception::Reception,
+    sqs,
 };
 use crate::{
     config::{Config, Named, Routes},
@@ -101,8 +102,9 @@ impl Workers {
     /// Sets up every configured feed that can be, and says of each other one why it can't.
     #[must_use]
     pub fn build(config: &Config) -> (Self, Vec<FeedError>) {
-        let _ = config;
-        (Self::default(), Vec::new())
+        let (mut all, mut wrong) = (Self::default(), Vec::new());
+        all.add::<sqs::SqsFeed>(config, &config.feeds.sqs, &mut wrong);
+        (all, wrong)
     }
 
     /// Sets up every configured feed.

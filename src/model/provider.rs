@@ -61,10 +61,13 @@ words! {
 }
 
 impl Provider {
-    /// Who reports through a feed of this name: `ses/eu` is one feed of SES. `None` where this version has no such feed.
+    /// Who reports through a feed of this name: `ses/eu` is one feed of SES, and so is `sqs`. `None` where this version has no such feed.
     #[must_use]
     pub fn of_feed(feed: &str) -> Option<Self> {
-        Self::from_name(feed.split('/').next()?)
+        match feed.split('/').next()? {
+            "sqs" => Some(Self::Ses),
+            kind => Self::from_name(kind),
+        }
     }
 
     /// For how long it holds every report that nobody takes, and sends it again, in milliseconds. Nil for those that give up

@@ -79,4 +79,8 @@ impl Work for SqsFeed {
         });
         Box::pin(async move { Ok(opened) })
     }
+
+    fn place(&self) -> String {
+        self.0.queue_url.to_string()
+    }
 }

@@ -80,7 +80,7 @@ impl Trouble {
 
 /// Whether an error was caused by credentials that can't be had.
 fn lacks_credentials(error: &(dyn Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(<dyn Error>::is::<CredentialsError>)
+    std::iter::successors(Some(error), |&error| error.source()).any(<dyn Error>::is::<CredentialsError>)
 }
 
 /// What a code of SQS, of KMS for an encrypted queue, or one common to all services of AWS means (Amazon SQS API Reference,

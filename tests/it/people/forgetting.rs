@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use relaywatch::{
     ingest::{
-        Forward, Report, SetAside, SetAsideReason,
+        Forward, KEPT_MILLIS, Report, SetAside, SetAsideReason,
         committer::committer,
         intake::{FeedName, Intake, Knowledge},
     },

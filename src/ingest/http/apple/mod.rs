@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     config::{AppleFeed, AppleMode, Config, FilePath},
-    ingest::{Forward, Report, SetAside, SetAsideReason, label},
+    ingest::{Forward, KEPT_MILLIS, Report, SetAside, SetAsideReason, label},
     model::{Address, MINUTE_MILLIS, Notice, NoticeKind, Provider, Timestamp},
 };
 
