@@ -7,9 +7,10 @@ use std::io::{self, IsTerminal};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tracing::Subscriber;
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
+    filter::filter_fn,
     fmt::{self, MakeWriter},
     layer::SubscriberExt,
     reload,
@@ -19,6 +20,12 @@ use crate::lifecycle::Commit;
 
 /// Where notices of PostgreSQL are logged.
 const NOTICES: &str = "sqlx::postgres::notice";
+
+/// Whether a line may be written at all, whatever the filter says: at its finest level Amazon's SDK writes whole requests and
+/// answers, in which messages of queues and credentials stand.
+fn is_discreet(line: &Metadata<'_>) -> bool {
+    *line.level() != Level::TRACE || !line.target().starts_with("aws_")
+}
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -136,7 +143,7 @@ where
             .with_writer(writer)
             .boxed()
     };
-    Ok((Registry::default().with(filter).with(lines), FilterHandle(handle)))
+    Ok((Registry::default().with(filter).with(lines.with_filter(filter_fn(is_discreet))), FilterHandle(handle)))
 }
 
 #[cfg(test)]
@@ -206,6 +213,16 @@ mod tests {
         assert!(!quiet.contains("skipping") && quiet.contains("a warning"), "{quiet}");
         assert!(shown("debug").contains("skipping") && shown("info,sqlx=info").contains("skipping"));
         assert_eq!(shown("error"), "");
+    }
+
+    #[test]
+    fn what_amazons_sdk_sends_and_gets_is_never_shown() {
+        let shown = logged(LogFormat::Text, false, "trace,aws_smithy_runtime=trace", |_| {
+            tracing::trace!(target: "aws_smithy_runtime::client::orchestrator", "a whole answer");
+            tracing::debug!(target: "aws_smithy_runtime::client::orchestrator", "beginning attempt #1");
+            tracing::trace!("our own");
+        });
+        assert!(!shown.contains("answer") && shown.contains("attempt") && shown.contains("our own"), "{shown}");
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod new_words;
 mod notify;
 mod outbox;
 mod people;
+mod queues;
 mod relabel;
 mod restarts;
 mod retention;

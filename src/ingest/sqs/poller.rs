@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Settings,
     decode::{CONFIRMATION, decode},
-    queue::{BATCH, HIDDEN_SECONDS, Message, Queue, picked},
+    queue::{BATCH, HIDDEN_SECONDS, Message, Queue, parted, without},
     trouble::Trouble,
 };
 use crate::ingest::{
@@ -27,6 +27,8 @@ const HIDE_EVERY: Duration = Duration::from_secs(10);
 const HELPERS: usize = 3;
 /// How often a deletion is tried. What can't be deleted comes again, and changes nothing.
 const DELETIONS: u32 = 5;
+/// How often a message is passed over while others of its batch are committed, before it is let go.
+const PASSED_OVER: u32 = 3;
 /// The first wait after something failed; each is twice as long as the one before …
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// … up to this.
@@ -148,19 +150,22 @@ impl Poller {
     }
 
     /// Brings what is held into the store, and deletes what is committed. Where nothing of it is, the store is away: all of it
-    /// stays held, for another attempt after a while. Where only some is not, that is let go, to be handed out again or, in the
-    /// end, to go where the queue's redrive policy says: something in it may be what the store does not take.
+    /// stays held, for another attempt after a while. What is passed over again and again while others are committed is let go, to
+    /// be handed out again or, in the end, to go where the queue's redrive policy says: the store may not take what is in it.
     async fn settle(&self, held: &mut Vec<Message>, failures: &mut u32) {
         let (taken, lost) = self.hiding(held, self.take(held)).await;
-        if taken.is_empty() {
+        let (done, mut rest) = parted(std::mem::take(held), &taken);
+        let late = if taken.is_empty() {
             *failures += 1;
-            let ((), late) = self.hiding(held, self.pause(wait_after(*failures))).await;
-            let kept = (0..held.len()).filter(|place| !lost.contains(place) && !late.contains(place)).collect();
-            *held = picked(std::mem::take(held), &kept);
+            rest = without(rest, &lost);
+            self.hiding(&rest, self.pause(wait_after(*failures))).await.1
         } else {
             *failures = 0;
-            self.delete(picked(std::mem::take(held), &taken)).await;
-        }
+            rest.iter_mut().for_each(|message| message.passed_over += 1);
+            rest.retain(|message| message.passed_over < PASSED_OVER);
+            self.hiding(&rest, self.delete(done)).await.1
+        };
+        *held = without(rest, &late);
     }
 
     /// Hands messages in; gives the places of those that are committed.
@@ -242,7 +247,7 @@ impl Poller {
         loop {
             tokio::select! {
                 done = &mut something => return (done, lost),
-                _ = again.tick() => match self.queue.hide(messages, HIDDEN_SECONDS).await {
+                _ = again.tick(), if !messages.is_empty() => match self.queue.hide(messages, HIDDEN_SECONDS).await {
                     Ok(gone) => lost.extend(gone),
                     Err(trouble) => self.note(&trouble),
                 },

@@ -29,6 +29,8 @@ pub(super) struct Message {
     pub(super) body: String,
     /// By what it is deleted; another one each time it is handed out.
     pub(super) handle: String,
+    /// How often others of its batch were committed and it was not.
+    pub(super) passed_over: u32,
 }
 
 impl fmt::Debug for Message {
@@ -75,7 +77,11 @@ impl Queue {
             .await
             .map_err(|error| Trouble::of(&error))?;
         let messages = answer.messages.unwrap_or_default().into_iter().filter_map(|message| {
-            Some(Message { body: message.body.unwrap_or_default(), handle: message.receipt_handle? })
+            Some(Message {
+                body: message.body.unwrap_or_default(),
+                handle: message.receipt_handle?,
+                passed_over: 0,
+            })
         });
         Ok(messages.collect())
     }
@@ -96,7 +102,7 @@ impl Queue {
             .customize()
             .config_override(patient());
         let failed = places(request.send().await.map(|answer| answer.failed))?;
-        Ok(picked(messages, &failed))
+        Ok(parted(messages, &failed).0)
     }
 
     /// Hides messages from others for so many seconds from now, or shows them at once (0); gives the places of those whose
@@ -134,8 +140,20 @@ where
     Ok(failed.iter().filter_map(|entry| entry.id.parse().ok()).collect())
 }
 
-/// Those at these places.
-pub(super) fn picked(messages: Vec<Message>, places: &HashSet<usize>) -> Vec<Message> {
-    let all = messages.into_iter().enumerate();
-    all.filter(|(place, _)| places.contains(place)).map(|(_, message)| message).collect()
+/// Those at these places, and the others.
+pub(super) fn parted(messages: Vec<Message>, places: &HashSet<usize>) -> (Vec<Message>, Vec<Message>) {
+    let (mut those, mut others) = (Vec::new(), Vec::new());
+    for (place, message) in messages.into_iter().enumerate() {
+        if places.contains(&place) {
+            those.push(message);
+        } else {
+            others.push(message);
+        }
+    }
+    (those, others)
+}
+
+/// All but those at these places.
+pub(super) fn without(messages: Vec<Message>, places: &HashSet<usize>) -> Vec<Message> {
+    parted(messages, places).1
 }

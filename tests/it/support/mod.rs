@@ -5,6 +5,7 @@
 pub(crate) mod daemon;
 pub(crate) mod payload;
 pub(crate) mod sink;
+pub(crate) mod sqs;
 
 use std::{
     collections::BTreeMap,
