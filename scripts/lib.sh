@@ -114,8 +114,9 @@ bring_moto() {
     ) 9>"$moto_home/lock"
 }
 
-# Starts it, unless RELAYWATCH_TEST_SQS names one, and exports that variable.
+# Starts it, unless RELAYWATCH_TEST_SQS names one, and exports that variable, and credentials that are good nowhere else.
 start_sqs() {
+    export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
     [ -z "${RELAYWATCH_TEST_SQS:-}" ] || return 0
     if ! bring_moto; then
         [ "${CI:-}" != true ] || { say "moto can't be installed"; exit 1; }

@@ -44,12 +44,12 @@ pub use self::{
     shape::json_schema,
     values::{FilePath, ListenAddress, MASK, PublicUrl, Secret, StoreUrl},
 };
+pub(crate) use self::{forms::is_region, shape::nearest_word, validate::is_team_id};
 use self::{
     report::Report,
     shape::{SCHEMA, Shape},
     tree::{Node, Origin, Value},
 };
-pub(crate) use self::{forms::is_region, shape::nearest_word, validate::is_team_id};
 
 /// The commented default: every key with its default, and examples commented out.
 pub const DEFAULT_FILE: &str = include_str!("../../config.default.toml");

@@ -13,8 +13,8 @@ use crate::{
     },
     metrics::Metrics,
     model::{
-        Address, Cause, Destination, Event, EventKind, Exposure, LabelSays, Notice, Provider, RelayDomains,
-        StreamKey, Timestamp, Verdict,
+        Address, Cause, Destination, Event, EventKind, Exposure, LabelSays, Notice, Provider, RelayDomains, StreamKey,
+        Timestamp, Verdict,
     },
     notify::forward,
     privacy::{Keyring, Purpose},

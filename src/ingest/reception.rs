@@ -52,9 +52,10 @@ impl Setup {
         all
     }
 
-    /// Who reports, once for each feed.
+    /// Who posts, once for each feed. The others lose nothing for days: a queue keeps what is not fetched, a mail server tries
+    /// again, a file stays.
     pub fn providers(&self) -> impl Iterator<Item = Provider> + '_ {
-        self.feeds.providers().chain(self.workers.iter().map(|worker| worker.provider))
+        self.feeds.providers()
     }
 }
 

@@ -1,19 +1,34 @@
 //! SES through a queue, with a real process and a server that speaks SQS and SNS.
 
-use std::{collections::BTreeMap, net::SocketAddr, process::Command};
+use std::{collections::BTreeMap, net::SocketAddr, process::Command, sync::Arc, time::Duration};
 
 use relaywatch::{
-    ingest::http::ses,
-    model::Timestamp,
+    classify::Rules,
+    clock::{Clock, ManualClock},
+    config::Config,
+    explain::BlindReason,
+    ingest::{
+        alive::Life,
+        committer::committer,
+        http::{feeds::Feeds, ses},
+        intake::{Intake, Knowledge},
+        reception::{Reception, Setup},
+        workers::{self, Workers},
+    },
+    metrics::Metrics,
+    model::{DAY_MILLIS, MINUTE_MILLIS, RelayDomains, Timestamp},
+    monitor::blind::{Window, known},
     store::{Position, Store},
 };
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    Engine,
+    Engine, at,
     daemon::{Daemon, Home, now},
-    payload, postgres_url,
+    fresh_store, payload, postgres_url,
     sqs::{Proxy, Queue, Server, Way, server},
 };
 
@@ -40,10 +55,12 @@ fn fixtures() -> Vec<String> {
     let yesterday = payload::rfc3339(now().plus_millis(-86_400_000).as_millis());
     let day = yesterday.get(..10).expect("a day");
     let folder = format!("{}/tests/fixtures/ses", env!("CARGO_MANIFEST_DIR"));
-    let mut files: Vec<_> = std::fs::read_dir(folder).expect("fixtures").map(|entry| entry.expect("one").path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).expect("fixtures").map(|entry| entry.expect("one").path()).collect();
     files.retain(|file| file.extension().is_some_and(|kind| kind == "json"));
     files.sort();
-    let text = |file| std::fs::read_to_string(file).expect("a fixture").replace("2025-08-09", day).replace("2025-08-10", day);
+    let text =
+        |file| std::fs::read_to_string(file).expect("a fixture").replace("2025-08-09", day).replace("2025-08-10", day);
     files.into_iter().map(text).collect()
 }
 
@@ -146,7 +163,8 @@ async fn a_redrive_of_two_weeks_ago_is_taken() {
     let queue = server.queue();
     let home = home(Engine::Sqlite, &queue, server.address).await.expect("SQLite is always there");
     let old = now().plus_millis(-13 * 86_400_000);
-    let mut envelope: Value = serde_json::from_str(&home.notification(&payload::ses(1, old.as_millis(), true))).expect("JSON");
+    let mut envelope: Value =
+        serde_json::from_str(&home.notification(&payload::ses(1, old.as_millis(), true))).expect("JSON");
     envelope["Timestamp"] = json!(payload::rfc3339(old.as_millis()));
     envelope["Signature"] = json!("AAAA");
     queue.send(&envelope.to_string());
@@ -443,4 +461,63 @@ async fn a_reload_takes_a_queue_up_and_lets_it_go() {
     other.wait_for((0, 0));
     assert_eq!(queue.counts(), (1, 0), "nobody asks it any more");
     daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_cannot_be_asked_for_ten_minutes_makes_a_blind_window() {
+    let Some(server) = server() else { return };
+    let (queue, proxy) = (server.queue(), Proxy::start(server).await);
+    let test = fresh_store(Engine::Sqlite).await.expect("SQLite is always there");
+    let manual = ManualClock::new(at(0));
+    let (clock, metrics) = (Clock::Manual(manual.clone()), Metrics::new().expect("metrics"));
+    let (committer, _writers) = committer(&test.store, &metrics, &Arc::new(Notify::new()), 1);
+    let table = queue.table(Some("eu"), proxy.address);
+    let config = Config::from_text(None, table, std::collections::HashMap::new()).expect("a configuration");
+    let setup = Setup {
+        feeds: Feeds::default(),
+        workers: Workers::new(&config).expect("the feed"),
+        knowledge: Knowledge { rules: Arc::new(Rules::built_in().expect("rules")), relay: RelayDomains::default() },
+        body_bytes: 1,
+        request_timeout: Duration::from_secs(1),
+    };
+    let opened = setup.workers.open().await.expect("opened");
+    let intake = Intake::new(Arc::clone(&test.keyring), committer, metrics.clone());
+    let reception = Reception::new(setup, intake, clock.clone(), metrics.clone(), mpsc::channel(1).0);
+    let (deliveries, stop) = (reception.deliveries(), CancellationToken::new());
+
+    let denied = json!({ "__type": "com.amazonaws.sqs#AccessDeniedException" });
+    proxy.set("ReceiveMessage", Some(Way::Answer(403, denied)));
+    let running = tokio::spawn(workers::run(opened, reception, stop.clone()));
+    let mut life = Life::default();
+    let failures = metrics.queue_failures.with_label_values(&["sqs/eu", "access-denied"]);
+    let mut windows = Vec::new();
+    while windows.is_empty() {
+        let before = failures.get();
+        while failures.get() == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        manual.advance(Duration::from_mins(3));
+        life.step(&test.store, &clock, &deliveries, &metrics).await.expect("a sign");
+        windows = known(&test.store, at(DAY_MILLIS)).await.expect("windows");
+        windows.retain(|window: &Window| window.watched == "sqs/eu");
+    }
+    let now = clock.now();
+    assert!(now >= at(10 * MINUTE_MILLIS), "{now}");
+    let [window] = windows.as_slice() else { panic!("{windows:?}") };
+    assert_eq!((window.reason, window.until), (Some(BlindReason::Refused), None));
+
+    proxy.set("ReceiveMessage", None);
+    let ended = async {
+        loop {
+            life.step(&test.store, &clock, &deliveries, &metrics).await.expect("a sign");
+            let found = known(&test.store, at(DAY_MILLIS)).await.expect("windows");
+            if found.iter().any(|found| found.watched == "sqs/eu" && found.until.is_some()) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), ended).await.expect("it ends once the queue answers");
+    stop.cancel();
+    running.await.expect("no panic").expect("it ends");
 }

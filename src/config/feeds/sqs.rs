@@ -38,9 +38,11 @@ fn check(feed: &SqsFeed, path: &str, checks: &mut Checks<'_>) {
     };
     let place = format!("{path}.queue_url");
     checks.https(&place, queue);
-    let names_a_queue = queue.path_segments().is_some_and(|mut parts| parts.next_back().is_some_and(|name| !name.is_empty()));
+    let names_a_queue =
+        queue.path_segments().is_some_and(|mut parts| parts.next_back().is_some_and(|name| !name.is_empty()));
     if !names_a_queue || queue.query().is_some() || queue.fragment().is_some() || !queue.username().is_empty() {
-        let help = "write it as the SQS console shows it: \"https://sqs.eu-west-1.amazonaws.com/123456789012/ses-events\"";
+        let help =
+            "write it as the SQS console shows it: \"https://sqs.eu-west-1.amazonaws.com/123456789012/ses-events\"";
         checks.wrong(&place, "this is no URL of a queue", help);
     }
     let told = region_of(queue);

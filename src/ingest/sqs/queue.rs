@@ -54,7 +54,9 @@ impl Queue {
             loader = loader.app_name(name);
         }
         let mut config = Builder::from(&loader.load().await);
-        config.set_endpoint_url(settings.endpoint.as_ref().map(|endpoint| endpoint.as_str().to_owned()));
+        if let Some(endpoint) = &settings.endpoint {
+            config = config.endpoint_url(endpoint.as_str());
+        }
         Self { client: Client::from_conf(config.build()), url: settings.queue_url.as_str().to_owned() }
     }
 
@@ -77,11 +79,7 @@ impl Queue {
             .await
             .map_err(|error| Trouble::of(&error))?;
         let messages = answer.messages.unwrap_or_default().into_iter().filter_map(|message| {
-            Some(Message {
-                body: message.body.unwrap_or_default(),
-                handle: message.receipt_handle?,
-                passed_over: 0,
-            })
+            Some(Message { body: message.body.unwrap_or_default(), handle: message.receipt_handle?, passed_over: 0 })
         });
         Ok(messages.collect())
     }

@@ -40,7 +40,9 @@ impl Reason {
             }
             Self::NoQueue => "there is no such queue: compare queue_url and region with the SQS console",
             Self::Throttled => "AWS asks for fewer requests; they are made more slowly",
-            Self::Unreachable => "no answer: let HTTPS to the region's SQS endpoint out, or set `endpoint` to your VPC endpoint",
+            Self::Unreachable => {
+                "no answer: let HTTPS to the region's SQS endpoint out, or set `endpoint` to your VPC endpoint"
+            }
             Self::Failed => "AWS could not do it; it is asked again",
         }
     }
@@ -101,7 +103,12 @@ fn of_code(code: &str) -> Reason {
         | "RequestExpired" => Reason::NoCredentials,
         "AccessDenied" | "KmsAccessDenied" | "NotAuthorized" | "OptInRequired" => Reason::AccessDenied,
         "QueueDoesNotExist" | "NonExistentQueue" | "InvalidAddress" => Reason::NoQueue,
-        "RequestThrottled" | "Throttling" | "Throttled" | "ThrottlingException" | "KmsThrottled" | "TooManyRequests"
+        "RequestThrottled"
+        | "Throttling"
+        | "Throttled"
+        | "ThrottlingException"
+        | "KmsThrottled"
+        | "TooManyRequests"
         | "OverLimit" => Reason::Throttled,
         _ => Reason::Failed,
     }

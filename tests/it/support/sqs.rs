@@ -129,7 +129,8 @@ impl Queue {
 
     /// Messages that anybody can have, and those that somebody has.
     pub(crate) fn counts(&self) -> (u64, u64) {
-        let found = self.server.sqs("GetQueueAttributes", &json!({ "QueueUrl": self.url(), "AttributeNames": ["All"] }));
+        let found =
+            self.server.sqs("GetQueueAttributes", &json!({ "QueueUrl": self.url(), "AttributeNames": ["All"] }));
         let count = |name: &str| {
             let text = found["Attributes"][name].as_str().expect("a count");
             text.parse().expect("a number")
@@ -156,7 +157,9 @@ impl Queue {
     pub(crate) fn table(&self, name: Option<&str>, endpoint: SocketAddr) -> String {
         let (url, address) = (self.url(), endpoint);
         let head = name.map_or_else(|| "[feeds.sqs]".to_owned(), |name| format!("[[feeds.sqs]]\nname = \"{name}\""));
-        format!("{head}\nqueue_url = \"{url}\"\nregion = \"{REGION}\"\nendpoint = \"http://{address}\"\nwait_seconds = 1\n")
+        format!(
+            "{head}\nqueue_url = \"{url}\"\nregion = \"{REGION}\"\nendpoint = \"http://{address}\"\nwait_seconds = 1\n"
+        )
     }
 }
 
@@ -220,9 +223,10 @@ impl Proxy {
 
     /// The messages that were handed out until now, by their handles.
     pub(crate) fn handed_out(&self) -> Vec<String> {
-        let messages = self.seen("ReceiveMessage").into_iter().flat_map(|(_, output)| {
-            output["Messages"].as_array().cloned().unwrap_or_default()
-        });
+        let messages = self
+            .seen("ReceiveMessage")
+            .into_iter()
+            .flat_map(|(_, output)| output["Messages"].as_array().cloned().unwrap_or_default());
         messages.map(|message| message["ReceiptHandle"].as_str().expect("a handle").to_owned()).collect()
     }
 
