@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use relaywatch::{
     cli::{
         Exit, Format, accounts::AccountsCommand, address::AddressCommand, classify, config::ConfigCommand,
-        demo::DemoCommand, events::EventsCommand, incident::IncidentCommand, keys::KeysCommand,
+        demo::DemoCommand, diagnose, events::EventsCommand, incident::IncidentCommand, keys::KeysCommand,
         rebuild::RebuildCommand, score, serve::ServeCommand,
     },
     config::Config,
@@ -53,6 +53,8 @@ enum Command {
     Serve(ServeCommand),
     /// Say what SMTP replies mean: cause, fault, what to do.
     Classify(classify::Args),
+    /// Say what one mail reports: a bounce, a complaint, an answer by a robot.
+    Diagnose(diagnose::Args),
     /// List or follow what was taken in, as relaywatch understood it.
     Events(EventsCommand),
     /// Show the story of one address, or forget it.
@@ -89,6 +91,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
             return command.run(file, cli.log.as_deref());
         }
         Command::Classify(args) => run_classify(args, file, &mut out, &mut diagnostics)?,
+        Command::Diagnose(args) => run_diagnose(args, file, &mut out, &mut diagnostics)?,
         Command::Events(command) => command.run(file, &mut out, &mut diagnostics)?,
         Command::Address(command) => command.run(file, &mut io::stdin().lock(), &mut out, &mut diagnostics)?,
         Command::Accounts(command) => command.run(file, &mut io::stdin().lock(), &mut out, &mut diagnostics)?,
@@ -157,6 +160,34 @@ fn run_classify(
         Err(classify::ClassifyError::Io(error)) => Err(error.into()),
         Err(error) => Err(error.into()),
     }
+}
+
+fn run_diagnose(
+    args: &diagnose::Args,
+    file: Option<&Path>,
+    out: &mut impl Write,
+    diagnostics: &mut impl Write,
+) -> anyhow::Result<Exit> {
+    let config = Config::load(file, Config::process_environment())?;
+    let relay = config.relay.to_domains();
+    let folder = args.rules.as_deref().or(config.rules.folder.as_ref().map(AsRef::as_ref));
+    if let Some(said) = rule_files::passed_over(folder) {
+        writeln!(diagnostics, "relaywatch: {said}")?;
+    }
+    let rules = rule_files::load(folder)?;
+    let options = diagnose::Options { rules: &rules, relay: &relay };
+    let named = args.file.as_deref().filter(|name| *name != Path::new("-"));
+    let exit = match named {
+        Some(name) => {
+            if name.is_dir() {
+                bail!("{} is a folder: name one mail in it", name.display());
+            }
+            let input = File::open(name).with_context(|| format!("cannot read {}", name.display()))?;
+            diagnose::run(input, out, diagnostics, args.format, &options)?
+        }
+        None => diagnose::run(io::stdin().lock(), out, diagnostics, args.format, &options)?,
+    };
+    Ok(exit)
 }
 
 /// What is said where the name of no file looks like a reply.

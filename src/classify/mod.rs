@@ -11,6 +11,7 @@ mod role;
 mod rules;
 mod template;
 
+pub(crate) use context::is_within;
 pub use context::{Receiver, context, destination, host_that_said, mx_family};
 pub use new_words::{apple_receivers, is_guess, is_new_words};
 pub use role::Parties;

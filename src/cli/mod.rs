@@ -6,6 +6,7 @@ pub mod address;
 pub mod classify;
 pub mod config;
 pub mod demo;
+pub mod diagnose;
 pub mod events;
 pub mod incident;
 pub mod keys;

@@ -9,6 +9,7 @@ pub mod seen;
 pub mod sqs;
 mod told;
 pub mod workers;
+pub mod mail;
 
 use crate::model::{Event, Notice, Provider, Timestamp};
 

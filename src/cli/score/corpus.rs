@@ -5,14 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mail_parser::{MessageParser, MimeHeaders, PartType};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::map::{Expected, expected};
-use crate::model::{Address, EnhancedCode, Reply};
-
-/// The longest mail that is read, in bytes.
-const MAX_MAIL_BYTES: u64 = 16 * 1024 * 1024;
+use crate::{
+    ingest::mail::{MAX_MAIL_BYTES, Understood, mails_of, understand},
+    model::{Address, EnhancedCode, FailureClass, Reply},
+};
 
 /// Why a corpus can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +51,7 @@ pub(super) struct Labelled {
     pub(super) line: usize,
     pub(super) reply: Reply,
     pub(super) recipient: Option<Address>,
+    pub(super) sender: Option<Address>,
     pub(super) mx: Option<String>,
     pub(super) reason: String,
     pub(super) expected: Expected,
@@ -62,9 +62,39 @@ pub(super) struct Labelled {
 /// What was read.
 pub(super) struct Corpus {
     pub(super) replies: Vec<Labelled>,
-    /// Mails there are, and those that have a delivery report; only of a folder.
-    pub(super) mails: Option<usize>,
-    pub(super) read: Option<usize>,
+    /// How well mails were read; only of a folder.
+    pub(super) mails: Option<MailFigures>,
+}
+
+/// How well mails were read, by their labels. A share is that of what is labelled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(super) struct MailFigures {
+    pub(super) mails: u32,
+    /// Mails that are understood as a delivery report, a complaint or a robot's answer.
+    pub(super) decoded: u32,
+    /// Mails with as many recipients as labels.
+    pub(super) recipients_right: u32,
+    /// Labels with a status that somebody gave, and those with the same.
+    pub(super) statuses: u32,
+    pub(super) statuses_right: u32,
+    /// Labels with a status that the labeller made up, since nobody gave one (Sisimai's `x.0.9nn`), and those in which none is
+    /// found either, and whether it is final is told alike.
+    pub(super) none_given: u32,
+    pub(super) none_given_right: u32,
+    /// Labels with a reply code, and those with the same.
+    pub(super) reply_codes: u32,
+    pub(super) reply_codes_right: u32,
+}
+
+/// What was read of one recipient.
+struct Read {
+    reply: Reply,
+    recipient: Option<Address>,
+    sender: Option<Address>,
+    mx: Option<String>,
+    /// As somebody gave it; never derived.
+    status: Option<EnhancedCode>,
+    class: FailureClass,
 }
 
 /// What a line is made of.
@@ -101,6 +131,10 @@ struct Mail {
 
 #[derive(Deserialize)]
 struct MailLabel {
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    reply: String,
     reason: String,
     hard: bool,
 }
@@ -118,38 +152,91 @@ impl Corpus {
             replies.push(labelled(line, reply, &row.expected_reason, row.expected_hard)?);
             Ok(())
         })?;
-        Ok(Self { replies, mails: None, read: None })
+        Ok(Self { replies, mails: None })
     }
 
     fn mails(folder: &Path) -> Result<Self, CorpusError> {
-        let (mut replies, mut mails, mut read) = (Vec::new(), 0, 0);
+        let (mut replies, mut figures) = (Vec::new(), MailFigures::default());
         for_each_line(&folder.join("labels.jsonl"), |line, mail: Mail| {
-            mails += 1;
             // A name in a list must not lead out of its folder.
             let name = Path::new(&mail.file).file_name().ok_or_else(|| format!("{:?} is no file's name", mail.file))?;
             let path = folder.join(name);
             let size = fs::metadata(&path).map_err(|error| format!("{}: {error}", path.display()))?.len();
-            if size > MAX_MAIL_BYTES {
-                return Err(format!("{} is larger than 16 MiB", path.display()));
+            if size > MAX_MAIL_BYTES as u64 {
+                return Err(format!("{} is larger than {} MiB", path.display(), MAX_MAIL_BYTES >> 20));
             }
             let raw = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-            let reports = reports(&raw);
-            read += usize::from(!reports.is_empty());
-            for (report, label) in reports.into_iter().zip(&mail.expected) {
-                let mut one = labelled(line, report.reply, &label.reason, Some(label.hard))?;
-                (one.recipient, one.mx) = (report.recipient, report.mx);
+            let understood: Vec<Understood> = mails_of(&raw).map(understand).collect();
+            let reads: Vec<Read> = understood.iter().flat_map(reads_of).collect();
+            figures.count(&understood, &reads, &mail.expected);
+            for (read, label) in reads.into_iter().zip(&mail.expected) {
+                let mut one = labelled(line, read.reply, &label.reason, Some(label.hard))?;
+                (one.recipient, one.sender, one.mx) = (read.recipient, read.sender, read.mx);
                 replies.push(one);
             }
             Ok(())
         })?;
-        Ok(Self { replies, mails: Some(mails), read: Some(read) })
+        Ok(Self { replies, mails: Some(figures) })
     }
+}
+
+impl MailFigures {
+    fn count(&mut self, understood: &[Understood], reads: &[Read], labels: &[MailLabel]) {
+        let others: usize = understood
+            .iter()
+            .map(|one| match one {
+                Understood::Abuse(report) => report.recipients.len().max(1),
+                Understood::Robot(_) => 1,
+                _ => 0,
+            })
+            .sum();
+        let found = reads.len() + others;
+        self.mails += 1;
+        self.decoded += u32::from(found > 0);
+        self.recipients_right += u32::from(found == labels.len());
+        for (at, label) in labels.iter().enumerate() {
+            let read = reads.get(at);
+            if let Ok(code) = label.reply.parse::<u16>() {
+                self.reply_codes += 1;
+                self.reply_codes_right += u32::from(read.is_some_and(|read| read.reply.code == Some(code)));
+            }
+            let Some(status) = EnhancedCode::parse(&label.status) else { continue };
+            if status.subject == 0 && status.detail >= 900 {
+                self.none_given += 1;
+                let passing = read.is_some_and(|read| read.class == FailureClass::Transient);
+                let alike = passing == (status.class == 4);
+                self.none_given_right += u32::from(alike && read.is_some_and(|read| read.status.is_none()));
+            } else {
+                self.statuses += 1;
+                self.statuses_right += u32::from(read.is_some_and(|read| read.status == Some(status)));
+            }
+        }
+    }
+}
+
+/// What a mail says of each recipient of the message.
+fn reads_of(understood: &Understood) -> Vec<Read> {
+    let Understood::Delivery(report) = understood else { return Vec::new() };
+    let read = |one: &crate::ingest::mail::RecipientReport| {
+        let status = one.status.map(|(code, _)| code);
+        let mut reply = one.reply.clone().unwrap_or_default();
+        reply.enhanced = reply.enhanced.or(status);
+        Read {
+            class: one.class(),
+            recipient: one.recipient.clone(),
+            sender: report.original.return_path.clone(),
+            mx: one.remote_mta.clone(),
+            status,
+            reply,
+        }
+    };
+    report.recipients.iter().map(read).collect()
 }
 
 fn labelled(line: usize, reply: Reply, reason: &str, hard: Option<bool>) -> Result<Labelled, String> {
     let expected = expected(reason)?;
     let hard = hard.unwrap_or(expected.hard);
-    Ok(Labelled { line, reply, recipient: None, mx: None, reason: reason.to_owned(), expected, hard })
+    Ok(Labelled { line, reply, recipient: None, sender: None, mx: None, reason: reason.to_owned(), expected, hard })
 }
 
 fn for_each_line<T: Labels>(
@@ -170,52 +257,4 @@ fn for_each_line<T: Labels>(
         each(at + 1, row).map_err(wrong)?;
     }
     Ok(())
-}
-
-/// What a delivery report says of one recipient.
-struct Report {
-    reply: Reply,
-    recipient: Option<Address>,
-    mx: Option<String>,
-}
-
-/// The per-recipient fields of the first `message/delivery-status` part (RFC 3464 section 2.3).
-fn reports(raw: &[u8]) -> Vec<Report> {
-    let Some(message) = MessageParser::default().parse(raw) else { return Vec::new() };
-    let status = message.parts.iter().find(|part| {
-        part.content_type().is_some_and(|kind| {
-            kind.ctype().eq_ignore_ascii_case("message")
-                && kind.subtype().is_some_and(|subtype| subtype.eq_ignore_ascii_case("delivery-status"))
-        })
-    });
-    let text = match status.map(|part| &part.body) {
-        Some(PartType::Text(text)) => text.clone().into_owned(),
-        Some(PartType::Binary(bytes) | PartType::InlineBinary(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
-        _ => return Vec::new(),
-    };
-    let text = text.replace("\r\n", "\n");
-    text.split("\n\n").filter_map(report).collect()
-}
-
-fn report(group: &str) -> Option<Report> {
-    let mut fields: Vec<(String, String)> = Vec::new();
-    for line in group.lines() {
-        if line.starts_with([' ', '\t']) {
-            if let Some((_, value)) = fields.last_mut() {
-                value.push(' ');
-                value.push_str(line.trim());
-            }
-        } else if let Some((name, value)) = line.split_once(':') {
-            fields.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
-        }
-    }
-    let field = |name: &str| fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str());
-    let recipient = field("final-recipient").or_else(|| field("original-recipient"))?;
-    let address = recipient.split_once(';').map_or(recipient, |(_, address)| address).trim();
-    let status = field("status").and_then(|status| status.split_whitespace().next()).and_then(EnhancedCode::parse);
-    Some(Report {
-        reply: Reply::with_codes(field("diagnostic-code").unwrap_or_default(), None, status),
-        recipient: Address::parse(address.trim_matches(['<', '>'])).ok(),
-        mx: field("remote-mta").map(ToOwned::to_owned),
-    })
 }

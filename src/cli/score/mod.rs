@@ -8,7 +8,7 @@ mod split;
 use std::{io::Write, path::Path};
 
 use self::{
-    corpus::{Corpus, Labelled},
+    corpus::{Corpus, Labelled, MailFigures},
     figures::Figures,
 };
 use super::{Exit, Format, classify::Args, text::Safe};
@@ -81,7 +81,6 @@ pub fn run(
         Format::Json => {
             let value = serde_json::json!({
                 "mails": corpus.mails,
-                "mails_read": corpus.read,
                 "all": Figures::of(judged.iter()),
                 "held": Figures::of(judged.iter().filter(|one| one.held)),
                 "seen": Figures::of(judged.iter().filter(|one| !one.held)),
@@ -103,7 +102,11 @@ fn judge<'a>(corpus: &'a Corpus, rules: &Rules, relay: &RelayDomains) -> Vec<Jud
         .iter()
         .zip(held)
         .map(|(labelled, held)| {
-            let parties = Parties { recipient: labelled.recipient.as_ref(), ..Parties::unknown(relay) };
+            let parties = Parties {
+                recipient: labelled.recipient.as_ref(),
+                envelope_sender: labelled.sender.as_ref(),
+                ..Parties::unknown(relay)
+            };
             let template = template_of(&labelled.reply, &parties);
             let context = context(None, labelled.recipient.as_ref(), labelled.mx.as_deref(), relay);
             let verdict = rules.classify(&template, &context);
@@ -123,8 +126,8 @@ fn judge<'a>(corpus: &'a Corpus, rules: &Rules, relay: &RelayDomains) -> Vec<Jud
 }
 
 fn text(corpus: &Corpus, judged: &[Judged<'_>], show_held: bool, out: &mut impl Write) -> std::io::Result<()> {
-    if let (Some(mails), Some(read)) = (corpus.mails, corpus.read) {
-        writeln!(out, "{read} of {mails} mails have a delivery report that a plain reading of RFC 3464 gives\n")?;
+    if let Some(figures) = corpus.mails {
+        mails(figures, out)?;
     }
     writeln!(out, "{}", Figures::HEAD)?;
     writeln!(out, "{}", Figures::of(judged.iter()).row("all"))?;
@@ -155,6 +158,23 @@ fn text(corpus: &Corpus, judged: &[Judged<'_>], show_held: bool, out: &mut impl 
         writeln!(out, "  {reason:<18}{cause:<28}{count:>4}")?;
     }
     Ok(())
+}
+
+/// How well the mails of a folder were read.
+fn mails(figures: MailFigures, out: &mut impl Write) -> std::io::Result<()> {
+    let MailFigures { mails, decoded, recipients_right, .. } = figures;
+    let rows = [
+        ("mails decoded", decoded, mails),
+        ("right number of recipients", recipients_right, mails),
+        ("right status", figures.statuses_right, figures.statuses),
+        ("  rightly none, where nobody gave one", figures.none_given_right, figures.none_given),
+        ("right reply code", figures.reply_codes_right, figures.reply_codes),
+    ];
+    for (name, right, all) in rows.into_iter().filter(|(.., all)| *all > 0) {
+        let share = f64::from(right) * 100.0 / f64::from(all);
+        writeln!(out, "{name:<40}{right:>5} of {all:<5}{share:>6.1} %")?;
+    }
+    writeln!(out)
 }
 
 #[cfg(test)]
@@ -225,15 +245,22 @@ mod tests {
     }
 
     #[test]
-    fn mails_are_read_by_rfc_3464() {
+    fn mails_are_counted_by_their_labels() {
         let folder = tempfile::tempdir().expect("a folder");
         let mail = "From: MAILER-DAEMON@mx.example.org\r\nTo: bounces@mail.example.com\r\nSubject: Undelivered\r\nMIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=\"b\"\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nIt was not delivered.\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example.org\r\n\r\nFinal-Recipient: rfc822; jo@example.net\r\nAction: failed\r\nStatus: 5.1.1\r\nRemote-MTA: dns; mx.example.net\r\nDiagnostic-Code: smtp; 550 5.1.1\r\n <jo@example.net>... User unknown\r\n\r\nFinal-Recipient: rfc822; kim@example.net\r\nAction: failed\r\nStatus: 5.2.2\r\n\r\n--b--\r\n";
         std::fs::write(folder.path().join("a.eml"), mail).expect("written");
         std::fs::write(folder.path().join("b.eml"), "Subject: nothing\r\n\r\nnothing\r\n").expect("written");
-        let labels = "{\"file\":\"a.eml\",\"expected\":[{\"reason\":\"userunknown\",\"hard\":true},{\"reason\":\"mailboxfull\",\"hard\":false}]}\n{\"file\":\"b.eml\",\"expected\":[{\"reason\":\"feedback\",\"hard\":false}]}\n";
+        let labels = "{\"file\":\"a.eml\",\"expected\":[{\"status\":\"5.1.1\",\"reply\":\"550\",\"reason\":\"userunknown\",\"hard\":true},{\"status\":\"5.2.1\",\"reason\":\"mailboxfull\",\"hard\":false}]}\n{\"file\":\"b.eml\",\"expected\":[{\"reason\":\"feedback\",\"hard\":false}]}\n";
         std::fs::write(folder.path().join("labels.jsonl"), labels).expect("written");
         let corpus = Corpus::read(folder.path()).expect("read");
-        assert_eq!((corpus.mails, corpus.read, corpus.replies.len()), (Some(2), Some(1), 2));
+        assert_eq!(corpus.replies.len(), 2);
+        let figures = corpus.mails.expect("figures of mails");
+        assert_eq!((figures.mails, figures.decoded, figures.recipients_right), (2, 1, 1));
+        assert_eq!((figures.statuses, figures.statuses_right), (2, 1), "the second label names another status");
+        assert_eq!((figures.reply_codes, figures.reply_codes_right), (1, 1));
+        let mut out = Vec::new();
+        mails(figures, &mut out).expect("written");
+        insta::assert_snapshot!(String::from_utf8(out).expect("UTF-8"));
         let rules = Rules::built_in().expect("rules");
         let relay = RelayDomains::default();
         let judged = judge(&corpus, &rules, &relay);

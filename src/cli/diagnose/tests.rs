@@ -1,0 +1,67 @@
+use super::*;
+
+fn diagnosed(input: &[u8], format: Format) -> (Result<Exit, DiagnoseError>, String, String) {
+    let (rules, relay) = (Rules::built_in().expect("rules"), RelayDomains::default());
+    let (mut out, mut diagnostics) = (Vec::new(), Vec::new());
+    let done = run(input, &mut out, &mut diagnostics, format, &Options { rules: &rules, relay: &relay });
+    (done, String::from_utf8(out).expect("UTF-8"), String::from_utf8(diagnostics).expect("UTF-8"))
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/mail").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn every_kind_is_told_for_people() {
+    for name in ["relay-unauthorized", "exim-two", "abuse", "aggregate", "apple-notification", "vacation", "person"] {
+        let (done, out, diagnostics) = diagnosed(&fixture(&format!("{name}.eml")), Format::Text);
+        let exit = done.expect("told");
+        assert_eq!(exit, if name == "person" { Exit::Finding } else { Exit::Success }, "{name}");
+        assert_eq!(diagnostics, "");
+        insta::assert_snapshot!(format!("text-{name}"), out);
+    }
+}
+
+#[test]
+fn json_is_one_object_with_the_verdicts_fields() {
+    let (done, out, _) = diagnosed(&fixture("relay-unauthorized.eml"), Format::Json);
+    assert_eq!(done.expect("told"), Exit::Success);
+    insta::assert_snapshot!(out);
+    let (_, out, _) = diagnosed(&fixture("no-status.eml"), Format::Json);
+    let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let one = &told["recipients"][0];
+    assert_eq!((&one["status"], &one["status_origin"]), (&"5.1.1".into(), &"derived".into()), "{one}");
+    assert_eq!((&one["code"], &one["enhanced"]), (&550.into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn a_bare_reply_is_judged_with_a_hint() {
+    let (done, out, diagnostics) =
+        diagnosed(b"550 5.1.1 <x7kq2m9abc@privaterelay.appleid.com>: user not found\n", Format::Json);
+    assert_eq!(done.expect("told"), Exit::Success);
+    let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((&told["kind"], &told["recipients"][0]["cause"]), (&"reply".into(), &"recipient_unknown".into()));
+    assert!(diagnostics.contains("relaywatch classify"), "{diagnostics}");
+}
+
+#[test]
+fn what_is_no_mail_is_told_with_what_to_do() {
+    let told = |input: &[u8]| diagnosed(input, Format::Text).0.expect_err("no mail").to_string();
+    assert!(told(b" \n").contains("the input is empty"));
+    assert!(told(&vec![b'a'; MAX_MAIL_BYTES + 1]).contains("larger than the 16 MiB"));
+    for nothing in [&b"\x00\x01\x02"[..], b"hello there\n\nno mail", b"PK\x03\x04"] {
+        assert!(told(nothing).contains("the first line is no header field"), "{nothing:?}");
+    }
+}
+
+#[test]
+fn of_a_mailbox_the_first_mail_is_read() {
+    let mut mailbox = b"From MAILER-DAEMON Mon Nov 23 09:00:00 2026\n".to_vec();
+    mailbox.extend(fixture("relay-unauthorized.eml"));
+    mailbox.extend(b"\n\nFrom MAILER-DAEMON Mon Nov 23 09:00:01 2026\n");
+    mailbox.extend(fixture("vacation.eml"));
+    let (done, out, diagnostics) = diagnosed(&mailbox, Format::Text);
+    assert_eq!(done.expect("told"), Exit::Success);
+    assert!(out.starts_with("delivery report") && diagnostics.contains("a mailbox"), "{out}{diagnostics}");
+}

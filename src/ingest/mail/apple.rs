@@ -1,0 +1,149 @@
+//! Apple's "private email relay notifications" to the Account Holder.
+//!
+//! Documented is that Apple mails the Account Holder and admins from time to time about mail that could not be delivered, and that
+//! there is a switch for it (account help, "Configure private email relay service"). No such mail was ever published, so that its
+//! wording is unknown: what is recognised here is the sender's domain together with the service's documented name, and what it
+//! says is told from documented words (register, SPF, DKIM, deliver) or left open. Nothing more is made of it.
+
+use super::{
+    MAX_NAME_BYTES,
+    fields::{clean, cut},
+    notice,
+    parts::Mail,
+};
+use crate::model::{Address, Timestamp, domain_of, words};
+
+/// Names of the service, in lower case: both are Apple's own.
+const SERVICE: &[&str] = &["private email relay", "private relay email", "hide my email", "sign in with apple"];
+/// Domains and addresses that are kept.
+const MAX_NAMED: usize = 20;
+
+words! {
+    /// What a notification says.
+    pub enum RelayNotice {
+        /// A sender is not registered with Apple.
+        SourceNotRegistered = 1, "source-not-registered";
+        /// A sender fails SPF or DKIM.
+        AuthenticationFailed = 2, "authentication-failed";
+        /// Mail could not be delivered, for no reason that it names.
+        NotDelivered = 3, "not-delivered";
+        /// None of these.
+        Other = 4, "other";
+    }
+}
+
+/// A notification of Apple's about the relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayNotification {
+    /// What it says, as far as its words tell.
+    pub says: RelayNotice,
+    /// Domains that it names, without Apple's own, lower case.
+    pub domains: Vec<String>,
+    /// Addresses that it names, without Apple's own: senders, never a relay address's owner.
+    pub addresses: Vec<Address>,
+    /// Its date.
+    pub date: Option<Timestamp>,
+    /// Whether the receiving side's DKIM or DMARC check passed for Apple's domain, by the topmost `Authentication-Results` field.
+    /// Anyone can write From: without this, it is a claim.
+    pub authenticated: bool,
+}
+
+/// Reads a notification, where the mail is one.
+pub(super) fn read(mail: &Mail) -> Option<RelayNotification> {
+    let from = mail.header.get("from").and_then(domain_of)?;
+    if !is_apples(&from) {
+        return None;
+    }
+    let subject = mail.subject.to_lowercase();
+    let text = cut(&mail.notice, 64 * 1024);
+    let all = format!("{subject}\n{}", text.to_lowercase());
+    let says_failure = ["deliver", "bounce", "reject", "regist", "authenticat", "spf", "dkim", "unauthorized"];
+    let named = SERVICE.iter().any(|name| all.contains(name));
+    if !named || !says_failure.iter().any(|word| all.contains(word)) {
+        return None;
+    }
+    let has = |words: &[&str]| words.iter().any(|word| all.contains(word));
+    let says = if has(&[
+        "not registered",
+        "isn't registered",
+        "isn’t registered",
+        "unregistered",
+        "register your",
+        "must be registered",
+        "unauthorized",
+    ]) {
+        RelayNotice::SourceNotRegistered
+    } else if has(&["spf", "dkim", "authenticat"]) {
+        RelayNotice::AuthenticationFailed
+    } else if has(&[
+        "not be delivered",
+        "undeliver",
+        "couldn't deliver",
+        "couldn’t deliver",
+        "unable to deliver",
+        "not delivered",
+        "bounce",
+        "rejected",
+    ]) {
+        RelayNotice::NotDelivered
+    } else {
+        RelayNotice::Other
+    };
+    let addresses: Vec<Address> =
+        notice::addresses(text, MAX_NAMED).into_iter().filter(|address| !is_apples(address.domain())).collect();
+    let mut domains: Vec<String> = addresses.iter().map(|address| address.domain().to_owned()).collect();
+    for word in text.split(|c: char| c.is_whitespace() || "<>()[]\"',;".contains(c)).take(20_000) {
+        let word = word.trim_end_matches(['.', ':']);
+        if domains.len() < MAX_NAMED
+            && word.len() <= MAX_NAME_BYTES
+            && let Some(domain) = domain_of(word)
+            && is_domain(&domain)
+            && !is_apples(&domain)
+        {
+            domains.push(domain);
+        }
+    }
+    domains.sort();
+    domains.dedup();
+    Some(RelayNotification {
+        says,
+        domains,
+        addresses,
+        date: mail.header.date(&["date"]),
+        authenticated: is_authenticated(mail, &from),
+    })
+}
+
+/// Apple's own domains.
+fn is_apples(domain: &str) -> bool {
+    ["apple.com", "icloud.com", "appleid.com"].iter().any(|own| crate::classify::is_within(domain, own))
+}
+
+/// A name with a top-level domain of letters, so that no version number is one.
+fn is_domain(text: &str) -> bool {
+    text.rsplit_once('.').is_some_and(|(head, top)| {
+        !head.is_empty()
+            && top.len() >= 2
+            && top.bytes().all(|b| b.is_ascii_alphabetic())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
+    })
+}
+
+fn is_authenticated(mail: &Mail, from: &str) -> bool {
+    let Some(results) = mail.header.get("authentication-results") else { return false };
+    let results = clean(results, 4_000).to_ascii_lowercase();
+    let passes = |method: &str| {
+        results.split(';').any(|part| {
+            let part = part.trim();
+            part.starts_with(method)
+                && part.split_whitespace().any(|word| {
+                    let value = word
+                        .strip_prefix("header.d=")
+                        .or_else(|| word.strip_prefix("header.i=@"))
+                        .or_else(|| word.strip_prefix("header.from="));
+                    value.is_some_and(|domain| is_apples(domain.trim_end_matches(['"', ','])))
+                })
+        })
+    };
+    is_apples(from) && (passes("dkim=pass") || passes("dmarc=pass"))
+}

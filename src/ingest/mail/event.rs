@@ -1,0 +1,261 @@
+//! What a mail says, as events.
+
+use super::{
+    AbuseReport, DeliveryAction, DeliveryReport, FeedbackType, RecipientReport, RobotAnswer, RobotKind, Understood,
+    delivery::bounded,
+};
+use crate::{
+    ingest::{Report, SetAside, SetAsideReason, label, plausible},
+    model::{Address, DedupeMaterial, Event, EventKind, FailureClass, Provider, Reply, Timestamp},
+};
+
+/// How a mail came in.
+#[derive(Debug, Clone, Copy)]
+pub struct Envelope<'a> {
+    /// The address of RCPT TO: of a bounce the envelope sender of the message that failed, which may carry the recipient (VERP).
+    pub rcpt_to: Option<&'a Address>,
+    /// When it came, for the judgement whether its times can be.
+    pub received_at: Timestamp,
+}
+
+/// The events of a mail. Robots' answers, aggregate reports and notifications of Apple's are `ignored` here, under the word of their
+/// kind: whoever takes in mail journals the last two as they are.
+#[must_use]
+pub fn report(understood: &Understood, raw: &[u8], envelope: &Envelope<'_>) -> Report {
+    let mut report = Report::default();
+    let mut aside = |reason, word: &str, at| {
+        report.set_aside.push(SetAside {
+            provider: Provider::Mail,
+            reason,
+            label: label(word),
+            at,
+            body: raw.to_vec(),
+        });
+    };
+    match understood {
+        Understood::Delivery(delivery) => {
+            // One mail is set aside once, whatever is wrong with how many of its recipients.
+            let (mut events, mut wrong) = (Vec::new(), None);
+            for one in &delivery.recipients {
+                match delivered(delivery, one, envelope) {
+                    Ok(Some(event)) => events.push(event),
+                    Ok(None) => {}
+                    Err(reason) => wrong = wrong.or(Some(reason)),
+                }
+            }
+            if let Some((reason, at)) = wrong {
+                aside(reason, understood.kind(), at);
+            }
+            if events.is_empty() && wrong.is_none() {
+                report.ignored.push("expanded");
+            }
+            report.events = events;
+        }
+        Understood::Abuse(abuse) if abuse.feedback_type == FeedbackType::NotSpam => report.ignored.push("not-spam"),
+        Understood::Abuse(abuse) => match complained(abuse, envelope) {
+            Ok(events) => report.events = events,
+            Err((reason, at)) => aside(reason, understood.kind(), at),
+        },
+        Understood::Robot(answer) if answer.kind == RobotKind::Unsubscribe => match unsubscribed(answer, envelope) {
+            Ok(event) => report.events.push(event),
+            Err((reason, at)) => aside(reason, understood.kind(), at),
+        },
+        Understood::Robot(_) | Understood::Aggregate(_) | Understood::Relay(_) | Understood::Other => {
+            report.ignored.push(understood.kind());
+        }
+        Understood::Unreadable(_) => aside(SetAsideReason::Malformed, understood.kind(), None),
+    }
+    report
+}
+
+/// Why there is no event, with the time that the mail tells.
+type Wrong = (SetAsideReason, Option<Timestamp>);
+
+/// The first time that can be.
+fn first_plausible(times: &[Option<Timestamp>], now: Timestamp) -> Result<Timestamp, Wrong> {
+    let told = times.iter().flatten().next();
+    let reason = if told.is_some() { SetAsideReason::ImplausibleTime } else { SetAsideReason::Malformed };
+    times.iter().flatten().find(|at| plausible(**at, now)).copied().ok_or((reason, None))
+}
+
+fn delivered(report: &DeliveryReport, one: &RecipientReport, envelope: &Envelope<'_>) -> Result<Option<Event>, Wrong> {
+    let kind = match one.action {
+        DeliveryAction::Failed => EventKind::Refused,
+        DeliveryAction::Delayed => EventKind::Deferred,
+        DeliveryAction::Delivered | DeliveryAction::Relayed => EventKind::Delivered,
+        // What becomes of the addresses in its place is told, or not, by others.
+        DeliveryAction::Expanded => return Ok(None),
+    };
+    let now = envelope.received_at;
+    let at = first_plausible(&[one.last_attempt, report.arrival, report.date], now)?;
+    let original = &report.original;
+    let verp = envelope.rcpt_to.or(report.to.as_ref());
+    let recipient = recipient_of(report, one, verp).ok_or((SetAsideReason::NoRecipient, Some(at)))?;
+    let status = one.status.map(|(code, _)| code);
+    let reply = match &one.reply {
+        Some(reply) => Some(Reply { enhanced: reply.enhanced.or(status), ..reply.clone() }),
+        None => status.map(|code| Reply { enhanced: Some(code), ..Reply::default() }),
+    };
+    let provider_class = match (kind, one.class()) {
+        (EventKind::Deferred, _) => FailureClass::Transient,
+        (EventKind::Refused, class) => class,
+        _ => FailureClass::Unknown,
+    };
+    let message_id = original.message_id.clone().or_else(|| report.envelope_id.clone());
+    let sender = original.return_path.clone().or_else(|| envelope.rcpt_to.cloned());
+    let millis = |time: Option<Timestamp>| time.map_or_else(String::new, |time| time.as_millis().to_string());
+    let dedupe = DedupeMaterial::new(
+        Provider::Mail,
+        &[
+            "report",
+            message_id.as_deref().unwrap_or_default(),
+            &recipient.key(),
+            one.action.as_str(),
+            &status.map_or_else(String::new, |code| code.to_string()),
+            one.reply.as_ref().map_or("", |reply| reply.text.as_str()),
+            &millis(Some(at)),
+            &millis(report.date),
+        ],
+    );
+    Ok(Some(Event {
+        provider: Provider::Mail,
+        kind,
+        at,
+        sent_at: [original.date, report.arrival]
+            .into_iter()
+            .flatten()
+            .find(|sent| plausible(*sent, now) && *sent <= at),
+        dedupe,
+        message_id,
+        recipient,
+        from_domain: original.from_domain.clone(),
+        envelope_domain: sender.as_ref().map(|sender| sender.domain().to_owned()),
+        envelope_sender: sender,
+        campaign: original.campaign.clone(),
+        reply,
+        remote_mta: one.remote_mta.as_deref().map(bounded),
+        provider_verdict: None,
+        provider_class,
+    }))
+}
+
+/// Whom the message was for. A report about one recipient alone is about the one whom the sender wrote into the envelope sender:
+/// who forwards reports an address that the sender never had.
+fn recipient_of(report: &DeliveryReport, one: &RecipientReport, verp: Option<&Address>) -> Option<Address> {
+    let named: Vec<Address> = [&one.recipient, &one.final_recipient].into_iter().flatten().cloned().collect();
+    if report.recipients.len() == 1
+        && let Some(verp) = verp
+    {
+        let all: Vec<Address> = named.iter().chain(&report.original.recipients).cloned().collect();
+        if let Some((address, certain)) = recipient_in(verp, &all)
+            && (certain || named.is_empty())
+        {
+            return Some(address);
+        }
+    }
+    named.into_iter().next()
+}
+
+/// The recipient that an envelope sender carries (VERP): `bounce+4711-jo=example.net@mail.example.com`, and whether it is certain.
+/// It is where one of those that are `known` ends it, or where one sign at most stands before it, so that nothing can be cut wrongly.
+#[must_use]
+pub fn recipient_in(sender: &Address, known: &[Address]) -> Option<(Address, bool)> {
+    let local = sender.local();
+    let (head, domain) = local.rsplit_once('=')?;
+    let named = domain.contains('.') && domain.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
+    if !named || head.is_empty() {
+        return None;
+    }
+    let lower = local.to_lowercase();
+    let ends =
+        |address: &&Address| lower.ends_with(&format!("{}={}", address.local().to_lowercase(), address.domain()));
+    if let Some(address) = known.iter().filter(ends).max_by_key(|address| address.local().len()) {
+        return Some((address.clone(), true));
+    }
+    let signs = head.matches(['+', '-']).count();
+    let own = head.rsplit(['+', '-']).next().unwrap_or(head);
+    let own = own.rsplit('=').next().unwrap_or(own);
+    Some((Address::parse(&format!("{own}@{domain}")).ok()?, signs <= 1))
+}
+
+fn complained(abuse: &AbuseReport, envelope: &Envelope<'_>) -> Result<Vec<Event>, Wrong> {
+    let now = envelope.received_at;
+    let arrival = abuse.fields.arrival_date.map(Timestamp::from_seconds);
+    // The report's date is when somebody complained; the arrival is when the message came.
+    let at = first_plausible(&[abuse.date, arrival], now)?;
+    let original = &abuse.original;
+    let mut recipients = abuse.recipients.clone();
+    if recipients.is_empty() {
+        // A redacted report leaves the envelope sender, and what the sender wrote into it.
+        let verp = abuse.sender.as_ref().and_then(|sender| recipient_in(sender, &original.recipients));
+        recipients.extend(verp.map(|(address, _)| address));
+    }
+    if recipients.is_empty()
+        && let [only] = original.recipients.as_slice()
+        && !only.local().eq_ignore_ascii_case("redacted")
+    {
+        recipients.push(only.clone());
+    }
+    if recipients.is_empty() {
+        return Err((SetAsideReason::NoRecipient, Some(at)));
+    }
+    let message_id = original.message_id.clone().or_else(|| abuse.fields.original_envelope_id.clone());
+    let word = abuse.feedback_type.as_str();
+    let events = recipients.into_iter().map(|recipient| Event {
+        provider: Provider::Mail,
+        kind: EventKind::Complained,
+        at,
+        sent_at: [original.date, arrival].into_iter().flatten().find(|sent| plausible(*sent, now) && *sent <= at),
+        dedupe: DedupeMaterial::new(
+            Provider::Mail,
+            &[
+                "complaint",
+                message_id.as_deref().unwrap_or_default(),
+                &recipient.key(),
+                word,
+                &at.as_millis().to_string(),
+            ],
+        ),
+        message_id: message_id.clone(),
+        recipient,
+        from_domain: original.from_domain.clone(),
+        envelope_sender: abuse.sender.clone(),
+        envelope_domain: abuse.sender.as_ref().map(|sender| sender.domain().to_owned()),
+        campaign: original.campaign.clone(),
+        reply: None,
+        remote_mta: abuse.fields.reporting_mta.clone(),
+        provider_verdict: Some(label(word)),
+        provider_class: FailureClass::Unknown,
+    });
+    Ok(events.collect())
+}
+
+fn unsubscribed(answer: &RobotAnswer, envelope: &Envelope<'_>) -> Result<Event, Wrong> {
+    let at = first_plausible(&[answer.date], envelope.received_at)?;
+    let recipient = answer.from.clone().ok_or((SetAsideReason::NoRecipient, Some(at)))?;
+    Ok(Event {
+        provider: Provider::Mail,
+        kind: EventKind::Unsubscribed,
+        at,
+        sent_at: None,
+        dedupe: DedupeMaterial::new(
+            Provider::Mail,
+            &[
+                "unsubscribe",
+                answer.in_reply_to.as_deref().unwrap_or_default(),
+                &recipient.key(),
+                &at.as_millis().to_string(),
+            ],
+        ),
+        message_id: answer.in_reply_to.clone(),
+        recipient,
+        from_domain: None,
+        envelope_sender: None,
+        envelope_domain: None,
+        campaign: None,
+        reply: None,
+        remote_mta: None,
+        provider_verdict: None,
+        provider_class: FailureClass::Unknown,
+    })
+}

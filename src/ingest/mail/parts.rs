@@ -1,0 +1,168 @@
+//! The parts of a mail that understanding looks at: header, human text, machine-readable reports, returned header, attachments.
+
+use std::sync::LazyLock;
+
+use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders, PartType, decoders::html::html_to_text};
+
+use super::{
+    MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS, MAX_NAME_BYTES, MAX_NOTICE_BYTES, MAX_PARTS,
+    fields::{Fields, clean, cut},
+};
+
+/// An attachment, untouched but for its transfer encoding.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// Its file name, as the sender gives it: never to be used as a path.
+    pub name: Option<String>,
+    /// Its media type in lower case.
+    pub media_type: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Attachment({}, {} bytes)", self.media_type, self.bytes.len())
+    }
+}
+
+/// A mail taken apart.
+#[derive(Debug, Default)]
+pub(super) struct Mail {
+    pub(super) header: Fields,
+    /// Decoded (RFC 2047), for the recognition of what kind of mail it is only.
+    pub(super) subject: String,
+    /// `report-type` of a multipart/report (RFC 6522), in lower case.
+    pub(super) report_type: Option<String>,
+    /// The human text, before the message that it returns.
+    pub(super) notice: String,
+    /// The bodies of delivery-status parts.
+    pub(super) statuses: Vec<String>,
+    /// The body of the feedback-report part.
+    pub(super) feedback: Option<String>,
+    /// The header of the message that came back.
+    pub(super) original: Option<Fields>,
+    pub(super) attachments: Vec<Attachment>,
+    /// Whether attachments were left out, since there were too many or they were too large.
+    pub(super) cut: bool,
+    /// The message that came back as a part, where it is whole: a forwarded bounce.
+    pub(super) enclosed: Option<Vec<u8>>,
+}
+
+/// What every part needs that can hold others.
+static NESTING: LazyLock<regex::bytes::Regex> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "the pattern is a constant, and every mail needs it")]
+    regex::bytes::Regex::new("(?i-u)content-type").expect("a regular expression")
+});
+
+/// Takes a mail apart. `None` where there is not one field of a header.
+pub(super) fn take_apart(raw: &[u8]) -> Option<Mail> {
+    // mail-parser keeps messages within messages as deep as they come, and ends the process where the stack ends: what is behind so
+    // many parts is left out.
+    let raw = NESTING.find_iter(raw).nth(2 * MAX_PARTS).and_then(|found| raw.get(..found.start())).unwrap_or(raw);
+    // Panics of mail-parser on hostile mail were found and mended before; one more must not end the feed.
+    let parsed =
+        std::panic::catch_unwind(|| MessageParser::default().parse(raw).map(|message| parts_of(raw, &message)));
+    parsed.ok().flatten().filter(|mail| !mail.header.is_empty())
+}
+
+fn parts_of(raw: &[u8], message: &Message<'_>) -> Mail {
+    let report_type = message.content_type().and_then(|kind| kind.attribute("report-type"));
+    let mut mail = Mail {
+        header: Fields::from_pairs(message.headers_raw()),
+        subject: clean(message.subject().unwrap_or_default(), 1_000),
+        report_type: report_type.map(|word| word.trim().to_ascii_lowercase()),
+        ..Mail::default()
+    };
+    let mut html = String::new();
+    for part in message.parts.iter().take(MAX_PARTS) {
+        take(&mut mail, &mut html, part);
+    }
+    if mail.notice.trim().is_empty() && !html.is_empty() {
+        mail.notice = html_to_text(&html);
+    }
+    if mail.notice.trim().is_empty() && mail.statuses.is_empty() && mail.feedback.is_none() {
+        // A multipart whose boundaries are missing has no parts at all: its text is what follows the header.
+        let body = message.parts.first().and_then(|root| raw.get(root.offset_body as usize..)).unwrap_or_default();
+        let body = body.get(..MAX_NOTICE_BYTES).unwrap_or(body);
+        mail.notice = String::from_utf8_lossy(body).into_owned();
+    }
+    mail.notice = mail.notice.replace("\r\n", "\n").replace(['\0', '\r'], " ");
+    mail
+}
+
+fn media_type_of(kind: &str, subtype: Option<&str>) -> String {
+    clean(&format!("{kind}/{}", subtype.unwrap_or("plain")).to_ascii_lowercase(), MAX_NAME_BYTES)
+}
+
+fn take(mail: &mut Mail, html: &mut String, part: &MessagePart<'_>) {
+    let media_type = part.content_type().map(|kind| media_type_of(kind.ctype(), kind.subtype()));
+    let media_type = media_type.as_deref().unwrap_or("text/plain");
+    match media_type {
+        "message/delivery-status" | "message/global-delivery-status" => {
+            if let Some(text) = text_of(part) {
+                mail.statuses.push(text);
+            }
+            return;
+        }
+        "message/feedback-report" => {
+            mail.feedback = mail.feedback.take().or_else(|| text_of(part));
+            return;
+        }
+        "text/rfc822-headers" | "text/rfc822-header" | "message/rfc822-headers" | "message/global-headers" => {
+            if let Some(text) = text_of(part).filter(|_| mail.original.is_none()) {
+                mail.original = Some(Fields::read(text.trim_start_matches(['\r', '\n'])));
+            }
+            return;
+        }
+        _ => {}
+    }
+    match &part.body {
+        PartType::Message(enclosed) => {
+            if mail.original.is_none() {
+                mail.original = Some(Fields::from_pairs(enclosed.headers_raw()));
+                mail.enclosed = enclosed_bytes(enclosed);
+            }
+        }
+        PartType::Text(text) if media_type.starts_with("text/") && media_type != "text/xml" => {
+            let room = MAX_NOTICE_BYTES.saturating_sub(mail.notice.len());
+            mail.notice.push_str(cut(text, room));
+            mail.notice.push('\n');
+        }
+        PartType::Html(text) if html.is_empty() => cut(text, MAX_NOTICE_BYTES).clone_into(html),
+        PartType::Text(text) => attach(mail, part, media_type, text.as_bytes()),
+        PartType::Binary(bytes) | PartType::InlineBinary(bytes) => attach(mail, part, media_type, bytes),
+        PartType::Html(_) | PartType::Multipart(_) => {}
+    }
+}
+
+fn attach(mail: &mut Mail, part: &MessagePart<'_>, media_type: &str, bytes: &[u8]) {
+    let held: usize = mail.attachments.iter().map(|attachment| attachment.bytes.len()).sum();
+    if mail.attachments.len() == MAX_ATTACHMENTS || held + bytes.len() > MAX_ATTACHMENT_BYTES {
+        mail.cut = true;
+        return;
+    }
+    mail.attachments.push(Attachment {
+        name: part.attachment_name().map(|name| clean(name, MAX_NAME_BYTES)),
+        media_type: media_type.to_owned(),
+        bytes: bytes.to_vec(),
+    });
+}
+
+/// The text of a part, of whatever type the parser takes it for.
+fn text_of(part: &MessagePart<'_>) -> Option<String> {
+    let text = match &part.body {
+        PartType::Text(text) | PartType::Html(text) => text.clone().into_owned(),
+        PartType::Binary(bytes) | PartType::InlineBinary(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        PartType::Message(message) => String::from_utf8_lossy(message.raw_message()).into_owned(),
+        PartType::Multipart(_) => return None,
+    };
+    Some(text.replace("\r\n", "\n").replace(['\0', '\r'], " "))
+}
+
+/// A message within the mail, as it came.
+fn enclosed_bytes(enclosed: &Message<'_>) -> Option<Vec<u8>> {
+    let root = enclosed.parts.first()?;
+    let (from, to) = (root.offset_header as usize, root.offset_end as usize);
+    enclosed.raw_message().get(from..to).filter(|bytes| bytes.len() <= MAX_NOTICE_BYTES).map(<[u8]>::to_vec)
+}
