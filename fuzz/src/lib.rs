@@ -4,16 +4,27 @@
 pub mod accounts;
 pub mod apple;
 pub mod braze;
+pub mod brevo;
 pub mod classify;
 pub mod config;
 pub mod control;
+pub mod kumomta;
+pub mod mail;
+pub mod mailersend;
 pub mod mailgun;
+pub mod mailjet;
+pub mod mailtrap;
+pub mod mandrill;
+pub mod postal;
 pub mod postmark;
+pub mod resend;
 pub mod sendgrid;
 pub mod ses;
 pub mod sns;
 pub mod sparkpost;
+pub mod sqs;
 pub mod template;
+pub mod unisender;
 
 /// The parts of an input that stand behind each other with a NUL between them; those that are missing are empty.
 fn texts<const N: usize>(data: &[u8]) -> [String; N] {
@@ -29,14 +40,25 @@ pub const ALL: &[Target] = &[
     ("accounts", accounts::check),
     ("apple", apple::check),
     ("braze", braze::check),
+    ("brevo", brevo::check),
     ("classify", classify::check),
     ("config", config::check),
     ("control", control::check),
+    ("kumomta", kumomta::check),
+    ("mail", mail::check),
+    ("mailersend", mailersend::check),
     ("mailgun", mailgun::check),
+    ("mailjet", mailjet::check),
+    ("mailtrap", mailtrap::check),
+    ("mandrill", mandrill::check),
+    ("postal", postal::check),
     ("postmark", postmark::check),
+    ("resend", resend::check),
     ("sendgrid", sendgrid::check),
     ("ses", ses::check),
     ("sns", sns::check),
     ("sparkpost", sparkpost::check),
+    ("sqs", sqs::check),
     ("template", template::check),
+    ("unisender", unisender::check),
 ];

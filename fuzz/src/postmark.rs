@@ -3,16 +3,13 @@
 use std::sync::LazyLock;
 
 use relaywatch::{
-    ingest::http::{
-        Delivery,
-        postmark::{Postmark, Settings},
-    },
+    ingest::http::{Delivery, auth::Credentials, postmark::Postmark},
     model::Timestamp,
 };
 
 static FEED: LazyLock<Postmark> = LazyLock::new(|| {
     let header = Some("x-token".to_owned());
-    Postmark::new(&Settings { tokens: vec!["fuzz".into()], header, ..Settings::default() }).expect("feed")
+    Postmark::new(&Credentials { tokens: vec!["fuzz".into()], header, ..Credentials::default() }).expect("feed")
 });
 
 /// Checks one input.

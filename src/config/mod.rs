@@ -32,8 +32,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     feeds::{
-        AppleFeed, AppleMode, BrazeFeed, Feeds, MailgunFeed, Named, PostmarkFeed, Routes, SendgridFeed, SesFeed,
-        SparkpostFeed, SqsFeed,
+        AppleFeed, AppleMode, BrazeFeed, BrevoFeed, Feeds, KumomtaFeed, MailersendFeed, MailgunFeed, MailjetFeed,
+        MailtrapFeed, MandrillFeed, Named, PostalFeed, PostmarkFeed, ResendFeed, Routes, SendgridFeed, SesFeed,
+        SparkpostFeed, SqsFeed, UnisenderFeed,
     },
     notify::{Heartbeat, Notify, Slack, Webhook},
     report::{ConfigErrors, Mistake, Place, Severity},

@@ -39,7 +39,8 @@ const fn bridged_millis(provider: Provider) -> i64 {
         // Three retries 20 s apart (Amazon SNS, "message delivery retries"): what was published at the beginning is gone after it.
         Provider::Ses => MINUTE_MILLIS,
         // Reports of deliveries are not sent again at all; a shorter time is not told from signs of life that come late.
-        Provider::Mailgun => LATE_MILLIS,
+        // Of Brevo's all are lost that meet a proxy's 5xx.
+        Provider::Mailgun | Provider::Brevo => LATE_MILLIS,
         // SparkPost tries for 8 hours, Braze for 5 days; of Apple nothing is known but that it tries again.
         _ => OUTAGE_MILLIS,
     }

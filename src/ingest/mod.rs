@@ -4,12 +4,12 @@ pub mod alive;
 pub mod committer;
 pub mod http;
 pub mod intake;
+pub mod mail;
 pub mod reception;
 pub mod seen;
 pub mod sqs;
 mod told;
 pub mod workers;
-pub mod mail;
 
 use crate::model::{Event, Notice, Provider, Timestamp};
 
@@ -28,6 +28,8 @@ pub struct Report {
     pub unconfigured_app: Option<String>,
     /// Whether a notice says that it was issued at a time that cannot be: it is kept, and that time is not.
     pub misdated: bool,
+    /// Whether this only asks if anybody is here, when a webhook is made: it is answered, and nobody has signed it.
+    pub is_question: bool,
     /// Binds a one-time token to the body it came with, where the scheme signs the token only.
     pub token: Option<OneTimeToken>,
     /// What to do once the report is committed.

@@ -26,6 +26,15 @@ impl LabelSays {
     /// | Mailgun | `permanent/…` | `temporary/…` | `severity` of its event `failed`; not `permanent/suppress-…`, which nobody tried |
     /// | SendGrid | `bounce`, `bounce/…` | `blocked`, `expired`, with or without `/…` | `type` of its event `bounce`; not `dropped`, which nobody tried |
     /// | Postmark | `HardBounce`, `BadEmailAddress` | `SoftBounce`, `Transient` | `Type` of its record `Bounce` |
+    /// | Mandrill | `hard_bounce`, `hard_bounce/…` | `soft_bounce`, `deferral`, with or without `/…` | its events; not `reject`, which nobody tried |
+    /// | Mailjet | `hard bounce/…` | `soft bounce/…` | `hard_bounce` of its event `bounce`; not `blocked` |
+    /// | Brevo | `hard_bounce` | `soft_bounce`, `deferred` | its events; not `blocked`, `invalid_email`, `error` |
+    /// | Resend | `Permanent/…` | `Transient/…` | `data.bounce.type`, which is SES's; not with a sub type of a suppression list |
+    /// | MailerSend | `hard_bounced`, `hard_bounced/…` | `soft_bounced`, `deferred`, with or without `/…` | its types; not `suppressed` |
+    /// | Postal | `HardFail` | `SoftFail` | `status` of a delivery |
+    /// | KumoMTA | `Bounce/InvalidRecipient`, `…/InactiveMailbox` | `TransientFailure`, `Expiration`, with or without `/…` | `type` and `bounce_classification` (IANA's table) |
+    /// | Unisender Go | `hard_bounced`, `hard_bounced/…` | `soft_bounced`, `soft_bounced/…` | `status`; not with `err_unsubscribed` |
+    /// | Mailtrap | `bounce`, `bounce/…` | `soft bounce`, `soft bounce/…` | its events; not `reject` and `suspension` |
     /// | Braze | `Bounce` | `SoftBounce`, `Deferral` | the names of its events; not `Bounce (dropped)`, which nobody tried |
     ///
     /// Everything else is [`Other`](Self::Other), as is any label of another provider.
@@ -62,6 +71,53 @@ impl LabelSays {
                 "SoftBounce" | "Transient" => Self::Soft,
                 _ => Self::Other,
             },
+            Provider::Mandrill => match label.split('/').next().unwrap_or_default() {
+                "hard_bounce" => Self::Hard,
+                "soft_bounce" | "deferral" => Self::Soft,
+                _ => Self::Other,
+            },
+            Provider::Mailjet => match label.split('/').next().unwrap_or_default() {
+                "hard bounce" => Self::Hard,
+                "soft bounce" => Self::Soft,
+                _ => Self::Other,
+            },
+            Provider::Brevo => match label {
+                "hard_bounce" => Self::Hard,
+                "soft_bounce" | "deferred" => Self::Soft,
+                _ => Self::Other,
+            },
+            Provider::Resend => match label.split_once('/').unwrap_or((label, "")) {
+                (_, sub_type) if sub_type.ends_with("SuppressionList") || sub_type == "Suppressed" => Self::Other,
+                ("Permanent", _) => Self::Hard,
+                ("Transient", _) => Self::Soft,
+                _ => Self::Other,
+            },
+            Provider::Mailersend => match label.split('/').next().unwrap_or_default() {
+                "hard_bounced" => Self::Hard,
+                "soft_bounced" | "deferred" => Self::Soft,
+                _ => Self::Other,
+            },
+            Provider::Postal => match label {
+                "HardFail" => Self::Hard,
+                "SoftFail" => Self::Soft,
+                _ => Self::Other,
+            },
+            Provider::Kumomta => match label.split_once('/').unwrap_or((label, "")) {
+                ("TransientFailure" | "Expiration", _) => Self::Soft,
+                (_, "InvalidRecipient" | "InactiveMailbox") => Self::Hard,
+                _ => Self::Other,
+            },
+            Provider::Unisender => match label.split_once('/').unwrap_or((label, "")) {
+                (_, "err_unsubscribed") => Self::Other,
+                ("hard_bounced", _) => Self::Hard,
+                ("soft_bounced", _) => Self::Soft,
+                _ => Self::Other,
+            },
+            Provider::Mailtrap => match label.split('/').next().unwrap_or_default() {
+                "bounce" => Self::Hard,
+                "soft bounce" => Self::Soft,
+                _ => Self::Other,
+            },
             Provider::Braze => match label.split(',').next().unwrap_or_default() {
                 "Bounce" => Self::Hard,
                 "SoftBounce" | "Deferral" => Self::Soft,
@@ -79,7 +135,10 @@ mod tests {
     #[test]
     fn labels_are_read_as_the_providers_spell_them() {
         use LabelSays::{Hard, Other, Soft};
-        use Provider::{Braze, Mailgun, Postal, Postmark, Sendgrid, Ses, Sparkpost};
+        use Provider::{
+            Azure, Braze, Brevo, Kumomta, Mailersend, Mailgun, Mailjet, Mailtrap, Mandrill, Postal, Postmark, Resend,
+            Sendgrid, Ses, Sparkpost, Unisender,
+        };
         for (provider, label, says) in [
             (Ses, "Permanent/General", Hard),
             (Ses, "Transient/MailboxFull", Soft),
@@ -113,7 +172,37 @@ mod tests {
             (Postmark, "SoftBounce", Soft),
             (Postmark, "Transient", Soft),
             (Postmark, "DMARCPolicy", Other),
-            (Postal, "HardFail", Other),
+            (Mandrill, "hard_bounce/bad_mailbox", Hard),
+            (Mandrill, "soft_bounce", Soft),
+            (Mandrill, "deferral", Soft),
+            (Mandrill, "reject/hard-bounce", Other),
+            (Mailjet, "hard bounce/recipient/user unknown", Hard),
+            (Mailjet, "soft bounce", Soft),
+            (Mailjet, "blocked/recipient/preblocked", Other),
+            (Brevo, "hard_bounce", Hard),
+            (Brevo, "deferred", Soft),
+            (Brevo, "blocked", Other),
+            (Resend, "Permanent/General", Hard),
+            (Resend, "Permanent", Hard),
+            (Resend, "Permanent/OnAccountSuppressionList", Other),
+            (Resend, "Transient/MailboxFull", Soft),
+            (Resend, "Undetermined/Undetermined", Other),
+            (Mailersend, "hard_bounced/Host or domain name not found", Hard),
+            (Mailersend, "soft_bounced", Soft),
+            (Mailersend, "suppressed", Other),
+            (Postal, "HardFail", Hard),
+            (Postal, "SoftFail", Soft),
+            (Postal, "MessageBounced", Other),
+            (Kumomta, "Bounce/InvalidRecipient", Hard),
+            (Kumomta, "Bounce", Other),
+            (Kumomta, "TransientFailure/InvalidRecipient", Soft),
+            (Unisender, "hard_bounced/err_user_unknown", Hard),
+            (Unisender, "hard_bounced/err_unsubscribed", Other),
+            (Unisender, "soft_bounced", Soft),
+            (Mailtrap, "bounce/hard", Hard),
+            (Mailtrap, "soft bounce/unavailable", Soft),
+            (Mailtrap, "reject", Other),
+            (Azure, "Bounced", Other),
         ] {
             assert_eq!(LabelSays::read(provider, Some(label)), says, "{provider}: {label}");
         }

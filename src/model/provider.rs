@@ -1,6 +1,6 @@
 //! Who reports.
 
-use super::{DAY_MILLIS, HOUR_MILLIS, words};
+use super::{DAY_MILLIS, HOUR_MILLIS, MINUTE_MILLIS, words};
 
 words! {
     /// Who reports outcomes: an ESP, an MTA, Apple.
@@ -74,14 +74,18 @@ impl Provider {
     /// within minutes, and for those that do not send every kind again: what is missing then is missing for good.
     ///
     /// Sources, as of November 2026: SparkPost support, "12 attempts over 8 hours"; Twilio SendGrid Event Webhook, "up to 24
-    /// hours"; Braze Currents, five days of failure until the connector is switched off. Amazon SNS tries three times 20 s
-    /// apart by default; Mailgun does not retry the notification of a delivery.
+    /// hours"; Braze Currents, five days of failure until the connector is switched off; Resend, the eight attempts of Svix, the last
+    /// 27 hours after the first; Mailjet, the shorter of the two times that its pages name. Amazon SNS tries three times 20 s
+    /// apart by default; Mailgun does not retry the notification of a delivery; Brevo gives up at once on a proxy's 5xx; Postal
+    /// tries for 36 minutes. Of others nothing is documented.
     #[must_use]
     pub const fn holds_reports_millis(self) -> i64 {
         match self {
             Self::Sparkpost => 8 * HOUR_MILLIS,
             Self::Sendgrid => DAY_MILLIS,
             Self::Braze => 5 * DAY_MILLIS,
+            Self::Resend => 27 * HOUR_MILLIS,
+            Self::Mailjet => 100 * MINUTE_MILLIS,
             _ => 0,
         }
     }

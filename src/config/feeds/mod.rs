@@ -5,12 +5,22 @@
 
 mod apple;
 mod braze;
+mod brevo;
+mod credentials;
+mod kumomta;
+mod mailersend;
 mod mailgun;
+mod mailjet;
+mod mailtrap;
+mod mandrill;
+mod postal;
 mod postmark;
+mod resend;
 mod sendgrid;
 mod ses;
 mod sparkpost;
 mod sqs;
+mod unisender;
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -23,12 +33,21 @@ use serde::{
 pub use self::{
     apple::{AppleFeed, AppleMode},
     braze::BrazeFeed,
+    brevo::BrevoFeed,
+    kumomta::KumomtaFeed,
+    mailersend::MailersendFeed,
     mailgun::MailgunFeed,
+    mailjet::MailjetFeed,
+    mailtrap::MailtrapFeed,
+    mandrill::MandrillFeed,
+    postal::PostalFeed,
     postmark::PostmarkFeed,
+    resend::ResendFeed,
     sendgrid::SendgridFeed,
     ses::SesFeed,
     sparkpost::SparkpostFeed,
     sqs::SqsFeed,
+    unisender::UnisenderFeed,
 };
 use super::{validate::Checks, values::Secret};
 use crate::model::Exposure;
@@ -288,6 +307,24 @@ kinds! {
     sendgrid: SendgridFeed,
     /// Postmark's webhooks, at `/in/postmark`.
     postmark: PostmarkFeed,
+    /// Mandrill's webhooks, at `/in/mandrill`.
+    mandrill: MandrillFeed,
+    /// Mailjet's events, at `/in/mailjet`.
+    mailjet: MailjetFeed,
+    /// Brevo's webhooks, at `/in/brevo`.
+    brevo: BrevoFeed,
+    /// Resend's webhooks, and others' under Svix's or Standard Webhooks' signature, at `/in/resend`.
+    resend: ResendFeed,
+    /// MailerSend's webhooks, at `/in/mailersend`.
+    mailersend: MailersendFeed,
+    /// Postal's webhooks, at `/in/postal`.
+    postal: PostalFeed,
+    /// KumoMTA's log hooks, at `/in/kumomta`.
+    kumomta: KumomtaFeed,
+    /// Unisender Go's webhooks, at `/in/unisender`.
+    unisender: UnisenderFeed,
+    /// Mailtrap's webhooks, at `/in/mailtrap`.
+    mailtrap: MailtrapFeed,
 }
 
 impl Feeds {

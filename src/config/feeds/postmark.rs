@@ -1,6 +1,6 @@
 //! `[feeds.postmark]`: Postmark's webhooks.
 
-use super::{super::validate::Checks, table};
+use super::{super::validate::Checks, credentials::Credentials, table};
 
 table! {
     /// Postmark's webhooks.
@@ -21,22 +21,8 @@ table! {
 }
 
 fn check(feed: &PostmarkFeed, path: &str, checks: &mut Checks<'_>) {
-    if feed.username.is_some() != feed.password.is_some() {
-        checks.error(path, "`username` and `password` go together", "set both, or `token` alone");
-    } else if feed.password.is_none() && feed.token.is_none() {
-        checks.error(
-            path,
-            "the Postmark feed has no credentials, so anybody could post to it",
-            "set `username` and `password_file`, or `header` and `token_file`",
-        );
-    }
-    if feed.header.is_some() && feed.token.is_none() {
-        checks.error(
-            &format!("{path}.header"),
-            "`header` names where `token` is, and there is none",
-            "set `token_file`",
-        );
-    }
-    checks.token(&format!("{path}.password"), feed.password.as_ref());
-    checks.token(&format!("{path}.token"), feed.token.as_ref());
+    let PostmarkFeed { username, password, token, header, .. } = feed;
+    let (username, password) = (username.as_ref(), password.as_ref());
+    Credentials { provider: "Postmark", username, password, token: token.as_ref(), header: header.as_ref() }
+        .check(path, checks);
 }

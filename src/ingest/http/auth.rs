@@ -35,6 +35,9 @@ pub enum SecretError {
     /// RFC 7617 section 2: a user name cannot hold a colon.
     #[error("a user name holds a colon, which basic authentication cannot carry")]
     Colon,
+    /// A text that is no header's name.
+    #[error("`header` can't be a header's name; write it as \"X-Relaywatch-Token\"")]
+    Header,
 }
 
 /// A user name and its password.
@@ -44,6 +47,30 @@ pub struct Login {
     pub username: String,
     /// The password.
     pub password: SecretString,
+}
+
+/// The secrets of a feed whose provider signs nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Credentials {
+    /// User names with passwords for basic authentication: up to two.
+    pub logins: Vec<Login>,
+    /// Tokens: up to two.
+    pub tokens: Vec<SecretString>,
+    /// The header that holds the token and nothing else; without it, the token is a bearer token.
+    pub header: Option<String>,
+}
+
+impl Credentials {
+    /// What the feed accepts.
+    ///
+    /// # Errors
+    /// Where there is no secret, or an unusable one, or the header can't have its name.
+    pub fn secrets(&self) -> Result<Secrets, SecretError> {
+        let secrets = Secrets::new(&self.logins, &self.tokens)?;
+        let Some(header) = &self.header else { return Ok(secrets) };
+        let header = HeaderName::from_bytes(header.as_bytes()).map_err(|_| SecretError::Header)?;
+        Ok(secrets.with_tokens_in(header))
+    }
 }
 
 /// The secrets that a feed accepts. Holds their digests only.

@@ -1,4 +1,5 @@
-//! The public listener: `POST /in/<kind>` and `POST /in/<kind>/<name>`, and nothing else.
+//! The public listener: `POST /in/<kind>` and `POST /in/<kind>/<name>`, and nothing else but what a provider asks when its webhook
+//! is made.
 
 use std::{sync::Arc, time::Instant};
 
@@ -6,9 +7,9 @@ use axum::{
     Router,
     body::Body,
     extract::{Path, State},
-    http::{HeaderMap, HeaderValue, Request, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::post,
+    routing::any,
 };
 use tokio::sync::Semaphore;
 
@@ -17,6 +18,15 @@ use super::{
     body::{self, Budget},
 };
 use crate::ingest::reception::{InForce, NotTaken, Reception, Refused, Setup};
+
+/// What a delivery was that was taken.
+#[derive(Debug, Clone, Copy)]
+enum Taken {
+    /// A report, which the journal has committed.
+    Report,
+    /// The question whether anybody is here: answered, and no sign of the feed's life, since nobody has signed it.
+    Question,
+}
 
 /// The state of the public listener.
 #[derive(Debug, Clone)]
@@ -35,9 +45,8 @@ impl Endpoint {
     /// The routes of the public listener.
     pub fn router(self) -> Router {
         Router::new()
-            .route("/in/{kind}", post(one))
-            .route("/in/{kind}/{name}", post(named))
-            .method_not_allowed_fallback(wrong_method)
+            .route("/in/{kind}", any(one))
+            .route("/in/{kind}/{name}", any(named))
             .fallback(nothing_here)
             .with_state(Arc::new(self))
     }
@@ -51,11 +60,15 @@ impl Endpoint {
             return problem(StatusCode::NOT_FOUND, RejectionReason::Unsupported, detail);
         };
         let name = feed.name.name.as_str();
+        if request.method() != Method::POST {
+            return if feed.answers(request.method()) { StatusCode::OK.into_response() } else { wrong_method() };
+        }
         let began = Instant::now();
         let answer = self.process(&setup, &budget, feed, request).await;
         metrics.feed_duration.with_label_values(&[name]).observe(began.elapsed().as_secs_f64());
         match answer {
-            Ok(()) => {
+            Ok(Taken::Question) => StatusCode::OK.into_response(),
+            Ok(Taken::Report) => {
                 self.reception.accepted(name);
                 StatusCode::OK.into_response()
             }
@@ -63,7 +76,7 @@ impl Endpoint {
                 let Rejection { status, reason, detail, conclusive, challenge } = rejection;
                 let later = status == StatusCode::SERVICE_UNAVAILABLE;
                 self.reception.refused(name, Refused { reason, detail: &detail, later, conclusive });
-                let mut response = problem(status, reason, &detail);
+                let mut response = problem(feed.status(status), reason, &detail);
                 if let Some(challenge) = challenge {
                     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
                 }
@@ -81,7 +94,7 @@ impl Endpoint {
         budget: &Budget,
         feed: &super::feeds::Feed,
         request: Request<Body>,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Taken, Rejection> {
         let Ok(_place) = self.places.try_acquire() else {
             return Err(busy(RejectionReason::Overloaded, "too many deliveries at once; come again"));
         };
@@ -90,8 +103,11 @@ impl Endpoint {
         let received_at = self.reception.clock().now();
         let delivery = Delivery { headers: strip(parts.headers), body, received_at };
         let report = feed.receive(&delivery).await?;
+        if report.is_question {
+            return Ok(Taken::Question);
+        }
         let taken = self.reception.take(&feed.name, report, &setup.knowledge, received_at).await;
-        taken.map_err(|error| match error {
+        taken.map(|()| Taken::Report).map_err(|error| match error {
             NotTaken::ComeAgain(reason, detail) => busy(reason, detail),
             // 406 makes Mailgun, whose scheme this is, stop; a retry of a forgery would be no better.
             NotTaken::TokenReused => {
@@ -124,8 +140,10 @@ async fn named(
     endpoint.receive(&format!("{kind}/{name}"), request).await
 }
 
-async fn wrong_method() -> Response {
-    problem(StatusCode::METHOD_NOT_ALLOWED, RejectionReason::Unsupported, "feeds take POST only")
+fn wrong_method() -> Response {
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, RejectionReason::Unsupported, "feeds take POST only");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    response
 }
 
 async fn nothing_here(State(endpoint): State<Arc<Endpoint>>) -> Response {

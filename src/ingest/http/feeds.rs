@@ -8,9 +8,13 @@ use std::{
     sync::Arc,
 };
 
+use axum::http::{Method, StatusCode};
 use secrecy::SecretString;
 
-use super::{Delivery, Rejection, apple, auth::Login, braze, mailgun, postmark, sendgrid, ses, sparkpost};
+use super::{
+    Delivery, Rejection, apple, auth::Login, braze, brevo, kumomta, mailersend, mailgun, mailjet, mailtrap, mandrill,
+    postal, postmark, resend, sendgrid, ses, sparkpost, unisender,
+};
 use crate::{
     config::{Config, FilePath, Named, Secret},
     ingest::{Report, intake::FeedName},
@@ -93,6 +97,10 @@ pub trait SetUp: Sized {
     const PROVIDER: Provider;
     /// The kind of feed, which its name begins with.
     const KIND: &'static str = Self::PROVIDER.as_str();
+    /// With which methods the provider asks, when its webhook is made, whether anybody is here. Each is answered with 200.
+    const ASKS_BY: &'static [Method] = &[];
+    /// The answer on which it comes again.
+    const AGAIN: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
     /// Makes the feed.
     ///
@@ -108,7 +116,24 @@ pub struct Feed {
     pub name: FeedName,
     /// Who reports.
     pub provider: Provider,
+    asks_by: &'static [Method],
+    again: StatusCode,
     kind: Kind,
+}
+
+impl Feed {
+    /// Whether the provider asks with this method if anybody is here, when its webhook is made.
+    #[must_use]
+    pub fn answers(&self, method: &Method) -> bool {
+        self.asks_by.contains(method)
+    }
+
+    /// The status that says to this provider what `status` says to others: some give up on what makes all others come again.
+    #[must_use]
+    pub fn status(&self, status: StatusCode) -> StatusCode {
+        let means_again = status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT;
+        if means_again && self.again != StatusCode::SERVICE_UNAVAILABLE { self.again } else { status }
+    }
 }
 
 /// Declares the kinds of feeds: the type, the tables in `[feeds]`, and whether receiving waits for anything.
@@ -156,6 +181,15 @@ kinds! {
     Mailgun: mailgun::Mailgun, at mailgun;
     Sendgrid: sendgrid::SendGrid, at sendgrid;
     Postmark: postmark::Postmark, at postmark;
+    Mandrill: mandrill::Mandrill, at mandrill;
+    Mailjet: mailjet::Mailjet, at mailjet;
+    Brevo: brevo::Brevo, at brevo;
+    Resend: resend::Resend, at resend;
+    Mailersend: mailersend::MailerSend, at mailersend;
+    Postal: postal::Postal, at postal;
+    Kumomta: kumomta::KumoMta, at kumomta;
+    Unisender: unisender::Unisender, at unisender;
+    Mailtrap: mailtrap::Mailtrap, at mailtrap;
 }
 
 /// All feeds by the part of their path after `/in/`.
@@ -184,7 +218,8 @@ impl Feeds {
         match F::set_up(config, table, &place) {
             Ok(feed) => {
                 let name = FeedName { name: place.feed.clone(), exposure: table.exposure() };
-                self.0.insert(place.feed, Arc::new(Feed { name, provider: F::PROVIDER, kind: kind(feed) }));
+                let (provider, asks_by, again) = (F::PROVIDER, F::ASKS_BY, F::AGAIN);
+                self.0.insert(place.feed, Arc::new(Feed { name, provider, asks_by, again, kind: kind(feed) }));
             }
             Err(errors) => wrong.extend(errors),
         }

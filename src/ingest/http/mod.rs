@@ -4,16 +4,27 @@ pub mod apple;
 pub mod auth;
 pub mod body;
 pub mod braze;
+pub mod brevo;
 pub mod endpoint;
 pub mod feeds;
+pub mod kumomta;
+mod mac;
+pub mod mailersend;
 pub mod mailgun;
+pub mod mailjet;
+pub mod mailtrap;
+pub mod mandrill;
+pub mod postal;
 pub mod postmark;
+pub mod resend;
 pub mod sendgrid;
 pub mod ses;
 pub mod sns;
 pub mod sparkpost;
+pub mod svix;
 #[cfg(test)]
 mod testing;
+pub mod unisender;
 mod wire;
 
 use axum::http::{HeaderMap, StatusCode};

@@ -60,6 +60,11 @@ impl<'a> Scalar<'a> {
         Timestamp::from_seconds_f64(text.parse().ok()?)
     }
 
+    /// The same, where a date and a time of day without an offset are meant in UTC.
+    pub(super) fn time_or_civil_utc(self) -> Option<Timestamp> {
+        self.time().or_else(|| Timestamp::from_civil_utc(&self.text()?))
+    }
+
     /// Whether it says yes: `true`, `"true"`, 1.
     pub(super) fn is_true(self) -> bool {
         self.text().is_some_and(|text| text.eq_ignore_ascii_case("true") || text == "1")
@@ -79,6 +84,12 @@ pub(super) fn text(field: Option<Scalar<'_>>) -> Option<Cow<'_, str>> {
 /// An id that the store keeps.
 pub(super) fn id(field: Option<Scalar<'_>>) -> Option<String> {
     Some(clean(text(field)?.trim(), MAX_ID_BYTES))
+}
+
+/// A message id without the brackets of its header.
+pub(super) fn bare_id(field: Option<Scalar<'_>>) -> Option<String> {
+    let id = id(field)?;
+    Some(id.trim_matches(|c| matches!(c, '<' | '>' | ' ')).to_owned()).filter(|id| !id.is_empty())
 }
 
 /// A campaign or a host that the store keeps.
@@ -147,6 +158,13 @@ pub(super) fn event_time(field: Option<Scalar<'_>>, now: Timestamp, kind: &str) 
     field.time().filter(|at| plausible(*at, now)).ok_or_else(|| Aside::new(SetAsideReason::ImplausibleTime, kind))
 }
 
+/// The same, where a date and a time of day without an offset are meant in UTC.
+pub(super) fn event_time_utc(field: Option<Scalar<'_>>, now: Timestamp, kind: &str) -> Result<Timestamp, Aside> {
+    let field = field.ok_or_else(|| Aside::new(SetAsideReason::Malformed, kind))?;
+    let at = field.time_or_civil_utc().filter(|at| plausible(*at, now));
+    at.ok_or_else(|| Aside::new(SetAsideReason::ImplausibleTime, kind))
+}
+
 /// A send time is a help, no condition: one that makes no sense is as good as none.
 pub(super) fn send_time(field: Option<Scalar<'_>>, now: Timestamp) -> Option<Timestamp> {
     field?.time().filter(|at| plausible(*at, now))
@@ -164,6 +182,28 @@ pub(super) fn unknown_type(word: &str, time: Option<Scalar<'_>>, now: Timestamp)
     match send_time(time, now) {
         Some(at) => aside.at(at),
         None => aside,
+    }
+}
+
+/// What the receiving side said, out of a text in which the provider has wrapped it: `bounced (550 5.1.1 …)`,
+/// `RecipientError: 550 5.1.1 …`. A text with no code inside is given as it is.
+pub(super) fn unwrapped(text: &str) -> &str {
+    let text = text.trim();
+    let is_words = |words: &str| {
+        let words = words.trim();
+        !words.is_empty() && words.len() <= 32 && words.bytes().all(|b| b.is_ascii_alphabetic() || b == b' ')
+    };
+    let has_code = |inner: &str| Reply::parse(inner).code.is_some();
+    if let Some((words, tail)) = text.split_once('(')
+        && let Some(inner) = tail.strip_suffix(')')
+        && is_words(words)
+        && has_code(inner)
+    {
+        return inner.trim();
+    }
+    match text.split_once(':') {
+        Some((words, tail)) if is_words(words) && has_code(tail) => tail.trim(),
+        _ => text,
     }
 }
 
@@ -215,6 +255,8 @@ pub(super) enum WireError {
     Syntax { line: usize, column: usize },
     #[error("it has another shape, or a key twice (line {line}, column {column})")]
     Shape { line: usize, column: usize },
+    #[error("it holds more than {MAX_ELEMENTS} elements")]
+    TooMany,
 }
 
 impl From<serde_json::Error> for WireError {
@@ -317,6 +359,28 @@ impl<'a, T: Deserialize<'a>> Parts<'a, T> {
         Ok(Self { text, elements, raws: OnceCell::from(raws) })
     }
 
+    /// Reads an array of elements, or one element after the other, as lines of JSON are.
+    pub(super) fn lines(text: &'a str) -> Result<Self, WireError> {
+        if text.trim_start().starts_with('[') {
+            return Self::parse(text);
+        }
+        let mut raws = Vec::new();
+        for raw in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
+            if raws.len() == MAX_ELEMENTS {
+                return Err(WireError::TooMany);
+            }
+            raws.push(raw?);
+        }
+        match raws.as_slice() {
+            [] => return Err(WireError::Truncated { line: 1, column: 0 }),
+            // A single value that is no element is the body's fault, not an element's.
+            [raw] => drop(serde_json::from_str::<T>(raw.get())?),
+            _ => {}
+        }
+        let elements = raws.iter().map(|raw| serde_json::from_str(raw.get()).ok()).collect();
+        Ok(Self { text, elements, raws: OnceCell::from(raws) })
+    }
+
     /// An element as it came.
     fn raw(&self, index: usize) -> &'a str {
         let raws = self.raws.get_or_init(|| one_or_many(self.text).unwrap_or_default());
@@ -383,6 +447,49 @@ mod tests {
         for none in ["\"yesterday\"", "true", "[]", "1e300", "\"NaN\"", "\"2025-08-09T06:00:00\""] {
             assert_eq!(scalar(none).time(), None, "{none}");
         }
+    }
+
+    #[test]
+    fn a_time_without_an_offset_is_in_utc_where_the_provider_says_so() {
+        let at = Some(Timestamp::from_millis(1_754_719_200_000));
+        for dress in
+            ["\"2025-08-09 06:00:00\"", "\"2025-08-09T06:00:00\"", "\"2025-08-09T08:00:00+02:00\"", "1754719200"]
+        {
+            assert_eq!(scalar(dress).time_or_civil_utc(), at, "{dress}");
+        }
+        for none in ["\"yesterday\"", "\"2025-13-09 06:00:00\"", "{}"] {
+            assert_eq!(scalar(none).time_or_civil_utc(), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn replies_are_taken_out_of_the_providers_wrapping() {
+        for (text, said) in [
+            ("bounced (550 5.1.1 <a@b.example>: x (y))", "550 5.1.1 <a@b.example>: x (y)"),
+            (" soft bounce (450 4.2.0 later)", "450 4.2.0 later"),
+            (" RecipientError: 550 5.1.1 x", "550 5.1.1 x"),
+            ("550 5.1.1 a: 550 b", "550 5.1.1 a: 550 b"),
+            ("smtp; 550 5.1.1 x", "smtp; 550 5.1.1 x"),
+            ("blocked (by a list)", "blocked (by a list)"),
+            ("note: see 550", "note: see 550"),
+        ] {
+            assert_eq!(unwrapped(text), said);
+        }
+    }
+
+    #[test]
+    fn lines_are_read_like_an_array() {
+        let count = |text: &str| Parts::<Vec<u8>>::lines(text).map(|parts| parts.elements.len());
+        assert_eq!(count("[[1],[2]]"), Ok(2));
+        assert_eq!(count("[[1]]\n"), Ok(1));
+        let objects = |text: &str| {
+            let parts = Parts::<std::collections::BTreeMap<String, u8>>::lines(text)?;
+            Ok::<_, WireError>((parts.elements.len(), parts.elements.iter().flatten().count()))
+        };
+        assert_eq!(objects("{\"a\":1}\n\n{\"b\":2}\n"), Ok((2, 2)));
+        assert_eq!(objects("{\"a\":1}\n17\n"), Ok((2, 1)), "an odd line spoils none of its neighbours");
+        assert!(objects("17").is_err() && objects("").is_err() && objects("{\"a\":1}\n{\"b\"").is_err());
+        assert_eq!(objects(&"{} ".repeat(MAX_ELEMENTS + 1)), Err(WireError::TooMany));
     }
 
     #[test]

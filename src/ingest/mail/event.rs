@@ -5,7 +5,7 @@ use super::{
     delivery::bounded,
 };
 use crate::{
-    ingest::{Report, SetAside, SetAsideReason, label, plausible},
+    ingest::{KEPT_MILLIS, Report, SetAside, SetAsideReason, label, plausible},
     model::{Address, DedupeMaterial, Event, EventKind, FailureClass, Provider, Reply, Timestamp},
 };
 
@@ -30,6 +30,7 @@ pub fn report(understood: &Understood, raw: &[u8], envelope: &Envelope<'_>) -> R
             label: label(word),
             at,
             body: raw.to_vec(),
+            kept_millis: KEPT_MILLIS,
         });
     };
     match understood {

@@ -335,8 +335,13 @@ fn everything_is_bounded() {
 #[test]
 fn deep_nesting_ends_nothing() {
     let head = "From: a@example.net\nDate: Mon, 23 Nov 2026 12:00:05 +0000\n";
-    for unit in ["Content-Type: message/rfc822\n\n", "--b\nContent-Type: message/rfc822\n\n", "Content-Type: multipart/digest; boundary=b\n\n--b\n\n"] {
-        let raw = format!("{head}Content-Type: multipart/mixed; boundary=b\n\n--b\n{}", unit.repeat(8_000_000 / unit.len()));
+    for unit in [
+        "Content-Type: message/rfc822\n\n",
+        "--b\nContent-Type: message/rfc822\n\n",
+        "Content-Type: multipart/digest; boundary=b\n\n--b\n\n",
+    ] {
+        let raw =
+            format!("{head}Content-Type: multipart/mixed; boundary=b\n\n--b\n{}", unit.repeat(8_000_000 / unit.len()));
         assert_eq!(understand(raw.as_bytes()), Understood::Other);
     }
 }

@@ -1,7 +1,5 @@
 //! What bodies from a queue become, and what a queue that can't be asked comes to.
 
-use std::time::Duration;
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

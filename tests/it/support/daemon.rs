@@ -17,7 +17,7 @@ use relaywatch::{
 };
 use serde_json::Value;
 
-use super::{Engine, fresh_url};
+use super::{Engine, fresh_url, webhooks};
 
 /// How long anything may take before the test has failed.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -100,7 +100,8 @@ verification_key_file = "sendgrid-key"
 [feeds.postmark]
 header = "X-Relaywatch-Token"
 token = "{POSTMARK_TOKEN}"
-"#
+{}"#,
+            webhooks::tables()
         )
     }
 

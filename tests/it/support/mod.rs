@@ -6,6 +6,7 @@ pub(crate) mod daemon;
 pub(crate) mod payload;
 pub(crate) mod sink;
 pub(crate) mod sqs;
+pub(crate) mod webhooks;
 
 use std::{
     collections::BTreeMap,

@@ -14,14 +14,15 @@
 
 use aws_lc_rs::hmac;
 use axum::http::{StatusCode, header};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
     Delivery, Rejection, RejectionReason,
-    auth::{MAX_SECRETS, SecretError, sha256},
+    auth::{SecretError, sha256},
     feeds::{FeedError, Place, SetUp, secrets},
+    mac::MacKeys,
     wire::{self, Aside, Parts, Scalar},
 };
 use crate::{
@@ -67,7 +68,7 @@ pub enum SettingsError {
 /// The feed of Mailgun's events.
 #[derive(Debug)]
 pub struct Mailgun {
-    keys: Vec<hmac::Key>,
+    keys: MacKeys,
     window_millis: i64,
 }
 
@@ -182,22 +183,9 @@ impl Mailgun {
     /// # Errors
     /// Where there is no usable signing key, or the window is shorter than [`RETRY_HORIZON_MILLIS`].
     pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
-        if settings.signing_keys.is_empty() {
-            return Err(SecretError::Missing.into());
-        }
-        if settings.signing_keys.len() > MAX_SECRETS {
-            return Err(SecretError::TooMany.into());
-        }
+        let keys = MacKeys::new(hmac::HMAC_SHA256, &settings.signing_keys)?;
         if settings.window_millis < RETRY_HORIZON_MILLIS {
             return Err(SettingsError::Window);
-        }
-        let mut keys = Vec::new();
-        for key in &settings.signing_keys {
-            let key = key.expose_secret();
-            if key.is_empty() || key.trim() != key {
-                return Err(SecretError::Unusable.into());
-            }
-            keys.push(hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()));
         }
         Ok(Self { keys, window_millis: settings.window_millis })
     }
@@ -237,11 +225,7 @@ impl Mailgun {
         let timestamp = signature.timestamp.text().ok_or_else(absent)?;
         let token = signature.token.text().filter(|token| token.len() <= MAX_TOKEN_BYTES).ok_or_else(absent)?;
         let tag = hex::decode(signature.signature.text().ok_or_else(absent)?.trim()).map_err(|_| absent())?;
-        let signed = format!("{timestamp}{token}");
-        // Every key is tried, so that the time tells nothing of which one it is; the comparison itself is constant-time.
-        let verified =
-            self.keys.iter().fold(false, |found, key| found | hmac::verify(key, signed.as_bytes(), &tag).is_ok());
-        if !verified {
+        if !self.keys.verify(&[timestamp.as_bytes(), token.as_bytes()], &tag) {
             return Err(Rejection::new(
                 StatusCode::UNAUTHORIZED,
                 RejectionReason::BadSignature,
@@ -339,10 +323,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     };
     let bounce_type = status.and_then(|status| wire::text(status.bounce_type));
     let headers = fields.message.as_ref().and_then(|message| message.headers.as_ref());
-    let message_id = headers
-        .and_then(|headers| wire::id(headers.message_id))
-        .map(|id| id.trim_matches(|c| matches!(c, '<' | '>' | ' ')).to_owned())
-        .filter(|id| !id.is_empty());
+    let message_id = headers.and_then(|headers| wire::bare_id(headers.message_id));
     let from = headers.and_then(|headers| headers.from);
     let envelope_sender = fields.envelope.as_ref().and_then(|envelope| {
         let sender = Address::parse(&wire::text(envelope.sender)?).ok()?;

@@ -29,13 +29,12 @@
 //! 1 and 100000 hard. The reply stands in `Details` (`smtp;550 5.1.1 …`). `Description` is one sentence of Postmark's for each
 //! type, said by no receiving side, and is not read: it says "unknown user" of whatever is hard.
 
-use axum::http::{HeaderName, StatusCode};
-use secrecy::SecretString;
+use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::{
     Delivery, Rejection,
-    auth::{Login, SecretError, Secrets},
+    auth::{Credentials, SecretError, Secrets},
     feeds::{FeedError, Place, SetUp, logins, secrets},
     wire::{self, Aside, Parts, Scalar},
 };
@@ -50,28 +49,6 @@ pub const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 /// What stands for "no message" in a `MessageID`.
 const NO_MESSAGE: &str = "00000000-0000-0000-0000-000000000000";
 
-/// What the feed is made from.
-#[derive(Debug, Clone, Default)]
-pub struct Settings {
-    /// User names with passwords for basic authentication: up to two.
-    pub logins: Vec<Login>,
-    /// Tokens: up to two.
-    pub tokens: Vec<SecretString>,
-    /// The header that holds the token and nothing else; without it, the token is a bearer token.
-    pub header: Option<String>,
-}
-
-/// What is wrong with the settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SettingsError {
-    /// The secrets.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// A text that is no header's name.
-    #[error("`header` can't be a header's name; write it as \"X-Relaywatch-Token\"")]
-    Header,
-}
-
 /// The feed of Postmark's records.
 #[derive(Debug, Clone)]
 pub struct Postmark {
@@ -83,12 +60,8 @@ impl Postmark {
     ///
     /// # Errors
     /// Where there is no secret, or an unusable one, or the header can't have its name.
-    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
-        let Settings { logins, tokens, header } = settings;
-        let secrets = Secrets::new(logins, tokens)?;
-        let Some(header) = header else { return Ok(Self { secrets }) };
-        let header = HeaderName::from_bytes(header.as_bytes()).map_err(|_| SettingsError::Header)?;
-        Ok(Self { secrets: secrets.with_tokens_in(header) })
+    pub fn new(credentials: &Credentials) -> Result<Self, SecretError> {
+        Ok(Self { secrets: credentials.secrets()? })
     }
 
     /// Authenticates and decodes one record.
@@ -113,7 +86,7 @@ impl SetUp for Postmark {
     const PROVIDER: Provider = Provider::Postmark;
 
     fn set_up(_: &Config, table: &PostmarkFeed, place: &Place) -> Result<Self, Vec<FeedError>> {
-        place.or_wrong(Self::new(&Settings {
+        place.or_wrong(Self::new(&Credentials {
             logins: logins(table.username.as_deref(), &[&table.password, &table.previous_password]),
             tokens: secrets(&[&table.token, &table.previous_token]),
             header: table.header.clone(),

@@ -7,6 +7,7 @@ use super::*;
 use crate::{
     ingest::http::{
         RejectionReason,
+        auth::Login,
         testing::{any_json, any_object, delivery, fixture, fixtures, render, reordered},
     },
     model::FailureClass::{Permanent, Transient, Unknown},
@@ -14,9 +15,9 @@ use crate::{
 
 const BASIC: (&str, &str) = ("authorization", "Basic d2F0Y2g6czNjcmV0");
 
-fn settings() -> Settings {
+fn settings() -> Credentials {
     let login = Login { username: "watch".to_owned(), password: "s3cret".into() };
-    Settings { logins: vec![login], ..Settings::default() }
+    Credentials { logins: vec![login], ..Credentials::default() }
 }
 
 fn receive(body: impl Into<Vec<u8>>) -> Result<Report, Rejection> {
@@ -46,7 +47,7 @@ fn fixtures_are_read_as_documented() {
 fn a_login_or_a_header_of_ones_own_opens_and_nothing_else_does() {
     let tokens = vec!["tok-1".into(), "tok-2".into()];
     let header = Some("X-Relaywatch-Token".to_owned());
-    let feed = Postmark::new(&Settings { tokens, header, ..settings() }).expect("feed");
+    let feed = Postmark::new(&Credentials { tokens, header, ..settings() }).expect("feed");
     let body = fixture("postmark", "hard_bounce");
     let status = |headers: &[(&str, &str)]| {
         feed.receive(&delivery(headers, body.as_str())).map(|_| ()).map_err(|error| {
@@ -69,11 +70,11 @@ fn a_login_or_a_header_of_ones_own_opens_and_nothing_else_does() {
 
 #[test]
 fn settings_are_checked() {
-    assert_eq!(Postmark::new(&Settings::default()).expect_err("none"), SecretError::Missing.into());
+    assert_eq!(Postmark::new(&Credentials::default()).expect_err("none"), SecretError::Missing);
     for name in ["", "X Token", "X-Tök", "a:b"] {
         let header = Some(name.to_owned());
-        let settings = Settings { tokens: vec!["tok-1".into()], header, ..Settings::default() };
-        assert_eq!(Postmark::new(&settings).expect_err("no name"), SettingsError::Header, "{name}");
+        let settings = Credentials { tokens: vec!["tok-1".into()], header, ..Credentials::default() };
+        assert_eq!(Postmark::new(&settings).expect_err("no name"), SecretError::Header, "{name}");
     }
 }
 

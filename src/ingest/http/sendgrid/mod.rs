@@ -386,8 +386,7 @@ fn message_id(fields: &Fields<'_>) -> Option<String> {
     if let Some(id) = wire::id(fields.sg_message_id) {
         return id.split('.').next().map(ToOwned::to_owned).filter(|id| !id.is_empty());
     }
-    let id = wire::id(fields.smtp_id)?;
-    Some(id.trim_matches(|c| matches!(c, '<' | '>' | ' ')).to_owned()).filter(|id| !id.is_empty())
+    wire::bare_id(fields.smtp_id)
 }
 
 /// SendGrid gives each event an id of its own; where it is missing, the event's content takes its place.

@@ -380,7 +380,7 @@ fn of_destinations<'a>(
 }
 
 /// Whether a sub type says that SES did not try; suppression lists yet to come are taken along.
-fn is_suppression(sub_type: &str) -> bool {
+pub(in crate::ingest::http) fn is_suppression(sub_type: &str) -> bool {
     let wanted = ["suppressed", "unsubscribedrecipient"];
     wanted.into_iter().any(|word| is(sub_type, word)) || sub_type.to_ascii_lowercase().ends_with("suppressionlist")
 }

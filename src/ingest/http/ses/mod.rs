@@ -24,6 +24,7 @@ use super::{
         check_certificates,
     },
 };
+pub(super) use decode::is_suppression;
 pub use decode::{DecodeError, decode, decode_bytes};
 
 /// What a feed of SES tells of mail that did not bounce, unless its settings say otherwise.

@@ -11,15 +11,15 @@ use relaywatch::ingest::http::{apple, mailgun as mailgun_feed};
 use serde_json::{Value, json};
 
 use self::cases::{
-    Bad, apple_feeds, bearer, braze_body, claims, mailgun, mailgun_event, postmark, postmark_body, postmark_token,
-    sendgrid, sendgrid_body, ses, sparkpost_and_braze, with,
+    Bad, WEBHOOKS, apple_feeds, bearer, braze_body, claims, mailgun, mailgun_event, postmark, postmark_body,
+    postmark_token, sendgrid, sendgrid_body, ses, sparkpost_and_braze, with,
 };
 use crate::support::{
     Engine,
     daemon::{
         BACKEND_TOKEN, BRAZE_TOKEN, Client, Daemon, Home, MAILGUN_KEY, POSTMARK_TOKEN, SPARKPOST_TOKEN, head, now,
     },
-    journal_rows, payload,
+    journal_rows, payload, webhooks,
 };
 
 /// Stands in every payload and must come out nowhere.
@@ -28,14 +28,17 @@ const CANARY: &str = "canary7f3a";
 const CAP: usize = 65_536;
 
 fn every_case(home: &Home) -> Vec<Bad> {
+    let webhooks = WEBHOOKS.iter().flat_map(|webhook| (webhook.refused)());
     [ses(home), sparkpost_and_braze(), mailgun(), sendgrid(home), postmark(), apple_feeds(home)]
         .into_iter()
         .flatten()
+        .chain(webhooks)
         .collect()
 }
 
 fn assert_clean(what: &str, text: &str) {
-    for secret in [CANARY, SPARKPOST_TOKEN, BRAZE_TOKEN, MAILGUN_KEY, POSTMARK_TOKEN, BACKEND_TOKEN] {
+    let own = [CANARY, SPARKPOST_TOKEN, BRAZE_TOKEN, MAILGUN_KEY, POSTMARK_TOKEN, BACKEND_TOKEN];
+    for secret in own.into_iter().chain(webhooks::SECRETS) {
         assert!(!text.contains(secret), "{what}: {secret} comes out:\n{text}");
     }
 }
@@ -53,7 +56,8 @@ async fn no_feed_goes_without_a_case() {
     let home = Home::new(Engine::Sqlite).await.expect("SQLite is always there");
     let all = every_case(&home);
     let has = |feed: &str, what: &str| all.iter().any(|bad| bad.feed() == feed && bad.what.contains(what));
-    for feed in ["ses", "sparkpost", "braze", "mailgun", "sendgrid", "postmark", "apple/direct"] {
+    let feeds = ["ses", "sparkpost", "braze", "mailgun", "sendgrid", "postmark", "apple/direct"];
+    for feed in feeds.into_iter().chain(WEBHOOKS.iter().map(|webhook| webhook.feed)) {
         for what in ["no JSON", "cut off", "invalid UTF-8", "a compressed bomb", "more than the cap", "twice"] {
             assert!(has(feed, what), "{feed}: {what}");
         }
@@ -71,8 +75,9 @@ async fn no_feed_goes_without_a_case() {
         ("apple/direct", &["expired", "a foreign key", "alg none", "key confusion", "another app", "another issuer"]),
         ("apple/backend", &["no secret", "a wrong secret", "a forged notice"]),
     ];
-    for (feed, cases) in by_authentication {
-        for what in *cases {
+    let webhooks = WEBHOOKS.iter().map(|webhook| (webhook.feed, webhook.by_authentication));
+    for (feed, cases) in by_authentication.iter().copied().chain(webhooks) {
+        for what in cases {
             assert!(has(feed, what), "{feed}: {what}");
         }
     }
@@ -93,7 +98,7 @@ async fn bad_input_is_refused_counted_and_forgotten() {
         assert_eq!(answer.status, bad.status, "{what}: {text}");
         assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{what}");
         // Only these are authenticated by a header.
-        let by_header = ["/in/sparkpost", "/in/braze", "/in/apple/backend"].contains(&bad.path);
+        let by_header = ["/in/sparkpost", "/in/braze", "/in/apple/backend", "/in/mailjet"].contains(&bad.path);
         let challenged = by_header && ["bad-credentials", "unauthenticated"].contains(&bad.reason);
         assert_eq!(answer.header("www-authenticate").is_some(), challenged, "{what}: {text}");
         let problem: Value = serde_json::from_str(&text).expect("a problem");
@@ -158,11 +163,16 @@ async fn absurd_times_and_huge_numbers_are_set_aside_or_survive() {
         let body = sendgrid_body(time);
         post("/in/sendgrid", &home.sendgrid_headers(now, body.as_bytes()), body.as_bytes());
         post("/in/postmark", &postmark_token(POSTMARK_TOKEN), postmark_body(time).as_bytes());
+        for webhook in &WEBHOOKS {
+            let (headers, body) = webhook.post(webhook.delivered, time);
+            post(&webhook.path(), &headers, body.as_bytes());
+        }
         let event = json!({ "type": "consent-revoked", "sub": CANARY, "event_time": time });
         let jwt = home.apple.jwt(&with(claims(now), "events", event.to_string().into())).expect("signed");
         post("/in/apple/direct", &[], &apple::signing::body(&jwt));
     }
-    for feed in ["ses", "sparkpost", "braze", "mailgun", "sendgrid", "postmark", "apple/direct"] {
+    let feeds = ["ses", "sparkpost", "braze", "mailgun", "sendgrid", "postmark", "apple/direct"];
+    for feed in feeds.into_iter().chain(WEBHOOKS.iter().map(|webhook| webhook.feed)) {
         let of = |reason: &str| {
             daemon.metric(&format!("relaywatch_feed_set_aside_total{{feed=\"{feed}\",reason=\"{reason}\"}}"))
         };
@@ -189,6 +199,52 @@ async fn absurd_times_and_huge_numbers_are_set_aside_or_survive() {
     assert_eq!(rows(&store.row_counts().await.expect("counts"), "event"), 2);
     assert_clean("/metrics", &daemon.get("/metrics").text());
     assert_clean("stderr", &daemon.stop());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn types_that_nobody_knows_are_acknowledged_and_kept() {
+    let (home, daemon) = start().await;
+    let time = json!(now().as_seconds());
+    for webhook in &WEBHOOKS {
+        let (headers, body) = webhook.post("novelty", &time);
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = daemon.post(&webhook.path(), &headers, body.as_bytes());
+        assert_eq!(answer.status, 200, "{}: {}", webhook.feed, answer.text());
+        let series = "relaywatch_feed_set_aside_total{feed=\"FEED\",reason=\"unknown-type\"}";
+        assert_eq!(daemon.metric(&series.replace("FEED", webhook.feed)), 1, "{}", webhook.feed);
+    }
+    let counts = home.store().await.row_counts().await.expect("counts");
+    let kept = counts.iter().find(|(table, _)| *table == "set_aside").expect("a counted table").1;
+    assert_eq!(usize::try_from(kept), Ok(WEBHOOKS.len()));
+    assert_clean("stderr", &daemon.stop());
+}
+
+/// What a provider asks when its webhook is made is answered, and nobody takes it for a sign of the feed's life.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn providers_that_ask_whether_anybody_is_here_are_answered() {
+    let (_home, daemon) = start().await;
+    let ask = |method: &str, path: &str| {
+        Client::new(daemon.public).expect("connected").request(method, path, &[], b"").expect("an answer")
+    };
+    assert_eq!(ask("HEAD", "/in/mandrill").status, 200);
+    assert_eq!(ask("GET", "/in/unisender").status, 200);
+    assert_eq!(ask("GET", "/in/nowhere").status, 404);
+    for (method, path) in
+        [("GET", "/in/mandrill"), ("PUT", "/in/unisender"), ("GET", "/in/ses"), ("DELETE", "/in/brevo")]
+    {
+        let answer = ask(method, path);
+        assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")), "{method} {path}");
+    }
+    let empty = daemon.post("/in/mandrill", &[], b"mandrill_events=%5B%5D");
+    assert_eq!((empty.status, empty.body.as_slice()), (200, b"".as_slice()));
+    let accepted = "relaywatch_feed_deliveries_total{answer=\"accepted\",feed=\"mandrill\"}";
+    assert_eq!(daemon.metric(accepted), 0);
+    let form = b"mandrill_events=%5B%5D";
+    let signed = webhooks::headers("mandrill", form);
+    let signed: Vec<_> = signed.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    assert_eq!(daemon.post("/in/mandrill", &signed, form).status, 200);
+    assert_eq!(daemon.metric(accepted), 1, "a signed one is a sign of life");
+    daemon.stop();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

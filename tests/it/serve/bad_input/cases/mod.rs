@@ -1,5 +1,15 @@
 //! What must be refused, feed by feed, and the good event of each that it is made from.
 
+mod brevo;
+mod kumomta;
+mod mailersend;
+mod mailjet;
+mod mailtrap;
+mod mandrill;
+mod postal;
+mod resend;
+mod unisender;
+
 use std::io::Write;
 
 use aws_lc_rs::hmac;
@@ -15,10 +25,56 @@ use super::{CANARY, CAP};
 use crate::support::{
     daemon::{BACKEND_TOKEN, BRAZE_TOKEN, Home, MAILGUN_KEY, POSTMARK_TOKEN, SPARKPOST_TOKEN, TOPIC, now},
     payload,
+    webhooks::{self, Headers},
 };
 
-/// Headers by name.
-type Headers = Vec<(&'static str, String)>;
+/// A feed that is told by one file: what is refused, and what is taken.
+pub(super) struct Webhook {
+    /// The last part of its path.
+    pub(super) feed: &'static str,
+    /// An event of this type, by the provider's word, at this time, about the canary.
+    pub(super) event: fn(&str, &Value) -> Value,
+    /// The word for a delivery.
+    pub(super) delivered: &'static str,
+    /// What a good body is refused for.
+    pub(super) refused: fn() -> Vec<Bad>,
+    /// What it says without its secret, or with another.
+    pub(super) by_authentication: &'static [&'static str],
+}
+
+/// All of them. What they have in common stands here, all else in their files.
+pub(super) const WEBHOOKS: [Webhook; 9] = [
+    mandrill::WEBHOOK,
+    mailjet::WEBHOOK,
+    brevo::WEBHOOK,
+    resend::WEBHOOK,
+    mailersend::WEBHOOK,
+    postal::WEBHOOK,
+    kumomta::WEBHOOK,
+    unisender::WEBHOOK,
+    mailtrap::WEBHOOK,
+];
+
+impl Webhook {
+    pub(super) fn path(&self) -> String {
+        format!("/in/{}", self.feed)
+    }
+
+    /// A body with an event of this type, and the headers under which it's taken.
+    pub(super) fn post(&self, word: &str, time: &Value) -> (Headers, String) {
+        let body = webhooks::body(self.feed, &(self.event)(word, time).to_string());
+        (webhooks::headers(self.feed, body.as_bytes()), body)
+    }
+}
+
+/// What holds for a webhook's every body, and a key twice.
+fn of_every_webhook(path: &'static str, good: &str, twice: &str) -> Vec<Bad> {
+    let feed = path.trim_start_matches("/in/");
+    let sign = |body: &[u8]| webhooks::headers(feed, body);
+    let mut all = of_every_signed_feed(path, &sign, good, 400);
+    all.push(Bad::new("a key twice", path, &sign(twice.as_bytes()), twice, (400, "malformed")));
+    all
+}
 
 /// One post that must be refused.
 pub(super) struct Bad {

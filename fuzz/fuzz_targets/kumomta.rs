@@ -1,0 +1,5 @@
+//! Any records under the right secret are taken, set aside or refused, and twice in the same way.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| relaywatch_fuzz::kumomta::check(data));

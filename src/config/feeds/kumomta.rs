@@ -1,0 +1,28 @@
+//! `[feeds.kumomta]`: KumoMTA's log hooks.
+
+use super::{super::validate::Checks, credentials::Credentials, table};
+
+table! {
+    /// KumoMTA's log hooks.
+    pub struct KumomtaFeed at "kumomta" with exposure, checked by check {
+        /// Basic authentication: the user name.
+        pub username: Option<String>,
+        /// The header in which your log hook sends `token`. Without it, the token is expected as `Authorization: Bearer`.
+        pub header: Option<String>,
+        secret "password" {
+            /// Basic authentication: the password.
+            password, password_file, previous_password, previous_password_file,
+        }
+        secret "token" {
+            /// The token that your log hook sends.
+            token, token_file, previous_token, previous_token_file,
+        }
+    }
+}
+
+fn check(feed: &KumomtaFeed, path: &str, checks: &mut Checks<'_>) {
+    let KumomtaFeed { username, password, token, header, .. } = feed;
+    let (username, password) = (username.as_ref(), password.as_ref());
+    Credentials { provider: "KumoMTA", username, password, token: token.as_ref(), header: header.as_ref() }
+        .check(path, checks);
+}

@@ -1,0 +1,19 @@
+//! `[feeds.mailersend]`: MailerSend's webhooks.
+
+use super::{super::validate::Checks, table};
+
+table! {
+    /// MailerSend's webhooks.
+    pub struct MailersendFeed at "mailersend" with exposure, checked by check {
+        secret "signing secret" {
+            /// The webhook's signing secret, as MailerSend shows it.
+            signing_secret, signing_secret_file, previous_signing_secret, previous_signing_secret_file,
+        }
+    }
+}
+
+fn check(feed: &MailersendFeed, path: &str, checks: &mut Checks<'_>) {
+    if feed.signing_secret.is_none() {
+        checks.error(path, "the MailerSend feed has no signing secret", "set `signing_secret_file`");
+    }
+}

@@ -1,0 +1,19 @@
+//! `[feeds.mailtrap]`: Mailtrap's webhooks.
+
+use super::{super::validate::Checks, table};
+
+table! {
+    /// Mailtrap's webhooks.
+    pub struct MailtrapFeed at "mailtrap" with exposure, checked by check {
+        secret "signing secret" {
+            /// The webhook's signing secret, as Mailtrap shows it.
+            signing_secret, signing_secret_file, previous_signing_secret, previous_signing_secret_file,
+        }
+    }
+}
+
+fn check(feed: &MailtrapFeed, path: &str, checks: &mut Checks<'_>) {
+    if feed.signing_secret.is_none() {
+        checks.error(path, "the Mailtrap feed has no signing secret", "set `signing_secret_file`");
+    }
+}

@@ -1,0 +1,132 @@
+//! Tests of the feed of Brevo's events.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    ingest::http::{
+        RejectionReason,
+        testing::{any_json, any_object, delivery, fixture, fixtures, render, reordered},
+    },
+    model::FailureClass::{Permanent, Transient, Unknown},
+};
+
+const BEARER: (&str, &str) = ("authorization", "Bearer tok-1");
+const TWICE: &str = "{\"event\":\"opened\",\"event\":\"click\"}";
+
+fn feed() -> Brevo {
+    let tokens = vec!["tok-1".into(), "tok-2".into()];
+    Brevo::new(&Credentials { tokens, ..Credentials::default() }).expect("feed")
+}
+
+fn receive(body: impl Into<Vec<u8>>) -> Result<Report, Rejection> {
+    feed().receive(&delivery(&[BEARER], body))
+}
+
+#[test]
+fn fixtures_are_read_as_documented() {
+    for (name, body) in fixtures("brevo") {
+        insta::assert_snapshot!(format!("brevo_{name}"), render(&receive(body).expect("taken")));
+    }
+}
+
+fn event(record: &Value) -> Event {
+    let report = receive(record.to_string()).expect("taken");
+    assert!(report.set_aside.is_empty(), "{report:?}");
+    report.events.into_iter().next().expect("event")
+}
+
+#[test]
+fn bodies_that_are_none_are_refused() {
+    let many = format!("[{}{{}}]", "{},".repeat(wire::MAX_ELEMENTS));
+    for body in ["", "{", "null", "17", "a=b", "{} {", "\"text\"", TWICE, &many] {
+        let rejection = receive(body).expect_err("refused");
+        let is = (rejection.status, rejection.reason);
+        assert_eq!(is, (StatusCode::BAD_REQUEST, RejectionReason::Malformed), "{body}");
+        assert!(!rejection.detail.contains("text"), "{rejection}");
+    }
+    assert_eq!(receive(b"{\"a\":\"\xff\"}".to_vec()).expect_err("UTF-8").reason, RejectionReason::Malformed);
+    let large = receive(vec![b' '; MAX_BODY_BYTES + 1]).expect_err("large");
+    assert_eq!((large.status, large.reason), (StatusCode::PAYLOAD_TOO_LARGE, RejectionReason::TooLarge));
+}
+
+#[test]
+fn without_the_secret_brevo_shall_come_again() {
+    let status = |feed: &Brevo, headers: &[(&str, &str)]| {
+        feed.receive(&delivery(headers, "[]")).map_err(|error| (error.status.as_u16(), error.reason, error.challenge))
+    };
+    assert!(status(&feed(), &[BEARER]).is_ok());
+    assert!(status(&feed(), &[("authorization", "Bearer tok-2")]).is_ok());
+    // Brevo discards on 401.
+    assert_eq!(status(&feed(), &[]), Err((429, RejectionReason::Unauthenticated, None)));
+    let wrong = [("authorization", "Bearer tok-3")];
+    assert_eq!(status(&feed(), &wrong), Err((429, RejectionReason::BadCredentials, None)));
+    let own =
+        Credentials { tokens: vec!["tok-1".into()], header: Some("X-Token".to_owned()), ..Credentials::default() };
+    let own = Brevo::new(&own).expect("feed");
+    assert!(status(&own, &[("x-token", "tok-1")]).is_ok());
+    assert_eq!(status(&own, &[BEARER]), Err((429, RejectionReason::Unauthenticated, None)));
+    assert_eq!(Brevo::new(&Credentials::default()).expect_err("none"), SecretError::Missing);
+}
+
+#[test]
+fn a_final_reply_is_a_refusal_whatever_the_event_says() {
+    let of = |word: &str, reason: Value| {
+        let event =
+            event(&json!({"event": word, "email": "a@b.example", "ts_epoch": 1_754_719_200_000_i64, "reason": reason}));
+        (event.kind, event.failure_class())
+    };
+    for reason in ["550 5.1.1 x", " 550 5.1.1 x", " RecipientError: 550 5.1.1 x"] {
+        assert_eq!(of("deferred", json!(reason)), (EventKind::Refused, Permanent), "{reason}");
+        assert_eq!(of("soft_bounce", json!(reason)), (EventKind::Refused, Permanent), "{reason}");
+        assert_eq!(of("blocked", json!(reason)), (EventKind::Refused, Permanent), "{reason}");
+    }
+    assert_eq!(of("deferred", Value::Null), (EventKind::Deferred, Transient));
+    assert_eq!(of("hard_bounce", json!("451 4.7.1 x")), (EventKind::Refused, Transient));
+    assert_eq!(of("blocked", json!("5.1.1 of our own")), (EventKind::SuppressedByProvider, Unknown));
+    assert_eq!(of("error", json!("5.5.0 no sender")), (EventKind::Refused, Unknown));
+}
+
+#[test]
+fn the_clock_is_utc_and_in_milliseconds() {
+    let at = |fields: Value| {
+        let mut record =
+            json!({"event": "delivered", "email": "a@b.example", "ts": 1_754_726_400, "ts_event": 1_754_726_400});
+        record.as_object_mut().expect("object").extend(fields.as_object().expect("object").clone());
+        receive(record.to_string()).expect("taken").events.first().map(|event| event.at.as_millis())
+    };
+    assert_eq!(at(json!({"ts_epoch": 1_754_719_200_007_i64})), Some(1_754_719_200_007));
+    assert_eq!(at(json!({"s_epoch": "1754719200007"})), Some(1_754_719_200_007));
+    assert_eq!(at(json!({})), None, "the account's time zone is not known");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn any_json_is_taken_set_aside_or_refused(body in any_json(), text in "\\PC{0,60}") {
+        for body in [body.to_string(), json!([body]).to_string(), text] {
+            if let Err(rejection) = receive(body) {
+                prop_assert_eq!(rejection.status, StatusCode::BAD_REQUEST);
+            }
+        }
+    }
+
+    #[test]
+    fn every_element_is_accounted_for(
+        mut record in any_object(&["email", "ts_epoch", "s_epoch", "message-id", "reason", "tag", "tags", "ts"]),
+        kind in prop::sample::select(vec!["request", "hard_bounce", "deferred", "blocked", "click", "new"]),
+    ) {
+        record.as_object_mut().expect("object").insert("event".to_owned(), kind.into());
+        let report = receive(record.to_string()).expect("taken");
+        prop_assert_eq!(report.events.len() + report.set_aside.len() + report.ignored.len(), 1);
+    }
+
+    #[test]
+    fn the_order_of_keys_does_not_matter(seed in any::<u64>()) {
+        let text = fixture("brevo", "every_event");
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        prop_assert_eq!(receive(reordered(&value, seed)), receive(text));
+    }
+}

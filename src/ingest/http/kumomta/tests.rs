@@ -1,0 +1,143 @@
+//! Tests of the feed of KumoMTA's log records.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    ingest::http::{
+        RejectionReason,
+        auth::Login,
+        testing::{any_json, any_object, delivery, fixture, fixtures, render, reordered},
+    },
+    model::FailureClass::{Permanent, Transient, Unknown},
+};
+
+const BASIC: (&str, &str) = ("authorization", "Basic a3VtbzpzM2NyZXQ=");
+const TWICE: &str = "{\"type\":\"Rejection\",\"type\":\"Delay\"}";
+
+fn receive(body: impl Into<Vec<u8>>) -> Result<Report, Rejection> {
+    let logins = vec![Login { username: "kumo".to_owned(), password: "s3cret".into() }];
+    let feed = KumoMta::new(&Credentials { logins, ..Credentials::default() }).expect("feed");
+    feed.receive(&delivery(&[BASIC], body))
+}
+
+#[test]
+fn fixtures_are_read_as_documented() {
+    for (name, body) in fixtures("kumomta") {
+        insta::assert_snapshot!(format!("kumomta_{name}"), render(&receive(body).expect("taken")));
+    }
+}
+
+fn event(record: &Value) -> Event {
+    let report = receive(record.to_string()).expect("taken");
+    assert!(report.set_aside.is_empty(), "{report:?}");
+    report.events.into_iter().next().expect("event")
+}
+
+#[test]
+fn bodies_that_are_none_are_refused() {
+    let many = format!("[{}{{}}]", "{},".repeat(wire::MAX_ELEMENTS));
+    for body in ["", "{", "null", "17", "a=b", "{} {", "{\"type\":\"Delay\"}\n{", "\"text\"", TWICE, &many] {
+        let rejection = receive(body).expect_err("refused");
+        let is = (rejection.status, rejection.reason);
+        assert_eq!(is, (StatusCode::BAD_REQUEST, RejectionReason::Malformed), "{body}");
+        assert!(!rejection.detail.contains("text"), "{rejection}");
+    }
+    assert_eq!(receive(b"{\"a\":\"\xff\"}".to_vec()).expect_err("UTF-8").reason, RejectionReason::Malformed);
+    let large = receive(vec![b' '; MAX_BODY_BYTES + 1]).expect_err("large");
+    assert_eq!((large.status, large.reason), (StatusCode::PAYLOAD_TOO_LARGE, RejectionReason::TooLarge));
+}
+
+#[test]
+fn login_token_or_a_header_of_ones_own_opens() {
+    let status = |credentials: &Credentials, headers: &[(&str, &str)]| {
+        let feed = KumoMta::new(credentials).expect("feed");
+        feed.receive(&delivery(headers, "{}")).map(|_| ()).map_err(|error| (error.status.as_u16(), error.reason))
+    };
+    let bearer = Credentials { tokens: vec!["tok-1".into()], ..Credentials::default() };
+    assert_eq!(status(&bearer, &[("authorization", "Bearer tok-1")]), Ok(()));
+    assert_eq!(status(&bearer, &[("authorization", "Bearer tok-2")]), Err((401, RejectionReason::BadCredentials)));
+    let own = Credentials { header: Some("X-Token".to_owned()), ..bearer };
+    assert_eq!(status(&own, &[("x-token", "tok-1")]), Ok(()));
+    assert_eq!(status(&own, &[]), Err((401, RejectionReason::Unauthenticated)));
+    assert_eq!(KumoMta::new(&Credentials::default()).expect_err("none"), SecretError::Missing);
+}
+
+#[test]
+fn records_come_alone_in_lines_and_in_an_array() {
+    let line = |id: u8| {
+        format!("{{\"type\":\"Delivery\",\"id\":\"{id}\",\"recipient\":\"a@b.example\",\"timestamp\":1754719200}}")
+    };
+    let ids = |body: String| -> Vec<_> {
+        receive(body).expect("taken").events.into_iter().filter_map(|event| event.message_id).collect()
+    };
+    assert_eq!(ids(line(1)), ["1"]);
+    assert_eq!(ids(format!("{}\n{}\n", line(1), line(2))), ["1", "2"]);
+    assert_eq!(ids(format!("[{},{}]", line(1), line(2))), ["1", "2"]);
+    let report = receive(format!("{}\n{{\"type\":17,\"type\":18}}\n{}", line(1), line(2))).expect("taken");
+    assert_eq!((report.events.len(), report.set_aside.len()), (2, 1), "an odd line spoils none of its neighbours");
+}
+
+#[test]
+fn the_true_codes_count_and_kumomtas_own_do_not() {
+    let of = |kind: &str, response: Value| {
+        let event = event(&json!({
+            "type": kind, "recipient": "a@b.example", "timestamp": 1_754_719_200, "response": response,
+        }));
+        (event.kind, event.failure_class())
+    };
+    let refused = json!({"code": 550, "enhanced_code": {"class": 5, "subject": 1, "detail": 1}, "content": "x"});
+    assert_eq!(of("Bounce", refused.clone()), (EventKind::Refused, Permanent));
+    assert_eq!(of("OOB", refused.clone()), (EventKind::Refused, Permanent));
+    assert_eq!(of("OOB", Value::Null), (EventKind::Refused, Unknown));
+    assert_eq!(of("Expiration", refused.clone()), (EventKind::Refused, Transient));
+    assert_eq!(of("AdminBounce", refused), (EventKind::Refused, Unknown));
+    assert_eq!(of("TransientFailure", json!({"code": 451})), (EventKind::Deferred, Transient));
+}
+
+#[test]
+fn each_attempt_and_each_recipient_is_an_event_of_its_own() {
+    let keys = |attempt: u8, recipient: Value| -> Vec<_> {
+        let record = json!({
+            "type": "TransientFailure", "id": "x", "nodeid": "n", "num_attempts": attempt, "recipient": recipient,
+            "timestamp": 1_754_719_200,
+        });
+        receive(record.to_string()).expect("taken").events.into_iter().map(|event| event.dedupe).collect()
+    };
+    assert_eq!(keys(1, json!("a@b.example")), keys(1, json!(["A@b.example"])));
+    assert_ne!(keys(1, json!("a@b.example")), keys(2, json!("a@b.example")));
+    let two = keys(1, json!(["a@b.example", "c@d.example"]));
+    assert_eq!(two.len(), 2);
+    assert_ne!(two.first(), two.last());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn any_json_is_taken_set_aside_or_refused(body in any_json(), text in "\\PC{0,60}") {
+        for body in [body.to_string(), json!([body]).to_string(), text] {
+            if let Err(rejection) = receive(body) {
+                prop_assert_eq!(rejection.status, StatusCode::BAD_REQUEST);
+            }
+        }
+    }
+
+    #[test]
+    fn every_element_is_accounted_for(
+        mut record in any_object(&["id", "nodeid", "sender", "timestamp", "event_time", "created", "num_attempts", "bounce_classification"]),
+        kind in prop::sample::select(vec!["Reception", "Bounce", "Feedback", "Delay", "New"]),
+    ) {
+        record.as_object_mut().expect("object").insert("type".to_owned(), kind.into());
+        let report = receive(record.to_string()).expect("taken");
+        prop_assert_eq!(report.events.len() + report.set_aside.len() + report.ignored.len(), 1);
+    }
+
+    #[test]
+    fn the_order_of_keys_does_not_matter(seed in any::<u64>()) {
+        let text = fixture("kumomta", "every_type");
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        prop_assert_eq!(receive(reordered(&value, seed)), receive(text));
+    }
+}

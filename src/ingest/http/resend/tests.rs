@@ -1,0 +1,129 @@
+//! Tests of the feed of Resend's events.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    ingest::http::{
+        RejectionReason,
+        svix::signing,
+        testing::{NOW, any_json, any_object, delivery, fixture, fixtures, render, reordered},
+    },
+    model::FailureClass::{Permanent, Transient, Unknown},
+};
+
+const SECRET: &str = "whsec_cmVsYXl3YXRjaC1yZXNlbmQ=";
+const TWICE: &str = "{\"type\":\"email.opened\",\"type\":\"email.clicked\"}";
+
+fn feed() -> Resend {
+    Resend::new(&Settings { signing_secrets: vec![SECRET.into()] }).expect("feed")
+}
+
+fn signed(id: &str, body: &[u8]) -> Delivery {
+    let at = NOW.as_seconds().to_string();
+    let signature = signing::signature(SECRET, id, &at, body).expect("signed");
+    delivery(&[("svix-id", id), ("svix-timestamp", &at), ("svix-signature", &signature)], body)
+}
+
+fn receive(body: impl Into<Vec<u8>>) -> Result<Report, Rejection> {
+    feed().receive(&signed("msg_1", &body.into()))
+}
+
+#[test]
+fn fixtures_are_read_as_documented() {
+    for (name, body) in fixtures("resend") {
+        insta::assert_snapshot!(format!("resend_{name}"), render(&receive(body).expect("taken")));
+    }
+}
+
+fn event(record: &Value) -> Event {
+    let report = receive(record.to_string()).expect("taken");
+    assert!(report.set_aside.is_empty(), "{report:?}");
+    report.events.into_iter().next().expect("event")
+}
+
+#[test]
+fn bodies_that_are_none_are_refused() {
+    let many = format!("[{}{{}}]", "{},".repeat(wire::MAX_ELEMENTS));
+    for body in ["", "{", "null", "17", "a=b", "{} {", "\"text\"", TWICE, &many] {
+        let rejection = receive(body).expect_err("refused");
+        let is = (rejection.status, rejection.reason);
+        assert_eq!(is, (StatusCode::BAD_REQUEST, RejectionReason::Malformed), "{body}");
+        assert!(!rejection.detail.contains("text"), "{rejection}");
+    }
+    assert_eq!(receive(b"{\"a\":\"\xff\"}".to_vec()).expect_err("UTF-8").reason, RejectionReason::Malformed);
+    let large = receive(vec![b' '; MAX_BODY_BYTES + 1]).expect_err("large");
+    assert_eq!((large.status, large.reason), (StatusCode::PAYLOAD_TOO_LARGE, RejectionReason::TooLarge));
+}
+
+fn bounced(bounce: &Value) -> Event {
+    let data = json!({"to": ["a@b.example"], "bounce": bounce});
+    event(&json!({"type": "email.bounced", "created_at": "2025-08-09T06:00:00Z", "data": data}))
+}
+
+#[test]
+fn the_signature_comes_first() {
+    let mut delivery = signed("msg_1", b"{}");
+    delivery.body = "no JSON".into();
+    let rejection = feed().receive(&delivery).expect_err("refused");
+    assert_eq!((rejection.status.as_u16(), rejection.reason), (401, RejectionReason::BadSignature));
+    assert_eq!(Resend::new(&Settings::default()).expect_err("none"), SecretError::Missing);
+}
+
+#[test]
+fn the_code_counts_before_sess_verdict_and_a_sentence_is_no_reply() {
+    let class =
+        |kind: &str, diagnostic: Value| bounced(&json!({"type": kind, "diagnosticCode": diagnostic})).failure_class();
+    assert_eq!(class("Transient", json!(["smtp; 550 5.1.1 x"])), Permanent);
+    assert_eq!(class("Permanent", json!(["451 4.7.1 x"])), Transient);
+    assert_eq!(class("Permanent", Value::Null), Permanent);
+    assert_eq!(class("Undetermined", json!([])), Unknown);
+    let message = |text: &str| bounced(&json!({"type": "Permanent", "message": text})).reply;
+    assert_eq!(message("The recipient's address is not known."), None);
+    assert_eq!(message("550 5.1.1 x").and_then(|reply| reply.code), Some(550));
+}
+
+#[test]
+fn a_delivery_is_known_by_its_id() {
+    let body =
+        br#"{"type":"email.sent","created_at":"2025-08-09T06:00:00Z","data":{"to":["a@b.example","c@d.example"]}}"#;
+    let keys = |id: &str| -> Vec<_> {
+        let report = feed().receive(&signed(id, body)).expect("taken");
+        report.events.into_iter().map(|event| event.dedupe).collect()
+    };
+    assert_eq!(keys("msg_1"), keys("msg_1"));
+    let (one, other) = (keys("msg_1"), keys("msg_2"));
+    assert!(one.iter().all(|key| !other.contains(key)));
+    assert_ne!(one.first(), one.last(), "each recipient has its own");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn any_json_is_taken_set_aside_or_refused(body in any_json(), text in "\\PC{0,60}") {
+        for body in [body.to_string(), json!([body]).to_string(), text] {
+            if let Err(rejection) = receive(body) {
+                prop_assert_eq!(rejection.status, StatusCode::BAD_REQUEST);
+            }
+        }
+    }
+
+    #[test]
+    fn every_element_is_accounted_for(
+        mut record in any_object(&["created_at", "data"]),
+        kind in prop::sample::select(vec!["email.opened", "email.new", "contact.created", "email.bounced"]),
+    ) {
+        record.as_object_mut().expect("object").insert("type".to_owned(), kind.into());
+        let report = receive(record.to_string()).expect("taken");
+        prop_assert_eq!(report.events.len() + report.set_aside.len() + report.ignored.len(), 1);
+    }
+
+    #[test]
+    fn the_order_of_keys_does_not_matter(seed in any::<u64>()) {
+        let text = fixture("resend", "every_type");
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        prop_assert_eq!(receive(reordered(&value, seed)), receive(text));
+    }
+}

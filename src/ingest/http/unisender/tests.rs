@@ -1,0 +1,136 @@
+//! Tests of the feed of Unisender Go's events.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    ingest::http::testing::{any_json, any_object, delivery, fixture, fixtures, render, reordered},
+    model::FailureClass::{Permanent, Transient, Unknown},
+};
+
+const KEY: &str = "api-key-1";
+
+fn feed() -> Unisender {
+    Unisender::new(&Settings { api_keys: vec!["api_key".into(), KEY.into()] }).expect("feed")
+}
+
+/// Signs an object, or sends any other text as it is.
+fn receive(object: impl Into<String>) -> Result<Report, Rejection> {
+    let object = object.into();
+    let inner = object.trim().strip_prefix('{').and_then(|text| text.strip_suffix('}'));
+    let body = inner.map_or_else(|| object.clone(), |inner| signing::body(KEY, inner));
+    feed().receive(&delivery(&[], body))
+}
+
+#[test]
+fn fixtures_are_read_as_documented() {
+    for (name, body) in fixtures("unisender") {
+        insta::assert_snapshot!(format!("unisender_{name}"), render(&receive(body).expect("taken")));
+    }
+}
+
+fn event(record: &Value) -> Event {
+    let report = receive(record.to_string()).expect("taken");
+    assert!(report.set_aside.is_empty(), "{report:?}");
+    report.events.into_iter().next().expect("event")
+}
+
+#[test]
+fn the_digest_holds_the_key_in_its_place() {
+    let with = |body: &str| {
+        feed().receive(&delivery(&[], body)).map(|_| ()).map_err(|error| {
+            assert!(!error.detail.contains(KEY), "{error}");
+            (error.status.as_u16(), error.reason)
+        })
+    };
+    // The vector of a public client's tests (django-anymail): md5 of {"auth":"api_key","key":"value"}.
+    assert_eq!(with("{\"auth\":\"8c64386327f53722434f44021a7a0d40\",\"key\":\"value\"}"), Ok(()));
+    let forged = Err((401, RejectionReason::BadSignature));
+    assert_eq!(with("{\"auth\":\"8c64386327f53722434f44021a7a0d40\",\"key\":\"other\"}"), forged);
+    assert_eq!(with("{\"auth\": \"8c64386327f53722434f44021a7a0d40\",\"key\":\"value\"}"), forged, "as it came");
+    assert_eq!(with(&signing::body("another", "\"key\":1")), forged);
+    let absent = Err((401, RejectionReason::Unauthenticated));
+    for auth in ["17", "\"\"", "\"no hex\"", "\"8c64\"", "null", "{}", "\"8c64386327f53722434f44021a7a0d4\\u0030\""] {
+        assert_eq!(with(&format!("{{\"auth\":{auth},\"key\":\"value\"}}")), absent, "{auth}");
+    }
+    assert_eq!(with("{\"key\":\"value\"}"), absent);
+}
+
+#[test]
+fn settings_are_checked() {
+    let error = |keys: &[&str]| {
+        let api_keys = keys.iter().map(|key| (*key).into()).collect();
+        Unisender::new(&Settings { api_keys }).expect_err("wrong settings")
+    };
+    assert_eq!(error(&[]), SecretError::Missing);
+    assert_eq!(error(&["a", "b", "c"]), SecretError::TooMany);
+    assert_eq!(error(&["a\n"]), SecretError::Unusable);
+    assert_eq!(error(&[""]), SecretError::Unusable);
+}
+
+#[test]
+fn bodies_that_are_none_are_refused() {
+    let twice = "{\"events_by_user\":[],\"events_by_user\":[]}";
+    for body in ["", "{", "null", "17", "a=b", "{} {}", "[]", twice, "{\"events_by_user\":17}"] {
+        let rejection = receive(body).expect_err("refused");
+        let is = (rejection.status, rejection.reason);
+        assert_eq!(is, (StatusCode::BAD_REQUEST, RejectionReason::Malformed), "{body}");
+    }
+    let large = feed().receive(&delivery(&[], vec![b' '; MAX_BODY_BYTES + 1])).expect_err("large");
+    assert_eq!((large.status, large.reason), (StatusCode::PAYLOAD_TOO_LARGE, RejectionReason::TooLarge));
+}
+
+#[test]
+fn the_code_counts_before_unisenders_own_verdict() {
+    let of = |status: &str, error: &str, response: Value| {
+        let info = json!({"delivery_status": error, "destination_response": response});
+        let event = event(&json!({
+            "status": status, "email": "a@b.example", "event_time": "2025-08-09 06:00:00", "delivery_info": info,
+        }));
+        (event.kind, event.failure_class())
+    };
+    assert_eq!(of("soft_bounced", "err_will_retry", json!("550 5.1.1 x")), (EventKind::Refused, Permanent));
+    assert_eq!(of("soft_bounced", "err_will_retry", Value::Null), (EventKind::Deferred, Transient));
+    assert_eq!(of("soft_bounced", "err_mailbox_full", Value::Null), (EventKind::Refused, Transient));
+    assert_eq!(of("hard_bounced", "err_user_unknown", json!("451 4.7.1 x")), (EventKind::Refused, Transient));
+    assert_eq!(of("hard_bounced", "err_user_unknown", Value::Null), (EventKind::Refused, Permanent));
+    assert_eq!(of("hard_bounced", "err_unsubscribed", json!("550 x")), (EventKind::SuppressedByProvider, Unknown));
+}
+
+#[test]
+fn times_are_in_utc() {
+    let at = |time: &str| event(&json!({"status": "sent", "email": "a@b.example", "event_time": time})).at.as_millis();
+    assert_eq!(at("2025-08-09 06:00:00"), 1_754_719_200_000);
+    assert_eq!(at("2025-08-09T08:00:00+02:00"), 1_754_719_200_000);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn any_json_is_taken_set_aside_or_refused(body in any_json(), text in "\\PC{0,60}") {
+        for body in [json!({"events_by_user": body}).to_string(), json!({"events_by_user": [{"events": body}]}).to_string(), text] {
+            if let Err(rejection) = receive(body) {
+                prop_assert_eq!(rejection.status, StatusCode::BAD_REQUEST);
+            }
+        }
+    }
+
+    #[test]
+    fn every_element_is_accounted_for(
+        mut record in any_object(&["job_id", "email", "event_time", "delivery_info"]),
+        kind in prop::sample::select(vec!["sent", "hard_bounced", "opened", "new"]),
+    ) {
+        record.as_object_mut().expect("object").insert("status".to_owned(), kind.into());
+        let report = receive(record.to_string()).expect("taken");
+        prop_assert_eq!(report.events.len() + report.set_aside.len() + report.ignored.len(), 1);
+    }
+
+    #[test]
+    fn the_order_of_keys_does_not_matter(seed in any::<u64>()) {
+        let text = fixture("unisender", "flat");
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        prop_assert_eq!(receive(reordered(&value, seed)), receive(text));
+    }
+}
