@@ -33,6 +33,8 @@ const PASSED_OVER: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// … up to this.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long an answer is waited for after the word to stop.
+const GRACE: Duration = Duration::from_secs(1);
 /// The least time between two requests that bring nothing.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -121,7 +123,7 @@ impl Poller {
         // Beside what waits for the store, and for a helper, there is something or not.
         let wait = if held.is_empty() && !helper { self.wait } else { Duration::ZERO };
         let began = Instant::now();
-        let Some(answer) = self.unless_stopped(self.queue.receive(room, wait)).await else { return false };
+        let Some(answer) = self.answered(self.queue.receive(room, wait)).await else { return false };
         match answer {
             Ok(messages) => {
                 let now = self.reception.clock().now();
@@ -264,6 +266,17 @@ impl Poller {
         tokio::select! {
             () = self.stop.cancelled() => None,
             done = something => Some(done),
+        }
+    }
+
+    /// What comes of a request for messages. Told to stop, it waits a little longer: what is handed out to nobody stays hidden.
+    async fn answered<T>(&self, request: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = request => Some(done),
+            () = async {
+                self.stop.cancelled().await;
+                tokio::time::sleep(GRACE).await;
+            } => None,
         }
     }
 
