@@ -52,16 +52,20 @@ async fn home(engine: Engine, queue: &Queue, endpoint: SocketAddr) -> Option<Hom
 
 /// Every fixture of SES, as if it had happened yesterday.
 fn fixtures() -> Vec<String> {
-    let yesterday = payload::rfc3339(now().plus_millis(-86_400_000).as_millis());
-    let day = yesterday.get(..10).expect("a day");
+    let yesterday = now().plus_millis(-86_400_000);
+    let (millis, seconds) = (yesterday.as_millis().to_string(), yesterday.as_seconds().to_string());
+    let date = payload::rfc3339(yesterday.as_millis());
+    let day = date.get(..10).expect("a day");
     let folder = format!("{}/tests/fixtures/ses", env!("CARGO_MANIFEST_DIR"));
-    let mut files: Vec<_> =
-        std::fs::read_dir(folder).expect("fixtures").map(|entry| entry.expect("one").path()).collect();
+    let entries = std::fs::read_dir(folder).expect("the fixtures");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
     files.retain(|file| file.extension().is_some_and(|kind| kind == "json"));
     files.sort();
-    let text =
-        |file| std::fs::read_to_string(file).expect("a fixture").replace("2025-08-09", day).replace("2025-08-10", day);
-    files.into_iter().map(text).collect()
+    let moved = |text: String| {
+        let text = text.replace("2025-08-09", day).replace("2025-08-10", day);
+        text.replace("1754719202456", &millis).replace("1754719200", &seconds)
+    };
+    files.into_iter().map(|file| moved(std::fs::read_to_string(file).expect("a fixture"))).collect()
 }
 
 /// The times in the journal, once there are so many.
