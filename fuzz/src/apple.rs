@@ -26,7 +26,13 @@ static FEED: LazyLock<Apple> = LazyLock::new(|| {
 
 fn receive(body: Vec<u8>) -> Result<Report, Rejection> {
     let received_at = Timestamp::from_seconds(1_754_805_600);
-    let delivery = Delivery { headers: Default::default(), body: body.into(), received_at };
+    let delivery = Delivery {
+        method: Default::default(),
+        query: String::new(),
+        headers: Default::default(),
+        body: body.into(),
+        received_at,
+    };
     let mut received = pin!(FEED.receive(&delivery));
     match received.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,

@@ -3,11 +3,17 @@
 
 pub mod accounts;
 pub mod apple;
+pub mod azure;
 pub mod braze;
 pub mod brevo;
 pub mod classify;
 pub mod config;
 pub mod control;
+pub mod customerio;
+pub mod elasticemail;
+pub mod generic;
+pub mod iterable;
+pub mod klaviyo;
 pub mod kumomta;
 pub mod mail;
 pub mod mailersend;
@@ -18,9 +24,13 @@ pub mod mandrill;
 pub mod postal;
 pub mod postmark;
 pub mod resend;
+pub mod scaleway;
 pub mod sendgrid;
 pub mod ses;
+pub mod ses_eventbridge;
+pub mod ses_firehose;
 pub mod sns;
+pub mod socketlabs;
 pub mod sparkpost;
 pub mod sqs;
 pub mod template;
@@ -39,11 +49,17 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const ALL: &[Target] = &[
     ("accounts", accounts::check),
     ("apple", apple::check),
+    ("azure", azure::check),
     ("braze", braze::check),
     ("brevo", brevo::check),
     ("classify", classify::check),
     ("config", config::check),
     ("control", control::check),
+    ("customerio", customerio::check),
+    ("elasticemail", elasticemail::check),
+    ("generic", generic::check),
+    ("iterable", iterable::check),
+    ("klaviyo", klaviyo::check),
     ("kumomta", kumomta::check),
     ("mail", mail::check),
     ("mailersend", mailersend::check),
@@ -54,9 +70,13 @@ pub const ALL: &[Target] = &[
     ("postal", postal::check),
     ("postmark", postmark::check),
     ("resend", resend::check),
+    ("scaleway", scaleway::check),
     ("sendgrid", sendgrid::check),
     ("ses", ses::check),
+    ("ses_eventbridge", ses_eventbridge::check),
+    ("ses_firehose", ses_firehose::check),
     ("sns", sns::check),
+    ("socketlabs", socketlabs::check),
     ("sparkpost", sparkpost::check),
     ("sqs", sqs::check),
     ("template", template::check),

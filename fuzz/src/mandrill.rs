@@ -19,6 +19,8 @@ pub fn check(data: &[u8]) {
     let events = std::str::from_utf8(data).map(signing::form).unwrap_or_default();
     for body in [data.to_vec(), events.into_bytes()] {
         let mut delivery = Delivery {
+            method: Default::default(),
+            query: String::new(),
             headers: Default::default(),
             body: body.clone().into(),
             received_at: Timestamp::from_seconds(1_754_805_600),

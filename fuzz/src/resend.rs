@@ -18,6 +18,8 @@ static FEED: LazyLock<Resend> =
 /// Checks one input.
 pub fn check(data: &[u8]) {
     let mut delivery = Delivery {
+        method: Default::default(),
+        query: String::new(),
         headers: Default::default(),
         body: data.to_vec().into(),
         received_at: Timestamp::from_seconds(1_754_805_600),

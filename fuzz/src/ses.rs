@@ -43,7 +43,13 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 pub fn check(data: &[u8]) {
     let world = &*WORLD;
     let receive = |body: Vec<u8>| {
-        let delivery = Delivery { headers: Default::default(), body: body.into(), received_at: NOW };
+        let delivery = Delivery {
+            method: Default::default(),
+            query: String::new(),
+            headers: Default::default(),
+            body: body.into(),
+            received_at: NOW,
+        };
         world.runtime.block_on(world.feed.receive(&delivery))
     };
     assert!(receive(data.to_vec()).is_err(), "nobody can forge a signature");

@@ -39,7 +39,13 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 });
 
 fn delivery(body: Vec<u8>) -> Delivery {
-    Delivery { headers: Default::default(), body: body.into(), received_at: NOW }
+    Delivery {
+        method: Default::default(),
+        query: String::new(),
+        headers: Default::default(),
+        body: body.into(),
+        received_at: NOW,
+    }
 }
 
 /// Checks one input.

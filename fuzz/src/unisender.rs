@@ -17,7 +17,13 @@ static FEED: LazyLock<Unisender> =
 pub fn check(data: &[u8]) {
     let receive = |body: Vec<u8>| {
         let received_at = Timestamp::from_seconds(1_754_805_600);
-        FEED.receive(&Delivery { headers: Default::default(), body: body.into(), received_at })
+        FEED.receive(&Delivery {
+            method: Default::default(),
+            query: String::new(),
+            headers: Default::default(),
+            body: body.into(),
+            received_at,
+        })
     };
     assert!(receive(data.to_vec()).is_err(), "nothing comes in unsigned");
     let Ok(text) = std::str::from_utf8(data) else { return };

@@ -30,11 +30,13 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::{feeds::path as feed_path, forms::is_region, shape::nearest_word, validate::is_team_id};
 pub use self::{
     feeds::{
-        AppleFeed, AppleMode, BrazeFeed, BrevoFeed, Feeds, KumomtaFeed, MailersendFeed, MailgunFeed, MailjetFeed,
-        MailtrapFeed, MandrillFeed, Named, PostalFeed, PostmarkFeed, ResendFeed, Routes, SendgridFeed, SesFeed,
-        SparkpostFeed, SqsFeed, UnisenderFeed,
+        AppleFeed, AppleMode, AzureFeed, BrazeFeed, BrevoFeed, CustomerioFeed, ElasticemailFeed, Feeds, GenericFeed,
+        IterableFeed, KlaviyoFeed, KumomtaFeed, MailersendFeed, MailgunFeed, MailjetFeed, MailtrapFeed, MandrillFeed,
+        Named, PostalFeed, PostmarkFeed, ResendFeed, Routes, ScalewayFeed, SendgridFeed, SesEventbridgeFeed, SesFeed,
+        SesFirehoseFeed, SocketlabsFeed, SparkpostFeed, SqsFeed, UnisenderFeed,
     },
     notify::{Heartbeat, Notify, Slack, Webhook},
     report::{ConfigErrors, Mistake, Place, Severity},
@@ -45,7 +47,6 @@ pub use self::{
     shape::json_schema,
     values::{FilePath, ListenAddress, MASK, PublicUrl, Secret, StoreUrl},
 };
-pub(crate) use self::{forms::is_region, shape::nearest_word, validate::is_team_id};
 use self::{
     report::Report,
     shape::{SCHEMA, Shape},

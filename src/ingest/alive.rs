@@ -37,10 +37,16 @@ const REFUSED_MILLIS: i64 = 10 * MINUTE_MILLIS;
 const fn bridged_millis(provider: Provider) -> i64 {
     match provider {
         // Three retries 20 s apart (Amazon SNS, "message delivery retries"): what was published at the beginning is gone after it.
-        Provider::Ses => MINUTE_MILLIS,
+        // Scaleway's Topics and Events follows it, and documents no retries of its own.
+        Provider::Ses | Provider::Scaleway => MINUTE_MILLIS,
         // Reports of deliveries are not sent again at all; a shorter time is not told from signs of life that come late.
-        // Of Brevo's all are lost that meet a proxy's 5xx.
-        Provider::Mailgun | Provider::Brevo => LATE_MILLIS,
+        // Of Brevo's all are lost that meet a proxy's 5xx. Of the others no retries are documented.
+        Provider::Mailgun
+        | Provider::Brevo
+        | Provider::Klaviyo
+        | Provider::Iterable
+        | Provider::Socketlabs
+        | Provider::Elasticemail => LATE_MILLIS,
         // SparkPost tries for 8 hours, Braze for 5 days; of Apple nothing is known but that it tries again.
         _ => OUTAGE_MILLIS,
     }

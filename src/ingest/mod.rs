@@ -34,6 +34,8 @@ pub struct Report {
     pub token: Option<OneTimeToken>,
     /// What to do once the report is committed.
     pub follow_up: Option<FollowUp>,
+    /// What is answered beside 200 once the report is committed, where the provider waits for it.
+    pub answer: Option<http::Answer>,
     /// What goes on to the endpoint that lives behind the feed, through the outbox and in the same commit.
     pub forward: Option<Forward>,
 }

@@ -123,7 +123,7 @@ impl Workers {
         wrong: &mut Vec<FeedError>,
     ) {
         for (index, table) in tables.iter().enumerate() {
-            let place = Place::new(F::KIND, table, index);
+            let place = Place::new(F::TABLE, table, index);
             match F::set_up(config, table, &place) {
                 Ok(work) => self.0.push(Worker {
                     name: FeedName { name: place.name().to_owned(), exposure: table.exposure() },

@@ -36,6 +36,14 @@ impl LabelSays {
     /// | Unisender Go | `hard_bounced`, `hard_bounced/…` | `soft_bounced`, `soft_bounced/…` | `status`; not with `err_unsubscribed` |
     /// | Mailtrap | `bounce`, `bounce/…` | `soft bounce`, `soft bounce/…` | its events; not `reject` and `suspension` |
     /// | Braze | `Bounce` | `SoftBounce`, `Deferral` | the names of its events; not `Bounce (dropped)`, which nobody tried |
+    /// | Klaviyo | `Hard` | `Soft` | `Bounce Type` of its events (inferred) |
+    /// | Iterable | `HardBounce` | `SoftBounce` | `recipientState` of its events (inferred) |
+    /// | SocketLabs | `Permanent`, `Permanent, …` | `Temporary`, `Deferred`, with or without `, …` | `FailureType` of its events (inferred) |
+    /// | Elastic Email | `NoMailbox` | `GreyListed`, `Throttled`, `Timeout`, `ConnectionProblem`, `ConnectionTerminated` | `category` of its notifications |
+    /// | Azure | `Bounced` | | `status` of its reports: a hard bounce by the documentation |
+    /// | Scaleway | `email_dropped`, `email_mailbox_not_found` | `email_deferred` | `type` of its events |
+    /// | Customer.io | | `deferred` | `metric` of its reports; `bounced` tells neither |
+    /// | relaywatch's own format | `hard` | `soft` | `verdict` of its events |
     ///
     /// Everything else is [`Other`](Self::Other), as is any label of another provider.
     #[must_use]
@@ -123,6 +131,38 @@ impl LabelSays {
                 "SoftBounce" | "Deferral" => Self::Soft,
                 _ => Self::Other,
             },
+            Provider::Klaviyo => match label {
+                "Hard" => Self::Hard,
+                "Soft" => Self::Soft,
+                _ => Self::Other,
+            },
+            Provider::Iterable => match label {
+                "HardBounce" => Self::Hard,
+                "SoftBounce" => Self::Soft,
+                _ => Self::Other,
+            },
+            Provider::Socketlabs => match label.split(',').next().unwrap_or_default() {
+                "Permanent" => Self::Hard,
+                "Temporary" | "Deferred" => Self::Soft,
+                _ => Self::Other,
+            },
+            Provider::Elasticemail => match label {
+                "NoMailbox" => Self::Hard,
+                "GreyListed" | "Throttled" | "Timeout" | "ConnectionProblem" | "ConnectionTerminated" => Self::Soft,
+                _ => Self::Other,
+            },
+            Provider::Azure if label.eq_ignore_ascii_case("Bounced") => Self::Hard,
+            Provider::Scaleway => match label {
+                "email_dropped" | "email_mailbox_not_found" => Self::Hard,
+                "email_deferred" => Self::Soft,
+                _ => Self::Other,
+            },
+            Provider::Customerio if label == "deferred" => Self::Soft,
+            Provider::Generic => match label {
+                "hard" => Self::Hard,
+                "soft" => Self::Soft,
+                _ => Self::Other,
+            },
             _ => Self::Other,
         }
     }
@@ -136,8 +176,9 @@ mod tests {
     fn labels_are_read_as_the_providers_spell_them() {
         use LabelSays::{Hard, Other, Soft};
         use Provider::{
-            Azure, Braze, Brevo, Kumomta, Mailersend, Mailgun, Mailjet, Mailtrap, Mandrill, Postal, Postmark, Resend,
-            Sendgrid, Ses, Sparkpost, Unisender,
+            Azure, Braze, Brevo, Customerio, Elasticemail, Generic, Iterable, Klaviyo, Kumomta, Mailersend, Mailgun,
+            Mailjet, Mailtrap, Mandrill, Postal, Postmark, Resend, Scaleway, Sendgrid, Ses, Socketlabs, Sparkpost,
+            Unisender,
         };
         for (provider, label, says) in [
             (Ses, "Permanent/General", Hard),
@@ -202,7 +243,28 @@ mod tests {
             (Mailtrap, "bounce/hard", Hard),
             (Mailtrap, "soft bounce/unavailable", Soft),
             (Mailtrap, "reject", Other),
-            (Azure, "Bounced", Other),
+            (Klaviyo, "Hard", Hard),
+            (Klaviyo, "Soft", Soft),
+            (Klaviyo, "bounced", Other),
+            (Iterable, "HardBounce", Hard),
+            (Iterable, "SoftBounce", Soft),
+            (Iterable, "bounce", Other),
+            (Socketlabs, "Permanent, failure_code 2003", Hard),
+            (Socketlabs, "Temporary", Soft),
+            (Socketlabs, "Suppressed, failure_code 4001", Other),
+            (Elasticemail, "NoMailbox", Hard),
+            (Elasticemail, "GreyListed", Soft),
+            (Elasticemail, "Spam", Other),
+            (Azure, "Bounced", Hard),
+            (Azure, "Failed", Other),
+            (Scaleway, "email_mailbox_not_found", Hard),
+            (Scaleway, "email_deferred", Soft),
+            (Scaleway, "email_spam", Other),
+            (Customerio, "deferred", Soft),
+            (Customerio, "bounced", Other),
+            (Generic, "hard", Hard),
+            (Generic, "soft", Soft),
+            (Generic, "policy", Other),
         ] {
             assert_eq!(LabelSays::read(provider, Some(label)), says, "{provider}: {label}");
         }

@@ -65,7 +65,7 @@ impl Provider {
     #[must_use]
     pub fn of_feed(feed: &str) -> Option<Self> {
         match feed.split('/').next()? {
-            "sqs" => Some(Self::Ses),
+            "sqs" | "ses-eventbridge" | "ses-firehose" => Some(Self::Ses),
             kind => Self::from_name(kind),
         }
     }
@@ -75,17 +75,19 @@ impl Provider {
     ///
     /// Sources, as of November 2026: SparkPost support, "12 attempts over 8 hours"; Twilio SendGrid Event Webhook, "up to 24
     /// hours"; Braze Currents, five days of failure until the connector is switched off; Resend, the eight attempts of Svix, the last
-    /// 27 hours after the first; Mailjet, the shorter of the two times that its pages name. Amazon SNS tries three times 20 s
+    /// 27 hours after the first; Mailjet, the shorter of the two times that its pages name; Customer.io, "over a period of seven days";
+    /// Azure Event Grid, 1440 minutes by default. Amazon SNS tries three times 20 s
     /// apart by default; Mailgun does not retry the notification of a delivery; Brevo gives up at once on a proxy's 5xx; Postal
     /// tries for 36 minutes. Of others nothing is documented.
     #[must_use]
     pub const fn holds_reports_millis(self) -> i64 {
         match self {
             Self::Sparkpost => 8 * HOUR_MILLIS,
-            Self::Sendgrid => DAY_MILLIS,
+            Self::Sendgrid | Self::Azure => DAY_MILLIS,
             Self::Braze => 5 * DAY_MILLIS,
             Self::Resend => 27 * HOUR_MILLIS,
             Self::Mailjet => 100 * MINUTE_MILLIS,
+            Self::Customerio => 7 * DAY_MILLIS,
             _ => 0,
         }
     }

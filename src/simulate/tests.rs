@@ -216,7 +216,13 @@ fn decoded(post: &Post) -> Vec<crate::model::Event> {
     let delivery = |body: String| {
         let mut headers = axum::http::HeaderMap::new();
         headers.insert("authorization", "Bearer t0ken".parse().expect("a header"));
-        Delivery { headers, body: body.into(), received_at: post.at }
+        Delivery {
+            method: axum::http::Method::POST,
+            query: String::new(),
+            headers,
+            body: body.into(),
+            received_at: post.at,
+        }
     };
     let tokens = || vec!["t0ken".into()];
     let report = match &post.what {

@@ -4,9 +4,15 @@
 //! changes and checks follow from the list; schema, defaults and the predecessors of secrets from the table.
 
 mod apple;
+mod azure;
 mod braze;
 mod brevo;
 mod credentials;
+mod customerio;
+mod elasticemail;
+mod generic;
+mod iterable;
+mod klaviyo;
 mod kumomta;
 mod mailersend;
 mod mailgun;
@@ -16,8 +22,12 @@ mod mandrill;
 mod postal;
 mod postmark;
 mod resend;
+mod scaleway;
 mod sendgrid;
 mod ses;
+mod ses_eventbridge;
+mod ses_firehose;
+mod socketlabs;
 mod sparkpost;
 mod sqs;
 mod unisender;
@@ -32,8 +42,14 @@ use serde::{
 
 pub use self::{
     apple::{AppleFeed, AppleMode},
+    azure::AzureFeed,
     braze::BrazeFeed,
     brevo::BrevoFeed,
+    customerio::CustomerioFeed,
+    elasticemail::ElasticemailFeed,
+    generic::GenericFeed,
+    iterable::IterableFeed,
+    klaviyo::KlaviyoFeed,
     kumomta::KumomtaFeed,
     mailersend::MailersendFeed,
     mailgun::MailgunFeed,
@@ -43,8 +59,12 @@ pub use self::{
     postal::PostalFeed,
     postmark::PostmarkFeed,
     resend::ResendFeed,
+    scaleway::ScalewayFeed,
     sendgrid::SendgridFeed,
     ses::SesFeed,
+    ses_eventbridge::SesEventbridgeFeed,
+    ses_firehose::SesFirehoseFeed,
+    socketlabs::SocketlabsFeed,
     sparkpost::SparkpostFeed,
     sqs::SqsFeed,
     unisender::UnisenderFeed,
@@ -325,6 +345,26 @@ kinds! {
     unisender: UnisenderFeed,
     /// Mailtrap's webhooks, at `/in/mailtrap`.
     mailtrap: MailtrapFeed,
+    /// Events of senders of your own, at `/in/generic`.
+    generic: GenericFeed,
+    /// Customer.io's reporting webhooks, at `/in/customerio`.
+    customerio: CustomerioFeed,
+    /// Klaviyo's system webhooks, at `/in/klaviyo`.
+    klaviyo: KlaviyoFeed,
+    /// Iterable's system webhooks, at `/in/iterable`.
+    iterable: IterableFeed,
+    /// SocketLabs' event webhooks, at `/in/socketlabs`.
+    socketlabs: SocketlabsFeed,
+    /// Elastic Email's HTTP notifications, at `/in/elasticemail`.
+    elasticemail: ElasticemailFeed,
+    /// Azure Communication Services through Event Grid, at `/in/azure`.
+    azure: AzureFeed,
+    /// Scaleway Transactional Email, at `/in/scaleway`.
+    scaleway: ScalewayFeed,
+    /// Amazon SES through EventBridge, at `/in/ses-eventbridge`.
+    ses_eventbridge: SesEventbridgeFeed,
+    /// Amazon SES through Firehose, at `/in/ses-firehose`.
+    ses_firehose: SesFirehoseFeed,
 }
 
 impl Feeds {
@@ -335,9 +375,13 @@ impl Feeds {
     }
 }
 
-/// The last part of a feed's path.
-fn path(kind: &str, name: Option<&str>) -> String {
-    name.map_or_else(|| kind.to_owned(), |name| format!("{kind}/{name}"))
+/// The last part of a feed's path, by its kind as the table is called and its name.
+pub(crate) fn path(kind: &str, name: Option<&str>) -> String {
+    let kind = kind.replace('_', "-");
+    match name {
+        Some(name) => format!("{kind}/{name}"),
+        None => kind,
+    }
 }
 
 fn routes_changed<T: Named + PartialEq>(kind: &str, old: &Routes<T>, new: &Routes<T>, all: &mut Vec<String>) {

@@ -14,6 +14,9 @@ use super::{Delivery, Rejection, RejectionReason};
 /// How many secrets of one kind may be in force at once: the old one and the new one.
 pub const MAX_SECRETS: usize = 2;
 
+/// The parameter of a query that holds a token.
+pub(super) const TOKEN_PARAMETER: &str = "token";
+
 /// Providers differ in whether they pad.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
@@ -182,6 +185,32 @@ impl Secrets {
         if matched { Ok(()) } else { Err(self.wrong("Authorization")) }
     }
 
+    /// The same for a provider that can be given an address and nothing else: a token may stand in its query as `token`.
+    ///
+    /// # Errors
+    /// As [`Self::check`]; also where the query holds `token` twice.
+    pub fn check_with_query(&self, delivery: &Delivery) -> Result<(), Rejection> {
+        let mut given =
+            url::form_urlencoded::parse(delivery.query.as_bytes()).filter(|(key, _)| key == TOKEN_PARAMETER);
+        let Some((_, token)) = given.next() else {
+            return self.check(delivery).map_err(|rejection| match rejection.reason {
+                RejectionReason::Unauthenticated => {
+                    let detail = format!("{}, or put the token into the address, as ?token=…", rejection.detail);
+                    Rejection { detail, ..rejection }
+                }
+                _ => rejection,
+            });
+        };
+        if given.next().is_none() && one_of(&self.tokens, token.as_bytes()) {
+            return Ok(());
+        }
+        Err(Rejection::new(
+            StatusCode::UNAUTHORIZED,
+            RejectionReason::BadCredentials,
+            "the `token` in the address is none of this feed's; compare the address at the provider with the configuration",
+        ))
+    }
+
     fn wrong(&self, header: &str) -> Rejection {
         let detail = format!(
             "the {header} header holds none of this feed's secrets; compare the provider's settings with the configuration"
@@ -269,6 +298,25 @@ mod tests {
         let wrong = login.check(&delivery(&[("authorization", "Basic YTpj")], "")).expect_err("another password");
         assert_eq!(wrong.challenge, Some("Basic realm=\"relaywatch\", charset=\"UTF-8\""));
         assert!(rejection.detail.contains("bearer") && !rejection.detail.contains("basic"), "{rejection}");
+    }
+
+    #[test]
+    fn a_token_may_stand_in_the_query_where_a_feed_says_so() {
+        let secrets = Secrets::new(&[], &["tok-1".into(), "t k&2".into()]).expect("secrets");
+        let outcome = |query: &str, headers: &[(&str, &str)]| {
+            let delivery = Delivery { query: query.to_owned(), ..delivery(headers, "") };
+            assert!(secrets.check(&delivery).is_err() || !headers.is_empty(), "the query counts for nothing by itself");
+            secrets.check_with_query(&delivery).map_err(|rejection| rejection.reason)
+        };
+        assert_eq!(outcome("token=tok-1", &[]), Ok(()));
+        assert_eq!(outcome("a=b&token=t+k%262", &[]), Ok(()));
+        assert_eq!(outcome("a=b", &[("authorization", "Bearer tok-1")]), Ok(()));
+        assert_eq!(outcome("", &[]), Err(RejectionReason::Unauthenticated));
+        for wrong in ["token=", "token=tok-2", "token=tok-1&token=tok-1"] {
+            assert_eq!(outcome(wrong, &[]), Err(RejectionReason::BadCredentials), "{wrong}");
+        }
+        let both = outcome("token=x", &[("authorization", "Bearer tok-1")]);
+        assert_eq!(both, Err(RejectionReason::BadCredentials), "a wrong token is no reason to look further");
     }
 
     #[test]

@@ -16,6 +16,10 @@
 //! | `SoftBounce`, `Deferral` | deferred: by Braze's documentation a soft bounce is tried again for up to 72 hours. No event tells when it's given up, so such a message stays without an outcome |
 //! | a bounce with `is_drop`, or with SparkPost's words for it | suppressed by provider |
 //! | `Open`, `Click`, `Abort` (never handed to the ESP) | ignored |
+//!
+//! The postback of transactional campaigns (`{"dispatch_id":…,"status":…,"metadata":{…}}`; partly inferred) names no recipient, so
+//! that it makes no event: one that says `bounced` or `aborted` is set aside, the others are ignored. Currents reports the same
+//! messages with their recipients.
 
 use std::borrow::Cow;
 
@@ -70,6 +74,35 @@ impl SetUp for Braze {
 struct Body<'a> {
     #[serde(borrow)]
     events: &'a RawValue,
+}
+
+/// What transactional campaigns post of one message.
+#[derive(Deserialize)]
+struct Postback<'a> {
+    #[serde(borrow)]
+    events: Option<&'a RawValue>,
+    #[serde(borrow)]
+    dispatch_id: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    status: Option<Scalar<'a>>,
+}
+
+/// The report of a body that is a postback.
+fn postback(text: &str) -> Option<Report> {
+    let Postback { events: None, dispatch_id: Some(_), status } = serde_json::from_str(text).ok()? else { return None };
+    let status = wire::text(status)?;
+    let mut report = Report::default();
+    match status.trim() {
+        "sent" | "processed" | "delivered" => report.ignored.push("postback"),
+        status => {
+            let reason = match status {
+                "bounced" | "aborted" => SetAsideReason::NoRecipient,
+                _ => SetAsideReason::UnknownType,
+            };
+            report.set_aside.push(Aside::new(reason, &format!("postback {status}")).with(Provider::Braze, text));
+        }
+    }
+    Some(report)
 }
 
 /// One event, or one of the objects that are nested in it. Subjects, user ids and all else are skipped.
@@ -143,6 +176,9 @@ impl Braze {
         let malformed =
             |error| wire::malformed(StatusCode::BAD_REQUEST, "a batch of Braze's ({\"events\":[…]})", error);
         let text = wire::utf8(&delivery.body).map_err(malformed)?;
+        if let Some(report) = postback(text) {
+            return Ok(report);
+        }
         // A bare array is a batch as well.
         let events = if text.trim_start().starts_with('[') {
             text
@@ -372,6 +408,40 @@ mod tests {
         let by_content = |reason: &str| event(&bounce(&json!({"id": null, "bounce_reason": reason}))).dedupe;
         assert_eq!(by_content("550 x"), by_content("550 x"));
         assert_ne!(by_content("550 x"), by_content("550 y"));
+    }
+
+    #[test]
+    fn postbacks_without_a_recipient_make_no_event() {
+        let of = |status: &str| {
+            let body = json!({"dispatch_id": "d1", "status": status, "metadata": {"external_send_id": "x"}});
+            receive(body.to_string()).expect("a postback")
+        };
+        for status in ["sent", "processed", "delivered"] {
+            assert_eq!(of(status), Report { ignored: vec!["postback"], ..Report::default() }, "{status}");
+        }
+        for (status, reason) in [
+            ("bounced", SetAsideReason::NoRecipient),
+            ("aborted", SetAsideReason::NoRecipient),
+            ("new", SetAsideReason::UnknownType),
+        ] {
+            let report = of(status);
+            let asides: Vec<_> = report.set_aside.iter().map(|aside| (aside.reason, aside.label.as_str())).collect();
+            assert_eq!(asides, [(reason, format!("postback {status}").as_str())]);
+            assert!(report.events.is_empty());
+        }
+        assert_eq!(receive("{\"dispatch_id\":\"d1\"}").expect_err("no status").status, StatusCode::BAD_REQUEST);
+    }
+
+    #[test]
+    fn a_code_beside_the_reason_and_the_soft_types_are_read() {
+        let bounced = event(&bounce(&json!({"bounce_reason": "user not found", "bounce_code": "550"})));
+        assert_eq!(bounced.reply.and_then(|reply| reply.code), Some(550));
+        for kind in ["SoftBounce", "Deferral"] {
+            let soft = event(&bounce(
+                &json!({"event_type": format!("users.messages.email.{kind}"), "bounce_reason": "451 x"}),
+            ));
+            assert_eq!((soft.kind, soft.provider_class), (EventKind::Deferred, FailureClass::Transient), "{kind}");
+        }
     }
 
     #[test]

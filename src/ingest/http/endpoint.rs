@@ -1,5 +1,5 @@
-//! The public listener: `POST /in/<kind>` and `POST /in/<kind>/<name>`, and nothing else but what a provider asks when its webhook
-//! is made.
+//! The public listener: `POST /in/<kind>` and `POST /in/<kind>/<name>`, other methods where a provider uses them, and nothing
+//! else.
 
 use std::{sync::Arc, time::Instant};
 
@@ -14,16 +14,17 @@ use axum::{
 use tokio::sync::Semaphore;
 
 use super::{
-    Delivery, Rejection, RejectionReason,
+    Answer, Delivery, Rejection, RejectionReason,
     body::{self, Budget},
+    feeds::Feed,
 };
 use crate::ingest::reception::{InForce, NotTaken, Reception, Refused, Setup};
 
 /// What a delivery was that was taken.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Taken {
-    /// A report, which the journal has committed.
-    Report,
+    /// A report, which the journal has committed, with what the provider waits for.
+    Report(Option<Answer>),
     /// The question whether anybody is here: answered, and no sign of the feed's life, since nobody has signed it.
     Question,
 }
@@ -54,29 +55,41 @@ impl Endpoint {
     async fn receive(&self, path: &str, request: Request<Body>) -> Response {
         let InForce { setup, budget } = self.reception.in_force();
         let metrics = self.reception.metrics();
-        let Some(feed) = setup.feeds.get(path) else {
+        let feed = setup.feeds.get(path);
+        if feed.is_some_and(|feed| feed.answers(request.method())) {
+            return StatusCode::OK.into_response();
+        }
+        if !feed.map_or(request.method() == Method::POST, |feed| feed.takes(request.method())) {
+            return wrong_method(feed.map_or(&[], |feed| feed.methods()));
+        }
+        let Some(feed) = feed else {
             metrics.unknown_paths.inc();
             let detail = "no feed is configured at this path; see [feeds] in the configuration";
             return problem(StatusCode::NOT_FOUND, RejectionReason::Unsupported, detail);
         };
         let name = feed.name.name.as_str();
-        if request.method() != Method::POST {
-            return if feed.answers(request.method()) { StatusCode::OK.into_response() } else { wrong_method() };
-        }
         let began = Instant::now();
+        let asked = feed.shapes_refusals().then(|| request.headers().clone());
         let answer = self.process(&setup, &budget, feed, request).await;
         metrics.feed_duration.with_label_values(&[name]).observe(began.elapsed().as_secs_f64());
         match answer {
             Ok(Taken::Question) => StatusCode::OK.into_response(),
-            Ok(Taken::Report) => {
+            Ok(Taken::Report(answer)) => {
                 self.reception.accepted(name);
-                StatusCode::OK.into_response()
+                answer.map_or_else(|| StatusCode::OK.into_response(), |answer| with_answer(StatusCode::OK, answer))
             }
             Err(rejection) => {
-                let Rejection { status, reason, detail, conclusive, challenge } = rejection;
-                let later = status == StatusCode::SERVICE_UNAVAILABLE;
-                self.reception.refused(name, Refused { reason, detail: &detail, later, conclusive });
-                let mut response = problem(feed.status(status), reason, &detail);
+                let later = rejection.status == StatusCode::SERVICE_UNAVAILABLE;
+                let rejection = feed.refusal(rejection);
+                let Rejection { status, reason, detail, conclusive, challenge } = &rejection;
+                let refused = Refused { reason: *reason, detail, later, conclusive: *conclusive };
+                self.reception.refused(name, refused);
+                let now = self.reception.clock().now();
+                let shaped = asked.and_then(|headers| feed.shaped_refusal(&headers, &rejection, now));
+                let mut response = match shaped {
+                    Some(answer) => with_answer(*status, answer),
+                    None => problem(*status, *reason, detail),
+                };
                 if let Some(challenge) = challenge {
                     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
                 }
@@ -92,7 +105,7 @@ impl Endpoint {
         &self,
         setup: &Setup,
         budget: &Budget,
-        feed: &super::feeds::Feed,
+        feed: &Feed,
         request: Request<Body>,
     ) -> Result<Taken, Rejection> {
         let Ok(_place) = self.places.try_acquire() else {
@@ -101,13 +114,15 @@ impl Endpoint {
         let (parts, body) = request.into_parts();
         let (body, _taken) = body::read(&parts.headers, body, setup.body_bytes, setup.request_timeout, budget).await?;
         let received_at = self.reception.clock().now();
-        let delivery = Delivery { headers: strip(parts.headers), body, received_at };
-        let report = feed.receive(&delivery).await?;
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        let (method, headers) = (parts.method, strip(parts.headers));
+        let mut report = feed.receive(&Delivery { method, query, headers, body, received_at }).await?;
         if report.is_question {
             return Ok(Taken::Question);
         }
+        let answer = report.answer.take();
         let taken = self.reception.take(&feed.name, report, &setup.knowledge, received_at).await;
-        taken.map(|()| Taken::Report).map_err(|error| match error {
+        taken.map(|()| Taken::Report(answer)).map_err(|error| match error {
             NotTaken::ComeAgain(reason, detail) => busy(reason, detail),
             // 406 makes Mailgun, whose scheme this is, stop; a retry of a forgery would be no better.
             NotTaken::TokenReused => {
@@ -140,9 +155,23 @@ async fn named(
     endpoint.receive(&format!("{kind}/{name}"), request).await
 }
 
-fn wrong_method() -> Response {
-    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, RejectionReason::Unsupported, "feeds take POST only");
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+fn wrong_method(others: &[Method]) -> Response {
+    let allowed: Vec<&str> = std::iter::once("POST").chain(others.iter().map(Method::as_str)).collect();
+    let allowed = allowed.join(", ");
+    let detail = format!("this address takes {allowed} only");
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, RejectionReason::Unsupported, &detail);
+    if let Ok(allowed) = HeaderValue::from_str(&allowed) {
+        response.headers_mut().insert(header::ALLOW, allowed);
+    }
+    response
+}
+
+/// What a provider waits for beside the status.
+fn with_answer(status: StatusCode, answer: Answer) -> Response {
+    let mut response = (status, answer.body).into_response();
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_TYPE);
+    headers.extend(answer.headers);
     response
 }
 

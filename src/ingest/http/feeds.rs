@@ -8,17 +8,18 @@ use std::{
     sync::Arc,
 };
 
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, Method};
 use secrecy::SecretString;
 
 use super::{
-    Delivery, Rejection, apple, auth::Login, braze, brevo, kumomta, mailersend, mailgun, mailjet, mailtrap, mandrill,
-    postal, postmark, resend, sendgrid, ses, sparkpost, unisender,
+    Answer, Delivery, Rejection, apple, auth::Login, azure, braze, brevo, customerio, elasticemail, generic, iterable,
+    klaviyo, kumomta, mailersend, mailgun, mailjet, mailtrap, mandrill, postal, postmark, resend, scaleway, sendgrid,
+    ses, ses_eventbridge, ses_firehose, socketlabs, sparkpost, unisender,
 };
 use crate::{
-    config::{Config, FilePath, Named, Secret},
+    config::{Config, FilePath, Named, Secret, feed_path},
     ingest::{Report, intake::FeedName},
-    model::{Exposure, Provider},
+    model::{Exposure, Provider, Timestamp},
 };
 
 /// Why a feed can't be set up.
@@ -95,12 +96,27 @@ pub trait SetUp: Sized {
     type Table: Named;
     /// Who reports.
     const PROVIDER: Provider;
-    /// The kind of feed, which its name begins with.
-    const KIND: &'static str = Self::PROVIDER.as_str();
+    /// Its table under `[feeds]`; with `-` for `_` the feed's path as well.
+    const TABLE: &'static str = Self::PROVIDER.as_str();
+    /// The methods that the provider uses beside POST.
+    const METHODS: &'static [Method] = &[];
     /// With which methods the provider asks, when its webhook is made, whether anybody is here. Each is answered with 200.
     const ASKS_BY: &'static [Method] = &[];
-    /// The answer on which it comes again.
-    const AGAIN: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+    /// Whether refusals are answered in a form of the provider's own ([`Self::shaped_refusal`]).
+    const SHAPES_REFUSALS: bool = false;
+
+    /// What becomes of a refusal, the endpoint's own ones included: the place to change a status that makes this provider give
+    /// up what it could send again.
+    #[must_use]
+    fn refusal(rejection: Rejection) -> Rejection {
+        rejection
+    }
+
+    /// A refusal in the provider's own form, by the headers of the request; without it, it's one of RFC 9457.
+    #[must_use]
+    fn shaped_refusal(_: &HeaderMap, _: &Rejection, _: Timestamp) -> Option<Answer> {
+        None
+    }
 
     /// Makes the feed.
     ///
@@ -116,8 +132,6 @@ pub struct Feed {
     pub name: FeedName,
     /// Who reports.
     pub provider: Provider,
-    asks_by: &'static [Method],
-    again: StatusCode,
     kind: Kind,
 }
 
@@ -125,14 +139,13 @@ impl Feed {
     /// Whether the provider asks with this method if anybody is here, when its webhook is made.
     #[must_use]
     pub fn answers(&self, method: &Method) -> bool {
-        self.asks_by.contains(method)
+        self.asks_by().contains(method)
     }
 
-    /// The status that says to this provider what `status` says to others: some give up on what makes all others come again.
+    /// Whether it takes requests of this method.
     #[must_use]
-    pub fn status(&self, status: StatusCode) -> StatusCode {
-        let means_again = status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT;
-        if means_again && self.again != StatusCode::SERVICE_UNAVAILABLE { self.again } else { status }
+    pub fn takes(&self, method: &Method) -> bool {
+        method == Method::POST || self.methods().contains(method)
     }
 }
 
@@ -153,6 +166,44 @@ macro_rules! kinds {
             pub async fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
                 match &self.kind {
                     $( Kind::$kind(feed) => feed.receive(delivery)$(.$wait)?, )+
+                }
+            }
+
+            /// The methods that it takes beside POST.
+            #[must_use]
+            pub const fn methods(&self) -> &'static [Method] {
+                match &self.kind {
+                    $( Kind::$kind(_) => <$feed as SetUp>::METHODS, )+
+                }
+            }
+
+            const fn asks_by(&self) -> &'static [Method] {
+                match &self.kind {
+                    $( Kind::$kind(_) => <$feed as SetUp>::ASKS_BY, )+
+                }
+            }
+
+            /// Whether refusals are answered in a form of the provider's own.
+            #[must_use]
+            pub const fn shapes_refusals(&self) -> bool {
+                match &self.kind {
+                    $( Kind::$kind(_) => <$feed as SetUp>::SHAPES_REFUSALS, )+
+                }
+            }
+
+            /// What becomes of a refusal, so that this provider does the right thing.
+            #[must_use]
+            pub fn refusal(&self, rejection: Rejection) -> Rejection {
+                match &self.kind {
+                    $( Kind::$kind(_) => <$feed as SetUp>::refusal(rejection), )+
+                }
+            }
+
+            /// A refusal in the provider's own form, where it has one.
+            #[must_use]
+            pub fn shaped_refusal(&self, headers: &HeaderMap, rejection: &Rejection, now: Timestamp) -> Option<Answer> {
+                match &self.kind {
+                    $( Kind::$kind(_) => <$feed as SetUp>::shaped_refusal(headers, rejection, now), )+
                 }
             }
         }
@@ -190,6 +241,16 @@ kinds! {
     Kumomta: kumomta::KumoMta, at kumomta;
     Unisender: unisender::Unisender, at unisender;
     Mailtrap: mailtrap::Mailtrap, at mailtrap;
+    Generic: generic::Generic, at generic;
+    Customerio: customerio::CustomerIo, at customerio;
+    Klaviyo: klaviyo::Klaviyo, at klaviyo;
+    Iterable: iterable::Iterable, at iterable;
+    Socketlabs: socketlabs::SocketLabs, at socketlabs;
+    Elasticemail: elasticemail::ElasticEmail, at elasticemail;
+    Azure: azure::Azure, at azure;
+    Scaleway: scaleway::Scaleway, at scaleway, await;
+    SesEventbridge: ses_eventbridge::SesEventBridge, at ses_eventbridge;
+    SesFirehose: ses_firehose::SesFirehose, at ses_firehose;
 }
 
 /// All feeds by the part of their path after `/in/`.
@@ -214,12 +275,11 @@ impl Feeds {
         kind: impl FnOnce(F) -> Kind,
         wrong: &mut Vec<FeedError>,
     ) {
-        let place = Place::new(F::KIND, table, index);
+        let place = Place::new(F::TABLE, table, index);
         match F::set_up(config, table, &place) {
             Ok(feed) => {
                 let name = FeedName { name: place.feed.clone(), exposure: table.exposure() };
-                let (provider, asks_by, again) = (F::PROVIDER, F::ASKS_BY, F::AGAIN);
-                self.0.insert(place.feed, Arc::new(Feed { name, provider, asks_by, again, kind: kind(feed) }));
+                self.0.insert(place.feed, Arc::new(Feed { name, provider: F::PROVIDER, kind: kind(feed) }));
             }
             Err(errors) => wrong.extend(errors),
         }
@@ -261,8 +321,7 @@ pub struct Place {
 impl Place {
     /// The place of a feed of this kind, the one at `index` among its tables.
     pub(in crate::ingest) fn new(kind: &str, settings: &impl Named, index: usize) -> Self {
-        let feed = settings.name().map_or_else(|| kind.to_owned(), |name| format!("{kind}/{name}"));
-        Self { feed, table: format!("feeds.{kind}.{index}") }
+        Self { feed: feed_path(kind, settings.name()), table: format!("feeds.{kind}.{index}") }
     }
 
     /// The feed's name.

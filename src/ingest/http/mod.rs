@@ -2,11 +2,19 @@
 
 pub mod apple;
 pub mod auth;
+pub mod azure;
 pub mod body;
 pub mod braze;
 pub mod brevo;
+pub mod customerio;
+mod dates;
+pub mod elasticemail;
 pub mod endpoint;
 pub mod feeds;
+mod form;
+pub mod generic;
+pub mod iterable;
+pub mod klaviyo;
 pub mod kumomta;
 mod mac;
 pub mod mailersend;
@@ -17,9 +25,14 @@ pub mod mandrill;
 pub mod postal;
 pub mod postmark;
 pub mod resend;
+pub mod scaleway;
 pub mod sendgrid;
 pub mod ses;
+pub mod ses_eventbridge;
+pub mod ses_firehose;
+mod signed;
 pub mod sns;
+pub mod socketlabs;
 pub mod sparkpost;
 pub mod svix;
 #[cfg(test)]
@@ -27,7 +40,7 @@ mod testing;
 pub mod unisender;
 mod wire;
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 use bytes::Bytes;
 
 pub use crate::ingest::RejectionReason;
@@ -36,6 +49,10 @@ use crate::model::Timestamp;
 /// One delivery as it came in: whole, within the limits, and not yet trusted.
 #[derive(Debug, Clone)]
 pub struct Delivery {
+    /// The method: POST, unless the feed takes others.
+    pub method: Method,
+    /// The query of the address, as it came; empty where there is none.
+    pub query: String,
     /// The headers of the request.
     pub headers: HeaderMap,
     /// The body, after any content coding was undone within the cap.
@@ -54,6 +71,29 @@ impl Delivery {
             return None;
         }
         first.to_str().ok()
+    }
+}
+
+/// What a feed answers where its provider waits for more than a status.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Headers beside those of every answer.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body.
+    pub body: String,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Answer({} headers, {} bytes)", self.headers.len(), self.body.len())
+    }
+}
+
+impl Answer {
+    /// A body of this media type.
+    #[must_use]
+    pub fn of(media_type: &'static str, body: String) -> Self {
+        Self { headers: vec![(CONTENT_TYPE, HeaderValue::from_static(media_type))], body }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -23,7 +23,13 @@ pub(super) fn delivery(headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> De
         let name = HeaderName::from_bytes(name.as_bytes()).expect("header name");
         map.append(name, HeaderValue::from_str(value).expect("header value"));
     }
-    Delivery { headers: map, body: Bytes::from(body.into()), received_at: NOW }
+    Delivery {
+        method: Method::POST,
+        query: String::new(),
+        headers: map,
+        body: Bytes::from(body.into()),
+        received_at: NOW,
+    }
 }
 
 /// Every fixture of a feed, by name.

@@ -286,6 +286,12 @@ pub(super) fn utf8(body: &[u8]) -> Result<&str, WireError> {
     std::str::from_utf8(body).map_err(|_| WireError::NotUtf8)
 }
 
+/// Reads an object. (A derived reader would take the elements of an array for members.)
+pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, WireError> {
+    let is_array = text.trim_start().starts_with('[');
+    if is_array { Err(WireError::Shape { line: 1, column: 1 }) } else { Ok(serde_json::from_str(text)?) }
+}
+
 /// Refuses a body above a feed's cap.
 pub(super) fn within(body: &[u8], most: usize) -> Result<(), Rejection> {
     if body.len() <= most {

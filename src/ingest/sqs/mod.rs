@@ -54,7 +54,7 @@ pub struct SqsFeed(Settings);
 impl SetUp for SqsFeed {
     type Table = config::SqsFeed;
     const PROVIDER: Provider = Provider::Ses;
-    const KIND: &'static str = "sqs";
+    const TABLE: &'static str = "sqs";
 
     fn set_up(_: &Config, table: &config::SqsFeed, place: &Place) -> Result<Self, Vec<FeedError>> {
         let url = |url: &Option<PublicUrl>| url.as_ref().map(|PublicUrl(url)| url.clone());

@@ -1,24 +1,29 @@
 //! One delivery of every feed on both engines, once more, and with the store away.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use relaywatch::{
-    ingest::http::mailgun,
+    ingest::http::{customerio, generic, klaviyo, mailgun, sns},
     model::{Address, Cause, EventKind, Notice, NoticeKind, Provider, StreamKey, Timestamp},
     privacy::Purpose,
     store::{EntryKind, EventRecord, Position, Store},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
 use crate::support::{
     Engine,
-    daemon::{Answer, BACKEND_TOKEN, BRAZE_TOKEN, Daemon, Home, MAILGUN_KEY, POSTMARK_TOKEN, SPARKPOST_TOKEN, now},
+    daemon::{
+        AZURE_TOKEN, Answer, BACKEND_TOKEN, BRAZE_TOKEN, CUSTOMERIO_KEY, Daemon, ELASTICEMAIL_TOKEN, EVENTBRIDGE_KEY,
+        FIREHOSE_KEY, GENERIC_KEY, Home, ITERABLE_TOKEN, KLAVIYO_KEY, MAILGUN_KEY, POSTMARK_TOKEN, SCALEWAY_TOPIC,
+        SOCKETLABS_KEY, SOCKETLABS_VALIDATION, SPARKPOST_TOKEN, now,
+    },
     journal_rows, payload, postgres_url, webhooks,
 };
 
 const SUBJECT: &str = "000123.9f2c41d8a7b34e6fb0c1d2e3f4a5b6c7.0417";
 
 /// The outcomes in [`deliveries`].
-const EVENTS: usize = 19;
+const EVENTS: usize = 27;
 
 /// A request as it is sent, so that it can be sent again.
 struct Delivery {
@@ -141,6 +146,100 @@ fn webhook_deliveries(millis: i64) -> Vec<Delivery> {
     events.into_iter().map(deliver).collect()
 }
 
+/// Deliveries of the feeds that sign, or carry their secret, in ways of their own: a refusal of each.
+fn further(home: &Home, at: Timestamp) -> Vec<Delivery> {
+    let millis = at.as_millis() / 1_000 * 1_000;
+    let (seconds, time) = (millis / 1_000, payload::rfc3339(millis));
+    let said = |number: u64| format!("550 5.1.1 <{}>: user not found", payload::relay_address(number));
+    let token = |token: &str| vec![("x-relaywatch-token", token.to_owned())];
+    let generic = json!({ "id": "own-1", "type": "refused", "at": time, "recipient": payload::relay_address(80),
+        "from": "mail.example.com", "reply": said(80), "verdict": "hard" })
+    .to_string()
+    .into_bytes();
+    let customerio = json!({ "event_id": "cio-1", "object_type": "email", "metric": "bounced", "timestamp": seconds,
+        "data": { "recipient": payload::relay_address(81), "failure_message": said(81) } })
+    .to_string()
+    .into_bytes();
+    let properties = json!({ "email_address": payload::relay_address(82), "Bounce Type": "Hard" });
+    let payload_of = json!({ "data": { "attributes": { "timestamp": seconds, "event_properties": properties } } });
+    let klaviyo_event = json!({ "topic": "event:klaviyo.bounced_email", "external_id": "k-1", "payload": payload_of });
+    let klaviyo_body = json!({ "data": [klaviyo_event] }).to_string().into_bytes();
+    let iterable = json!({ "email": payload::relay_address(83), "eventName": "emailBounce",
+        "dataFields": { "messageId": "i-1", "recipientState": "HardBounce", "createdAt": time } });
+    let socketlabs = json!({ "Type": "Failed", "DateTime": time, "Address": payload::relay_address(84),
+        "MessageId": "o-1", "SecretKey": SOCKETLABS_KEY, "FailureType": "Permanent", "DiagnosticCode": said(84) });
+    let elasticemail = format!(
+        "to={}&date={}&status=Error&category=NoMailbox&messageid=l-1",
+        payload::relay_address(85).replace('@', "%40"),
+        time.replace(':', "%3A")
+    );
+    let azure = json!([{ "id": "az-1", "eventType": "Microsoft.Communication.EmailDeliveryReportReceived",
+        "eventTime": time, "data": { "recipient": payload::relay_address(86), "messageId": "m", "status": "Bounced",
+        "deliveryStatusDetails": { "statusMessage": said(86) } } }]);
+    let scaleway = json!({ "id": "w-1", "type": "email_mailbox_not_found", "created_at": time, "email_id": "m",
+        "email_to": payload::relay_address(87), "email_response_code": 550, "email_response_message": said(87) })
+    .to_string();
+    let envelope = home.sns.envelope(&sns::signing::Draft {
+        kind: sns::MessageType::Notification,
+        topic: SCALEWAY_TOPIC,
+        message_id: &sns::signing::message_id(rand::random()),
+        message: &scaleway,
+        subject: None,
+        at: now(),
+        version: sns::SignatureVersion::V1,
+    });
+    let form = ("content-type", "application/x-www-form-urlencoded".to_owned());
+    let sent_at = payload::rfc3339(now().as_millis());
+    vec![
+        Delivery {
+            path: "/in/generic",
+            headers: generic::signing::headers(GENERIC_KEY, now(), &generic),
+            body: generic,
+        },
+        Delivery {
+            path: "/in/customerio",
+            headers: customerio::signing::headers(CUSTOMERIO_KEY, now(), &customerio),
+            body: customerio,
+        },
+        Delivery {
+            path: "/in/klaviyo",
+            headers: klaviyo::signing::headers(KLAVIYO_KEY, &sent_at, &klaviyo_body),
+            body: klaviyo_body,
+        },
+        Delivery { path: "/in/iterable", headers: token(ITERABLE_TOKEN), body: iterable.to_string().into_bytes() },
+        Delivery { path: "/in/socketlabs", headers: Vec::new(), body: socketlabs.to_string().into_bytes() },
+        Delivery {
+            path: "/in/elasticemail",
+            headers: [token(ELASTICEMAIL_TOKEN), vec![form]].concat(),
+            body: elasticemail.into_bytes(),
+        },
+        Delivery { path: "/in/azure", headers: token(AZURE_TOKEN), body: azure.to_string().into_bytes() },
+        Delivery { path: "/in/scaleway", headers: Vec::new(), body: envelope.expect("signed").into_bytes() },
+    ]
+}
+
+/// What SNS brings of SES, by EventBridge and by Firehose: nothing new.
+fn ses_once_more(millis: i64) -> Vec<Delivery> {
+    let refused = payload::ses(2, millis + 1, true);
+    let detail: Value = serde_json::from_str(&refused).expect("JSON");
+    let on_the_bus = json!({ "version": "0", "id": "b-1", "source": "aws.ses", "detail": detail });
+    let records =
+        [payload::ses(1, millis, false), refused].map(|event| json!({ "data": STANDARD.encode(event + "\n") }));
+    let batch = json!({ "requestId": "r-1", "timestamp": millis, "records": records });
+    vec![
+        Delivery {
+            path: "/in/ses-eventbridge",
+            headers: vec![("x-relaywatch-token", EVENTBRIDGE_KEY.to_owned())],
+            body: on_the_bus.to_string().into_bytes(),
+        },
+        Delivery {
+            path: "/in/ses-firehose",
+            headers: vec![("x-amz-firehose-access-key", FIREHOSE_KEY.to_owned())],
+            body: batch.to_string().into_bytes(),
+        },
+    ]
+}
+
 /// A delivery of each feed about messages of this second.
 fn deliveries(home: &Home, at: Timestamp) -> Vec<Delivery> {
     let millis = at.as_millis() / 1_000 * 1_000;
@@ -178,8 +277,7 @@ fn deliveries(home: &Home, at: Timestamp) -> Vec<Delivery> {
     let email = payload::relay_address(40);
     let enabled = notice(NoticeKind::EmailEnabled, at, Some(&email));
     let revoked = notice(NoticeKind::ConsentRevoked, at.plus_millis(1_000), None);
-    let mut all = webhook_deliveries(millis);
-    all.extend([
+    let mut all = vec![
         Delivery {
             path: "/in/ses",
             headers: vec![("content-type", "text/plain; charset=UTF-8".to_owned())],
@@ -213,7 +311,10 @@ fn deliveries(home: &Home, at: Timestamp) -> Vec<Delivery> {
             headers: bearer(BACKEND_TOKEN),
             body: home.apple.notice(&revoked).expect("signed").to_vec(),
         },
-    ]);
+    ];
+    all.extend(ses_once_more(millis));
+    all.extend(further(home, at));
+    all.extend(webhook_deliveries(millis));
     all
 }
 
@@ -239,7 +340,15 @@ async fn every_feed(engine: Engine) {
     for delivery in &all {
         let answer = delivery.send(&daemon);
         assert_eq!(answer.status, 200, "{}: {}", delivery.path, answer.text());
-        assert!(answer.body.is_empty());
+        match delivery.path {
+            "/in/socketlabs" => assert_eq!(answer.text(), SOCKETLABS_VALIDATION),
+            "/in/ses-firehose" => {
+                let body: Value = serde_json::from_str(&answer.text()).expect("JSON");
+                assert_eq!(body["requestId"], "r-1");
+                assert!(body["timestamp"].is_i64() && body.get("errorMessage").is_none(), "{body}");
+            }
+            _ => assert!(answer.body.is_empty(), "{}", delivery.path),
+        }
     }
     let store = home.store().await;
     let events = journal(&store, EVENTS).await;
@@ -277,6 +386,14 @@ async fn every_feed(engine: Engine) {
         (Provider::Kumomta, EventKind::Refused, unknown),
         (Provider::Unisender, EventKind::Refused, unknown),
         (Provider::Mailtrap, EventKind::Refused, unknown),
+        (Provider::Generic, EventKind::Refused, unknown),
+        (Provider::Customerio, EventKind::Refused, unknown),
+        (Provider::Klaviyo, EventKind::Refused, None),
+        (Provider::Iterable, EventKind::Refused, None),
+        (Provider::Socketlabs, EventKind::Refused, unknown),
+        (Provider::Elasticemail, EventKind::Refused, None),
+        (Provider::Azure, EventKind::Refused, unknown),
+        (Provider::Scaleway, EventKind::Refused, unknown),
     ];
     expected.sort_by_key(|(provider, kind, _)| (provider.as_str(), kind.as_str()));
     let expected: Vec<_> =
@@ -312,6 +429,10 @@ async fn every_feed(engine: Engine) {
         "kumomta",
         "unisender",
         "mailtrap",
+        "generic",
+        "socketlabs",
+        "azure",
+        "scaleway",
     ] {
         let agreed =
             format!("relaywatch_label_agreement_total{{label_says=\"hard\",ours=\"hard\",provider=\"{provider}\"}} 1");
@@ -335,6 +456,16 @@ async fn every_feed(engine: Engine) {
         BRAZE_TOKEN,
         MAILGUN_KEY,
         POSTMARK_TOKEN,
+        GENERIC_KEY,
+        CUSTOMERIO_KEY,
+        KLAVIYO_KEY,
+        ITERABLE_TOKEN,
+        SOCKETLABS_KEY,
+        SOCKETLABS_VALIDATION,
+        ELASTICEMAIL_TOKEN,
+        AZURE_TOKEN,
+        EVENTBRIDGE_KEY,
+        FIREHOSE_KEY,
         BACKEND_TOKEN,
         SUBJECT,
         "@privaterelay",

@@ -1,5 +1,6 @@
 //! `relaywatch serve` from outside: a process of its own, real sockets, real signals.
 
+mod answers;
 mod bad_input;
 mod crash;
 mod deliveries;

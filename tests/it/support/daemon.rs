@@ -26,6 +26,17 @@ pub(crate) const SPARKPOST_TOKEN: &str = "sparkpost-secret-5c1f";
 pub(crate) const BRAZE_TOKEN: &str = "braze-secret-77aa";
 pub(crate) const MAILGUN_KEY: &str = "mailgun-secret-03bd";
 pub(crate) const POSTMARK_TOKEN: &str = "postmark-secret-a81e";
+pub(crate) const GENERIC_KEY: &str = "generic-secret-51c0";
+pub(crate) const CUSTOMERIO_KEY: &str = "customerio-secret-77d1";
+pub(crate) const KLAVIYO_KEY: &str = "klaviyo-secret-0b9e";
+pub(crate) const ITERABLE_TOKEN: &str = "iterable-secret-4f2a";
+pub(crate) const SOCKETLABS_KEY: &str = "socketlabs-secret-c3d4";
+pub(crate) const SOCKETLABS_VALIDATION: &str = "socketlabs-validation-88e1";
+pub(crate) const ELASTICEMAIL_TOKEN: &str = "elasticemail-secret-2b7f";
+pub(crate) const AZURE_TOKEN: &str = "azure-secret-6a90-x";
+pub(crate) const SCALEWAY_TOPIC: &str = "arn:scw:sns:fr-par:project-8c8bfa06-0000-4000-8000-000000000001:mail-events";
+pub(crate) const EVENTBRIDGE_KEY: &str = "eventbridge-secret-19ab";
+pub(crate) const FIREHOSE_KEY: &str = "firehose-secret-e0d7";
 pub(crate) const BACKEND_TOKEN: &str = "backend-secret-9e42";
 
 /// Now, by the clock that the daemon goes by as well.
@@ -100,6 +111,30 @@ verification_key_file = "sendgrid-key"
 [feeds.postmark]
 header = "X-Relaywatch-Token"
 token = "{POSTMARK_TOKEN}"
+[feeds.generic]
+signing_key = "{GENERIC_KEY}"
+[feeds.customerio]
+signing_key = "{CUSTOMERIO_KEY}"
+[feeds.klaviyo]
+secret_key = "{KLAVIYO_KEY}"
+[feeds.iterable]
+header = "X-Relaywatch-Token"
+token = "{ITERABLE_TOKEN}"
+[feeds.socketlabs]
+secret_key = "{SOCKETLABS_KEY}"
+validation_key = "{SOCKETLABS_VALIDATION}"
+[feeds.elasticemail]
+token = "{ELASTICEMAIL_TOKEN}"
+[feeds.azure]
+token = "{AZURE_TOKEN}"
+[feeds.scaleway]
+topics = ["{SCALEWAY_TOPIC}"]
+signing_certificates = ["sns.pem"]
+[feeds.ses_eventbridge]
+header = "X-Relaywatch-Token"
+token = "{EVENTBRIDGE_KEY}"
+[feeds.ses_firehose]
+access_key = "{FIREHOSE_KEY}"
 {}"#,
             webhooks::tables()
         )

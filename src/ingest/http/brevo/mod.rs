@@ -79,7 +79,13 @@ impl Brevo {
 impl SetUp for Brevo {
     type Table = BrevoFeed;
     const PROVIDER: Provider = Provider::Brevo;
-    const AGAIN: StatusCode = StatusCode::TOO_MANY_REQUESTS;
+
+    /// Brevo gives up on every 5xx; what means to come again has to be 429.
+    fn refusal(rejection: Rejection) -> Rejection {
+        let means_again = rejection.status.is_server_error() || rejection.status == StatusCode::REQUEST_TIMEOUT;
+        let status = if means_again { StatusCode::TOO_MANY_REQUESTS } else { rejection.status };
+        Rejection { status, ..rejection }
+    }
 
     fn set_up(_: &Config, table: &BrevoFeed, place: &Place) -> Result<Self, Vec<FeedError>> {
         place.or_wrong(Self::new(&Credentials {

@@ -69,6 +69,7 @@ impl SesSettings {
             signing_certificates: self.signing_certificates.clone(),
             refuse_signature_version_1: self.refuse_signature_version_1,
             tolerance_millis: self.tolerance_millis,
+            ..SnsSettings::default()
         }
     }
 }

@@ -2,8 +2,6 @@
 
 use std::{fmt::Write as _, sync::LazyLock};
 
-use axum::http::HeaderMap;
-use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -347,7 +345,7 @@ fn post(kind: MessageType, message: &str) -> Delivery {
         version: SignatureVersion::V1,
     };
     let body = SIGNER.envelope(&draft).expect("signs");
-    Delivery { headers: HeaderMap::new(), body: Bytes::from(body), received_at: NOW }
+    Delivery { received_at: NOW, ..super::super::testing::delivery(&[], body) }
 }
 
 #[tokio::test]

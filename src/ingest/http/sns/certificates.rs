@@ -5,12 +5,16 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 use aws_lc_rs::{
     digest,
     rsa::PublicKeyComponents,
-    signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256},
+    signature::{
+        ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, EcdsaVerificationAlgorithm, ParsedPublicKey,
+        RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+        RSA_PKCS1_2048_8192_SHA512, RsaParameters, UnparsedPublicKey,
+    },
 };
 use bytes::Bytes;
 use moka::sync::Cache;
 use tokio::sync::{Mutex, Semaphore};
-use x509_parser::{pem::Pem, public_key::PublicKey};
+use x509_parser::{certificate::X509Certificate, pem::Pem, prelude::FromDer as _, public_key::PublicKey};
 
 use crate::{
     http_client,
@@ -117,6 +121,78 @@ pub enum CertificateError {
     /// Another subject than SNS's.
     #[error("the certificate was not issued for Amazon SNS")]
     WrongSubject,
+    /// None of the configured authorities issued it.
+    #[error("none of the authorities in trust_chain issued the certificate, or theirs has expired")]
+    WrongIssuer,
+}
+
+/// Why a fetched certificate is believed.
+#[derive(Debug)]
+pub(super) enum Trust {
+    /// Since it came from the topic's own host, with SNS as its subject.
+    Host,
+    /// Since one of these issued it.
+    Authorities(Vec<Authority>),
+}
+
+/// An authority that issues signing certificates: its certificate in DER, looked at each time that it's asked.
+#[derive(Debug)]
+pub(super) struct Authority(Vec<u8>);
+
+impl Authority {
+    /// Every certificate of a PEM text that may issue others; at least one.
+    pub(super) fn all_from_pem(pem: &[u8]) -> Result<Vec<Self>, CertificateError> {
+        let mut all = Vec::new();
+        for block in Pem::iter_from_buffer(pem) {
+            let block = block.map_err(|_| CertificateError::Unreadable)?;
+            if block.label != "CERTIFICATE" {
+                continue;
+            }
+            let certificate = block.parse_x509().map_err(|_| CertificateError::Unreadable)?;
+            if certificate.is_ca() {
+                all.push(Self(block.contents.clone()));
+            }
+        }
+        if all.is_empty() { Err(CertificateError::Unreadable) } else { Ok(all) }
+    }
+
+    /// Whether it holds now and issued this certificate: by name, and by its signature.
+    fn issued(&self, certificate: &X509Certificate<'_>, now: Timestamp) -> bool {
+        let Ok((_, own)) = X509Certificate::from_der(&self.0) else { return false };
+        let validity = own.validity();
+        let holds = (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&now.as_seconds());
+        let named = own.subject().as_raw() == certificate.issuer().as_raw();
+        holds && named && signed_by(&own, certificate)
+    }
+}
+
+/// Whether a certificate's signature is the issuer's: RSA (PKCS #1 v1.5, RFC 4055) or ECDSA (RFC 5758) with SHA-2.
+fn signed_by(issuer: &X509Certificate<'_>, certificate: &X509Certificate<'_>) -> bool {
+    let (signed, signature) = (certificate.tbs_certificate.as_ref(), certificate.signature_value.data.as_ref());
+    let key = issuer.public_key();
+    let algorithm = certificate.signature_algorithm.algorithm.to_id_string();
+    match (key.parsed(), algorithm.as_str()) {
+        (Ok(PublicKey::RSA(rsa)), oid) => {
+            let parameters: &RsaParameters = match oid {
+                "1.2.840.113549.1.1.11" => &RSA_PKCS1_2048_8192_SHA256,
+                "1.2.840.113549.1.1.12" => &RSA_PKCS1_2048_8192_SHA384,
+                "1.2.840.113549.1.1.13" => &RSA_PKCS1_2048_8192_SHA512,
+                _ => return false,
+            };
+            let key = PublicKeyComponents { n: without_zeros(rsa.modulus), e: without_zeros(rsa.exponent) };
+            key.verify(parameters, signed, signature).is_ok()
+        }
+        (Ok(PublicKey::EC(point)), oid) => {
+            let size = point.data().len();
+            let algorithm: &EcdsaVerificationAlgorithm = match (oid, size) {
+                ("1.2.840.10045.4.3.2", 65) => &ECDSA_P256_SHA256_ASN1,
+                ("1.2.840.10045.4.3.3", 97) => &ECDSA_P384_SHA384_ASN1,
+                _ => return false,
+            };
+            UnparsedPublicKey::new(algorithm, point.data()).verify(signed, signature).is_ok()
+        }
+        _ => false,
+    }
 }
 
 /// The public key of one certificate, parsed once, and when it holds.
@@ -136,7 +212,7 @@ impl fmt::Debug for VerifyingKey {
 impl VerifyingKey {
     /// Every certificate of a PEM text; at least one.
     pub(super) fn all_from_pem(pem: &[u8]) -> Result<Vec<Self>, CertificateError> {
-        Self::read(pem, usize::MAX, |_| true)
+        Self::read(pem, usize::MAX, |_| Ok(()))
     }
 
     /// The first certificate of a PEM text, which must be SNS's own: its subject is `sns.amazonaws.com`, or the topic's
@@ -146,14 +222,33 @@ impl VerifyingKey {
     /// from that host.
     fn of_sns(pem: &[u8], host: &str) -> Result<Self, CertificateError> {
         let suffix = host.strip_prefix("sns.").and_then(|rest| rest.split_once('.')).map(|(_region, suffix)| suffix);
-        let keys = Self::read(pem, 1, |name| {
-            name == host || name == "sns.amazonaws.com" || suffix.is_some() && name.strip_prefix("sns.") == suffix
+        let keys = Self::read(pem, 1, |certificate| {
+            // Where there are several names, none of them is the certificate's.
+            let mut names = certificate.subject().iter_common_name();
+            let name =
+                names.next().filter(|_| names.next().is_none()).and_then(|name| name.as_str().ok()).unwrap_or_default();
+            let right =
+                name == host || name == "sns.amazonaws.com" || suffix.is_some() && name.strip_prefix("sns.") == suffix;
+            if right { Ok(()) } else { Err(CertificateError::WrongSubject) }
+        })?;
+        keys.into_iter().next().ok_or(CertificateError::Unreadable)
+    }
+
+    /// The first certificate of a PEM text, which one of the authorities must have issued.
+    fn issued_by(authorities: &[Authority], pem: &[u8], now: Timestamp) -> Result<Self, CertificateError> {
+        let keys = Self::read(pem, 1, |certificate| {
+            let right = authorities.iter().any(|authority| authority.issued(certificate, now));
+            if right { Ok(()) } else { Err(CertificateError::WrongIssuer) }
         })?;
         keys.into_iter().next().ok_or(CertificateError::Unreadable)
     }
 
     /// The keys of the first `most` certificates.
-    fn read(pem: &[u8], most: usize, subject: impl Fn(&str) -> bool) -> Result<Vec<Self>, CertificateError> {
+    fn read(
+        pem: &[u8],
+        most: usize,
+        believe: impl Fn(&X509Certificate<'_>) -> Result<(), CertificateError>,
+    ) -> Result<Vec<Self>, CertificateError> {
         let mut keys = Vec::new();
         for block in Pem::iter_from_buffer(pem) {
             if keys.len() == most {
@@ -164,13 +259,7 @@ impl VerifyingKey {
                 continue;
             }
             let certificate = block.parse_x509().map_err(|_| CertificateError::Unreadable)?;
-            // Where there are several names, none of them is the certificate's.
-            let mut names = certificate.subject().iter_common_name();
-            let only =
-                names.next().filter(|_| names.next().is_none()).and_then(|name| name.as_str().ok()).unwrap_or_default();
-            if !subject(only) {
-                return Err(CertificateError::WrongSubject);
-            }
+            believe(&certificate)?;
             let validity = certificate.validity();
             let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
             let Ok(PublicKey::RSA(key)) = certificate.public_key().parsed() else {
@@ -259,6 +348,7 @@ impl Why {
 /// Fetched keys by their certificate's address, at most one fetch an address at a time.
 pub(super) struct CertificateCache {
     fetcher: Arc<dyn FetchCertificate>,
+    trust: Trust,
     keys: Cache<String, Fetched>,
     failures: Cache<String, Failure>,
     flights: Cache<String, Arc<Mutex<()>>>,
@@ -266,9 +356,10 @@ pub(super) struct CertificateCache {
 }
 
 impl CertificateCache {
-    pub(super) fn new(fetcher: Arc<dyn FetchCertificate>) -> Self {
+    pub(super) fn new(fetcher: Arc<dyn FetchCertificate>, trust: Trust) -> Self {
         Self {
             fetcher,
+            trust,
             keys: Cache::new(MAX_KEYS),
             failures: Cache::new(MAX_FAILURES),
             flights: Cache::new(MAX_FAILURES),
@@ -286,7 +377,7 @@ impl CertificateCache {
         if let Some(known) = self.known(url, now) {
             return known;
         }
-        let why = match self.fetch(url, host).await {
+        let why = match self.fetch(url, host, now).await {
             Ok(key) => {
                 let key = Arc::new(key);
                 self.failures.invalidate(url);
@@ -320,7 +411,7 @@ impl CertificateCache {
     }
 
     /// `Err(None)` where too many fetches are under way: no fact about this address, so nothing to remember.
-    async fn fetch(&self, url: &str, host: &str) -> Result<VerifyingKey, Option<Why>> {
+    async fn fetch(&self, url: &str, host: &str, now: Timestamp) -> Result<VerifyingKey, Option<Why>> {
         let Ok(_permit) = self.fetches.try_acquire() else { return Err(None) };
         let pem = match tokio::time::timeout(FETCH_TIMEOUT, self.fetcher.fetch(url)).await {
             Ok(Ok(pem)) if pem.len() <= MAX_CERTIFICATE_BYTES => pem,
@@ -328,6 +419,10 @@ impl CertificateCache {
             Ok(Err(error)) => return Err(Some(Why::Fetch(error))),
             Err(_) => return Err(Some(Why::Fetch(FetchError::Unreachable))),
         };
-        VerifyingKey::of_sns(&pem, host).map_err(|error| Some(Why::Certificate(error)))
+        let key = match &self.trust {
+            Trust::Host => VerifyingKey::of_sns(&pem, host),
+            Trust::Authorities(authorities) => VerifyingKey::issued_by(authorities, &pem, now),
+        };
+        key.map_err(|error| Some(Why::Certificate(error)))
     }
 }

@@ -30,9 +30,9 @@ use super::{Delivery, Rejection, RejectionReason};
 pub use certificates::{CertificateError, FetchCertificate, FetchError, Fetching, HttpsFetcher};
 pub use envelope::{MessageType, SignatureVersion};
 pub(in crate::ingest) use envelope::{NoEnvelope, published};
-pub use topic::{Topic, TopicError};
+pub use topic::{Cloud, Topic, TopicError};
 
-use certificates::{CertificateCache, VerifyingKey};
+use certificates::{Authority, CertificateCache, Trust, VerifyingKey};
 use envelope::{Envelope, RAW_DELIVERY};
 
 /// How old a message may be: SNS's own limit for all retries together, in milliseconds.
@@ -45,11 +45,16 @@ const MAX_SIGNATURE_CHARS: usize = 1368;
 /// What a verifier needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnsSettings {
+    /// Whose topics they are.
+    pub cloud: Cloud,
     /// The ARNs of the topics whose messages are taken; compared as a whole.
     pub topics: Vec<String>,
     /// Pinned certificates as PEM texts, each with one or more. Where there are any, nothing is fetched, and every key
     /// among them is good while its certificate holds.
     pub signing_certificates: Vec<Vec<u8>>,
+    /// Certificates of the authorities that issue signing certificates, as PEM texts. Where there are any, a fetched certificate
+    /// counts only if one of them issued it; Scaleway's must be given, Amazon's host is believed without.
+    pub authorities: Vec<Vec<u8>>,
     /// Refuse `SignatureVersion` 1, whose digest is SHA-1. SNS uses it unless the topic's attribute says 2.
     pub refuse_signature_version_1: bool,
     /// How far a message's `Timestamp` may be from now, in milliseconds; [`LEEWAY_MILLIS`] comes on top.
@@ -59,8 +64,10 @@ pub struct SnsSettings {
 impl Default for SnsSettings {
     fn default() -> Self {
         Self {
+            cloud: Cloud::Amazon,
             topics: Vec::new(),
             signing_certificates: Vec::new(),
+            authorities: Vec::new(),
             refuse_signature_version_1: false,
             tolerance_millis: DEFAULT_TOLERANCE_MILLIS,
         }
@@ -89,6 +96,12 @@ pub enum SettingsError {
         /// What is wrong with it.
         error: CertificateError,
     },
+    /// An authority's certificate that is none.
+    #[error("trust_chain: {0}")]
+    Authority(CertificateError),
+    /// No authority to go by.
+    #[error("trust_chain is missing: without the authority's certificate no signing certificate can be believed")]
+    NoAuthority,
     /// A tolerance below nothing.
     #[error("the tolerance must not be negative")]
     Tolerance,
@@ -103,6 +116,14 @@ pub enum SettingsError {
 /// Says what is wrong with it.
 pub fn check_certificates(pem: &[u8]) -> Result<(), CertificateError> {
     VerifyingKey::all_from_pem(pem).map(drop)
+}
+
+/// Whether a PEM text holds certificates of authorities.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn check_authorities(pem: &[u8]) -> Result<(), CertificateError> {
+    Authority::all_from_pem(pem).map(drop)
 }
 
 /// A message whose signature is Amazon's and whose topic is ours.
@@ -130,7 +151,7 @@ impl fmt::Debug for Verified<'_> {
 
 enum Keys {
     Pinned(Vec<VerifyingKey>),
-    Fetched(CertificateCache),
+    Fetched(Box<CertificateCache>),
 }
 
 /// Decides which posts are messages of our topics, signed by Amazon.
@@ -182,7 +203,8 @@ impl Verifier {
         let numbered = |index: usize| index + 1;
         let mut topics = Vec::with_capacity(settings.topics.len());
         for (index, arn) in settings.topics.iter().enumerate() {
-            let topic = Topic::parse(arn).map_err(|error| SettingsError::Topic { position: numbered(index), error })?;
+            let topic = Topic::of(settings.cloud, arn)
+                .map_err(|error| SettingsError::Topic { position: numbered(index), error })?;
             topics.push(topic);
         }
         let mut pinned = Vec::new();
@@ -191,8 +213,16 @@ impl Verifier {
                 .map_err(|error| SettingsError::Certificate { position: numbered(index), error })?;
             pinned.extend(keys);
         }
+        let mut authorities = Vec::new();
+        for pem in &settings.authorities {
+            authorities.extend(Authority::all_from_pem(pem).map_err(SettingsError::Authority)?);
+        }
+        let trust = if authorities.is_empty() { Trust::Host } else { Trust::Authorities(authorities) };
+        if settings.cloud == Cloud::Scaleway && pinned.is_empty() && matches!(trust, Trust::Host) {
+            return Err(SettingsError::NoAuthority);
+        }
         let keys = match fetcher {
-            Some(fetcher) if pinned.is_empty() => Keys::Fetched(CertificateCache::new(fetcher)),
+            Some(fetcher) if pinned.is_empty() => Keys::Fetched(Box::new(CertificateCache::new(fetcher, trust))),
             _ => Keys::Pinned(pinned),
         };
         Ok(Self {

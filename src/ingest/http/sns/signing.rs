@@ -84,15 +84,56 @@ impl Signer {
     /// # Errors
     /// Where a time has no place in a calendar, or the key fails.
     pub fn certificate(&self, subject: &str, from: Timestamp, until: Timestamp) -> Result<String, SigningError> {
+        self.certificate_by(self, subject, subject, from, until, &[])
+    }
+
+    /// A certificate of an authority: of the key, issued by itself, and fit to issue others.
+    ///
+    /// # Errors
+    /// As [`Self::certificate`].
+    pub fn authority(&self, subject: &str, from: Timestamp, until: Timestamp) -> Result<String, SigningError> {
+        let is_ca = der(0x04, &[&der(0x30, &[&[0x01, 0x01, 0xff]])]);
+        let extension = der(0x30, &[&der(0x06, &[&OID_BASIC_CONSTRAINTS]), &[0x01, 0x01, 0xff], &is_ca]);
+        let extensions = der(0xa3, &[&der(0x30, &[&extension])]);
+        self.certificate_by(self, subject, subject, from, until, &extensions)
+    }
+
+    /// A certificate of the key for `subject`, issued by the key of `issuer`, who is named so.
+    ///
+    /// # Errors
+    /// As [`Self::certificate`].
+    pub fn certificate_from(
+        &self,
+        issuer: &Self,
+        issuer_name: &str,
+        subject: &str,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<String, SigningError> {
+        self.certificate_by(issuer, issuer_name, subject, from, until, &[])
+    }
+
+    fn certificate_by(
+        &self,
+        issuer: &Self,
+        issuer_name: &str,
+        subject: &str,
+        from: Timestamp,
+        until: Timestamp,
+        extensions: &[u8],
+    ) -> Result<String, SigningError> {
         let public: PublicKeyX509Der<'_> = self.key.public_key().as_der().map_err(|_| SigningError)?;
         let sha256_rsa = der(0x30, &[&der(0x06, &[&OID_SHA256_RSA]), &[0x05, 0x00]]);
-        let common_name = der(0x30, &[&der(0x06, &[&OID_COMMON_NAME]), &der(0x0c, &[subject.as_bytes()])]);
-        let name = der(0x30, &[&der(0x31, &[&common_name])]);
+        let named = |name: &str| {
+            let common_name = der(0x30, &[&der(0x06, &[&OID_COMMON_NAME]), &der(0x0c, &[name.as_bytes()])]);
+            der(0x30, &[&der(0x31, &[&common_name])])
+        };
+        let (by, name) = (named(issuer_name), named(subject));
         let validity = der(0x30, &[&der_time(from)?, &der_time(until)?]);
         let version_3 = der(0xa0, &[&der(0x02, &[&[2]])]);
         let serial = der(0x02, &[&[1]]);
-        let signed = der(0x30, &[&version_3, &serial, &sha256_rsa, &name, &validity, &name, public.as_ref()]);
-        let signature = self.sign(SignatureVersion::V2, &signed)?;
+        let signed = der(0x30, &[&version_3, &serial, &sha256_rsa, &by, &validity, &name, public.as_ref(), extensions]);
+        let signature = issuer.sign(SignatureVersion::V2, &signed)?;
         let certificate = der(0x30, &[&signed, &sha256_rsa, &der(0x03, &[&[0], &signature])]);
         let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
         for line in BASE64_STANDARD.encode(certificate).as_bytes().chunks(64) {
@@ -108,7 +149,10 @@ impl Signer {
     /// # Errors
     /// Where the key fails.
     pub fn envelope(&self, draft: &Draft<'_>) -> Result<String, SigningError> {
-        let host = super::Topic::parse(draft.topic).map_or_else(|_| "sns.invalid".to_owned(), |t| t.host().to_owned());
+        let is_scaleway = draft.topic.starts_with("arn:scw:");
+        let cloud = if is_scaleway { super::Cloud::Scaleway } else { super::Cloud::Amazon };
+        let host =
+            super::Topic::of(cloud, draft.topic).map_or_else(|_| "sns.invalid".to_owned(), |t| t.host().to_owned());
         let timestamp = jiff::Timestamp::from_millisecond(draft.at.as_millis())
             .map_err(|_| SigningError)?
             .strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
@@ -138,7 +182,10 @@ impl Signer {
         };
         json.insert("SignatureVersion".to_owned(), version.into());
         json.insert("Signature".to_owned(), signature.into());
-        json.insert("SigningCertURL".to_owned(), certificate_url(&host).into());
+        json.insert(
+            "SigningCertURL".to_owned(),
+            if is_scaleway { SCALEWAY_CERTIFICATE.to_owned() } else { certificate_url(&host) }.into(),
+        );
         Ok(serde_json::Value::Object(json).to_string())
     }
 
@@ -179,6 +226,9 @@ pub fn certificate_url(host: &str) -> String {
     format!("https://{host}/SimpleNotificationService-0123456789abcdef0123456789abcdef.pem")
 }
 
+/// The address of the signing certificate that envelopes of Scaleway's topics name.
+pub const SCALEWAY_CERTIFICATE: &str = "https://messaging.s3.fr-par.scw.cloud/fr-par/sns/0123456789abcdef.pem";
+
 /// A UUID made from a number, so that tests and the demo are the same each time.
 #[must_use]
 pub fn message_id(number: u64) -> String {
@@ -189,6 +239,8 @@ pub fn message_id(number: u64) -> String {
 const OID_SHA256_RSA: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b];
 /// 2.5.4.3, commonName (X.520).
 const OID_COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
+/// 2.5.29.19, basicConstraints (RFC 5280 section 4.2.1.9).
+const OID_BASIC_CONSTRAINTS: [u8; 3] = [0x55, 0x1d, 0x13];
 /// The head of a `DigestInfo` for SHA-1 (RFC 8017 section 9.2, note 1).
 const SHA1_DIGEST_INFO: [u8; 15] =
     [0x30, 0x21, 0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0x00, 0x04, 0x14];

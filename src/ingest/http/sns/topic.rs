@@ -20,6 +20,20 @@ pub enum TopicError {
     /// A region that does not look like one.
     #[error("the region of the topic's ARN must look like eu-west-1")]
     Region,
+    /// No ARN of a topic of Scaleway's.
+    #[error("write the topic's whole ARN, as in arn:scw:sns:fr-par:project-<uuid>:<name>")]
+    Scaleway,
+}
+
+/// Whose topics are taken: Amazon's, or those of a service that is made like it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cloud {
+    /// Amazon SNS.
+    #[default]
+    Amazon,
+    /// Scaleway's Topics and Events. Source: Scaleway, "Verifying webhook signatures" (the host of certificates, the trust chain);
+    /// the form of its ARNs and the host of subscriptions by Scaleway's own Terraform provider.
+    Scaleway,
 }
 
 /// A topic whose messages are taken.
@@ -27,7 +41,16 @@ pub enum TopicError {
 pub struct Topic {
     arn: String,
     host: String,
-    certificate_prefix: String,
+    certificates: Certificates,
+}
+
+/// Where a topic's signing certificates are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Certificates {
+    /// After this, hexadecimal digits and `.pem`.
+    Named(String),
+    /// Anywhere under one of these: buckets that are Scaleway's own. What is there is believed by its issuer only.
+    Under([String; 2]),
 }
 
 impl Topic {
@@ -58,8 +81,45 @@ impl Topic {
             return Err(TopicError::Region);
         }
         let host = format!("sns.{region}.{suffix}");
-        let certificate_prefix = format!("https://{host}/SimpleNotificationService-");
-        Ok(Self { arn: arn.to_owned(), host, certificate_prefix })
+        let certificates = Certificates::Named(format!("https://{host}/SimpleNotificationService-"));
+        Ok(Self { arn: arn.to_owned(), host, certificates })
+    }
+
+    /// Reads an ARN of Scaleway's, `arn:scw:sns:<region>:project-<uuid>:<name>`.
+    ///
+    /// # Errors
+    /// Says which part is wrong.
+    pub fn parse_scaleway(arn: &str) -> Result<Self, TopicError> {
+        let parts: Vec<&str> = arn.split(':').collect();
+        let [prefix, partition, service, region, project, name] = parts.as_slice() else {
+            return Err(TopicError::Scaleway);
+        };
+        let word = |text: &str| {
+            (1..=256).contains(&text.len())
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        };
+        let project_ok = project.strip_prefix("project-").is_some_and(word);
+        if (*prefix, *partition, *service) != ("arn", "scw", "sns") || !project_ok || !word(name) {
+            return Err(TopicError::Scaleway);
+        }
+        if !is_scaleway_region(region) {
+            return Err(TopicError::Region);
+        }
+        let bucket = |region: &str| format!("https://messaging.s3.{region}.scw.cloud/");
+        // The certificates of other regions lie in the first one's bucket, as their trust chains do.
+        let certificates = Certificates::Under([bucket(region), bucket("fr-par")]);
+        Ok(Self { arn: arn.to_owned(), host: format!("sns.mnq.{region}.scaleway.com"), certificates })
+    }
+
+    /// Reads an ARN of a cloud.
+    ///
+    /// # Errors
+    /// Says which part is wrong.
+    pub fn of(cloud: Cloud, arn: &str) -> Result<Self, TopicError> {
+        match cloud {
+            Cloud::Amazon => Self::parse(arn),
+            Cloud::Scaleway => Self::parse_scaleway(arn),
+        }
     }
 
     /// The ARN.
@@ -78,9 +138,24 @@ impl Topic {
     /// query, fragment, other path or other spelling.
     #[must_use]
     pub fn owns_certificate_url(&self, url: &str) -> bool {
-        url.strip_prefix(self.certificate_prefix.as_str()).and_then(|rest| rest.strip_suffix(".pem")).is_some_and(
-            |id| (1..=128).contains(&id.len()) && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
-        )
+        match &self.certificates {
+            Certificates::Named(prefix) => {
+                url.strip_prefix(prefix.as_str()).and_then(|rest| rest.strip_suffix(".pem")).is_some_and(|id| {
+                    (1..=128).contains(&id.len()) && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+                })
+            }
+            Certificates::Under(prefixes) => {
+                let path = prefixes.iter().find_map(|prefix| url.strip_prefix(prefix.as_str()));
+                path.and_then(|path| path.strip_suffix(".pem")).is_some_and(|path| {
+                    path.len() <= 256
+                        && path.split('/').all(|part| {
+                            !part.is_empty()
+                                && !part.starts_with('.')
+                                && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+                        })
+                })
+            }
+        }
     }
 
     /// The address that confirms a subscription of this topic, where it's one: https on the topic's own host,
@@ -120,6 +195,12 @@ impl Topic {
         }
         (actions == 1 && topics <= 1 && tokens <= 1).then_some(url)
     }
+}
+
+/// `xx-word`, as `fr-par`.
+fn is_scaleway_region(text: &str) -> bool {
+    let word = |w: &str| (2..=8).contains(&w.len()) && w.bytes().all(|b| b.is_ascii_lowercase());
+    text.split_once('-').is_some_and(|(area, city)| word(area) && word(city))
 }
 
 #[cfg(test)]
@@ -173,6 +254,48 @@ mod tests {
         ] {
             assert!(!topic.owns_certificate_url(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn scaleway_has_hosts_of_its_own() {
+        const ARN: &str = "arn:scw:sns:nl-ams:project-8c8bfa06-0000-4000-8000-000000000001:mail-events";
+        let topic = Topic::parse_scaleway(ARN).expect("a topic");
+        assert_eq!(topic.host(), "sns.mnq.nl-ams.scaleway.com");
+        for good in [
+            "https://messaging.s3.nl-ams.scw.cloud/nl-ams/sns/0a1b2c.pem",
+            "https://messaging.s3.fr-par.scw.cloud/nl-ams/sns/sns-cert_1.2.pem",
+            "https://messaging.s3.fr-par.scw.cloud/cert.pem",
+        ] {
+            assert!(topic.owns_certificate_url(good), "{good}");
+        }
+        for bad in [
+            "http://messaging.s3.nl-ams.scw.cloud/cert.pem",
+            "https://messaging.s3.pl-waw.scw.cloud/cert.pem",
+            "https://evil.s3.nl-ams.scw.cloud/cert.pem",
+            "https://messaging.s3.nl-ams.scw.cloud.evil.example/cert.pem",
+            "https://messaging.s3.nl-ams.scw.cloud:8443/cert.pem",
+            "https://messaging.s3.nl-ams.scw.cloud@evil.example/cert.pem",
+            "https://messaging.s3.nl-ams.scw.cloud/../cert.pem",
+            "https://messaging.s3.nl-ams.scw.cloud//cert.pem",
+            "https://messaging.s3.nl-ams.scw.cloud/cert.pem?x=.pem",
+            "https://messaging.s3.nl-ams.scw.cloud/cert",
+            "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0a1b2c.pem",
+        ] {
+            assert!(!topic.owns_certificate_url(bad), "{bad}");
+        }
+        let base = "https://sns.mnq.nl-ams.scaleway.com/?Action=ConfirmSubscription";
+        assert!(topic.subscribe_url(&format!("{base}&TopicArn={ARN}&Token=1"), "1").is_some());
+        assert!(topic.subscribe_url(&base.replace("nl-ams", "fr-par"), "1").is_none());
+        for (bad, error) in [
+            ("arn:aws:sns:eu-west-1:123456789012:t", TopicError::Scaleway),
+            ("arn:scw:sns:fr-par:8c8bfa06:t", TopicError::Scaleway),
+            ("arn:scw:sns:fr-par:project-1:", TopicError::Scaleway),
+            ("arn:scw:sns:fr-par.evil:project-1:t", TopicError::Region),
+            ("arn:scw:sns:s3:project-1:t", TopicError::Region),
+        ] {
+            assert_eq!(Topic::parse_scaleway(bad), Err(error), "{bad}");
+        }
+        assert!(Topic::parse(ARN).is_err(), "a topic of Scaleway's is none of Amazon's");
     }
 
     #[test]

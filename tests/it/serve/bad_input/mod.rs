@@ -7,17 +7,21 @@ use std::{
     io::{Read, Write},
 };
 
-use relaywatch::ingest::http::{apple, mailgun as mailgun_feed};
+use relaywatch::ingest::http::{
+    apple, customerio as customerio_feed, generic as generic_feed, mailgun as mailgun_feed,
+};
 use serde_json::{Value, json};
 
 use self::cases::{
-    Bad, WEBHOOKS, apple_feeds, bearer, braze_body, claims, mailgun, mailgun_event, postmark, postmark_body,
-    postmark_token, sendgrid, sendgrid_body, ses, sparkpost_and_braze, with,
+    Bad, WEBHOOKS, apple_feeds, bearer, braze_body, by_secret, by_signature, claims, mailgun, mailgun_event, postmark,
+    postmark_body, postmark_token, sendgrid, sendgrid_body, ses, ses_ways, sparkpost_and_braze, with,
 };
 use crate::support::{
     Engine,
     daemon::{
-        BACKEND_TOKEN, BRAZE_TOKEN, Client, Daemon, Home, MAILGUN_KEY, POSTMARK_TOKEN, SPARKPOST_TOKEN, head, now,
+        AZURE_TOKEN, BACKEND_TOKEN, BRAZE_TOKEN, CUSTOMERIO_KEY, Client, Daemon, ELASTICEMAIL_TOKEN, EVENTBRIDGE_KEY,
+        FIREHOSE_KEY, GENERIC_KEY, Home, ITERABLE_TOKEN, KLAVIYO_KEY, MAILGUN_KEY, POSTMARK_TOKEN, SOCKETLABS_KEY,
+        SOCKETLABS_VALIDATION, SPARKPOST_TOKEN, head, now,
     },
     journal_rows, payload, webhooks,
 };
@@ -28,16 +32,49 @@ const CANARY: &str = "canary7f3a";
 const CAP: usize = 65_536;
 
 fn every_case(home: &Home) -> Vec<Bad> {
-    let webhooks = WEBHOOKS.iter().flat_map(|webhook| (webhook.refused)());
-    [ses(home), sparkpost_and_braze(), mailgun(), sendgrid(home), postmark(), apple_feeds(home)]
-        .into_iter()
-        .flatten()
-        .chain(webhooks)
-        .collect()
+    [
+        ses(home),
+        sparkpost_and_braze(),
+        mailgun(),
+        sendgrid(home),
+        postmark(),
+        by_signature::generic(),
+        by_signature::customerio(),
+        by_signature::klaviyo(),
+        by_signature::scaleway(home),
+        by_secret::iterable(),
+        by_secret::socketlabs(),
+        by_secret::elasticemail(),
+        by_secret::azure(),
+        ses_ways::eventbridge(),
+        ses_ways::firehose(),
+        apple_feeds(home),
+    ]
+    .into_iter()
+    .flatten()
+    .chain(WEBHOOKS.iter().flat_map(|webhook| (webhook.refused)()))
+    .collect()
 }
 
 fn assert_clean(what: &str, text: &str) {
-    let own = [CANARY, SPARKPOST_TOKEN, BRAZE_TOKEN, MAILGUN_KEY, POSTMARK_TOKEN, BACKEND_TOKEN];
+    let own = [
+        CANARY,
+        SPARKPOST_TOKEN,
+        BRAZE_TOKEN,
+        MAILGUN_KEY,
+        POSTMARK_TOKEN,
+        GENERIC_KEY,
+        CUSTOMERIO_KEY,
+        KLAVIYO_KEY,
+        ITERABLE_TOKEN,
+        SOCKETLABS_KEY,
+        SOCKETLABS_VALIDATION,
+        ELASTICEMAIL_TOKEN,
+        AZURE_TOKEN,
+        EVENTBRIDGE_KEY,
+        FIREHOSE_KEY,
+        BACKEND_TOKEN,
+    ];
     for secret in own.into_iter().chain(webhooks::SECRETS) {
         assert!(!text.contains(secret), "{what}: {secret} comes out:\n{text}");
     }
@@ -50,18 +87,39 @@ async fn start() -> (Home, Daemon) {
     (home, daemon)
 }
 
+/// The feeds that report outcomes.
+const FEEDS: [&str; 16] = [
+    "ses",
+    "sparkpost",
+    "braze",
+    "mailgun",
+    "sendgrid",
+    "postmark",
+    "generic",
+    "customerio",
+    "klaviyo",
+    "scaleway",
+    "iterable",
+    "socketlabs",
+    "elasticemail",
+    "azure",
+    "ses-eventbridge",
+    "ses-firehose",
+];
+
 /// Which of the cases every feed is held to; the rest depends on how a feed authenticates.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_feed_goes_without_a_case() {
     let home = Home::new(Engine::Sqlite).await.expect("SQLite is always there");
     let all = every_case(&home);
     let has = |feed: &str, what: &str| all.iter().any(|bad| bad.feed() == feed && bad.what.contains(what));
-    let feeds = ["ses", "sparkpost", "braze", "mailgun", "sendgrid", "postmark", "apple/direct"];
-    for feed in feeds.into_iter().chain(WEBHOOKS.iter().map(|webhook| webhook.feed)) {
+    for feed in FEEDS.into_iter().chain(["apple/direct"]).chain(WEBHOOKS.iter().map(|webhook| webhook.feed)) {
         for what in ["no JSON", "cut off", "invalid UTF-8", "a compressed bomb", "more than the cap", "twice"] {
             assert!(has(feed, what), "{feed}: {what}");
         }
     }
+    const SIGNED_TIME: &[&str] =
+        &["no signature", "a foreign key", "another body", "another timestamp", "too old", "ahead of the clock"];
     let by_authentication: &[(&str, &[&str])] = &[
         ("ses", &["no signature", "a wrong signature", "a foreign topic", "a foreign key", "the certificate address"]),
         ("sparkpost", &["no secret", "a wrong secret"]),
@@ -71,6 +129,20 @@ async fn no_feed_goes_without_a_case() {
             "sendgrid",
             &["no signature", "a foreign key", "another body", "another timestamp", "too old", "year 1", "year 9999"],
         ),
+        ("generic", SIGNED_TIME),
+        ("customerio", SIGNED_TIME),
+        ("klaviyo", SIGNED_TIME),
+        ("klaviyo", &["another webhook"]),
+        (
+            "scaleway",
+            &["no signature", "a foreign topic", "a foreign key", "another message", "the certificate address"],
+        ),
+        ("iterable", &["no secret", "a wrong secret", "two secrets"]),
+        ("socketlabs", &["no secret", "a wrong secret", "one secret for two"]),
+        ("elasticemail", &["no secret", "a wrong secret", "two secrets"]),
+        ("azure", &["no secret", "a wrong secret", "two secrets", "a handshake without the secret"]),
+        ("ses-eventbridge", &["no secret", "a wrong secret", "the secret twice"]),
+        ("ses-firehose", &["no secret", "a wrong secret", "two secrets", "another request"]),
         ("postmark", &["no secret", "a wrong secret", "the secret as a bearer token", "two secrets"]),
         ("apple/direct", &["expired", "a foreign key", "alg none", "key confusion", "another app", "another issuer"]),
         ("apple/backend", &["no secret", "a wrong secret", "a forged notice"]),
@@ -96,14 +168,22 @@ async fn bad_input_is_refused_counted_and_forgotten() {
         let answer = daemon.post(bad.path, &headers, &bad.body);
         let text = answer.text();
         assert_eq!(answer.status, bad.status, "{what}: {text}");
-        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{what}");
+        let is_firehose = bad.path == "/in/ses-firehose";
+        let media = if is_firehose { "application/json" } else { "application/problem+json" };
+        assert_eq!(answer.header("content-type"), Some(media), "{what}");
         // Only these are authenticated by a header.
         let by_header = ["/in/sparkpost", "/in/braze", "/in/apple/backend", "/in/mailjet"].contains(&bad.path);
         let challenged = by_header && ["bad-credentials", "unauthenticated"].contains(&bad.reason);
         assert_eq!(answer.header("www-authenticate").is_some(), challenged, "{what}: {text}");
         let problem: Value = serde_json::from_str(&text).expect("a problem");
-        assert_eq!(problem["reason"], bad.reason, "{what}: {text}");
-        assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{what}: {text}");
+        if is_firehose {
+            assert!(problem["timestamp"].is_i64() && problem["requestId"].is_string(), "{what}: {text}");
+            let message = problem["errorMessage"].as_str().expect("a message");
+            assert!(message.starts_with(&format!("{}: ", bad.reason)) && message.len() > 30, "{what}: {text}");
+        } else {
+            assert_eq!(problem["reason"], bad.reason, "{what}: {text}");
+            assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{what}: {text}");
+        }
         assert_clean(&what, &text);
         assert_eq!(daemon.metric(&series), counted + 1, "{what} is counted");
     }
@@ -167,12 +247,37 @@ async fn absurd_times_and_huge_numbers_are_set_aside_or_survive() {
             let (headers, body) = webhook.post(webhook.delivered, time);
             post(&webhook.path(), &headers, body.as_bytes());
         }
+        let body = by_signature::generic_body(time);
+        post("/in/generic", &generic_feed::signing::headers(GENERIC_KEY, now, body.as_bytes()), body.as_bytes());
+        let body = by_signature::customerio_body(time);
+        post(
+            "/in/customerio",
+            &customerio_feed::signing::headers(CUSTOMERIO_KEY, now, body.as_bytes()),
+            body.as_bytes(),
+        );
+        let body = by_signature::klaviyo_body(time);
+        post("/in/klaviyo", &by_signature::klaviyo_headers(KLAVIYO_KEY, now, body.as_bytes()), body.as_bytes());
+        let body = by_signature::scaleway_envelope(&home, &by_signature::scaleway_body(time));
+        post("/in/scaleway", &[], body.as_bytes());
+        let body = by_secret::iterable_body(time);
+        post("/in/iterable", &by_secret::token(ITERABLE_TOKEN), body.as_bytes());
+        let body = by_secret::socketlabs_body(&json!(SOCKETLABS_KEY), time);
+        post("/in/socketlabs", &[], body.as_bytes());
+        let body = by_secret::elasticemail_body(time);
+        post("/in/elasticemail", &by_secret::token(ELASTICEMAIL_TOKEN), body.as_bytes());
+        post("/in/azure", &by_secret::token(AZURE_TOKEN), by_secret::azure_body(time).as_bytes());
+        let message = |number: u64| {
+            payload::ses(number, now.as_millis(), true).replace(&format!("\"{good}\""), &time.to_string())
+        };
+        let body = ses_ways::eventbridge_body(&message(2));
+        post("/in/ses-eventbridge", &by_secret::token(EVENTBRIDGE_KEY), body.as_bytes());
+        let body = ses_ways::firehose_body(&[&message(3)]);
+        post("/in/ses-firehose", &ses_ways::firehose_key(FIREHOSE_KEY), body.as_bytes());
         let event = json!({ "type": "consent-revoked", "sub": CANARY, "event_time": time });
         let jwt = home.apple.jwt(&with(claims(now), "events", event.to_string().into())).expect("signed");
         post("/in/apple/direct", &[], &apple::signing::body(&jwt));
     }
-    let feeds = ["ses", "sparkpost", "braze", "mailgun", "sendgrid", "postmark", "apple/direct"];
-    for feed in feeds.into_iter().chain(WEBHOOKS.iter().map(|webhook| webhook.feed)) {
+    for feed in FEEDS.into_iter().chain(["apple/direct"]).chain(WEBHOOKS.iter().map(|webhook| webhook.feed)) {
         let of = |reason: &str| {
             daemon.metric(&format!("relaywatch_feed_set_aside_total{{feed=\"{feed}\",reason=\"{reason}\"}}"))
         };

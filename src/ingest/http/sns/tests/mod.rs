@@ -7,7 +7,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -132,7 +132,7 @@ fn without(mut envelope: Value, name: &str) -> Value {
 }
 
 fn delivery(body: impl Into<Vec<u8>>) -> Delivery {
-    Delivery { headers: HeaderMap::new(), body: Bytes::from(body.into()), received_at: NOW }
+    Delivery { received_at: NOW, ..super::super::testing::delivery(&[], body.into()) }
 }
 
 fn header(mut delivery: Delivery, name: &'static str, value: &'static str) -> Delivery {

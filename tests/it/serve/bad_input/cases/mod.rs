@@ -1,6 +1,8 @@
 //! What must be refused, feed by feed, and the good event of each that it is made from.
 
 mod brevo;
+pub(super) mod by_secret;
+pub(super) mod by_signature;
 mod kumomta;
 mod mailersend;
 mod mailjet;
@@ -8,6 +10,7 @@ mod mailtrap;
 mod mandrill;
 mod postal;
 mod resend;
+pub(super) mod ses_ways;
 mod unisender;
 
 use std::io::Write;

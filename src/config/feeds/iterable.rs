@@ -1,0 +1,42 @@
+//! `[feeds.iterable]`: Iterable's system webhooks.
+
+use super::{super::validate::Checks, table};
+
+table! {
+    /// Iterable's system webhooks.
+    pub struct IterableFeed at "iterable" with exposure, checked by check {
+        /// Basic authentication: the user name.
+        pub username: Option<String>,
+        /// The header in which Iterable sends `token`. Without it, the token is expected as `Authorization: Bearer`.
+        pub header: Option<String>,
+        secret "password" {
+            /// Basic authentication: the password.
+            password, password_file, previous_password, previous_password_file,
+        }
+        secret "token" {
+            /// The token in a header of the webhook.
+            token, token_file, previous_token, previous_token_file,
+        }
+    }
+}
+
+fn check(feed: &IterableFeed, path: &str, checks: &mut Checks<'_>) {
+    if feed.username.is_some() != feed.password.is_some() {
+        checks.error(path, "`username` and `password` go together", "set both, or `token` alone");
+    } else if feed.password.is_none() && feed.token.is_none() {
+        checks.error(
+            path,
+            "the Iterable feed has no credentials, so anybody could post to it",
+            "set `username` and `password_file`, or `header` and `token_file`",
+        );
+    }
+    if feed.header.is_some() && feed.token.is_none() {
+        checks.error(
+            &format!("{path}.header"),
+            "`header` names where `token` is, and there is none",
+            "set `token_file`",
+        );
+    }
+    checks.token(&format!("{path}.password"), feed.password.as_ref());
+    checks.token(&format!("{path}.token"), feed.token.as_ref());
+}

@@ -1,0 +1,44 @@
+//! `[feeds.ses_eventbridge]`: Amazon SES through EventBridge.
+
+use super::{super::validate::Checks, table};
+
+table! {
+    /// Amazon SES through an API destination of EventBridge.
+    pub struct SesEventbridgeFeed at "ses-eventbridge" with exposure, checked by check {
+        /// Basic authentication of the connection: the user name.
+        pub username: Option<String>,
+        /// The header in which the connection sends the API key. Without it, `token` is expected as `Authorization: Bearer`.
+        pub header: Option<String>,
+        /// The SES message tag that names the campaign.
+        pub campaign_tag: Option<String>,
+        secret "password" {
+            /// Basic authentication of the connection: the password.
+            password, password_file, previous_password, previous_password_file,
+        }
+        secret "token" {
+            /// The API key of the connection.
+            token, token_file, previous_token, previous_token_file,
+        }
+    }
+}
+
+fn check(feed: &SesEventbridgeFeed, path: &str, checks: &mut Checks<'_>) {
+    if feed.username.is_some() != feed.password.is_some() {
+        checks.error(path, "`username` and `password` go together", "set both, or `token` alone");
+    } else if feed.password.is_none() && feed.token.is_none() {
+        checks.error(
+            path,
+            "the SES EventBridge feed has no credentials, so anybody could post to it",
+            "set `header` and `token_file` (API key), or `username` and `password_file`",
+        );
+    }
+    if feed.header.is_some() && feed.token.is_none() {
+        checks.error(
+            &format!("{path}.header"),
+            "`header` names where `token` is, and there is none",
+            "set `token_file`",
+        );
+    }
+    checks.token(&format!("{path}.password"), feed.password.as_ref());
+    checks.token(&format!("{path}.token"), feed.token.as_ref());
+}

@@ -1,0 +1,91 @@
+//! Tests of the feed of Azure's reports.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::ingest::http::testing::{any_json, delivery, fixture, fixtures, render};
+
+fn feed() -> Azure {
+    let tokens = vec!["azure-before".into(), "azure-token".into()];
+    Azure::new(&Settings { tokens, header: None }).expect("feed")
+}
+
+fn asked(method: Method, query: &str, headers: &[(&str, &str)], body: &str) -> Result<Report, Rejection> {
+    feed().receive(&Delivery { method, query: query.to_owned(), ..delivery(headers, body) })
+}
+
+fn receive(body: &str) -> Result<Report, Rejection> {
+    asked(Method::POST, "token=azure-token", &[], body)
+}
+
+#[test]
+fn fixtures_are_read_as_documented() {
+    for (name, body) in fixtures("azure") {
+        insta::assert_snapshot!(format!("azure_{name}"), render(&receive(&body).expect("reports")));
+    }
+}
+
+#[test]
+fn both_handshakes_are_answered() {
+    let headers = [("aeg-event-type", "SubscriptionValidation")];
+    let body = fixture("azure", "handshake");
+    let answer = asked(Method::POST, "token=azure-token", &headers, &body).expect("taken").answer.expect("an answer");
+    assert_eq!(
+        answer,
+        Answer::of("application/json", "{\"validationResponse\":\"512d38b6-c7b8-40c8-89fe-f46f9e9622b6\"}".to_owned())
+    );
+    let wrong = asked(Method::POST, "token=other", &headers, &body).expect_err("another token");
+    assert_eq!(wrong.status, StatusCode::UNAUTHORIZED, "nothing is lost by it");
+
+    let origin =
+        [("WebHook-Request-Origin", "eventgrid.azure.net"), ("WebHook-Request-Callback", "https://evil.example/")];
+    let answer = asked(Method::OPTIONS, "token=azure-token", &origin, "").expect("taken").answer.expect("an answer");
+    let value = |name: &str| answer.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    assert_eq!(value("webhook-allowed-origin"), Some(HeaderValue::from_static("eventgrid.azure.net")));
+    assert_eq!(value("webhook-allowed-rate"), Some(HeaderValue::from_static("*")));
+    assert_eq!(asked(Method::OPTIONS, "", &origin, "").expect_err("no token").status, StatusCode::UNAUTHORIZED);
+    for odd in [&[][..], &[("webhook-request-origin", "a, b")], &[("webhook-request-origin", "")]] {
+        let refused = asked(Method::OPTIONS, "token=azure-token", odd, "").expect_err("no origin");
+        assert_eq!(refused.reason, RejectionReason::Malformed);
+    }
+    let long = json!([{"eventType": VALIDATION, "data": {"validationCode": "x".repeat(MAX_ECHO_BYTES + 1)}}]);
+    assert_eq!(receive(&long.to_string()).expect("set aside").answer, None);
+}
+
+#[test]
+fn an_error_of_ours_is_never_answered_with_what_ends_the_retries() {
+    let outcome = |query: &str, headers: &[(&str, &str)]| {
+        asked(Method::POST, query, headers, "[]").map(drop).map_err(|e| (e.status.as_u16(), e.reason))
+    };
+    assert_eq!(outcome("token=azure-before", &[]), Ok(()));
+    assert_eq!(outcome("", &[("x-relaywatch-token", "azure-token")]), Ok(()));
+    assert_eq!(outcome("", &[]), Err((503, RejectionReason::Unauthenticated)));
+    assert_eq!(outcome("token=other", &[]), Err((503, RejectionReason::BadCredentials)));
+    assert_eq!(outcome("", &[("x-relaywatch-token", "other")]), Err((503, RejectionReason::BadCredentials)));
+    let large = Azure::refusal(receive(&" ".repeat(MAX_BODY_BYTES + 1)).expect_err("large"));
+    assert_eq!((large.status.as_u16(), large.reason), (503, RejectionReason::TooLarge));
+    assert_eq!(Azure::new(&Settings::default()).expect_err("none"), SecretError::Missing.into());
+}
+
+#[test]
+fn bodies_that_are_no_batch_are_refused() {
+    for body in ["", "{", "null", "17", "a=b", "{\"id\":\"a\",\"id\":\"b\"}"] {
+        let rejection = receive(body).expect_err("refused");
+        assert_eq!((rejection.status.as_u16(), rejection.reason), (400, RejectionReason::Malformed), "{body}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_json_is_taken_set_aside_or_refused(data in any_json(), kind in prop::sample::select(vec![REPORT, VALIDATION, "new"])) {
+        let event = json!({"type": kind, "time": "2025-08-09T06:00:00Z", "data": data});
+        for body in [data.to_string(), event.to_string(), json!([event]).to_string()] {
+            if let Err(rejection) = receive(&body) {
+                prop_assert_eq!(rejection.status.as_u16(), 400);
+            }
+        }
+    }
+}

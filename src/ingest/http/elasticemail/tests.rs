@@ -1,0 +1,101 @@
+//! Tests of the feed of Elastic Email's notifications.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::ingest::http::{
+    RejectionReason,
+    testing::{any_json, delivery, fixtures, render},
+};
+
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+
+fn feed() -> ElasticEmail {
+    let login = Login { username: "watch".to_owned(), password: "s3cret".into() };
+    let tokens = vec!["elastic-before".into(), "elastic-token".into()];
+    ElasticEmail::new(&Settings { logins: vec![login], tokens }).expect("feed")
+}
+
+fn asked(method: Method, query: &str, headers: &[(&str, &str)], body: &str) -> Result<Report, Rejection> {
+    feed().receive(&Delivery { method, query: query.to_owned(), ..delivery(headers, body) })
+}
+
+fn receive(body: &str) -> Result<Report, Rejection> {
+    asked(Method::POST, "token=elastic-token", &[], body)
+}
+
+#[test]
+fn fixtures_are_read_as_documented() {
+    for (name, body) in fixtures("elasticemail") {
+        insta::assert_snapshot!(format!("elasticemail_{name}"), render(&receive(&body).expect("notifications")));
+    }
+}
+
+#[test]
+fn a_query_a_form_and_json_are_the_same() {
+    let form = "to=a%40b.example&from=hello%40mail.example.com&date=8%2F9%2F2025+6%3A00%3A01+AM&status=Error&category=NoMailbox&messageid=m1";
+    let query = format!("{form}&token=elastic-token");
+    let by_query = asked(Method::GET, &query, &[], "").expect("a GET");
+    assert_eq!(by_query.events.len(), 1, "{by_query:?}");
+    assert_eq!(asked(Method::POST, &query, &[], "").expect("a POST of its query"), by_query);
+    assert_eq!(asked(Method::POST, "token=elastic-token", &[FORM], form).expect("a form"), by_query);
+    let json = json!({
+        "to": "a@b.example", "from": "hello@mail.example.com", "date": "8/9/2025 6:00:01 AM", "status": "Error",
+        "category": "NoMailbox", "messageid": "m1",
+    });
+    assert_eq!(receive(&json.to_string()).expect("JSON"), by_query);
+}
+
+#[test]
+fn elastic_email_may_look_whether_somebody_is_there() {
+    let there = Report { ignored: vec!["validation"], ..Report::default() };
+    assert_eq!(asked(Method::GET, "token=elastic-token", &[], ""), Ok(there.clone()));
+    assert_eq!(asked(Method::HEAD, "token=elastic-token", &[], ""), Ok(there));
+    assert_eq!(asked(Method::GET, "", &[], "").expect_err("no token").reason, RejectionReason::Unauthenticated);
+}
+
+#[test]
+fn a_token_in_the_address_or_a_login_opens_and_nothing_else_does() {
+    let body = "{\"status\":\"Opened\"}";
+    let outcome = |query: &str, headers: &[(&str, &str)]| {
+        asked(Method::POST, query, headers, body).map(drop).map_err(|e| (e.status.as_u16(), e.reason))
+    };
+    assert_eq!(outcome("token=elastic-before", &[]), Ok(()));
+    assert_eq!(outcome("", &[("authorization", "Basic d2F0Y2g6czNjcmV0")]), Ok(()));
+    assert_eq!(outcome("", &[]), Err((401, RejectionReason::Unauthenticated)));
+    assert_eq!(outcome("token=other", &[]), Err((401, RejectionReason::BadCredentials)));
+    assert_eq!(outcome("token=elastic-token&token=elastic-token", &[]), Err((401, RejectionReason::BadCredentials)));
+    assert_eq!(ElasticEmail::new(&Settings::default()).expect_err("none"), SecretError::Missing);
+}
+
+#[test]
+fn bodies_that_are_no_notification_are_refused() {
+    for body in ["", "{", "null", "17", "a=b", "{} {}", "{\"to\":\"a\",\"to\":\"b\"}", "{\"to\":\"a\",\"To\":\"b\"}"] {
+        let rejection = receive(body).expect_err("refused");
+        assert_eq!((rejection.status.as_u16(), rejection.reason), (400, RejectionReason::Malformed), "{body}");
+    }
+    let twice = asked(Method::GET, "token=elastic-token&to=a&to=b", &[], "").expect_err("twice");
+    assert_eq!(twice.reason, RejectionReason::Malformed);
+    let large = receive(&" ".repeat(MAX_BODY_BYTES + 1)).expect_err("large");
+    assert_eq!((large.status.as_u16(), large.reason), (413, RejectionReason::TooLarge));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn anything_is_taken_set_aside_or_refused(value in any_json(), text in "\\PC{0,80}") {
+        let event = json!({"status": "Error", "to": "a@b.example", "date": value, "category": value});
+        for outcome in [
+            receive(&value.to_string()),
+            receive(&event.to_string()),
+            asked(Method::POST, "token=elastic-token", &[FORM], &text),
+            asked(Method::GET, &format!("token=elastic-token&{text}"), &[], ""),
+        ] {
+            if let Err(rejection) = outcome {
+                prop_assert!(rejection.status.is_client_error());
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Tests of the feed of Klaviyo's events.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::ingest::http::testing::{NOW, any_json, delivery, fixtures, render};
+
+const KEY: &str = "klaviyo-key-0123456789";
+const AT: &str = "Sun, 10 Aug 2025 06:00:00 GMT";
+
+fn feed() -> Klaviyo {
+    Klaviyo::new(&Settings { secret_keys: vec!["klaviyo-key-before".into(), KEY.into()] }).expect("feed")
+}
+
+fn signed(key: &str, timestamp: &str, body: impl Into<Vec<u8>>) -> Delivery {
+    let body = body.into();
+    let headers = signing::headers(key, timestamp, &body);
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    delivery(&headers, body)
+}
+
+fn receive(body: impl Into<Vec<u8>>) -> Result<Report, Rejection> {
+    feed().receive(&signed(KEY, AT, body))
+}
+
+#[test]
+fn fixtures_are_read_as_documented() {
+    for (name, body) in fixtures("klaviyo") {
+        insta::assert_snapshot!(format!("klaviyo_{name}"), render(&receive(body).expect("events")));
+    }
+}
+
+/// The answer is by `printf '%s%s' "$body" "$timestamp" | openssl dgst -sha256 -hmac klaviyo-key-0123456789`.
+#[test]
+fn a_signature_by_openssl_is_taken() {
+    let body = r#"{"data":[],"meta":{"timestamp":"2025-08-10T06:00:00+00:00","klaviyo_webhook_id":"w1"}}"#;
+    let signature = "f65988d302431bea8ed09df72bd7344423dae737b637e4e3c1c8404609caec53";
+    let headers = [("Klaviyo-Timestamp", AT), ("Klaviyo-Signature", signature), ("Klaviyo-Webhook-Id", "w1")];
+    assert_eq!(feed().receive(&delivery(&headers, body)), Ok(Report::default()));
+    let other = [("Klaviyo-Timestamp", AT), ("Klaviyo-Signature", signature), ("Klaviyo-Webhook-Id", "w2")];
+    assert_eq!(feed().receive(&delivery(&other, body)).expect_err("another").reason, RejectionReason::Foreign);
+}
+
+#[test]
+fn the_age_goes_by_the_time_in_the_body() {
+    let outcome = |timestamp: &str, body: &str| {
+        feed().receive(&signed(KEY, timestamp, body)).map(drop).map_err(|e| (e.status.as_u16(), e.reason))
+    };
+    let stale = Err((503, RejectionReason::Stale));
+    let absent = Err((401, RejectionReason::Unauthenticated));
+    let at = |seconds: i64| format!("{{\"data\":[],\"meta\":{{\"timestamp\":{seconds}}}}}");
+    let now = NOW.as_seconds();
+    // Klaviyo was seen to write the header five hours ahead.
+    for header in
+        [AT, "Sun, 10 Aug 2025 11:00:00 GMT", "2025-08-10T06:00:00", "2025-08-10T06:00:00+00:00", "1754805600"]
+    {
+        assert_eq!(outcome(header, &at(now)), Ok(()), "{header}");
+    }
+    assert_eq!(outcome(AT, &at(now - WINDOW_MILLIS / 1_000)), Ok(()));
+    assert_eq!(outcome(AT, &at(now - WINDOW_MILLIS / 1_000 - 1)), stale);
+    assert_eq!(outcome(AT, &at(now + 301)), stale);
+    assert_eq!(outcome(AT, "{\"data\":[]}"), Ok(()), "the header stands in");
+    assert_eq!(outcome("1754700000", "{\"data\":[]}"), stale);
+    for odd in ["", "yesterday", "11754805600"] {
+        assert_eq!(outcome(odd, "{\"data\":[]}"), absent, "{odd}");
+    }
+}
+
+#[test]
+fn what_is_not_signed_so_is_refused() {
+    let body = "{\"data\":[]}";
+    let outcome = |delivery: &Delivery| feed().receive(delivery).map(drop).map_err(|e| (e.status.as_u16(), e.reason));
+    let forged = Err((401, RejectionReason::BadSignature));
+    assert_eq!(outcome(&signed("klaviyo-key-before", AT, body)), Ok(()));
+    assert_eq!(outcome(&signed("another", AT, body)), forged);
+    let good = signed(KEY, AT, body);
+    assert_eq!(outcome(&Delivery { body: "{\"data\":[ ]}".into(), ..good.clone() }), forged);
+    let mut moved = good.clone();
+    moved.headers.insert(TIMESTAMP_HEADER, "Sun, 10 Aug 2025 06:00:01 GMT".parse().expect("header"));
+    assert_eq!(outcome(&moved), forged);
+    assert_eq!(outcome(&delivery(&[], body)), Err((401, RejectionReason::Unauthenticated)));
+    assert_eq!(Klaviyo::new(&Settings::default()).expect_err("no key"), SecretError::Missing);
+}
+
+#[test]
+fn bodies_that_are_no_batch_are_refused() {
+    for body in ["", "{", "{}", "null", "17", "[[],{}]", "{\"data\":17}", "{\"data\":[],\"data\":[]}", "{\"data\":[}"] {
+        let rejection = receive(body).expect_err("refused");
+        assert_eq!((rejection.status.as_u16(), rejection.reason), (400, RejectionReason::Malformed), "{body}");
+    }
+    let large = receive(vec![b' '; MAX_BODY_BYTES + 1]).expect_err("large");
+    assert_eq!((large.status.as_u16(), large.reason), (413, RejectionReason::TooLarge));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_json_is_taken_set_aside_or_refused(data in any_json()) {
+        let element = json!({"topic": "event:klaviyo.bounced_email", "payload": {"data": {"attributes": data}}});
+        for body in [data.to_string(), json!({"data": data}).to_string(), json!({"data": [element]}).to_string()] {
+            if let Err(rejection) = receive(body) {
+                prop_assert_eq!(rejection.status.as_u16(), 400);
+            }
+        }
+    }
+}
