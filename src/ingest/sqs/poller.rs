@@ -163,7 +163,9 @@ impl Poller {
             self.hiding(&rest, self.pause(wait_after(*failures))).await.1
         } else {
             *failures = 0;
-            rest.iter_mut().for_each(|message| message.passed_over += 1);
+            for message in &mut rest {
+                message.passed_over += 1;
+            }
             rest.retain(|message| message.passed_over < PASSED_OVER);
             self.hiding(&rest, self.delete(done)).await.1
         };
