@@ -60,10 +60,21 @@ pub(super) fn take_apart(raw: &[u8]) -> Option<Mail> {
     // mail-parser keeps messages within messages as deep as they come, and ends the process where the stack ends: what is behind so
     // many parts is left out.
     let raw = NESTING.find_iter(raw).nth(2 * MAX_PARTS).and_then(|found| raw.get(..found.start())).unwrap_or(raw);
-    // Panics of mail-parser on hostile mail were found and mended before; one more must not end the feed.
-    let parsed =
-        std::panic::catch_unwind(|| MessageParser::default().parse(raw).map(|message| parts_of(raw, &message)));
-    parsed.ok().flatten().filter(|mail| !mail.header.is_empty())
+    // Panics of mail-parser on hostile mail were found and mended before (0.11.3, .5, .6); one more must not end the feed. Its debug
+    // assertions still hold for no broken multipart.
+    let parsed = std::panic::catch_unwind(|| MessageParser::default().parse(raw).map(|message| parts_of(raw, &message)));
+    let mail = parsed.ok().flatten().unwrap_or_else(|| plain(raw));
+    (!mail.header.is_empty()).then_some(mail)
+}
+
+/// Header and text, where there is no taking apart.
+fn plain(raw: &[u8]) -> Mail {
+    let raw = raw.get(..MAX_NOTICE_BYTES).unwrap_or(raw);
+    let text = String::from_utf8_lossy(raw).replace("\r\n", "\n").replace(['\0', '\r'], " ");
+    let (header, notice) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let header = Fields::read(header);
+    let subject = clean(header.get("subject").unwrap_or_default(), 1_000);
+    Mail { header, subject, notice: notice.to_owned(), ..Mail::default() }
 }
 
 fn parts_of(raw: &[u8], message: &Message<'_>) -> Mail {
