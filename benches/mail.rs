@@ -12,7 +12,7 @@ use relaywatch::{
 };
 
 /// Mails that one round reads of each kind.
-const MAILS: usize = 2_000;
+const MAILS: u32 = 2_000;
 /// How often each is measured, all in turn, so that a busy moment of the machine meets all alike.
 const ROUNDS: usize = 15;
 /// The fixtures of the tests, by the kind of mail that each stands for.
@@ -44,7 +44,7 @@ fn main() {
     println!("{:42} {:>6} {:>9} {:>9}", "mails a second, on one core", "bytes", "median", "best");
     for ((name, raw), mut times) in mails.iter().zip(times) {
         times.sort_unstable();
-        let a_second = |time: Option<&Duration>| time.map_or(0.0, |time| MAILS as f64 / time.as_secs_f64());
+        let a_second = |time: Option<&Duration>| time.map_or(0.0, |time| f64::from(MAILS) / time.as_secs_f64());
         println!(
             "{name:42} {:>6} {:>9.0} {:>9.0}",
             raw.len(),

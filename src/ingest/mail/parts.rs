@@ -62,7 +62,8 @@ pub(super) fn take_apart(raw: &[u8]) -> Option<Mail> {
     let raw = NESTING.find_iter(raw).nth(2 * MAX_PARTS).and_then(|found| raw.get(..found.start())).unwrap_or(raw);
     // Panics of mail-parser on hostile mail were found and mended before (0.11.3, .5, .6); one more must not end the feed. Its debug
     // assertions still hold for no broken multipart.
-    let parsed = std::panic::catch_unwind(|| MessageParser::default().parse(raw).map(|message| parts_of(raw, &message)));
+    let parsed =
+        std::panic::catch_unwind(|| MessageParser::default().parse(raw).map(|message| parts_of(raw, &message)));
     let mail = parsed.ok().flatten().unwrap_or_else(|| plain(raw));
     (!mail.header.is_empty()).then_some(mail)
 }

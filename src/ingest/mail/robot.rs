@@ -161,9 +161,6 @@ fn bare_subject(subject: &str) -> &str {
 
 /// Whether the From header is that of a mail system.
 pub(super) fn from_daemon(mail: &Mail) -> bool {
-    let Some(from) = mail.header.get("from") else { return true };
-    let from = from.to_ascii_lowercase();
-    let local = fields::address(&from).map(|address| address.local().to_owned()).unwrap_or_else(|| from.clone());
     const LOCALS: &[&str] = &[
         "mailer-daemon",
         "mailerdaemon",
@@ -184,6 +181,9 @@ pub(super) fn from_daemon(mail: &Mail) -> bool {
         "delivery subsystem",
         "mail system",
     ];
+    let Some(from) = mail.header.get("from") else { return true };
+    let from = from.to_ascii_lowercase();
+    let local = fields::address(&from).map_or_else(|| from.clone(), |address| address.local().to_owned());
     LOCALS.iter().any(|word| local.trim_matches(['<', '>', ' ', '"']).starts_with(word))
         || NAMES.iter().any(|name| from.contains(name))
         || from.trim() == "<>"
