@@ -135,14 +135,12 @@ impl<'a> Told<'a> {
             }),
             _ => Value::Null,
         };
-        if let (Some(fields), Value::Object(more)) = (told.as_object_mut(), more) {
-            fields.extend(more);
-            let recipients: serde_json::Result<Vec<Value>> =
-                self.recipients.iter().map(|one| serde_json::to_value(one.line())).collect();
-            fields.insert("recipients".to_owned(), recipients?.into());
-        } else if let Some(fields) = told.as_object_mut() {
-            let recipients: serde_json::Result<Vec<Value>> =
-                self.recipients.iter().map(|one| serde_json::to_value(one.line())).collect();
+        let recipients: serde_json::Result<Vec<Value>> =
+            self.recipients.iter().map(|one| serde_json::to_value(one.line())).collect();
+        if let Some(fields) = told.as_object_mut() {
+            if let Value::Object(more) = more {
+                fields.extend(more);
+            }
             fields.insert("recipients".to_owned(), recipients?.into());
         }
         Ok(told)
@@ -312,6 +310,9 @@ fn advice(action: Action, hard: bool, delay: Option<u32>) -> String {
         Action::Hold => "do not suppress it; wait until the cause is known".to_owned(),
         Action::FixSender => "do not suppress it; the sender has something to mend".to_owned(),
         Action::Retry => match delay {
+            Some(seconds) if seconds >= 7_200 => {
+                format!("do not suppress it; try again in {} hours", seconds.div_ceil(3_600))
+            }
             Some(seconds) => format!("do not suppress it; try again in {} minutes", seconds.div_ceil(60)),
             None => "do not suppress it; try again later".to_owned(),
         },

@@ -17,7 +17,7 @@ static PAIR: LazyLock<Regex> = regex!(
 );
 /// A basic code where a reply begins.
 static LEAD: LazyLock<Regex> = regex!(
-    r#"(?i)(?:^[#('"]{0,2}|\][:,]? ?|\bsaid:? |\bwas:? |\bwith:? |\breturned:? |\bfailure:? |\berror:? |\bresponse:? |\bcode ?:? ?|\bfollows:? ?\[?|\breason:? |<<< |>: |: |['"<])([2-5][0-9]{2})(?:[ \t-]|[:;,.]|$)"#
+    r#"(?i)(?:^[#('"]{0,2}|\][:,]? ?|\bsaid:? |\bwas:? |\bwith:? |\breturned:? |\bfailure:? |\berror:? |\bresponse:? |(?:\b|_)code ?:? ?|\bfollows:? ?\[?|\breason:? |<<< |>: |: |['"<])([2-5][0-9]{2})(?:[ \t-]|[:;,.]|$)"#
 );
 /// An enhanced code in brackets, behind a number sign, or at the start.
 static ENHANCED: LazyLock<Regex> =
