@@ -287,7 +287,7 @@ fn from_text(mail: &Mail, text: &str, mut report: DeliveryReport) -> Option<Deli
         // A list of recipients, and somewhere else one reply for all, or a transcript.
         let shared = said.iter().all(|one| !notice::is_sure(&one.block));
         let addresses: Vec<Address> = said.iter().map(|one| one.recipient.clone()).collect();
-        let blocks = if shared { notice::about(text, &addresses) } else { Default::default() };
+        let blocks = if shared { notice::about(text, &addresses) } else { std::collections::HashMap::new() };
         let all = (shared && notice::is_sure(text)).then_some(text);
         for one in said {
             let own = blocks.get(&one.recipient.key()).map(String::as_str).filter(|block| notice::is_sure(block));

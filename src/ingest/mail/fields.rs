@@ -232,15 +232,12 @@ fn from_utf8_form(text: &str) -> String {
             let digits = (digits.len() <= 6).then_some(digits)?;
             Some((u32::from_str_radix(digits, 16).ok().and_then(char::from_u32)?, tail))
         });
-        match decoded {
-            Some((character, tail)) => {
-                out.push(character);
-                rest = tail;
-            }
-            None => {
-                out.push_str("\\x{");
-                rest = after;
-            }
+        if let Some((character, tail)) = decoded {
+            out.push(character);
+            rest = tail;
+        } else {
+            out.push_str("\\x{");
+            rest = after;
         }
     }
     out.push_str(rest);

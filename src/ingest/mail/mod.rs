@@ -59,10 +59,8 @@ const MAX_ENCLOSED: usize = 3;
 /// A regular expression of this room, compiled once.
 macro_rules! regex {
     ($pattern:expr) => {
-        std::sync::LazyLock::new(|| {
-            #[expect(clippy::expect_used, reason = "the pattern is a constant, and every one is used by the tests")]
-            regex::Regex::new($pattern).expect("a regular expression")
-        })
+        // The pattern is a constant, and every one is used by the tests.
+        std::sync::LazyLock::new(|| regex::Regex::new($pattern).expect("a regular expression"))
     };
 }
 use regex;
