@@ -76,6 +76,12 @@ impl<'a> Scalar<'a> {
     }
 }
 
+/// An object in a field; one of another shape counts as absent, so that the element is set aside and not the whole body refused.
+pub(super) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let raw = <&RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(raw.get()).ok())
+}
+
 /// The text of a field that may be absent.
 pub(super) fn text(field: Option<Scalar<'_>>) -> Option<Cow<'_, str>> {
     field?.text()

@@ -332,6 +332,40 @@ async fn journal(store: &Store, count: usize) -> Vec<EventRecord> {
     tokio::time::timeout(std::time::Duration::from_mins(1), read).await.expect("the journal shows all rows")
 }
 
+/// What [`deliveries`] tell.
+fn expected() -> [(Provider, EventKind, Option<Cause>); EVENTS] {
+    let unknown = Some(Cause::RecipientUnknown);
+    [
+        (Provider::Ses, EventKind::Delivered, None),
+        (Provider::Ses, EventKind::Refused, unknown),
+        (Provider::Sparkpost, EventKind::Delivered, None),
+        (Provider::Sparkpost, EventKind::Refused, unknown),
+        (Provider::Braze, EventKind::Sent, None),
+        (Provider::Braze, EventKind::Refused, unknown),
+        (Provider::Mailgun, EventKind::Delivered, None),
+        (Provider::Sendgrid, EventKind::Delivered, None),
+        (Provider::Sendgrid, EventKind::Refused, unknown),
+        (Provider::Postmark, EventKind::Refused, unknown),
+        (Provider::Mandrill, EventKind::Refused, unknown),
+        (Provider::Mailjet, EventKind::Refused, unknown),
+        (Provider::Brevo, EventKind::Refused, unknown),
+        (Provider::Resend, EventKind::Refused, unknown),
+        (Provider::Mailersend, EventKind::Delivered, None),
+        (Provider::Postal, EventKind::Refused, unknown),
+        (Provider::Kumomta, EventKind::Refused, unknown),
+        (Provider::Unisender, EventKind::Refused, unknown),
+        (Provider::Mailtrap, EventKind::Refused, unknown),
+        (Provider::Generic, EventKind::Refused, unknown),
+        (Provider::Customerio, EventKind::Refused, unknown),
+        (Provider::Klaviyo, EventKind::Refused, None),
+        (Provider::Iterable, EventKind::Refused, None),
+        (Provider::Socketlabs, EventKind::Refused, unknown),
+        (Provider::Elasticemail, EventKind::Refused, None),
+        (Provider::Azure, EventKind::Refused, unknown),
+        (Provider::Scaleway, EventKind::Refused, unknown),
+    ]
+}
+
 async fn every_feed(engine: Engine) {
     let Some(home) = Home::new(engine).await else { return };
     let daemon = home.start();
@@ -365,36 +399,7 @@ async fn every_feed(engine: Engine) {
         .map(|event| (provider(event).as_str(), event.kind.as_str(), event.reply.map(|reply| reply.cause)))
         .collect();
     seen.sort_by_key(|(provider, kind, _)| (*provider, *kind));
-    let unknown = Some(Cause::RecipientUnknown);
-    let mut expected = [
-        (Provider::Ses, EventKind::Delivered, None),
-        (Provider::Ses, EventKind::Refused, unknown),
-        (Provider::Sparkpost, EventKind::Delivered, None),
-        (Provider::Sparkpost, EventKind::Refused, unknown),
-        (Provider::Braze, EventKind::Sent, None),
-        (Provider::Braze, EventKind::Refused, unknown),
-        (Provider::Mailgun, EventKind::Delivered, None),
-        (Provider::Sendgrid, EventKind::Delivered, None),
-        (Provider::Sendgrid, EventKind::Refused, unknown),
-        (Provider::Postmark, EventKind::Refused, unknown),
-        (Provider::Mandrill, EventKind::Refused, unknown),
-        (Provider::Mailjet, EventKind::Refused, unknown),
-        (Provider::Brevo, EventKind::Refused, unknown),
-        (Provider::Resend, EventKind::Refused, unknown),
-        (Provider::Mailersend, EventKind::Delivered, None),
-        (Provider::Postal, EventKind::Refused, unknown),
-        (Provider::Kumomta, EventKind::Refused, unknown),
-        (Provider::Unisender, EventKind::Refused, unknown),
-        (Provider::Mailtrap, EventKind::Refused, unknown),
-        (Provider::Generic, EventKind::Refused, unknown),
-        (Provider::Customerio, EventKind::Refused, unknown),
-        (Provider::Klaviyo, EventKind::Refused, None),
-        (Provider::Iterable, EventKind::Refused, None),
-        (Provider::Socketlabs, EventKind::Refused, unknown),
-        (Provider::Elasticemail, EventKind::Refused, None),
-        (Provider::Azure, EventKind::Refused, unknown),
-        (Provider::Scaleway, EventKind::Refused, unknown),
-    ];
+    let mut expected = expected();
     expected.sort_by_key(|(provider, kind, _)| (provider.as_str(), kind.as_str()));
     let expected: Vec<_> =
         expected.iter().map(|(provider, kind, cause)| (provider.as_str(), kind.as_str(), *cause)).collect();

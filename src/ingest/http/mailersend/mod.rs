@@ -100,7 +100,7 @@ struct Fields<'a> {
     kind: Option<Scalar<'a>>,
     #[serde(borrow)]
     created_at: Option<Scalar<'a>>,
-    #[serde(borrow)]
+    #[serde(default, borrow, deserialize_with = "wire::object")]
     data: Option<Data<'a>>,
 }
 

@@ -176,7 +176,7 @@ struct Fields<'a> {
     id: Option<Scalar<'a>>,
     #[serde(borrow)]
     ts: Option<Scalar<'a>>,
-    #[serde(borrow)]
+    #[serde(default, borrow, deserialize_with = "wire::object")]
     msg: Option<Message<'a>>,
     #[serde(borrow)]
     reject: Option<&'a RawValue>,

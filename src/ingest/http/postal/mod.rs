@@ -173,7 +173,7 @@ struct Fields<'a> {
     timestamp: Option<Scalar<'a>>,
     #[serde(borrow)]
     uuid: Option<Scalar<'a>>,
-    #[serde(borrow)]
+    #[serde(default, borrow, deserialize_with = "wire::object")]
     payload: Option<Payload<'a>>,
 }
 
@@ -197,8 +197,8 @@ struct Message<'a> {
     id: Option<Scalar<'a>>,
     #[serde(borrow)]
     direction: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    message_id: Option<Scalar<'a>>,
+    #[serde(borrow, rename = "message_id")]
+    header_id: Option<Scalar<'a>>,
     #[serde(borrow)]
     to: Option<Scalar<'a>>,
     #[serde(borrow)]
@@ -219,13 +219,11 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     let details = payload.and_then(|payload| wire::text(payload.details)).map(wire::without_nul);
     let is_suppressed =
         details.as_deref().is_some_and(|details| details.to_ascii_lowercase().contains("suppression list"));
+    if let Some(word) = ignored(word, is_incoming, is_suppressed) {
+        report.ignored.push(word);
+        return Ok(());
+    }
     let (kind, provider_class) = match (word, status.as_deref()) {
-        ("MessageLoaded", _) => return ignore(report, "open"),
-        ("MessageLinkClicked", _) => return ignore(report, "click"),
-        ("DomainDNSError", _) => return ignore(report, "dns"),
-        (limit, _) if limit.starts_with("SendLimit") => return ignore(report, "limit"),
-        (known, _) if known.starts_with("Message") && is_incoming => return ignore(report, "inbound"),
-        ("MessageHeld", _) if !is_suppressed => return ignore(report, "held"),
         ("MessageHeld", _) => (EventKind::SuppressedByProvider, FailureClass::Unknown),
         ("MessageSent", _) => (EventKind::Delivered, FailureClass::Unknown),
         ("MessageDelayed", _) => (EventKind::Deferred, FailureClass::Transient),
@@ -242,7 +240,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         (_, EventKind::SuppressedByProvider) => details.as_deref().map(wire::own_words),
         _ => None,
     };
-    let message_id = wire::bare_id(message.and_then(|message| message.message_id))
+    let message_id = wire::bare_id(message.and_then(|message| message.header_id))
         .or_else(|| wire::id(message.and_then(|message| message.id)));
     let said = reply.as_ref().map_or("", |reply| reply.text.as_str());
     let dedupe = match wire::text(fields.uuid) {
@@ -272,9 +270,17 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     Ok(())
 }
 
-fn ignore(report: &mut Report, word: &'static str) -> Result<(), Aside> {
-    report.ignored.push(word);
-    Ok(())
+/// What is known, and of no use.
+fn ignored(word: &str, is_incoming: bool, is_suppressed: bool) -> Option<&'static str> {
+    match word {
+        "MessageLoaded" => Some("open"),
+        "MessageLinkClicked" => Some("click"),
+        "DomainDNSError" => Some("dns"),
+        _ if word.starts_with("SendLimit") => Some("limit"),
+        _ if word.starts_with("Message") && is_incoming => Some("inbound"),
+        "MessageHeld" if !is_suppressed => Some("held"),
+        _ => None,
+    }
 }
 
 /// Signs events as Postal does, with a key of one's own: for tests and fuzzing.

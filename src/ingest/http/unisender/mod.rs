@@ -174,13 +174,28 @@ struct User<'a> {
 struct Fields<'a> {
     #[serde(borrow)]
     event_name: Option<Scalar<'a>>,
-    #[serde(borrow)]
+    #[serde(default, borrow, deserialize_with = "wire::object")]
     event_data: Option<Data<'a>>,
-    #[serde(flatten, borrow)]
-    flat: Data<'a>,
+    #[serde(borrow)]
+    job_id: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    email: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    status: Option<Scalar<'a>>,
+    #[serde(borrow)]
+    event_time: Option<Scalar<'a>>,
+    #[serde(default, borrow, deserialize_with = "wire::object")]
+    delivery_info: Option<Info<'a>>,
 }
 
-#[derive(Deserialize)]
+impl<'a> Fields<'a> {
+    fn data(&self) -> Data<'a> {
+        let &Self { job_id, email, status, event_time, delivery_info, .. } = self;
+        self.event_data.unwrap_or(Data { job_id, email, status, event_time, delivery_info })
+    }
+}
+
+#[derive(Clone, Copy, Deserialize)]
 struct Data<'a> {
     #[serde(borrow)]
     job_id: Option<Scalar<'a>>,
@@ -194,7 +209,7 @@ struct Data<'a> {
     delivery_info: Option<Info<'a>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 struct Info<'a> {
     #[serde(borrow)]
     delivery_status: Option<Scalar<'a>>,
@@ -204,7 +219,7 @@ struct Info<'a> {
 
 fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), Aside> {
     let name = wire::text(fields.event_name);
-    let data = fields.event_data.as_ref().unwrap_or(&fields.flat);
+    let data = fields.data();
     let status = wire::text(data.status);
     let word = match name.as_deref() {
         Some("transactional_spam_block") => {

@@ -41,7 +41,7 @@ fn refused() -> Vec<Bad> {
     let signed = |secret: &str, seconds| webhooks::resend(secret, "msg_1", seconds, good.as_bytes());
     let ours = signed(RESEND_SECRET, 0);
     let mut renamed = ours.clone();
-    renamed[0].1 = "msg_2".to_owned();
+    "msg_2".clone_into(&mut renamed[0].1);
     let mut unversioned = ours.clone();
     unversioned[2].1 = unversioned[2].1.replacen("v1,", "v2,", 1);
     all.extend([
