@@ -1,4 +1,4 @@
-//! Any body, as JSON and as a form: taken with the secret key only, and none of it is in what is set aside.
+//! Any body, as JSON and as a form: what is taken is answered with the validation key, and twice in the same way.
 
 #![no_main]
 

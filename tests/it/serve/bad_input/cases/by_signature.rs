@@ -84,7 +84,7 @@ fn of_a_signed_time(
     let signed_twice = sign(key, now(), twice.as_bytes());
     all.extend([
         bad("no signature", &[], ABSENT),
-        bad("an empty signature", &other("signature", ""), ABSENT),
+        bad("a signature that is none", &other("signature", "yesterday"), ABSENT),
         bad("a time that is none", &other("timestamp", "yesterday"), ABSENT),
         bad("a foreign key", &sign("another-key", now(), good.as_bytes()), FORGED),
         bad("another timestamp", &other("timestamp", "1754805600"), FORGED),
@@ -136,7 +136,7 @@ pub(in super::super) fn scaleway(home: &Home) -> Vec<Bad> {
         bad("a foreign topic", envelope(&home.sns, &other_topic, now(), &message), (403, "foreign")),
         bad("a topic of Amazon's", home.notification(&message), (403, "foreign")),
         bad("an old message", envelope(&home.sns, SCALEWAY_TOPIC, now().plus_millis(-DAY), &message), STALE),
-        bad("no signature", with(parsed.clone(), "Signature", Value::Null).to_string(), (400, "malformed")),
+        bad("no signature", with(parsed.clone(), "Signature", Value::Null).to_string(), (403, "unauthenticated")),
         bad(
             "the certificate address of Amazon",
             with(parsed.clone(), "SigningCertURL", amazons.into()).to_string(),
