@@ -423,8 +423,21 @@ async fn every_feed(engine: Engine) {
     let metrics = daemon.get("/metrics").text();
     // Counted as it comes in: SES's refusal came by SNS, by EventBridge and by Firehose.
     let once = [
-        "braze", "sendgrid", "postmark", "mandrill", "mailjet", "brevo", "resend", "postal", "kumomta", "unisender",
-        "mailtrap", "generic", "socketlabs", "azure", "scaleway",
+        "braze",
+        "sendgrid",
+        "postmark",
+        "mandrill",
+        "mailjet",
+        "brevo",
+        "resend",
+        "postal",
+        "kumomta",
+        "unisender",
+        "mailtrap",
+        "generic",
+        "socketlabs",
+        "azure",
+        "scaleway",
     ];
     for (provider, count) in once.map(|provider| (provider, 1)).into_iter().chain([("ses", 3)]) {
         let agreed = format!(
