@@ -166,8 +166,10 @@ pub struct Daemon {
     pub notifiers: Notifiers,
     /// Where its monitor stands.
     pub progress: watch::Receiver<Progress>,
-    /// The paths of the feeds.
+    /// The names of the feeds.
     pub feeds: Vec<String>,
+    /// Of those to which nobody posts: name, and where their reports come from.
+    pub working: Vec<(String, String)>,
 }
 
 /// How the store is opened by this configuration.
@@ -257,7 +259,7 @@ pub async fn start(
     let notifiers = Notifiers::new(notify::Setup::new(&config)?);
     let (keyring, store) = open(&config, &mut made).await?;
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), store.engine(), role.as_str()]).set(1);
-    let feeds: Vec<String> = setup.iter().flat_map(|setup| setup.exposures().into_keys()).collect();
+    let (feeds, working) = setup.as_ref().map_or_else(Default::default, feeds_of);
     let opened = if let Some(setup) = &setup { setup.workers.open().await? } else { Vec::new() };
 
     warn_where_nobody_is_told(role == Role::Monitor || !feeds.is_empty(), notifiers.reach_somebody());
@@ -345,7 +347,14 @@ pub async fn start(
         notifiers,
         progress: told,
         feeds,
+        working,
     })
+}
+
+/// The names of all feeds, and of those to which nobody posts also where their reports come from.
+fn feeds_of(setup: &Setup) -> (Vec<String>, Vec<(String, String)>) {
+    let working = setup.workers.iter().map(|worker| (worker.name.name.clone(), worker.place()));
+    (setup.exposures().into_keys().collect(), working.collect())
 }
 
 /// What both listeners keep to.

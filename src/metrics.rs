@@ -97,6 +97,14 @@ metrics! {
     queue_failures: IntCounterVec["feed", "reason"] = "relaywatch_queue_failures_total";
     /// Messages that were committed and could not be deleted from the queue, so that they come again; by feed.
     queue_undeleted: IntCounterVec["feed"] = "relaywatch_queue_undeleted_messages_total";
+    /// Connections to mail feeds by feed and answer: accepted or refused.
+    mail_connections: IntCounterVec["feed", "answer"] = "relaywatch_mail_connections_total";
+    /// Connections to mail feeds that are open, by feed.
+    mail_open: IntGaugeVec["feed"] = "relaywatch_mail_connections_open";
+    /// Bytes that mail feeds have read, by feed.
+    mail_bytes: IntCounterVec["feed"] = "relaywatch_mail_bytes_total";
+    /// Commands, connections and mails that mail feeds refused, by feed and reason.
+    mail_refusals: IntCounterVec["feed", "reason"] = "relaywatch_mail_refusals_total";
     /// Requests to the public listener for a path that is no feed.
     unknown_paths: IntCounter = "relaywatch_unknown_path_requests_total";
     /// Classified replies by cause, repeated ones included.

@@ -29,6 +29,7 @@ pub mod sendgrid;
 pub mod ses;
 pub mod ses_eventbridge;
 pub mod ses_firehose;
+pub mod smtp;
 pub mod sns;
 pub mod socketlabs;
 pub mod sparkpost;
@@ -75,6 +76,7 @@ pub const ALL: &[Target] = &[
     ("ses", ses::check),
     ("ses_eventbridge", ses_eventbridge::check),
     ("ses_firehose", ses_firehose::check),
+    ("smtp", smtp::check),
     ("sns", sns::check),
     ("socketlabs", socketlabs::check),
     ("sparkpost", sparkpost::check),

@@ -245,7 +245,7 @@ fn as_json(mistake: &Mistake) -> serde_json::Value {
 
 /// What the configuration amounts to.
 fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
-    let all: Vec<String> = config.feeds.paths().iter().map(|path| format!("/in/{path}")).collect();
+    let all = config.feeds.places();
     let notify = &config.notify;
     let told = [
         (notify.slack.is_some(), "Slack"),

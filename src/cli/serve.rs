@@ -96,17 +96,20 @@ fn announce(daemon: &Daemon, hint: &str) -> String {
     let (version, role, private) = (env!("CARGO_PKG_VERSION"), daemon.role, daemon.private);
     let made = daemon.made.iter().cloned();
     let (first, last) = match daemon.public {
-        Some(public) => (format!("takes reports on http://{public} and "), Some(feeds(&daemon.feeds, public, hint))),
+        Some(public) => (format!("takes reports on http://{public} and "), Some(feeds(daemon, public, hint))),
         None => (String::new(), None),
     };
     let first = format!("relaywatch {version} ({role}) {first}shows itself on http://{private}");
     std::iter::once(first).chain(made).chain(last).collect::<Vec<_>>().join("\n")
 }
 
-fn feeds(paths: &[String], public: SocketAddr, hint: &str) -> String {
-    if paths.is_empty() {
+fn feeds(daemon: &Daemon, public: SocketAddr, hint: &str) -> String {
+    if daemon.feeds.is_empty() {
         return hint.to_owned();
     }
-    let lines: Vec<String> = paths.iter().map(|path| format!("  POST http://{public}/in/{path}")).collect();
-    format!("feeds:\n{}", lines.join("\n"))
+    let line = |name: &String| match daemon.working.iter().find(|(working, _)| working == name) {
+        Some((_, place)) => format!("  {name} at {place}"),
+        None => format!("  POST http://{public}/in/{name}"),
+    };
+    format!("feeds:\n{}", daemon.feeds.iter().map(line).collect::<Vec<_>>().join("\n"))
 }

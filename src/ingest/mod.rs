@@ -8,6 +8,7 @@ pub mod mail;
 pub mod reception;
 pub mod seen;
 pub mod sqs;
+pub mod smtp;
 mod told;
 pub mod workers;
 

@@ -19,6 +19,7 @@ use super::{
     intake::FeedName,
     reception::Reception,
     sqs,
+    smtp::MailListener,
 };
 use crate::{
     config::{Config, Named, Routes},
@@ -104,6 +105,7 @@ impl Workers {
     pub fn build(config: &Config) -> (Self, Vec<FeedError>) {
         let (mut all, mut wrong) = (Self::default(), Vec::new());
         all.add::<sqs::SqsFeed>(config, &config.feeds.sqs, &mut wrong);
+        all.add::<MailListener>(config, &config.feeds.mail, &mut wrong);
         (all, wrong)
     }
 

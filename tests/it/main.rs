@@ -18,6 +18,7 @@ mod judgement;
 mod keys;
 mod lease;
 mod listing;
+mod mail;
 mod monitor;
 mod new_words;
 mod notify;

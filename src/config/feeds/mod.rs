@@ -15,6 +15,7 @@ mod iterable;
 mod klaviyo;
 mod kumomta;
 mod mailersend;
+mod mail;
 mod mailgun;
 mod mailjet;
 mod mailtrap;
@@ -52,6 +53,7 @@ pub use self::{
     klaviyo::KlaviyoFeed,
     kumomta::KumomtaFeed,
     mailersend::MailersendFeed,
+    mail::{MailAddress, MailFeed, MailProtocol, Network, RecipientPattern},
     mailgun::MailgunFeed,
     mailjet::MailjetFeed,
     mailtrap::MailtrapFeed,
@@ -166,6 +168,9 @@ pub trait Named {
 
     /// What the feed tells of mail that did not bounce; nothing, where it brings notices.
     fn exposure(&self) -> Exposure;
+
+    /// Whether its reports are posted to it.
+    fn is_posted(&self) -> bool;
 }
 
 /// A secret that others send, or with which they sign, and its predecessor.
@@ -188,13 +193,14 @@ pub(super) trait Table: Named {
 }
 
 /// Declares a feed's table: `name`, its own keys, its secrets, each with a file and a predecessor, and `exposure` where it reports
-/// outcomes. All keys are optional, and absent by default; own keys have their type's default.
+/// outcomes (`with exposure none`, where it tells of failures only unless an operator says otherwise). All keys are optional, and
+/// absent by default; own keys have their type's default. A feed to which nobody posts is `by_itself` instead of `at` a path.
 ///
 /// A secret is declared by what people call it and by the names of its four keys. `$check` is what finds what makes no sense.
 macro_rules! table {
     (
         $(#[$meta:meta])*
-        pub struct $table:ident at $kind:literal $(with $exposure:ident)?, checked by $check:path {
+        pub struct $table:ident $place:ident $kind:literal $(with $exposure:ident $($told:ident)?)?, checked by $check:path {
             $( $(#[$own_meta:meta])* pub $own:ident: $type:ty, )*
             $( secret $word:literal {
                 $(#[$secret_meta:meta])* $secret:ident, $file:ident, $previous:ident, $previous_file:ident,
@@ -205,9 +211,7 @@ macro_rules! table {
         #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct $table {
-            #[doc = concat!(
-                "The name of the feed where there are several; its path is then `/in/", $kind, "/<name>`."
-            )]
+            #[doc = $crate::config::feeds::name_doc!($place $kind)]
             pub name: Option<String>,
             $( $(#[$own_meta])* pub $own: $type, )*
             $(
@@ -234,7 +238,7 @@ macro_rules! table {
                     $( $own: Default::default(), )*
                     $( $secret: None, $file: None, $previous: None, $previous_file: None, )*
                     // Unless an operator says otherwise, a feed reports what was delivered and what was refused.
-                    $( $exposure: $crate::model::Exposure::Outcomes, )?
+                    $( $exposure: $crate::config::feeds::told!($($told)?), )?
                 }
             }
         }
@@ -246,6 +250,10 @@ macro_rules! table {
 
             fn exposure(&self) -> $crate::model::Exposure {
                 [$(self.$exposure)?].first().copied().unwrap_or($crate::model::Exposure::None)
+            }
+
+            fn is_posted(&self) -> bool {
+                $crate::config::feeds::is_posted!($place)
             }
         }
 
@@ -265,6 +273,39 @@ macro_rules! table {
     };
 }
 use table;
+
+/// What is said of a feed's name: `at` the end of a path to which reports are posted, or `by_itself`.
+macro_rules! name_doc {
+    (at $kind:literal) => {
+        concat!("The name of the feed where there are several; its path is then `/in/", $kind, "/<name>`.")
+    };
+    (by_itself $kind:literal) => {
+        concat!("The name of the feed where there are several; it is then `", $kind, "/<name>`.")
+    };
+}
+use name_doc;
+
+/// Whether reports are posted to a feed that stands so.
+macro_rules! is_posted {
+    (at) => {
+        true
+    };
+    (by_itself) => {
+        false
+    };
+}
+use is_posted;
+
+/// What a feed tells of mail that did not bounce, unless an operator says otherwise.
+macro_rules! told {
+    () => {
+        $crate::model::Exposure::Outcomes
+    };
+    (none) => {
+        $crate::model::Exposure::None
+    };
+}
+use told;
 
 /// One feed's table with where it stands.
 pub(super) struct Stands<'a> {
@@ -365,10 +406,22 @@ kinds! {
     ses_eventbridge: SesEventbridgeFeed,
     /// Amazon SES through Firehose, at `/in/ses-firehose`.
     ses_firehose: SesFirehoseFeed,
+    /// Bounces, abuse reports and DMARC aggregate reports, by SMTP or LMTP.
+    mail: MailFeed,
 }
 
 impl Feeds {
-    /// The last parts of all feeds' paths, which are their names as well: `ses`, `ses/eu`.
+    /// Where people find each feed: `/in/ses/eu`, or the name of one to which nobody posts.
+    #[must_use]
+    pub fn places(&self) -> Vec<String> {
+        let place = |feed: &Stands<'_>| {
+            let path = path(feed.kind, feed.table.name());
+            if feed.table.is_posted() { format!("/in/{path}") } else { path }
+        };
+        self.tables().iter().map(place).collect()
+    }
+
+    /// The names of all feeds, which are the last parts of their paths where they have one: `ses`, `ses/eu`.
     #[must_use]
     pub fn paths(&self) -> Vec<String> {
         self.tables().iter().map(|feed| path(feed.kind, feed.table.name())).collect()

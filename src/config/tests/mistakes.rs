@@ -254,11 +254,7 @@ fn what_makes_no_sense_is_found_at_its_line() {
         ("[limits]\nbody_bytes = 99999999999999999999", 2, "whole number"),
     ];
     for (text, line, words) in cases {
-        let errors = load(text, &[]).expect_err(text).mistakes;
-        let hit = errors.iter().find(|mistake| mistake.message.contains(words));
-        let hit = hit.unwrap_or_else(|| panic!("{text}\n{errors:#?}"));
-        assert_eq!(line_of(hit), *line, "{hit}");
-        assert!(hit.severity == Severity::Error, "{hit}");
+        assert_mistake(text, *line, words);
     }
 }
 
@@ -275,6 +271,81 @@ fn what_may_be_meant_so_is_a_warning() {
     let found = mistakes("[feeds.apple]\n[feeds.braze]\ntoken = \"short\"", &[]);
     assert!(found.iter().all(|mistake| mistake.severity == Severity::Warning), "{found:#?}");
     assert_eq!(found.len(), 3, "{found:#?}");
+}
+
+/// The text has this mistake at this line.
+fn assert_mistake(text: &str, line: usize, words: &str) {
+    let errors = load(text, &[]).expect_err(text).mistakes;
+    let hit = errors.iter().find(|mistake| mistake.message.contains(words));
+    let hit = hit.unwrap_or_else(|| panic!("{text}\n{errors:#?}"));
+    assert_eq!(line_of(hit), line, "{hit}");
+    assert!(hit.severity == Severity::Error, "{hit}");
+}
+
+#[test]
+fn a_mail_feed_says_what_is_wrong_with_it() {
+    for (text, line, words) in [
+        ("[feeds.mail]\nrecipients = [\"a@b.example\"]", 1, "listens nowhere"),
+        ("[feeds.mail]\nlisten = \"localhost:2525\"\nrecipients = [\"a@b.example\"]", 2, "no place to listen"),
+        (
+            "[feeds.mail]\nlisten = \"unix:/run/lmtp.sock\"\nrecipients = [\"a@b.example\"]",
+            2,
+            "does not come through a socket",
+        ),
+        ("[feeds.mail]\nlisten = \"127.0.0.1:2525\"", 1, "takes mail for nobody"),
+        (
+            "[feeds.mail]\nlisten = \"127.0.0.1:2525\"\nrecipients = [\"a@b.example\",\n\"*\"]",
+            4,
+            "neither an address nor a domain",
+        ),
+        (
+            "[feeds.mail]\nlisten = \"127.0.0.1:2525\"\nrecipients = [\"a@b.example\"]\ntls_key = \"k.pem\"",
+            1,
+            "go together",
+        ),
+        (
+            "[feeds.mail]\nlisten = \"127.0.0.1:2525\"\nrecipients = [\"a@b.example\"]\nrequire_tls = true",
+            4,
+            "there is no certificate",
+        ),
+        (
+            "[feeds.mail]\nlisten = \"127.0.0.1:2525\"\nrecipients = [\"a@b.example\"]\nhostname = \"mx example\"",
+            4,
+            "no host's name",
+        ),
+        (
+            "[feeds.mail]\nlisten = \"127.0.0.1:2525\"\nrecipients = [\"a@b.example\"]\ntrusted_peers = [\"192.0.2.0/33\"]",
+            4,
+            "neither an IP address nor a network",
+        ),
+        (
+            "[feeds.mail]\nlisten = \"127.0.0.1:2525\"\nrecipients = [\"a@b.example\"]\nmax_bytes = 1",
+            4,
+            "between 65536 and 16777216",
+        ),
+        (
+            "[feeds.mail]\nlisten = \"127.0.0.1:2525\"\nrecipients = [\"a@b.example\"]\nprotocol = \"esmtp\"",
+            4,
+            "protocol",
+        ),
+    ] {
+        assert_mistake(text, line, words);
+    }
+}
+
+#[test]
+fn a_mail_feed_that_others_can_reach_or_that_promises_too_much_is_a_warning() {
+    let with = |listen: &str, rest: &str| {
+        let text = format!("[feeds.mail]\nlisten = \"{listen}\"\nrecipients = [\"a@b.example\"]\n{rest}");
+        loaded(&text, &[]).provenance.warnings
+    };
+    assert_eq!(with("0.0.0.0:25", ""), []);
+    assert_eq!(with("127.0.0.1:2525", "protocol = \"lmtp\""), []);
+    assert_eq!(with("unix:/run/lmtp.sock", "protocol = \"lmtp\"\nexposure = \"outcomes\""), []);
+    let [only] = &with("0.0.0.0:24", "protocol = \"lmtp\"")[..] else { panic!("one warning") };
+    assert!(only.message.contains("where others can reach it") && line_of(only) == 2, "{only}");
+    let [only] = &with("127.0.0.1:2525", "exposure = \"sends\"")[..] else { panic!("one warning") };
+    assert!(only.message.contains("every send") && line_of(only) == 4, "{only}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::{Rejection, RejectionReason};
 pub struct Budget(Arc<Semaphore>);
 
 /// What one body takes of the budget, until it's dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Taken(Option<OwnedSemaphorePermit>);
 
 impl Budget {
@@ -28,17 +28,21 @@ impl Budget {
         Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
     }
 
-    fn take(&self, taken: &mut Taken, bytes: usize) -> Result<(), Rejection> {
+    /// Takes so many bytes more, if they are to be had.
+    pub(in crate::ingest) fn take(&self, taken: &mut Taken, bytes: usize) -> bool {
         let number = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let more = Arc::clone(&self.0).try_acquire_many_owned(number).map_err(|_| {
-            let detail = "too many large bodies at once; come again";
-            Rejection::new(StatusCode::SERVICE_UNAVAILABLE, RejectionReason::Overloaded, detail)
-        })?;
+        let Ok(more) = Arc::clone(&self.0).try_acquire_many_owned(number) else { return false };
         match &mut taken.0 {
             Some(permit) => permit.merge(more),
             none => *none = Some(more),
         }
-        Ok(())
+        true
+    }
+
+    fn take_or_refuse(&self, taken: &mut Taken, bytes: usize) -> Result<(), Rejection> {
+        let detail = "too many large bodies at once; come again";
+        let refused = || Rejection::new(StatusCode::SERVICE_UNAVAILABLE, RejectionReason::Overloaded, detail);
+        self.take(taken, bytes).then_some(()).ok_or_else(refused)
     }
 }
 
@@ -55,7 +59,7 @@ pub async fn read(
     budget: &Budget,
 ) -> Result<(Bytes, Taken), Rejection> {
     let coding = coding(headers)?;
-    let mut taken = Taken(None);
+    let mut taken = Taken::default();
     let whole = tokio::time::timeout(timeout, collect(body, limit, budget, &mut taken)).await.map_err(|_| {
         let detail = format!("the body did not arrive within {} s", timeout.as_secs_f32());
         Rejection::new(StatusCode::REQUEST_TIMEOUT, RejectionReason::Malformed, detail)
@@ -63,12 +67,12 @@ pub async fn read(
     let inflated = match coding {
         Coding::Identity => return Ok((whole, taken)),
         Coding::Gzip => {
-            budget.take(&mut taken, limit)?;
+            budget.take_or_refuse(&mut taken, limit)?;
             inflate(flate2::read::MultiGzDecoder::new(&*whole), limit)
         }
         // "deflate" is the zlib format by RFC 9110 section 8.4.1.2.
         Coding::Deflate => {
-            budget.take(&mut taken, limit)?;
+            budget.take_or_refuse(&mut taken, limit)?;
             inflate(flate2::read::ZlibDecoder::new(&*whole), limit)
         }
     }?;
@@ -88,7 +92,7 @@ async fn collect(body: Body, limit: usize, budget: &Budget, taken: &mut Taken) -
             }
         })?;
         if let Ok(data) = frame.into_data() {
-            budget.take(taken, data.len())?;
+            budget.take_or_refuse(taken, data.len())?;
             whole.extend_from_slice(&data);
         }
     }

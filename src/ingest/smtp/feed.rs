@@ -1,0 +1,221 @@
+//! A mail feed as the configuration makes it: from its table to a listener, and from a mail to a report.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{
+    Mail, Receiver, Refusal, Taking,
+    connection::Common,
+    listener::{self, Listening, Service},
+    peers::{Allowance, Peers},
+    session::Terms,
+    tls,
+};
+use crate::{
+    config::{Config, MailAddress, MailFeed, Network, RecipientPattern},
+    ingest::{
+        Report, SetAside, SetAsideReason,
+        http::{
+            body::Budget,
+            feeds::{FeedError, Place, SetUp},
+        },
+        intake::FeedName,
+        reception::{Reception, Refused},
+        workers::{Boxed, Opened, Work},
+    },
+    model::{Provider, Timestamp},
+};
+
+/// Bytes that all mails in work of one feed may take together; one of the largest beside another is always let in.
+const MAILS: usize = 64 * 1024 * 1024;
+/// How much is kept of a mail that was not understood: anybody can send one.
+const SET_ASIDE_BYTES: usize = 256 * 1024;
+
+/// What a mail says.
+pub type Read = fn(&Mail, Timestamp) -> Report;
+
+/// A mail feed.
+#[derive(PartialEq)]
+pub struct MailListener {
+    address: MailAddress,
+    table: MailFeed,
+    /// Certificates and key (PEM), so that a reload sees where a file has changed.
+    tls: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl fmt::Debug for MailListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MailListener").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl SetUp for MailListener {
+    type Table = MailFeed;
+    const PROVIDER: Provider = Provider::Mail;
+
+    fn set_up(_: &Config, table: &MailFeed, place: &Place) -> Result<Self, Vec<FeedError>> {
+        let address = table.listen.as_deref().and_then(MailAddress::parse);
+        let address = place.or_wrong(address.ok_or("it listens nowhere"))?;
+        let tls = match (&table.tls_certificate, &table.tls_key) {
+            (Some(certificate), Some(key)) => {
+                let certificate = place.read("tls_certificate", certificate, |pem| tls::certificates(pem).map(drop));
+                let key = place.read("tls_key", key, |pem| tls::key(pem).map(drop));
+                match (certificate, key) {
+                    (Ok(certificate), Ok(key)) => Some((certificate, key)),
+                    (certificate, key) => return Err(certificate.err().into_iter().chain(key.err()).collect()),
+                }
+            }
+            _ => None,
+        };
+        let listener = Self { address, table: table.clone(), tls };
+        place.or_wrong(listener.handshake())?;
+        Ok(listener)
+    }
+}
+
+impl MailListener {
+    fn handshake(&self) -> Result<Option<Arc<tokio_rustls::rustls::ServerConfig>>, tls::TlsError> {
+        let pair = self.tls.as_ref();
+        pair.map(|(certificates, key)| tls::server(tls::certificates(certificates)?, tls::key(key)?)).transpose()
+    }
+
+    fn terms(&self) -> Terms {
+        let table = &self.table;
+        let max_bytes = usize::try_from(table.max_bytes()).unwrap_or(usize::MAX);
+        Terms {
+            hostname: table.hostname.clone().unwrap_or_else(own_name),
+            protocol: table.protocol,
+            recipients: table.recipients.iter().filter_map(|text| RecipientPattern::parse(text)).collect(),
+            max_bytes,
+            tls: self.tls.is_some(),
+            require_tls: table.require_tls,
+            budget: Budget::new(MAILS.max(max_bytes.saturating_mul(2))),
+        }
+    }
+
+    fn peers(&self) -> Peers {
+        let table = &self.table;
+        Peers::new(Allowance {
+            at_once: table.max_connections().div_ceil(2),
+            connections_per_minute: table.connections_per_minute(),
+            mails_per_minute: table.mails_per_minute(),
+            trusted: table.trusted_peers.iter().filter_map(|text| Network::parse(text)).collect(),
+        })
+    }
+}
+
+/// The machine's name, as far as one can greet by it.
+fn own_name() -> String {
+    whoami::hostname().ok().filter(|name| name.is_ascii() && !name.is_empty()).unwrap_or_else(|| "localhost".to_owned())
+}
+
+impl Work for MailListener {
+    fn open(&self) -> Boxed<'_, Result<Opened, String>> {
+        Box::pin(async {
+            let listening = Listening::bind(&self.address)
+                .await
+                .map_err(|error| format!("can't listen on {}: {error}; is another program there?", self.place()))?;
+            let tls = self.handshake().map_err(|error| error.to_string())?;
+            let (terms, peers) = (Arc::new(self.terms()), self.peers());
+            let max_connections = usize::try_from(self.table.max_connections()).unwrap_or(usize::MAX);
+            let idle = Duration::from_secs(self.table.idle_seconds().into());
+            let opened: Opened = Box::new(move |name: FeedName, reception: Reception, stop| {
+                Box::pin(async move {
+                    let common = Common {
+                        feed: name.name.clone(),
+                        idle,
+                        tls,
+                        metrics: reception.metrics().clone(),
+                        clock: reception.clock().clone(),
+                    };
+                    if let Some(address) = listening.address() {
+                        tracing::info!(feed = name.name, %address, "mail is taken");
+                    }
+                    let receiver = Desk { name, reception, read };
+                    let service = Service { terms, common, peers, max_connections, receiver };
+                    match listener::serve(listening, Arc::new(service), stop).await {
+                        Ok(()) => {}
+                    }
+                })
+            });
+            Ok(opened)
+        })
+    }
+
+    fn place(&self) -> String {
+        let protocol = match self.table.protocol {
+            crate::config::MailProtocol::Smtp => "smtp",
+            crate::config::MailProtocol::Lmtp => "lmtp",
+        };
+        match &self.address {
+            MailAddress::Tcp(address) => format!("{protocol}://{address}"),
+            MailAddress::Unix(path) => format!("{protocol}+unix://{}", path.display()),
+        }
+    }
+}
+
+/// Where the mails of a feed go.
+#[derive(Debug)]
+struct Desk {
+    name: FeedName,
+    reception: Reception,
+    read: Read,
+}
+
+impl Receiver for Desk {
+    async fn take(&self, mail: Mail, received_at: Timestamp) -> Taking {
+        let (read, feed) = (self.read, self.name.name.as_str());
+        let began = tokio::time::Instant::now();
+        // What reads it may take its time, or break down over it: then it's kept as it is, and acknowledged.
+        let mail = Arc::new(mail);
+        let reading = tokio::task::spawn_blocking({
+            let mail = Arc::clone(&mail);
+            move || read(&mail, received_at)
+        });
+        let mut report = reading.await.unwrap_or_else(|_| {
+            tracing::error!(feed, "the reading of a mail broke down; the mail is kept sealed");
+            set_aside(&mail, SetAsideReason::Malformed, "unreadable")
+        });
+        for part in &mut report.set_aside {
+            part.body.truncate(SET_ASIDE_BYTES);
+        }
+        let knowledge = &self.reception.setup().knowledge;
+        let taken = self.reception.take(&self.name, report, knowledge, received_at).await;
+        let duration = &self.reception.metrics().feed_duration;
+        duration.with_label_values(&[feed]).observe(began.elapsed().as_secs_f64());
+        match taken {
+            Ok(()) => {
+                self.reception.accepted(feed);
+                Taking::Committed
+            }
+            Err(error) => {
+                let refused = Refused {
+                    reason: error.reason(),
+                    detail: "a mail is not taken just now; its sender comes again",
+                    later: true,
+                    conclusive: false,
+                };
+                self.reception.refused(feed, refused);
+                Taking::Later
+            }
+        }
+    }
+
+    fn refused(&self, why: Refusal) {
+        if let Some((reason, detail)) = why.rejection() {
+            let refused = Refused { reason, detail, later: why.is_for_now(), conclusive: false };
+            self.reception.refused(&self.name.name, refused);
+        }
+    }
+}
+
+/// A mail that is kept as it is.
+fn set_aside(mail: &Mail, reason: SetAsideReason, label: &str) -> Report {
+    let part =
+        SetAside { provider: Provider::Mail, reason, label: label.to_owned(), at: None, body: mail.content.clone() };
+    Report { set_aside: vec![part], ..Report::default() }
+}
+
+/// What a mail says. Nothing is understood yet.
+fn read(mail: &Mail, _: Timestamp) -> Report {
+    set_aside(mail, SetAsideReason::UnknownType, "mail")
+}
