@@ -37,7 +37,7 @@ use crate::{
     classify::Rules,
     clock::Clock,
     config::{AddressKeeping, Config, ConfigErrors, Mistake, Place, Severity},
-    control::{self, Folding, Operator, Socket, socket_path},
+    control::{self, Folding, Operator, Retention, Socket, socket_path},
     detect::Parameters,
     ingest::{
         alive,
@@ -303,6 +303,7 @@ pub async fn start(
         clock: clock.clone(),
         relay: relay_in_force,
         rules: rules_in_force,
+        retention: Retention::of(&config),
         folding: Folding::Daemon { wake: Arc::clone(&wake), progress: told.clone(), leading: leads.clone() },
     };
     serve_commands(&config, operator, &tasks).await;

@@ -12,7 +12,8 @@ use clap::{Parser, Subcommand};
 use relaywatch::{
     cli::{
         Exit, Format, accounts::AccountsCommand, address::AddressCommand, classify, config::ConfigCommand,
-        demo::DemoCommand, diagnose, events::EventsCommand, incident::IncidentCommand, keys::KeysCommand,
+        demo::DemoCommand, diagnose, events::EventsCommand, import::ImportCommand, incident::IncidentCommand,
+        keys::KeysCommand,
         rebuild::RebuildCommand, score, serve::ServeCommand,
     },
     config::Config,
@@ -57,6 +58,8 @@ enum Command {
     Diagnose(diagnose::Args),
     /// List or follow what was taken in, as relaywatch understood it.
     Events(EventsCommand),
+    /// Take in files of events: exports of providers, what webhooks were written to.
+    Import(ImportCommand),
     /// Show the story of one address, or forget it.
     Address(AddressCommand),
     /// Import the map from Sign in with Apple accounts to their addresses.
@@ -93,6 +96,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Classify(args) => run_classify(args, file, &mut out, &mut diagnostics)?,
         Command::Diagnose(args) => run_diagnose(args, file, &mut out, &mut diagnostics)?,
         Command::Events(command) => command.run(file, &mut out, &mut diagnostics)?,
+        Command::Import(command) => command.run(file, &mut out, &mut diagnostics)?,
         Command::Address(command) => command.run(file, &mut io::stdin().lock(), &mut out, &mut diagnostics)?,
         Command::Accounts(command) => command.run(file, &mut io::stdin().lock(), &mut out, &mut diagnostics)?,
         Command::Keys(command) => command.run(file, &mut out)?,

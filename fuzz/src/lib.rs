@@ -12,6 +12,7 @@ pub mod control;
 pub mod customerio;
 pub mod elasticemail;
 pub mod generic;
+pub mod import;
 pub mod iterable;
 pub mod klaviyo;
 pub mod kumomta;
@@ -59,6 +60,7 @@ pub const ALL: &[Target] = &[
     ("customerio", customerio::check),
     ("elasticemail", elasticemail::check),
     ("generic", generic::check),
+    ("import", import::check),
     ("iterable", iterable::check),
     ("klaviyo", klaviyo::check),
     ("kumomta", kumomta::check),

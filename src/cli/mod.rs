@@ -8,6 +8,7 @@ pub mod config;
 pub mod demo;
 pub mod diagnose;
 pub mod events;
+pub mod import;
 pub mod incident;
 pub mod keys;
 pub mod rebuild;

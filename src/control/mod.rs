@@ -6,10 +6,14 @@
 
 mod calls;
 mod client;
+mod import;
 mod relabel;
 mod server;
 
-pub(crate) use self::calls::MAX_ACCOUNTS;
+pub(crate) use self::{
+    calls::MAX_ACCOUNTS,
+    import::{MAX_EVENTS, MAX_FILES},
+};
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -22,6 +26,7 @@ pub use self::{
         Reseal, Resealed, RotateKeys, Rotated,
     },
     client::{Client, ClientError},
+    import::{AskImport, EventsImported, FileDone, FileId, ImportEvents, ImportedSoFar, digest},
     relabel::{
         AskRules, Classified, Classifier, EndRelabel, Relabel, RelabelEnded, RelabelStep, RelabelStepped, Relabelling,
         RulesInForce, STRETCH,
@@ -84,6 +89,26 @@ pub enum Folding {
     },
 }
 
+/// For how many days the journal keeps what happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Sends, deliveries and deferrals.
+    pub deliveries_days: u32,
+    /// Everything else.
+    pub refusals_days: u32,
+}
+
+impl Retention {
+    /// By the settings.
+    #[must_use]
+    pub const fn of(config: &Config) -> Self {
+        Self {
+            deliveries_days: config.store.retention_deliveries_days,
+            refusals_days: config.store.retention_refusals_days,
+        }
+    }
+}
+
 /// What calls work with.
 #[derive(Debug)]
 pub struct Operator {
@@ -97,6 +122,8 @@ pub struct Operator {
     pub relay: watch::Receiver<RelayDomains>,
     /// The reply rules in force; a command that needs none has none.
     pub rules: watch::Receiver<Option<Arc<Rules>>>,
+    /// For how long what happened is kept.
+    pub retention: Retention,
     /// Who folds the journal.
     pub folding: Folding,
 }
@@ -230,6 +257,7 @@ impl Writer {
             clock,
             relay: watch::channel(config.relay.to_domains()).1,
             rules: watch::channel(None).1,
+            retention: Retention::of(config),
             folding: Folding::Own { monitor: Box::default(), max_streams: config.detect.max_streams },
         })))
     }

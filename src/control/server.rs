@@ -28,13 +28,13 @@ use tokio_util::sync::CancellationToken;
 use crate::incident::IncidentError;
 
 use super::{
-    AcceptNormal, AskRules, Call, CloseIncident, ControlError, EndRelabel, ForgetAddress, ForgetOldKeys,
-    ImportAccounts, JournalAside, JournalRecovery, LabelIncident, Operator, Rebuild, RebuildStep, Relabel, RelabelStep,
-    Reseal, RotateKeys,
+    AcceptNormal, AskImport, AskRules, Call, CloseIncident, ControlError, EndRelabel, ForgetAddress, ForgetOldKeys,
+    ImportAccounts, ImportEvents, JournalAside, JournalRecovery, LabelIncident, Operator, Rebuild, RebuildStep,
+    Relabel, RelabelStep, Reseal, RotateKeys,
 };
 
-/// The longest body: a thousand accounts with the longest fields.
-const MAX_BODY: usize = 4 * 1024 * 1024;
+/// The longest body: a thousand accounts with the longest fields, or a batch of an import, which is measured before it is escaped.
+const MAX_BODY: usize = 8 * 1024 * 1024;
 /// How long a client may take for the headers of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -129,6 +129,8 @@ fn router(operator: Arc<Operator>) -> Router {
     router = with::<CloseIncident>(router);
     router = with::<ForgetAddress>(router);
     router = with::<ImportAccounts>(router);
+    router = with::<AskImport>(router);
+    router = with::<ImportEvents>(router);
     router = with::<JournalAside>(router);
     router = with::<JournalRecovery>(router);
     router = with::<LabelIncident>(router);

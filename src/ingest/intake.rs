@@ -99,11 +99,61 @@ impl Intake {
     /// aside or passed on).
     #[must_use]
     pub fn prepare(&self, feed: &FeedName, report: &Report, knowledge: &Knowledge, now: Timestamp) -> Submission {
-        self.judge(feed, report, knowledge, now).0
+        prepare(&self.keyring, feed, report, knowledge, now)
     }
 
-    /// The same with what was said of its replies.
     fn judge(&self, feed: &FeedName, report: &Report, knowledge: &Knowledge, now: Timestamp) -> (Submission, Verdicts) {
+        Hashing { keyring: &self.keyring }.judge(feed, report, knowledge, now)
+    }
+
+    /// Counts what is committed: what is sent again, since the store was away, counts once.
+    fn count(&self, feed: &FeedName, report: &Report, verdicts: &Verdicts) {
+        let name = feed.name.as_str();
+        for kind in EventKind::ALL {
+            let count = report.events.iter().filter(|event| event.kind == *kind).count() as u64;
+            if count > 0 {
+                self.metrics.feed_events.with_label_values(&[name, kind.as_str()]).inc_by(count);
+            }
+        }
+        for notice in &report.notices {
+            self.metrics.feed_notices.with_label_values(&[name, notice.kind.as_str()]).inc();
+        }
+        for cause in &verdicts.causes {
+            self.metrics.replies.with_label_values(&[cause.as_str()]).inc();
+        }
+        for (provider, says, ours) in &verdicts.labels {
+            let labels = [provider.as_str(), says.as_str(), ours];
+            self.metrics.label_agreement.with_label_values(&labels).inc();
+        }
+        for part in &report.set_aside {
+            self.metrics.feed_set_aside.with_label_values(&[name, part.reason.as_str()]).inc();
+        }
+        self.metrics.feed_ignored.with_label_values(&[name]).inc_by(report.ignored.len() as u64);
+    }
+}
+
+/// What a report becomes, without an intake: a function of the report, the keys and the knowledge (`now` only dates what is
+/// set aside or passed on).
+#[must_use]
+pub fn prepare(
+    keyring: &Keyring,
+    feed: &FeedName,
+    report: &Report,
+    knowledge: &Knowledge,
+    now: Timestamp,
+) -> Submission {
+    Hashing { keyring }.judge(feed, report, knowledge, now).0
+}
+
+/// Puts keyed hashes in the place of personal data.
+#[derive(Clone, Copy)]
+struct Hashing<'a> {
+    keyring: &'a Keyring,
+}
+
+impl Hashing<'_> {
+    /// What a report becomes, and what was said of its replies.
+    fn judge(self, feed: &FeedName, report: &Report, knowledge: &Knowledge, now: Timestamp) -> (Submission, Verdicts) {
         let mut submission = Submission { feed: feed.name.clone(), ..Submission::default() };
         let mut verdicts = Verdicts::default();
         for event in &report.events {
@@ -132,19 +182,19 @@ impl Intake {
             expires_at: token.expires_at,
         });
         submission.outbox =
-            report.forward.iter().map(|body| forward::item(&self.keyring, &feed.name, &body.0, now)).collect();
+            report.forward.iter().map(|body| forward::item(self.keyring, &feed.name, &body.0, now)).collect();
         (submission, verdicts)
     }
 
-    fn key(&self, event: &Event) -> EventKey {
+    fn key(self, event: &Event) -> EventKey {
         EventKey { at: event.at, hash: self.keyring.hash(Purpose::Event, &[event.dedupe.expose()]) }
     }
 
-    fn recipient(&self, address: &Address) -> Recipient {
+    fn recipient(self, address: &Address) -> Recipient {
         Recipient { hash: self.keyring.hash(Purpose::Address, &[address.key().as_bytes()]), address: address.clone() }
     }
 
-    fn event(&self, feed: &FeedName, event: &Event, knowledge: &Knowledge, verdicts: &mut Verdicts) -> NewEvent {
+    fn event(self, feed: &FeedName, event: &Event, knowledge: &Knowledge, verdicts: &mut Verdicts) -> NewEvent {
         let said = || host_that_said(&event.reply.as_ref()?.text);
         let host = event.remote_mta.as_deref().or_else(said);
         let context = context(Some(event.provider), Some(&event.recipient), host, &knowledge.relay);
@@ -192,7 +242,7 @@ impl Intake {
         }
     }
 
-    fn control(&self, event: &Event) -> NewControl {
+    fn control(self, event: &Event) -> NewControl {
         NewControl {
             key: self.key(event),
             kind: event.kind,
@@ -201,7 +251,7 @@ impl Intake {
         }
     }
 
-    fn notice(&self, feed: &FeedName, notice: &Notice, relay: &RelayDomains) -> NewEntry {
+    fn notice(self, feed: &FeedName, notice: &Notice, relay: &RelayDomains) -> NewEntry {
         // A mailbox that can't be a relay address is none of our business, unless Apple itself calls it private.
         let email = notice.email.as_ref().filter(|email| {
             notice.is_private_email == Some(true) || destination(Some(email), relay) != Destination::Other
@@ -227,31 +277,6 @@ impl Intake {
                 "issued_at": notice.issued_at,
             }),
         }
-    }
-
-    /// Counts what is committed: what is sent again, since the store was away, counts once.
-    fn count(&self, feed: &FeedName, report: &Report, verdicts: &Verdicts) {
-        let name = feed.name.as_str();
-        for kind in EventKind::ALL {
-            let count = report.events.iter().filter(|event| event.kind == *kind).count() as u64;
-            if count > 0 {
-                self.metrics.feed_events.with_label_values(&[name, kind.as_str()]).inc_by(count);
-            }
-        }
-        for notice in &report.notices {
-            self.metrics.feed_notices.with_label_values(&[name, notice.kind.as_str()]).inc();
-        }
-        for cause in &verdicts.causes {
-            self.metrics.replies.with_label_values(&[cause.as_str()]).inc();
-        }
-        for (provider, says, ours) in &verdicts.labels {
-            let labels = [provider.as_str(), says.as_str(), ours];
-            self.metrics.label_agreement.with_label_values(&labels).inc();
-        }
-        for part in &report.set_aside {
-            self.metrics.feed_set_aside.with_label_values(&[name, part.reason.as_str()]).inc();
-        }
-        self.metrics.feed_ignored.with_label_values(&[name]).inc_by(report.ignored.len() as u64);
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod alive;
 pub mod committer;
 pub mod http;
+pub mod import;
 pub mod intake;
 pub mod mail;
 pub mod reception;

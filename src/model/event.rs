@@ -73,6 +73,12 @@ impl DedupeMaterial {
         Self(bytes)
     }
 
+    /// From the bytes of another one, as they travel to the daemon.
+    #[must_use]
+    pub(crate) const fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
     /// The bytes to hash. They hold payload values, addresses among them: never to be stored or printed.
     #[must_use]
     pub fn expose(&self) -> &[u8] {

@@ -1,5 +1,6 @@
 //! The commands of the real binary, beside a running daemon and without one.
 
+mod import;
 mod installation;
 
 use std::{

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use relaywatch::{
     clock::Clock,
-    control::{Call, ControlError, Folding, ForgetOldKeys, Operator},
+    control::{Call, ControlError, Folding, ForgetOldKeys, Operator, Retention},
     model::RelayDomains,
     privacy::Keyring,
     store::{EntryKind, Span},
@@ -40,6 +40,7 @@ on_both_engines! {
             clock: Clock::System,
             relay: watch::channel(RelayDomains::default()).1,
             rules: watch::channel(None).1,
+            retention: Retention { deliveries_days: 14, refusals_days: 365 },
             folding: Folding::Own { monitor: Box::new(Mutex::new(None)), max_streams: 100_000 },
         };
         let forget = || ForgetOldKeys { operator: "tester".to_owned() };

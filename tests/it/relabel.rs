@@ -7,7 +7,7 @@ use relaywatch::{
     clock::Clock,
     control::{
         Call, Classified, Classifier, ControlError, EndRelabel, Folding, Operator, Relabel, RelabelEnded, RelabelStep,
-        Relabelling, RulesInForce, STRETCH,
+        Relabelling, Retention, RulesInForce, STRETCH,
     },
     ingest::{
         Report,
@@ -60,6 +60,7 @@ fn operator(test: &TestStore, rules: &Arc<Rules>) -> Operator {
         clock: Clock::System,
         relay: watch::channel(RelayDomains::default()).1,
         rules: watch::channel(Some(Arc::clone(rules))).1,
+        retention: Retention { deliveries_days: 14, refusals_days: 365 },
         folding: Folding::Own { monitor: Box::new(Mutex::new(None)), max_streams: 100_000 },
     }
 }

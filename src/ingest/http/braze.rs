@@ -33,7 +33,7 @@ use super::{
     auth::{SecretError, Secrets},
     feeds::{FeedError, Place, SetUp, secrets},
     sparkpost::is_suppression,
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Parts, Scalar, WireError},
 };
 use crate::{
     config::{BrazeFeed, Config},
@@ -44,7 +44,7 @@ use crate::{
 /// The largest body that is taken: 100 events by default, of about 1 KB each.
 pub const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// What all types of email events begin with.
-const PREFIX: &str = "users.messages.email.";
+pub(in crate::ingest) const PREFIX: &str = "users.messages.email.";
 
 /// What the feed is made from.
 #[derive(Debug, Clone, Default)]
@@ -185,17 +185,33 @@ impl Braze {
         } else {
             serde_json::from_str::<Body<'_>>(text).map_err(|error| malformed(error.into()))?.events.get()
         };
-        let parts = Parts::<Fields<'_>>::parse(events).map_err(malformed)?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Braze, &mut report, |fields, report| take(fields, now, report));
-        Ok(report)
+        events_of(events, "unnamed", delivery.received_at).map_err(malformed)
     }
 }
 
-fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), Aside> {
+/// The events of an array, or a single one; `untyped` is the type of those that name none.
+fn events_of(events: &str, untyped: &str, now: Timestamp) -> Result<Report, WireError> {
+    let parts = Parts::<Fields<'_>>::parse(events)?;
+    let mut report = Report::default();
+    parts.fold(Provider::Braze, &mut report, |fields, report| take(fields, untyped, now, report));
+    Ok(report)
+}
+
+/// The events of one record of a file: a batch as the connector posts it, or one event. Those of the storage schema do not say
+/// their type; `kind` says it for them, as the file's path or its schema does.
+pub(in crate::ingest) fn decode(text: &str, kind: Option<&str>, now: Timestamp) -> Result<Report, WireError> {
+    #[derive(Deserialize)]
+    struct Probe<'a> {
+        #[serde(borrow)]
+        events: Option<&'a RawValue>,
+    }
+    let whole = serde_json::from_str::<Probe<'_>>(text).ok().and_then(|probe| probe.events);
+    events_of(whole.map_or(text, RawValue::get), kind.unwrap_or("unnamed"), now)
+}
+
+fn take(fields: &Fields<'_>, untyped: &str, now: Timestamp, report: &mut Report) -> Result<(), Aside> {
     let full = wire::text(fields.event_type).or_else(|| wire::text(fields.event));
-    let full = full.as_deref().unwrap_or("unnamed");
+    let full = full.as_deref().unwrap_or(untyped);
     let time = fields.find(|f| f.time);
     let (kind, provider_class) = match full.strip_prefix(PREFIX).unwrap_or_default() {
         "Send" => (EventKind::Sent, FailureClass::Unknown),

@@ -38,7 +38,7 @@ pub mod svix;
 #[cfg(test)]
 mod testing;
 pub mod unisender;
-mod wire;
+pub(in crate::ingest) mod wire;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 use bytes::Bytes;

@@ -23,13 +23,14 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, Visitor},
 };
+use serde_json::value::RawValue;
 use std::{borrow::Cow, fmt};
 
 use super::{
     Delivery, Rejection,
     auth::{Login, SecretError, Secrets},
     feeds::{FeedError, Place, SetUp, logins, secrets},
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Parts, Scalar, WireError},
 };
 use crate::{
     config::{Config, SparkpostFeed},
@@ -72,20 +73,42 @@ impl SparkPost {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         self.secrets.check(delivery)?;
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
-        let parts = wire::utf8(&delivery.body).and_then(Parts::<Element<'_>>::parse).map_err(|error| {
+        wire::utf8(&delivery.body).and_then(|text| batch(text, delivery.received_at)).map_err(|error| {
             wire::malformed(StatusCode::BAD_REQUEST, "a batch of SparkPost's ([{\"msys\":{…}}])", error)
-        })?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Sparkpost, &mut report, |element, report| match &element.msys.0 {
-            None => {
-                report.ignored.push("ping");
-                Ok(())
-            }
-            Some((class, fields)) => take(class, fields, now, report),
-        });
-        Ok(report)
+        })
     }
+}
+
+/// The events of a batch, or of one element of it.
+fn batch(text: &str, now: Timestamp) -> Result<Report, WireError> {
+    let parts = Parts::<Element<'_>>::parse(text)?;
+    let mut report = Report::default();
+    parts.fold(Provider::Sparkpost, &mut report, |element, report| match &element.msys.0 {
+        None => {
+            report.ignored.push("ping");
+            Ok(())
+        }
+        Some((class, fields)) => take(class, fields, now, report),
+    });
+    Ok(report)
+}
+
+/// The events of one record of a file: an element or a batch as the webhook has it, or bare fields, as the Events API gives
+/// them ("Events" in SparkPost's API reference; that both have the same names and ids is inferred from it).
+pub(in crate::ingest) fn decode(text: &str, now: Timestamp) -> Result<Report, WireError> {
+    #[derive(Deserialize)]
+    struct Probe<'a> {
+        #[serde(borrow)]
+        msys: Option<&'a RawValue>,
+    }
+    let bare = serde_json::from_str::<Probe<'_>>(text).is_ok_and(|probe| probe.msys.is_none());
+    if !bare || text.trim_start().starts_with('[') {
+        return batch(text, now);
+    }
+    let mut report = Report::default();
+    let parts = Parts::<Fields<'_>>::parse(text)?;
+    parts.fold(Provider::Sparkpost, &mut report, |fields, report| take("unnamed", fields, now, report));
+    Ok(report)
 }
 
 impl SetUp for SparkPost {

@@ -252,7 +252,7 @@ pub(super) fn first_name(list: &RawValue) -> Option<String> {
 
 /// Why a body cannot be read. Holds positions only, no text of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum WireError {
+pub(in crate::ingest) enum WireError {
     #[error("it is not UTF-8")]
     NotUtf8,
     #[error("it ends too early (line {line}, column {column})")]
@@ -288,7 +288,7 @@ pub(super) fn malformed(status: StatusCode, what: &str, error: WireError) -> Rej
 }
 
 /// The body as text.
-pub(super) fn utf8(body: &[u8]) -> Result<&str, WireError> {
+pub(in crate::ingest) fn utf8(body: &[u8]) -> Result<&str, WireError> {
     std::str::from_utf8(body).map_err(|_| WireError::NotUtf8)
 }
 

@@ -3,6 +3,7 @@
 //! A statement is here where its text is the same for both; where they do it in ways of their own, each has its method.
 
 mod feeds;
+mod imports;
 mod incidents;
 mod new_words;
 mod outbox;

@@ -189,6 +189,10 @@ impl PgStore {
                 now,
             ),
             (
+                "DELETE FROM import_file WHERE id IN (SELECT id FROM import_file WHERE updated_at < $1 LIMIT $2)",
+                refusals,
+            ),
+            (
                 "DELETE FROM outbox WHERE ctid = ANY (ARRAY(SELECT ctid FROM outbox WHERE ended_at < $1 LIMIT $2))",
                 now - OUTBOX_KEPT_MILLIS,
             ),

@@ -172,6 +172,10 @@ impl SqliteStore {
             ),
             ("DELETE FROM set_aside WHERE id IN (SELECT id FROM set_aside WHERE expires_at < $1 LIMIT $2)", now),
             (
+                "DELETE FROM import_file WHERE id IN (SELECT id FROM import_file WHERE updated_at < $1 LIMIT $2)",
+                refusals,
+            ),
+            (
                 "DELETE FROM one_time_token WHERE hash IN \
                  (SELECT hash FROM one_time_token WHERE expires_at < $1 LIMIT $2)",
                 now,

@@ -23,7 +23,7 @@ use super::{
     auth::{SecretError, sha256},
     feeds::{FeedError, Place, SetUp, secrets},
     mac::MacKeys,
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Parts, Scalar, WireError},
 };
 use crate::{
     config::{Config, MailgunFeed},
@@ -418,6 +418,21 @@ fn dedupe(
     }
     let said = reply.map_or("", |reply| reply.text.as_str());
     wire::by_content(Provider::Mailgun, message_id, recipient, word, at, said)
+}
+
+/// The events of one record of a file: the body of a webhook, whose signature proves nothing any more, or the bare event as the
+/// Events and Logs APIs give it (its fields are the same: Mailgun, "Event Structure").
+pub(in crate::ingest) fn decode(text: &str, now: Timestamp) -> Result<Report, WireError> {
+    #[derive(Deserialize)]
+    struct Probe<'a> {
+        #[serde(borrow, rename = "event-data")]
+        event_data: Option<&'a RawValue>,
+    }
+    let whole = serde_json::from_str::<Probe<'_>>(text).ok().and_then(|probe| probe.event_data);
+    let mut report = Report::default();
+    let parts = Parts::<Fields<'_>>::parse(whole.map_or(text, RawValue::get))?;
+    parts.fold(Provider::Mailgun, &mut report, |fields, report| take(fields, now, report));
+    Ok(report)
 }
 
 /// Signs webhooks as Mailgun does: for tests, the demo and benchmarks.

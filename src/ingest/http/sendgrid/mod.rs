@@ -47,7 +47,7 @@ use super::{
     Delivery, Rejection, RejectionReason,
     auth::{Login, MAX_SECRETS, SecretError, Secrets},
     feeds::{FeedError, Place, SetUp, logins, secrets},
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Parts, Scalar, WireError},
 };
 use crate::{
     config::{Config, SendgridFeed},
@@ -112,10 +112,20 @@ impl std::fmt::Debug for SendGrid {
 }
 
 /// The custom arguments that tell what SendGrid doesn't.
-#[derive(Debug)]
-struct Arguments {
-    from: Option<String>,
-    envelope: Option<String>,
+#[derive(Debug, Clone, Default)]
+pub(in crate::ingest) struct Arguments {
+    /// The one with the From address or its domain.
+    pub(in crate::ingest) from: Option<String>,
+    /// The one with the envelope sender or its domain.
+    pub(in crate::ingest) envelope: Option<String>,
+}
+
+/// The events of a batch, or a single one, as the webhook has them and as files of them do.
+pub(in crate::ingest) fn decode(text: &str, arguments: &Arguments, now: Timestamp) -> Result<Report, WireError> {
+    let parts = Parts::<Element<'_>>::parse(text)?;
+    let mut report = Report::default();
+    parts.fold(Provider::Sendgrid, &mut report, |element, report| take(element, arguments, now, report));
+    Ok(report)
 }
 
 impl SendGrid {
@@ -152,13 +162,9 @@ impl SendGrid {
         if !self.keys.is_empty() {
             self.verify(delivery)?;
         }
-        let parts = wire::utf8(&delivery.body).and_then(Parts::<Element<'_>>::parse).map_err(|error| {
-            wire::malformed(StatusCode::BAD_REQUEST, "a batch of SendGrid's ([{\"event\":…}])", error)
-        })?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Sendgrid, &mut report, |element, report| take(element, &self.arguments, now, report));
-        Ok(report)
+        wire::utf8(&delivery.body)
+            .and_then(|text| decode(text, &self.arguments, delivery.received_at))
+            .map_err(|error| wire::malformed(StatusCode::BAD_REQUEST, "a batch of SendGrid's ([{\"event\":…}])", error))
     }
 
     /// Checks signature and time.

@@ -1,0 +1,467 @@
+//! `relaywatch import`: files of events into the journal.
+
+mod files;
+mod progress;
+mod summary;
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use tokio::sync::mpsc;
+
+use self::{progress::Progress, summary::Summary};
+use super::{
+    Exit, Format as Output, open,
+    text::{Safe, count},
+};
+use crate::{
+    clock::Clock,
+    config::Config,
+    control::{AskImport, FileDone, FileId, ImportEvents, MAX_EVENTS, MAX_FILES, Writer, digest},
+    ingest::import::{
+        Chunk, Fault, Form, Format, Position, ReadError, Reader, Settings, Unknown,
+        guess::guess,
+        source::{self, Identity, Source},
+    },
+    model::{Event, Exposure, Provider, Timestamp},
+};
+
+/// Bytes of texts that one batch holds at most: what carries it to the daemon is bounded.
+const MAX_BATCH_BYTES: usize = 1024 * 1024;
+/// Chunks that are read ahead of the commits.
+const AHEAD: usize = 4;
+
+/// Take in files of events: exports of providers, what webhooks were written to.
+#[derive(Debug, Args)]
+#[command(after_help = "Reads what SES publishes (as Firehose writes it to S3), SparkPost, SendGrid, Mailgun and
+Braze Currents: JSON in any layout, CSV with the names of the webhook's fields, Currents' Avro;
+packed by gzip or not. What a file is, is told from what it holds. The same event by webhook and
+by file is one event, so that importing twice changes nothing. Stopped half-way, the same command
+goes on where it was. It works beside a running daemon.
+
+Examples:
+  relaywatch import s3-dump/ --dry-run                 what is in there; changes nothing
+  relaywatch import s3-dump/                           a folder and all that is below it
+  relaywatch import --from sendgrid events.csv.gz      say what it is
+  relaywatch import --exposure sends 2026-11-*.jsonl   these files hold every send of their time
+  aws s3 cp s3://bucket/events.gz - | relaywatch import -
+  relaywatch import --strict --format json export.json
+
+Exposure tells what refusals are measured against. By default it is none: refusals count, and have
+no rate. Say `sends` where the files hold every send of their time, and `outcomes` where they hold
+every delivery and refusal.
+
+A broken record is told with its line, the rest is taken, and the exit code is 1. Outcomes that
+are older than their retention ([store] retention_deliveries_days and retention_refusals_days) are
+left out and counted. Trouble that was over long ago is recorded, and pages nobody.")]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
+pub struct ImportCommand {
+    /// Files and folders; `-` reads standard input.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Who wrote the files; by default told from what they hold.
+    #[arg(long, value_name = "FORMAT", value_parser = words(Format::ALL, Format::as_str, Format::from_name))]
+    from: Option<Format>,
+    /// What they tell of mail that did not bounce: sends, outcomes or none.
+    #[arg(
+        long, value_name = "EXPOSURE", default_value = "none",
+        value_parser = words(Exposure::ALL, Exposure::as_str, Exposure::from_name)
+    )]
+    exposure: Exposure,
+    /// The feed by whose settings they are decoded (campaign tag, custom arguments), as ses/eu.
+    #[arg(long, value_name = "FEED")]
+    like: Option<String>,
+    /// Read everything, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Stop at the first record of which something is wrong.
+    #[arg(long)]
+    strict: bool,
+    /// Read files again that were imported before, from their beginning.
+    #[arg(long)]
+    restart: bool,
+    /// How many broken records are told one by one.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    show_errors: u64,
+    /// Make the store where there is none yet.
+    #[arg(long)]
+    create: bool,
+    /// How the summary is written.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: Output,
+}
+
+/// Reads one word of a closed list.
+fn words<T: Copy + Send + Sync + 'static>(
+    all: &'static [T],
+    name: fn(T) -> &'static str,
+    of: fn(&str) -> Option<T>,
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(all.iter().map(|word| name(*word))).try_map(move |text| of(&text).ok_or("no such word"))
+}
+
+impl ImportCommand {
+    /// Runs the command; broken records are told on `diagnostics`.
+    ///
+    /// # Errors
+    /// Where a path or the store can't be had, a writer fails, or with `--strict` something is wrong with a record.
+    pub fn run(&self, file: Option<&Path>, out: &mut impl Write, diagnostics: &mut impl Write) -> anyhow::Result<Exit> {
+        let config = open::config(file)?;
+        let files = files::of(&self.paths)?;
+        self.settings_of(self.from.unwrap_or(Format::Ses), &config)?;
+        let summary = open::block_on(async {
+            let writer = if self.dry_run {
+                None
+            } else {
+                let rules = open::rules(&config)?;
+                let writer = open::writer_or_new(&config, self.create, diagnostics).await?;
+                Some(writer.with_rules(Arc::new(rules)))
+            };
+            let whole = files.iter().map(|file| std::fs::metadata(file).ok().map(|found| found.len())).sum();
+            let mut import = Import {
+                command: self,
+                config: &config,
+                writer,
+                now: Clock::System.now(),
+                summary: Summary::new(self.exposure, self.dry_run),
+                batch: Batch::default(),
+                progress: Progress::new(whole),
+                told: 0,
+            };
+            let done = import.all(&files, diagnostics).await;
+            import.progress.finish();
+            if let Some(writer) = import.writer {
+                writer.close().await;
+            }
+            done.map(|()| import.summary)
+        })?;
+        match self.format {
+            Output::Json => {
+                serde_json::to_writer(&mut *out, &summary).map_err(io::Error::from)?;
+                writeln!(out)?;
+            }
+            Output::Text => summary.text(out)?,
+        }
+        Ok(if summary.is_clean() { Exit::Success } else { Exit::Finding })
+    }
+
+    /// What the feed that is named, or the only one of its kind, says of how to decode.
+    fn settings_of(&self, format: Format, config: &Config) -> anyhow::Result<Settings> {
+        let wanted = self.like.as_deref();
+        let name_of = |provider: Provider, name: Option<&str>| {
+            name.map_or_else(|| provider.to_string(), |name| format!("{provider}/{name}"))
+        };
+        let named =
+            |provider: Provider, name: Option<&str>| wanted.is_none_or(|wanted| wanted == name_of(provider, name));
+        let ses: Vec<_> = config.feeds.ses.iter().filter(|feed| named(Provider::Ses, feed.name.as_deref())).collect();
+        let sendgrid: Vec<_> =
+            config.feeds.sendgrid.iter().filter(|feed| named(Provider::Sendgrid, feed.name.as_deref())).collect();
+        if let Some(wanted) = wanted
+            && ses.is_empty()
+            && sendgrid.is_empty()
+        {
+            anyhow::bail!("--like: there is no feed {} of SES or SendGrid in the configuration", Safe(wanted));
+        }
+        let mut settings = Settings::default();
+        match (format, ses.as_slice(), sendgrid.as_slice()) {
+            (Format::Ses, [feed], _) => settings.campaign_tag.clone_from(&feed.campaign_tag),
+            (Format::Sendgrid, _, [feed]) => {
+                settings.from_argument.clone_from(&feed.from_argument);
+                settings.envelope_argument.clone_from(&feed.envelope_argument);
+            }
+            _ => {}
+        }
+        Ok(settings)
+    }
+}
+
+/// Outcomes that wait for their commit.
+#[derive(Default)]
+struct Batch {
+    format: Option<Format>,
+    events: Vec<Event>,
+    bytes: usize,
+    files: Vec<FileDone>,
+}
+
+/// How much an outcome takes on its way to the daemon, about.
+fn weight(event: &Event) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    512 + 2 * event.dedupe.expose().len()
+        + text(&event.message_id)
+        + text(&event.campaign)
+        + text(&event.from_domain)
+        + 2 * text(&event.envelope_domain)
+        + event.reply.as_ref().map_or(0, |reply| reply.text.len())
+}
+
+/// A file that is there to be read.
+struct Opened {
+    source: Source,
+    form: Form,
+    from: Position,
+    id: Option<FileId>,
+    bytes: u64,
+}
+
+struct Import<'a> {
+    command: &'a ImportCommand,
+    config: &'a Config,
+    writer: Option<Writer>,
+    now: Timestamp,
+    summary: Summary,
+    batch: Batch,
+    progress: Progress,
+    /// Broken records that were told.
+    told: u64,
+}
+
+impl Import<'_> {
+    async fn all(&mut self, files: &[PathBuf], diagnostics: &mut impl Write) -> anyhow::Result<()> {
+        for file in files {
+            let opened = match self.open(file, diagnostics).await {
+                Ok(Some(opened)) => opened,
+                Ok(None) => continue,
+                Err(error) => {
+                    if self.command.strict || error.downcast_ref::<crate::control::CallError>().is_some() {
+                        return Err(error);
+                    }
+                    self.summary.files_failed += 1;
+                    self.progress.say(diagnostics, &format!("{error:#}"))?;
+                    continue;
+                }
+            };
+            let bytes = opened.bytes;
+            self.read(file, opened, diagnostics).await?;
+            self.progress.end(bytes);
+        }
+        self.flush(true).await
+    }
+
+    /// Opens a file and tells what it is; nothing where there is nothing to do.
+    async fn open(&mut self, path: &Path, diagnostics: &mut impl Write) -> anyhow::Result<Option<Opened>> {
+        let shown = Safe(&path.display().to_string()).to_string();
+        let said = || format!("cannot read {shown}");
+        let stdin = path.as_os_str() == "-";
+        let is_file = !stdin && std::fs::metadata(path).with_context(said)?.is_file();
+        // What it was before it is read: what comes while it is read is new to the next import.
+        let identity = if is_file { Some(Identity::of(path).with_context(said)?) } else { None };
+        let bytes = identity.as_ref().map_or(0, |identity| identity.size);
+        let input: Box<dyn Read + Send> =
+            if stdin { Box::new(io::stdin()) } else { Box::new(File::open(path).with_context(said)?) };
+        let source = Source::of(input).with_context(said)?;
+        let form = match guess(source.head(), self.command.from) {
+            Ok(form) => form,
+            Err(Unknown::Empty) => {
+                self.summary.files_empty += 1;
+                self.progress.say(diagnostics, &format!("{shown}: it is empty"))?;
+                return Ok(None);
+            }
+            Err(unknown) => anyhow::bail!("{shown}: {unknown}"),
+        };
+        if !form.format.is_read() {
+            anyhow::bail!("{shown}: it is {} ({}), which this version does not read", form.shape.as_str(), form.format);
+        }
+        let mut opened = Opened { source, form, from: Position::default(), id: None, bytes };
+        let mut how = String::new();
+        if let Some(identity) = identity.filter(|_| Reader::goes_on(form)) {
+            let whole = std::path::absolute(path).with_context(said)?;
+            let id = FileId::new(&whole, &identity);
+            match self.far(path, &id, opened.source.is_packed()).await? {
+                Far::Nowhere => {}
+                Far::Here(from) => {
+                    how = format!(", from record {} on", from.records + 1);
+                    self.summary.resumed += 1;
+                    opened.from = from;
+                }
+                Far::End => {
+                    self.summary.files_known += 1;
+                    self.progress.end(bytes);
+                    self.progress.say(diagnostics, &format!("{shown}: imported before (--restart reads it again)"))?;
+                    return Ok(None);
+                }
+            }
+            opened.id = Some(id);
+        }
+        let packed = if opened.source.is_packed() { ", packed by gzip" } else { "" };
+        let told = if self.command.from.is_some() { "" } else { ", by what it holds" };
+        let text = format!("{shown}: {} of {}{packed}{told}{how}", form.shape.as_str(), form.format);
+        self.progress.say(diagnostics, &text)?;
+        Ok(Some(opened))
+    }
+
+    /// How far a file was imported.
+    async fn far(&self, path: &Path, id: &FileId, packed: bool) -> anyhow::Result<Far> {
+        let Some(writer) = self.writer.as_ref().filter(|_| !self.command.restart) else { return Ok(Far::Nowhere) };
+        let mut ask = AskImport { file: id.clone(), witness: None };
+        let Some(known) = writer.call(ask.clone()).await? else { return Ok(Far::Nowhere) };
+        if known.unchanged {
+            return Ok(if known.ended { Far::End } else { Far::Here(known.position) });
+        }
+        // It has grown, or it is another one under the same name: what stands before the place tells.
+        if packed || id.size <= known.size {
+            return Ok(Far::Nowhere);
+        }
+        let Ok(before) = source::before(path, known.position.offset) else { return Ok(Far::Nowhere) };
+        ask.witness = Some(digest(&before));
+        let known = writer.call(ask).await?;
+        let here = known.filter(|known| known.witnessed == Some(true));
+        Ok(here.map_or(Far::Nowhere, |known| Far::Here(known.position)))
+    }
+
+    /// Reads a file to its end, beside the commits.
+    async fn read(&mut self, path: &Path, opened: Opened, diagnostics: &mut impl Write) -> anyhow::Result<()> {
+        let Opened { source, form, from, id, .. } = opened;
+        if self.batch.format != Some(form.format) {
+            self.flush(true).await?;
+            self.batch.format = Some(form.format);
+        }
+        let packed = source.is_packed();
+        self.progress.begin(source.meter());
+        let mut settings = self.command.settings_of(form.format, self.config)?;
+        settings.event_type = files::event_type(path);
+        let reader = Reader::new(source, form, settings, self.now, from).strict(self.command.strict);
+        let (sender, mut chunks) = mpsc::channel(AHEAD);
+        let thread = std::thread::Builder::new().name("import".to_owned());
+        let thread = thread.spawn(move || read_ahead(reader, &sender)).context("no thread can be started")?;
+        let shown = Safe(&path.display().to_string()).to_string();
+        let done = |position: Position, ended: bool| {
+            let witness = if packed { None } else { source::before(path, position.offset).ok() };
+            id.as_ref().map(|id| FileDone {
+                file: id.clone(),
+                position,
+                ended,
+                witness: witness.map(|before| digest(&before)),
+            })
+        };
+        let (mut position, mut failed) = (from, None);
+        while let Some(chunk) = chunks.recv().await {
+            let Chunk { events, counts, faults, position: reached } = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            };
+            self.summary.counts.add(&counts);
+            self.batch.bytes += events.iter().map(weight).sum::<usize>();
+            self.batch.events.extend(events);
+            if let (true, Some(fault)) = (self.command.strict, faults.first()) {
+                self.flush(true).await?;
+                anyhow::bail!(
+                    "{shown}: {fault}; stopped (--strict). What came before it is imported; import the mended file again, \
+                     that changes nothing twice"
+                );
+            }
+            self.tell(&shown, &faults, counts.wrong(), diagnostics)?;
+            position = reached;
+            if self.batch.is_full() {
+                self.batch.files.extend(done(position, false));
+                self.flush(false).await?;
+            }
+            self.progress.show(self.summary.counts.records, diagnostics)?;
+        }
+        drop(chunks);
+        if thread.join().is_err() {
+            anyhow::bail!("{shown}: reading it broke off by a fault of this program; please report it");
+        }
+        self.batch.files.extend(done(position, failed.is_none()));
+        if self.batch.is_full() {
+            self.flush(false).await?;
+        }
+        match failed {
+            None => self.summary.files += 1,
+            Some(error) if self.command.strict => {
+                self.flush(true).await?;
+                anyhow::bail!("{shown}: {error}; stopped (--strict)");
+            }
+            Some(error) => {
+                self.summary.files_failed += 1;
+                let records = count(position.records, "record");
+                self.progress.say(diagnostics, &format!("{shown}: {error}; {records} of it were read"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells broken records, the first ones by line.
+    fn tell(&mut self, shown: &str, faults: &[Fault], wrong: u64, diagnostics: &mut impl Write) -> io::Result<()> {
+        let most = self.command.show_errors;
+        for fault in faults {
+            if self.told >= most {
+                break;
+            }
+            self.told += 1;
+            self.progress.say(diagnostics, &format!("{shown}: {fault}"))?;
+        }
+        if wrong > 0 && self.told == most && self.summary.counts.wrong() > most {
+            self.told += 1;
+            self.progress.say(diagnostics, "more broken records are only counted (--show-errors)")?;
+        }
+        Ok(())
+    }
+
+    /// Commits what waits; all of it, or as many whole batches as there are.
+    async fn flush(&mut self, all: bool) -> anyhow::Result<()> {
+        let Some(format) = self.batch.format else { return Ok(()) };
+        let mut events = std::mem::take(&mut self.batch.events);
+        let mut files = std::mem::take(&mut self.batch.files);
+        self.batch.bytes = 0;
+        let Some(writer) = &self.writer else { return Ok(()) };
+        while !events.is_empty() || files.len() >= MAX_FILES || (all && !files.is_empty()) {
+            let mut bytes = 0;
+            let fits = events.iter().take(MAX_EVENTS).take_while(|event| {
+                bytes += weight(event);
+                bytes <= MAX_BATCH_BYTES
+            });
+            let rest = events.split_off(fits.count().max(1).min(events.len()));
+            // A file is done up to a place when everything before it is committed.
+            let later = files.split_off(if rest.is_empty() { files.len().min(MAX_FILES) } else { 0 });
+            let files_now = std::mem::replace(&mut files, later);
+            let call = ImportEvents {
+                format,
+                exposure: self.command.exposure,
+                events: std::mem::replace(&mut events, rest),
+                files: files_now,
+            };
+            let done = writer.call(call).await.context(
+                "not everything could be committed; run the same command again, it goes on from the last commit",
+            )?;
+            self.summary.add(&done);
+        }
+        self.batch.files = files;
+        Ok(())
+    }
+}
+
+impl Batch {
+    fn is_full(&self) -> bool {
+        self.events.len() >= MAX_EVENTS || self.bytes >= MAX_BATCH_BYTES || self.files.len() >= MAX_FILES
+    }
+}
+
+/// How far a file was imported.
+enum Far {
+    Nowhere,
+    Here(Position),
+    End,
+}
+
+/// Reads chunk after chunk until nobody wants more.
+fn read_ahead(mut reader: Reader, sender: &mpsc::Sender<Result<Chunk, ReadError>>) {
+    while let Some(chunk) = reader.next_chunk().transpose() {
+        let failed = chunk.is_err();
+        if sender.blocking_send(chunk).is_err() || failed {
+            return;
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! One file, from its first record to its last.
+
+use std::io::{self, Read};
+
+use serde::Serialize;
+
+use super::{
+    Fault, Form, Format, Lines, Position, Settings, Shape,
+    avro::Container,
+    decode::{Decoder, Wrong},
+    json::{LineReader, Objects},
+    mail::{self, Mbox},
+    rows::Rows,
+    source::Source,
+};
+use crate::{
+    ingest::{Report, http::braze::PREFIX},
+    model::{Event, EventKind, Timestamp},
+};
+
+/// Records that one chunk is made of.
+const CHUNK_RECORDS: u64 = 500;
+/// Faults that one chunk tells one by one; the others are counted.
+const CHUNK_FAULTS: usize = 50;
+
+/// What became of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Counts {
+    /// Records that were read.
+    pub records: u64,
+    /// Outcomes that they hold.
+    pub outcomes: u64,
+    /// Of them, sends.
+    pub sent: u64,
+    /// Of them, deliveries.
+    pub delivered: u64,
+    /// Of them, refusals.
+    pub refused: u64,
+    /// Events of which relaywatch makes nothing: opens, clicks.
+    pub ignored: u64,
+    /// Events of a type that this version does not know.
+    pub unknown: u64,
+    /// Events whose time cannot be.
+    pub implausible: u64,
+    /// Records, or parts of them, that make no sense.
+    pub broken: u64,
+}
+
+impl Counts {
+    /// Adds others.
+    pub const fn add(&mut self, other: &Self) {
+        self.records += other.records;
+        self.outcomes += other.outcomes;
+        self.sent += other.sent;
+        self.delivered += other.delivered;
+        self.refused += other.refused;
+        self.ignored += other.ignored;
+        self.unknown += other.unknown;
+        self.implausible += other.implausible;
+        self.broken += other.broken;
+    }
+
+    /// How many outcomes and parts of records were no good.
+    #[must_use]
+    pub const fn wrong(&self) -> u64 {
+        self.unknown + self.implausible + self.broken
+    }
+
+    pub(super) const fn meet(&mut self, event: &Event) {
+        self.outcomes += 1;
+        match event.kind {
+            EventKind::Sent => self.sent += 1,
+            EventKind::Delivered => self.delivered += 1,
+            EventKind::Refused => self.refused += 1,
+            _ => {}
+        }
+    }
+}
+
+/// What some hundreds of records hold.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// Their outcomes.
+    pub events: Vec<Event>,
+    /// What became of the records.
+    pub counts: Counts,
+    /// Some of those that are none, in the order of the file.
+    pub faults: Vec<Fault>,
+    /// Up to where the file is done with this chunk.
+    pub position: Position,
+}
+
+/// Why a file can't be read on.
+#[derive(Debug, thiserror::Error)]
+#[error("it can't be read on: {0}")]
+pub struct ReadError(#[from] io::Error);
+
+/// How records come.
+enum Records {
+    Lines(LineReader<Box<dyn Read + Send>>),
+    Objects(Objects<Box<dyn Read + Send>>),
+    Rows(Box<Rows>),
+    Avro(Box<Container>),
+    Mbox(Mbox),
+    Mail(Option<Box<dyn Read + Send>>),
+    Log(LineReader<Box<dyn Read + Send>>, Box<dyn Lines>),
+}
+
+/// Reads one file.
+pub struct Reader {
+    /// Made when the first record is asked for, since that reads.
+    source: Option<(Source, Position)>,
+    records: Option<Records>,
+    form: Form,
+    decoder: Decoder,
+    now: Timestamp,
+    position: Position,
+    /// Records so far, also those that reading would give again if it went on from `position`.
+    number: u64,
+    strict: bool,
+    failed: Option<io::Error>,
+    ended: bool,
+}
+
+impl Reader {
+    /// Of a source, in this form, from a place on that was told before.
+    #[must_use]
+    pub fn new(source: Source, form: Form, settings: Settings, now: Timestamp, from: Position) -> Self {
+        let decoder = Decoder::new(form.format, settings, now);
+        Self {
+            source: Some((source, from)),
+            records: None,
+            form,
+            decoder,
+            now,
+            position: from,
+            number: from.records,
+            strict: false,
+            failed: None,
+            ended: false,
+        }
+    }
+
+    /// The same reader, which ends with the first record of which something is wrong.
+    #[must_use]
+    pub fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
+    }
+
+    /// Whether reading of such a file can go on in the middle.
+    #[must_use]
+    pub const fn goes_on(form: Form) -> bool {
+        // Lines of a log tell of what earlier ones began; a single mail is one record.
+        !matches!(form.shape, Shape::Log | Shape::Mail)
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        let Some((source, from)) = self.source.take() else { return Ok(()) };
+        let cut = |source: Source| -> io::Result<_> {
+            let (input, offset) = source.from(from.offset)?;
+            Ok((input, Position { offset, ..from }))
+        };
+        self.records = Some(match self.form.shape {
+            Shape::JsonLines => {
+                let (input, at) = cut(source)?;
+                Records::Lines(LineReader::new(input, at))
+            }
+            Shape::Json => {
+                let (input, at) = cut(source)?;
+                Records::Objects(Objects::new(input, at))
+            }
+            Shape::Csv => {
+                let (input, began) = source.from(0)?;
+                let mut rows = Rows::new(input, began)?;
+                // The header tells what the rows are, so that these are passed over one by one.
+                while rows.position().records < from.records && rows.next()?.is_some() {}
+                Records::Rows(Box::new(rows))
+            }
+            Shape::Avro => {
+                let (input, _) = source.from(0)?;
+                let file = Container::new(input, from)?;
+                if let Some(name) = file.name().and_then(event_type) {
+                    self.decoder.set_event_type(name);
+                }
+                Records::Avro(Box::new(file))
+            }
+            Shape::Mbox => {
+                let (input, at) = cut(source)?;
+                Records::Mbox(Mbox::new(input, at))
+            }
+            Shape::Mail => Records::Mail(Some(source.from(0)?.0)),
+            Shape::Log => {
+                let lines = lines_of(self.form.format).ok_or_else(|| {
+                    io::Error::new(
+                        io::ErrorKind::Unsupported,
+                        format!("this version does not read logs of {}", self.form.format),
+                    )
+                })?;
+                let (input, at) = cut(source)?;
+                Records::Log(LineReader::new(input, at), lines)
+            }
+        });
+        Ok(())
+    }
+
+    /// The next chunk; nothing at the end.
+    ///
+    /// # Errors
+    /// Where the file can't be read on; what came before was given.
+    pub fn next_chunk(&mut self) -> Result<Option<Chunk>, ReadError> {
+        if let Some(error) = self.failed.take() {
+            self.ended = true;
+            return Err(error.into());
+        }
+        if self.ended {
+            return Ok(None);
+        }
+        let mut chunk = Chunk::default();
+        let done = self.open().and_then(|()| self.fill(&mut chunk));
+        chunk.position = self.position;
+        match done {
+            Ok(more) => self.ended = !more,
+            Err(error) if chunk.counts.records == 0 => {
+                self.ended = true;
+                return Err(error.into());
+            }
+            Err(error) => self.failed = Some(error),
+        }
+        Ok((chunk.counts.records > 0 || !self.ended || !chunk.events.is_empty()).then_some(chunk))
+    }
+
+    /// Fills a chunk; tells whether there may be more.
+    fn fill(&mut self, chunk: &mut Chunk) -> io::Result<bool> {
+        let Self { records, decoder, now, position, number, strict, .. } = self;
+        let Some(records) = records.as_mut() else { return Ok(false) };
+        while chunk.counts.records < CHUNK_RECORDS {
+            let Chunk { events, counts, faults, .. } = &mut *chunk;
+            // What a file that is still written ends in is read again when there is more of it.
+            let mut unfinished = false;
+            let (line, done) = match records {
+                Records::Lines(lines) => {
+                    let Some(piece) = lines.next()? else { break };
+                    unfinished = piece.last;
+                    let done = piece.body.map_err(Wrong::from).and_then(|body| decoder.decode(body, events, counts));
+                    (Some(piece.line), done)
+                }
+                Records::Objects(objects) => {
+                    let Some(piece) = objects.next()? else { break };
+                    unfinished = piece.last;
+                    let done = piece.body.map_err(Wrong::from).and_then(|body| decoder.decode(body, events, counts));
+                    (Some(piece.line), done)
+                }
+                Records::Rows(rows) => {
+                    let Some((line, row)) = rows.next()? else { break };
+                    let done = row.map_err(Wrong::from).and_then(|row| decoder.decode(&row, events, counts));
+                    (Some(line), done)
+                }
+                Records::Avro(file) => {
+                    let Some(datum) = file.next()? else { break };
+                    (None, decoder.decode(datum.to_string().as_bytes(), events, counts))
+                }
+                Records::Mbox(mbox) => {
+                    let Some((line, mail)) = mbox.next()? else { break };
+                    let report = mail.and_then(|mail| mail::understand(&mail, *now)).map_err(Wrong::from);
+                    (Some(line), report.and_then(|report| decoder.take(report, events, counts)))
+                }
+                Records::Mail(input) => {
+                    let Some(input) = input.take() else { break };
+                    let report =
+                        mail::whole(input)?.and_then(|mail| mail::understand(&mail, *now)).map_err(Wrong::from);
+                    (None, report.and_then(|report| decoder.take(report, events, counts)))
+                }
+                Records::Log(lines, log) => {
+                    let mut report = Report::default();
+                    let Some(piece) = lines.next()? else {
+                        log.end(*now, &mut report);
+                        // What is wrong with it has no line to be told with, and is counted.
+                        drop(decoder.take(report, events, counts));
+                        *position = lines.position();
+                        return Ok(false);
+                    };
+                    let line = piece.line;
+                    let done = piece
+                        .body
+                        .map_err(Wrong::from)
+                        .and_then(|body| log.line(body, *now, &mut report).map_err(Wrong::from));
+                    (Some(line), decoder.take(report, events, counts).and(done))
+                }
+            };
+            counts.records += 1;
+            *number += 1;
+            let reached = match records {
+                Records::Lines(lines) | Records::Log(lines, _) => lines.position(),
+                Records::Objects(objects) => objects.position(),
+                Records::Rows(rows) => rows.position(),
+                Records::Avro(file) => file.position(),
+                Records::Mbox(mbox) => mbox.position(),
+                Records::Mail(_) => Position { records: *number, ..*position },
+            };
+            if done.is_ok() || !unfinished {
+                *position = reached;
+            }
+            if let Err(Wrong { reason, counted }) = done {
+                counts.broken += u64::from(!counted);
+                if faults.len() < CHUNK_FAULTS {
+                    faults.push(Fault { line, record: *number, reason });
+                }
+                if *strict {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(chunk.counts.records >= CHUNK_RECORDS)
+    }
+}
+
+/// The type of Braze's events that a name of records tells, whatever the case of its last part.
+fn event_type(name: &str) -> Option<String> {
+    let known = name.find(PREFIX).and_then(|at| name.get(at..));
+    known.map(str::to_owned)
+}
+
+/// What reads the lines of a log of this format; nothing where this version reads none.
+const fn lines_of(_: Format) -> Option<Box<dyn Lines>> {
+    None
+}

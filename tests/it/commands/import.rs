@@ -1,0 +1,238 @@
+//! `relaywatch import`: beside a daemon and without one, twice, after a kill, and what it refuses.
+
+use std::{io::Write as _, sync::Arc, time::Instant};
+
+use relaywatch::{
+    privacy::Keyring,
+    store::{Access, Store, StoreOptions},
+};
+use serde_json::{Value, json};
+
+use super::installation::*;
+use crate::support::{Engine, payload};
+
+const MINUTE: i64 = 60_000;
+
+/// Lines of SES events, each of a second of its own, the last one of now.
+fn lines(place: &Place, count: u64) -> String {
+    let at = |number: u64| place.start.as_millis() - i64::try_from(number).expect("small") * 1_000;
+    let line = |number| format!("{}\n", payload::ses(number, at(number), number % 50 == 0));
+    (0..count).rev().map(line).collect::<Vec<_>>().concat()
+}
+
+/// How many outcomes the journal holds.
+async fn journal(place: &Place) -> i64 {
+    let keyring = Arc::new(Keyring::load(&place.path("relaywatch.key")).expect("the keys"));
+    let options = StoreOptions { connections: 1, ..StoreOptions::new(place.url.clone(), Access::Read) };
+    let store = Store::open(&options, keyring).await.expect("the store opens");
+    let counts = store.row_counts().await.expect("counts");
+    store.close().await;
+    counts.iter().find(|(table, _)| *table == "event").map_or(0, |(_, rows)| *rows)
+}
+
+fn write(place: &Place, name: &str, text: &str) -> String {
+    let path = place.path(name);
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    std::fs::write(&path, text).expect("a file");
+    path.display().to_string()
+}
+
+fn gzip(place: &Place, name: &str, text: &str) {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text.as_bytes()).expect("packed");
+    std::fs::write(place.path(name), encoder.finish().expect("packed")).expect("a file");
+}
+
+fn shown(place: &Place, said: &Said) -> String {
+    place.redacted(&format!("{}{}", said.err, said.out))
+}
+
+/// A folder of several formats, read once, twice, and with what is broken.
+async fn everything(place: &Place, daemon: Option<&Daemon>) {
+    let before = place.run(&["import", "/nowhere", "--create"]);
+    assert_eq!(before.code, Some(1));
+    assert!(before.err.contains("cannot read /nowhere"), "{}", before.err);
+
+    // Five outcomes of Braze, which also come by its webhook; sixty of SES in two files.
+    let traffic = place.traffic();
+    if let Some(daemon) = daemon {
+        daemon.post(&traffic).await;
+    }
+    let ses = lines(place, 60);
+    let (first, second) = ses.split_at(ses.match_indices('\n').nth(39).expect("40 lines").0 + 1);
+    let folder = place.path("in").display().to_string();
+    write(place, "in/braze.json", &json!({ "events": traffic }).to_string());
+    write(place, "in/ses/1.jsonl", first);
+    gzip(place, "in/ses/2.gz", &second.replace('\n', ""));
+    write(place, "in/ses/3-empty", "");
+
+    let dry = place.run(&["import", &folder, "--dry-run"]).ok();
+    insta::assert_snapshot!("import_dry_run", shown(place, &dry));
+    let braze = if daemon.is_some() { 5 } else { 0 };
+    let said = place.run(&["import", &folder, "--create", "--exposure", "outcomes"]).ok();
+    let expected = format!("{} new, {braze} known before, 0 older than their retention and left out", 65 - braze);
+    assert!(said.out.contains(&expected), "{}", said.out);
+    assert_eq!(journal(place).await, 65);
+    let again = place.run(&["import", &folder]).ok();
+    insta::assert_snapshot!("import_again", shown(place, &again));
+    let restarted = place.run(&["import", &folder, "--restart", "--format", "json"]).ok().json();
+    assert_eq!((&restarted["new"], &restarted["known"]), (&json!(0), &json!(65)), "{restarted}");
+    assert_eq!(journal(place).await, 65, "importing twice changes nothing");
+
+    // Through standard input, and by a file that has grown.
+    let stdin = place.run_with(&["import", "-"], &ses).ok();
+    assert!(stdin.out.contains("0 new, 60 known before"), "{}", stdin.out);
+    let grown = format!("{first}{second}");
+    write(place, "in/ses/1.jsonl", &grown);
+    let more = place.run(&["import", &format!("{folder}/ses/1.jsonl")]).ok();
+    assert!(more.err.contains("from record 41 on"), "{}", more.err);
+    assert!(more.out.contains("20 records: 20 outcomes"), "{}", more.out);
+
+    what_is_wrong(place, first).await;
+    let listed = place.run(&["events", "list", "--feed", "import/ses", "--format", "json", "-n", "100"]).ok();
+    assert_eq!(listed.out.lines().count(), 60);
+    what_is_too_old(place);
+}
+
+async fn what_is_wrong(place: &Place, good: &str) {
+    let line = good.lines().next().expect("a line");
+    let half = line.get(..line.len() / 2).expect("half of it");
+    let secret = "qx7secret@privaterelay.appleid.com";
+    let broken = write(
+        place,
+        "broken.jsonl",
+        &format!("{line}\nrubbish {secret}\n{half}\n{{\"eventType\":\"{secret}\"}}\n{line}\n"),
+    );
+    let said = place.run(&["import", &broken, "--show-errors", "2"]);
+    assert_eq!(said.code, Some(1));
+    assert!(!said.err.contains("qx7secret"), "{}", said.err);
+    insta::assert_snapshot!("import_broken", shown(place, &said));
+    let strict = place.run(&["import", &broken, "--strict", "--restart"]);
+    assert_eq!(strict.code, Some(1));
+    assert!(
+        strict.err.contains("line 2: it is no JSON") && strict.err.contains("stopped (--strict)"),
+        "{}",
+        strict.err
+    );
+
+    let foreign = write(place, "foreign.json", "{\"hello\":\"world\"}\n");
+    let binary = write(place, "binary", "\u{7f}ELF\0\0");
+    let said = place.run(&["import", &foreign, &binary, &broken, "--restart"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.contains("foreign.json: nothing in it tells which provider wrote it"), "{}", said.err);
+    assert!(said.err.contains("binary: it is neither text nor Avro"), "{}", said.err);
+    assert!(
+        said.out.contains("1 file read, 2 that can't be read") && said.out.contains("2 known before"),
+        "{}",
+        said.out
+    );
+
+    std::fs::create_dir(place.path("nothing")).expect("a folder");
+    let nothing = place.run(&["import", &place.path("nothing").display().to_string()]);
+    assert!(nothing.code == Some(1) && nothing.err.contains("holds no files"), "{}", nothing.err);
+    let like = place.run(&["import", &broken, "--like", "ses/nowhere"]);
+    assert!(like.code == Some(1) && like.err.contains("--like: there is no feed ses/nowhere"), "{}", like.err);
+    assert_eq!(journal(place).await, 65);
+}
+
+fn what_is_too_old(place: &Place) {
+    let days = |days: i64| place.start.as_millis() - days * 24 * 60 * MINUTE;
+    let old: Vec<String> = [(1, 15, false), (2, 15, true), (3, 366, true), (4, 13, true)]
+        .map(|(number, age, refused)| payload::ses_to(number, "qx7old@privaterelay.appleid.com", days(age), refused))
+        .to_vec();
+    let file = write(place, "old.jsonl", &old.join("\n"));
+    let said = place.run(&["import", &file, "--format", "json"]).ok().json();
+    let counts = |name: &str| said[name].as_u64();
+    assert_eq!((counts("new"), counts("known"), counts("too_old")), (Some(2), Some(0), Some(2)), "{said}");
+    let listed =
+        place.run(&["events", "list", "--feed", "import/ses", "--since", "400d", "--until", "5d", "--format", "json"]);
+    let ages: Vec<Value> = listed.ok().out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(ages.len(), 2, "{ages:?}");
+}
+
+async fn beside_and_without(engine: Engine) {
+    let Some(place) = Place::new(engine).await else { return };
+    let daemon = Daemon::start(&place);
+    everything(&place, Some(&daemon)).await;
+    let log = daemon.stop();
+    assert!(!log.contains("qx7user") && !log.contains("user000"), "no address in the log");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_are_imported_beside_a_daemon_on_sqlite() {
+    beside_and_without(Engine::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_are_imported_beside_a_daemon_on_postgres() {
+    beside_and_without(Engine::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_are_imported_without_a_daemon() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        if let Some(place) = Place::new(engine).await {
+            everything(&place, None).await;
+        }
+    }
+}
+
+/// Lines of the file that is imported when something breaks.
+const MANY: u64 = 12_000;
+
+/// Waits until some of it is in the journal, and not all.
+async fn half_way(place: &Place) {
+    let begin = Instant::now();
+    loop {
+        let rows = journal(place).await;
+        if rows > 2_000 {
+            assert!(rows < i64::try_from(MANY).expect("small"), "it was over before it could be stopped");
+            return;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{rows}");
+    }
+}
+
+async fn killed(engine: Engine) {
+    let Some(place) = Place::new(engine).await else { return };
+    let file = write(&place, "many.jsonl", &lines(&place, MANY));
+    place.run_with(&["import", "-", "--create"], &lines(&place, 1)).ok();
+    let mut child = place.command(&["import", &file]).spawn().expect("it starts");
+    half_way(&place).await;
+    child.kill().expect("killed");
+    child.wait().expect("gone");
+    let said = place.run(&["import", &file]).ok();
+    assert!(said.err.contains(" on\n") && said.out.contains("1 from where an earlier import stopped"), "{}", said.out);
+    assert_eq!(journal(&place).await, i64::try_from(MANY).expect("small"));
+    let again = place.run(&["import", &file, "--restart"]).ok();
+    assert!(again.out.contains(&format!("0 new, {MANY} known before")), "{}", again.out);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_that_was_killed_goes_on_on_sqlite() {
+    killed(Engine::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_that_was_killed_goes_on_on_postgres() {
+    killed(Engine::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_stops_half_way_is_told_and_the_import_goes_on() {
+    let place = Place::new(Engine::Sqlite).await.expect("SQLite");
+    let file = write(&place, "many.jsonl", &lines(&place, MANY));
+    let daemon = Daemon::start(&place);
+    let child = place.command(&["import", &file]).spawn().expect("it starts");
+    half_way(&place).await;
+    daemon.stop();
+    let output = child.wait_with_output().expect("it ends");
+    let err = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains("run the same command again, it goes on from the last commit"), "{err}");
+    let daemon = Daemon::start(&place);
+    let said = place.run(&["import", &file]).ok();
+    assert!(said.out.contains("1 from where an earlier import stopped"), "{}", said.out);
+    daemon.stop();
+    assert_eq!(journal(&place).await, i64::try_from(MANY).expect("small"));
+}
