@@ -23,6 +23,7 @@ pub mod mailjet;
 pub mod mailtrap;
 pub mod mandrill;
 pub mod postal;
+pub mod postfix;
 pub mod postmark;
 pub mod resend;
 pub mod scaleway;
@@ -71,6 +72,7 @@ pub const ALL: &[Target] = &[
     ("mailtrap", mailtrap::check),
     ("mandrill", mandrill::check),
     ("postal", postal::check),
+    ("postfix", postfix::check),
     ("postmark", postmark::check),
     ("resend", resend::check),
     ("scaleway", scaleway::check),

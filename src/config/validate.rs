@@ -118,7 +118,7 @@ impl Checks<'_> {
         }
     }
 
-    fn domain(&mut self, path: &str, domain: &str) {
+    pub(super) fn domain(&mut self, path: &str, domain: &str) {
         let name = normalise_domain(domain);
         let label = |label: &str| {
             !label.is_empty() && label.len() <= 63 && label.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')

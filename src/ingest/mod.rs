@@ -6,6 +6,7 @@ pub mod http;
 pub mod import;
 pub mod intake;
 pub mod mail;
+pub mod postfix;
 pub mod reception;
 pub mod seen;
 pub mod sqs;

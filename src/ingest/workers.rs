@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     http::feeds::{FeedError, Place, SetUp},
     intake::FeedName,
+    postfix,
     reception::Reception,
     sqs,
     smtp::MailListener,
@@ -106,6 +107,7 @@ impl Workers {
         let (mut all, mut wrong) = (Self::default(), Vec::new());
         all.add::<sqs::SqsFeed>(config, &config.feeds.sqs, &mut wrong);
         all.add::<MailListener>(config, &config.feeds.mail, &mut wrong);
+        all.add::<postfix::Postfix>(config, &config.feeds.postfix, &mut wrong);
         (all, wrong)
     }
 

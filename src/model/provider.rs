@@ -78,12 +78,13 @@ impl Provider {
     /// 27 hours after the first; Mailjet, the shorter of the two times that its pages name; Customer.io, "over a period of seven days";
     /// Azure Event Grid, 1440 minutes by default. Amazon SNS tries three times 20 s
     /// apart by default; Mailgun does not retry the notification of a delivery; Brevo gives up at once on a proxy's 5xx; Postal
-    /// tries for 36 minutes. Of others nothing is documented.
+    /// tries for 36 minutes. Of others nothing is documented. Postfix's log stays where it is until it's rotated away twice, at the
+    /// earliest after a day where it is rotated daily (Debian's and Fedora's `logrotate.d`: weekly).
     #[must_use]
     pub const fn holds_reports_millis(self) -> i64 {
         match self {
             Self::Sparkpost => 8 * HOUR_MILLIS,
-            Self::Sendgrid | Self::Azure => DAY_MILLIS,
+            Self::Sendgrid | Self::Azure | Self::Postfix => DAY_MILLIS,
             Self::Braze => 5 * DAY_MILLIS,
             Self::Resend => 27 * HOUR_MILLIS,
             Self::Mailjet => 100 * MINUTE_MILLIS,

@@ -21,6 +21,7 @@ mod mailjet;
 mod mailtrap;
 mod mandrill;
 mod postal;
+mod postfix;
 mod postmark;
 mod resend;
 mod scaleway;
@@ -59,6 +60,7 @@ pub use self::{
     mailtrap::MailtrapFeed,
     mandrill::MandrillFeed,
     postal::PostalFeed,
+    postfix::PostfixFeed,
     postmark::PostmarkFeed,
     resend::ResendFeed,
     scaleway::ScalewayFeed,
@@ -408,6 +410,8 @@ kinds! {
     ses_firehose: SesFirehoseFeed,
     /// Bounces, abuse reports and DMARC aggregate reports, by SMTP or LMTP.
     mail: MailFeed,
+    /// The log of Postfix, which is followed.
+    postfix: PostfixFeed,
 }
 
 impl Feeds {

@@ -29,7 +29,8 @@ fn every_example_of_the_default_file_is_valid() {
     let text = uncommented();
     let secrets =
         text.lines().filter_map(|line| line.split_once("_file = \"")).filter_map(|(_, rest)| rest.split('"').next());
-    for name in secrets {
+    // Logs are named in full, and looked for only when they are followed.
+    for name in secrets.filter(|name| !name.starts_with('/')) {
         let file = folder.path().join(name);
         std::fs::write(&file, "https://hooks.example.com/0123456789abcdef\n").expect("write");
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("permissions");

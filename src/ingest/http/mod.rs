@@ -36,7 +36,7 @@ pub mod socketlabs;
 pub mod sparkpost;
 pub mod svix;
 #[cfg(test)]
-mod testing;
+pub(in crate::ingest) mod testing;
 pub mod unisender;
 pub(in crate::ingest) mod wire;
 

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// When the tests' deliveries arrive: a day after the purge of 9 August 2025.
-pub(super) const NOW: Timestamp = Timestamp::from_seconds(1_754_805_600);
+pub(in crate::ingest) const NOW: Timestamp = Timestamp::from_seconds(1_754_805_600);
 
 /// A delivery that arrives at [`NOW`].
 pub(super) fn delivery(headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Delivery {
@@ -33,7 +33,7 @@ pub(super) fn delivery(headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> De
 }
 
 /// Every fixture of a feed, by name.
-pub(super) fn fixtures(feed: &str) -> Vec<(String, String)> {
+pub(in crate::ingest) fn fixtures(feed: &str) -> Vec<(String, String)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(feed);
     let mut found: Vec<_> = std::fs::read_dir(folder)
         .expect("fixtures")
@@ -49,13 +49,13 @@ pub(super) fn fixtures(feed: &str) -> Vec<(String, String)> {
 }
 
 /// One fixture of a feed.
-pub(super) fn fixture(feed: &str, name: &str) -> String {
+pub(in crate::ingest) fn fixture(feed: &str, name: &str) -> String {
     let found = fixtures(feed).into_iter().find(|(known, _)| known == name);
     found.unwrap_or_else(|| panic!("no fixture {feed}/{name}")).1
 }
 
 /// A report for a snapshot, with the addresses in the clear.
-pub(super) fn render(report: &Report) -> String {
+pub(in crate::ingest) fn render(report: &Report) -> String {
     let mut out = String::new();
     for event in &report.events {
         writeln!(out, "event {} at {}, to {}", event.kind, event.at, event.recipient.expose()).expect("text");

@@ -293,7 +293,7 @@ pub(in crate::ingest) fn utf8(body: &[u8]) -> Result<&str, WireError> {
 }
 
 /// Reads an object. (A derived reader would take the elements of an array for members.)
-pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, WireError> {
+pub(super) fn whole_object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, WireError> {
     let is_array = text.trim_start().starts_with('[');
     if is_array { Err(WireError::Shape { line: 1, column: 1 }) } else { Ok(serde_json::from_str(text)?) }
 }

@@ -7,6 +7,7 @@ mod deliveries;
 mod life;
 mod lists;
 mod moved;
+mod postfix;
 mod reload;
 mod roles;
 mod slow;

@@ -89,7 +89,7 @@ impl Klaviyo {
             wire::malformed(StatusCode::BAD_REQUEST, "a batch of Klaviyo's ({\"data\":[…],\"meta\":{…}})", error)
         };
         let text = wire::utf8(&delivery.body).map_err(malformed)?;
-        let body: Body<'_> = wire::object(text).map_err(malformed)?;
+        let body: Body<'_> = wire::whole_object(text).map_err(malformed)?;
         let meta = body.meta.unwrap_or_default();
         let now = delivery.received_at;
         within_window(meta.timestamp.and_then(dates::parse).unwrap_or(signed_at), now, WINDOW_MILLIS)?;

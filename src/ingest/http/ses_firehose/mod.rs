@@ -75,7 +75,7 @@ impl SesFirehose {
             wire::malformed(StatusCode::BAD_REQUEST, "a batch of Firehose's ({\"requestId\":…,\"records\":[…]})", error)
         };
         let text = wire::utf8(&delivery.body).map_err(malformed)?;
-        let body: Body<'_> = wire::object(text).map_err(malformed)?;
+        let body: Body<'_> = wire::whole_object(text).map_err(malformed)?;
         let request = request_id(&body, delivery)?;
         let records = Parts::<Record<'_>>::parse(body.records.get()).map_err(malformed)?;
         let mut report = Report::default();

@@ -1,0 +1,286 @@
+//! Real files, rotated as logrotate does it.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write as _,
+};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_seconds(1_754_805_600);
+
+/// A folder with a log.
+struct Logs(tempfile::TempDir);
+
+impl Logs {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.path("mail.log")
+    }
+
+    /// Adds to the log.
+    fn write(&self, text: &str) {
+        self.write_to("mail.log", text);
+    }
+
+    fn write_to(&self, name: &str, text: &str) {
+        let mut file = OpenOptions::new().create(true).append(true).open(self.path(name)).expect("opened");
+        file.write_all(text.as_bytes()).expect("written");
+    }
+
+    fn rename(&self, to: &str) {
+        fs::rename(self.log(), self.path(to)).expect("renamed");
+    }
+
+    fn copy_and_truncate(&self, to: &str) {
+        fs::copy(self.log(), self.path(to)).expect("copied");
+        fs::write(self.log(), "").expect("cut");
+    }
+
+    fn follower(&self, from: Option<Vec<Place>>) -> Follower {
+        Follower::new(self.log(), from)
+    }
+}
+
+/// What there is to read: what was known, and what is new.
+fn all(follower: &mut Follower, now: Timestamp) -> (String, String) {
+    let (mut known, mut fresh) = (Vec::new(), Vec::new());
+    while let Some(lines) = follower.next(now).expect("readable") {
+        known.extend(lines.known);
+        fresh.extend(lines.fresh);
+        // As the loop does it after each commit.
+        follower.places().expect("places");
+    }
+    (String::from_utf8(known).expect("text"), String::from_utf8(fresh).expect("text"))
+}
+
+fn fresh(follower: &mut Follower) -> String {
+    all(follower, NOW).1
+}
+
+#[test]
+fn a_file_that_is_not_there_is_waited_for() {
+    let logs = Logs::new();
+    let mut follower = logs.follower(None);
+    assert_eq!(fresh(&mut follower), "");
+    assert!(!follower.is_missing(), "it may be on its way");
+    assert_eq!(fresh(&mut follower), "");
+    assert!(follower.is_missing());
+    logs.write("one\ntwo\nthr");
+    assert_eq!(fresh(&mut follower), "one\ntwo\n", "half a line is none yet");
+    assert_eq!((follower.news(), follower.is_missing()), (vec![News::Opened], false));
+    logs.write("ee\n");
+    assert_eq!(fresh(&mut follower), "three\n");
+}
+
+#[test]
+fn a_renamed_file_is_read_on_beside_the_new_one() {
+    let logs = Logs::new();
+    let mut follower = logs.follower(None);
+    logs.write("one\n");
+    assert_eq!(fresh(&mut follower), "one\n");
+    logs.write("two\n");
+    logs.rename("mail.log.1");
+    assert_eq!(fresh(&mut follower), "two\n", "the log is away; its file is not");
+    logs.write("four\n");
+    logs.write_to("mail.log.1", "three\n");
+    assert_eq!(fresh(&mut follower), "three\nfour\n");
+    logs.write_to("mail.log.1", "late\nhalf");
+    assert_eq!(fresh(&mut follower), "late\n");
+    let later = NOW.plus_millis(GRACE_MILLIS);
+    assert_eq!(all(&mut follower, later).1, "half\n", "it grows no more");
+    logs.write_to("mail.log.1", "too late\n");
+    assert_eq!(all(&mut follower, later).1, "");
+    assert_eq!(follower.places().expect("places").len(), 1);
+}
+
+#[test]
+fn what_was_copied_away_is_read_from_the_copy() {
+    let logs = Logs::new();
+    let mut follower = logs.follower(None);
+    logs.write("the first line\n");
+    assert_eq!(fresh(&mut follower), "the first line\n");
+    logs.write("written just before\n");
+    logs.copy_and_truncate("mail.log.1");
+    logs.write("new\n");
+    assert_eq!(fresh(&mut follower), "written just before\nnew\n");
+    assert_eq!(follower.news(), [News::Opened]);
+    // It has grown beyond where it was before anybody looked.
+    logs.copy_and_truncate("mail.log.2");
+    logs.write("another beginning, longer than all that was there before\n");
+    assert_eq!(fresh(&mut follower), "another beginning, longer than all that was there before\n");
+    fs::write(logs.log(), "").expect("cut");
+    fs::remove_file(logs.path("mail.log.2")).expect("removed");
+    logs.write("after a cut without a copy\n");
+    assert_eq!(fresh(&mut follower), "after a cut without a copy\n");
+    assert_eq!(follower.news(), [News::RestLost], "it may be");
+}
+
+#[test]
+fn a_removed_file_is_read_to_its_end_and_its_successor_from_the_beginning() {
+    let logs = Logs::new();
+    let mut follower = logs.follower(None);
+    logs.write("one\n");
+    assert_eq!(fresh(&mut follower), "one\n");
+    let mut writer = OpenOptions::new().append(true).open(logs.log()).expect("opened");
+    fs::remove_file(logs.log()).expect("removed");
+    writer.write_all(b"two\n").expect("written");
+    assert_eq!(fresh(&mut follower), "two\n");
+    logs.write("three\n");
+    assert_eq!(fresh(&mut follower), "three\n");
+    assert_eq!(follower.news(), [News::Opened, News::Opened]);
+}
+
+#[test]
+fn after_a_restart_it_goes_on_where_it_was() {
+    let logs = Logs::new();
+    logs.write("one\ntwo\nha");
+    let mut follower = logs.follower(None);
+    assert_eq!(fresh(&mut follower), "one\ntwo\n");
+    let places = follower.places().expect("places");
+    logs.write("lf\nthree\n");
+    let (known, new) = all(&mut logs.follower(Some(places.clone())), NOW);
+    assert_eq!((known.as_str(), new.as_str()), ("one\ntwo\n", "half\nthree\n"));
+    // Rotated twice while it was down.
+    logs.rename("mail.log.2");
+    logs.write_to("mail.log.1", "four\n");
+    logs.write("five\n");
+    for (name, seconds) in [("mail.log.2", 1_000), ("mail.log.1", 2_000)] {
+        let file = OpenOptions::new().append(true).open(logs.path(name)).expect("opened");
+        file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).expect("set");
+    }
+    logs.write_to("mail.log.old.gz", "no log\n");
+    logs.write_to("mail.log.1.gz", "no log\n");
+    let mut follower = logs.follower(Some(places.clone()));
+    assert_eq!(fresh(&mut follower), "half\nthree\nfour\nfive\n");
+    assert_eq!(follower.news(), [News::Opened]);
+    // What is left of it was packed.
+    fs::remove_file(logs.path("mail.log.2")).expect("removed");
+    let mut follower = logs.follower(Some(places));
+    assert_eq!(fresh(&mut follower), "five\n");
+    assert_eq!(follower.news(), [News::RestLost, News::Opened]);
+}
+
+#[test]
+fn after_a_restart_a_copy_is_known_as_the_file_that_it_was() {
+    let logs = Logs::new();
+    logs.write("one\n");
+    let mut follower = logs.follower(None);
+    assert_eq!(fresh(&mut follower), "one\n");
+    let places = follower.places().expect("places");
+    logs.write("two\n");
+    logs.copy_and_truncate("mail.log-20250809");
+    logs.write("three, and longer than before\n");
+    assert_eq!(fresh(&mut logs.follower(Some(places))), "two\nthree, and longer than before\n");
+}
+
+#[test]
+fn a_folder_that_is_away_costs_no_position() {
+    let logs = Logs::new();
+    logs.write("one\n");
+    let mut follower = logs.follower(None);
+    assert_eq!(fresh(&mut follower), "one\n");
+    let places = follower.places().expect("places");
+    let (folder, away) = (logs.0.path().to_owned(), logs.0.path().with_extension("away"));
+    fs::rename(&folder, &away).expect("moved");
+    let mut follower = logs.follower(Some(places));
+    assert!(follower.next(NOW).is_err());
+    fs::rename(&away, &folder).expect("moved");
+    logs.write("two\n");
+    assert_eq!(fresh(&mut follower), "two\n");
+}
+
+#[test]
+fn what_is_no_file_is_not_waited_for_in_a_read() {
+    let logs = Logs::new();
+    fs::create_dir(logs.log()).expect("made");
+    assert!(logs.follower(None).next(NOW).is_err());
+}
+
+#[test]
+fn a_log_of_any_size_is_read_in_pieces() {
+    let logs = Logs::new();
+    let line = format!("{}\n", "x".repeat(99));
+    logs.write(&line.repeat(200_000));
+    let mut follower = logs.follower(None);
+    let mut bytes = 0;
+    while let Some(lines) = follower.next(NOW).expect("readable") {
+        assert!(lines.fresh.len() <= CHUNK + line.len());
+        bytes += lines.fresh.len();
+    }
+    assert_eq!(bytes, 20_000_000);
+    let (known, fresh) = all(&mut logs.follower(Some(follower.places().expect("places"))), NOW);
+    assert_eq!(fresh, "");
+    let again = usize::try_from(AGAIN_BYTES).expect("small");
+    assert!((again - 100..=again).contains(&known.len()), "whole lines only: {}", known.len());
+}
+
+#[test]
+fn names_of_rotated_files() {
+    let rotated = |log: &str, name: &str| is_rotated(OsStr::new(log), OsStr::new(name));
+    for name in ["mail.log.1", "mail.log-20250809", "mail.log-2025-08-09", "mail.log.20250809-060000"] {
+        assert!(rotated("mail.log", name), "{name}");
+    }
+    for name in ["mail.log", "mail.log.gz", "mail.log.1.gz", "mail.logs", "mail.log.", "xmail.log.1", "mail.err"] {
+        assert!(!rotated("mail.log", name), "{name}");
+    }
+    assert!(!rotated("mail", "mail.err") && rotated("mail", "mail-20250809"));
+}
+
+/// What happens to a log.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Write(usize),
+    Rename,
+    CopyTruncate,
+    Read,
+    Restart,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// No line is lost, and none comes twice within one run, whatever happens to the file.
+    #[test]
+    fn every_line_is_read_once(steps in prop::collection::vec(prop_oneof![
+        4 => (1usize..400).prop_map(Step::Write), 1 => Just(Step::Rename), 1 => Just(Step::CopyTruncate), 3 => Just(Step::Read),
+        1 => Just(Step::Restart),
+    ], 1..40)) {
+        let logs = Logs::new();
+        let (mut follower, mut written, mut read, mut rotations, mut number) = (logs.follower(None), String::new(), String::new(), 0, 0);
+        for step in steps {
+            match step {
+                Step::Write(length) => {
+                    number += 1;
+                    let line = format!("{number} {}\n", "x".repeat(length));
+                    logs.write(&line);
+                    written.push_str(&line);
+                }
+                Step::Rename | Step::CopyTruncate if !logs.log().exists() => {}
+                Step::Rename | Step::CopyTruncate => {
+                    rotations += 1;
+                    // Reading keeps up with rotating: what is cut twice between two looks may be in no copy that can be told apart.
+                    read.push_str(&fresh(&mut follower));
+                    let name = format!("mail.log.{rotations}");
+                    if matches!(step, Step::Rename) { logs.rename(&name) } else { logs.copy_and_truncate(&name) }
+                }
+                Step::Read => read.push_str(&fresh(&mut follower)),
+                Step::Restart => {
+                    read.push_str(&fresh(&mut follower));
+                    follower = logs.follower(Some(follower.places().expect("places")));
+                }
+            }
+        }
+        read.push_str(&fresh(&mut follower));
+        prop_assert_eq!(read, written);
+    }
+}
