@@ -37,7 +37,7 @@ use crate::{
     classify::Rules,
     clock::Clock,
     config::{AddressKeeping, Config, ConfigErrors, Mistake, Place, Severity},
-    control::{self, Folding, Operator, Retention, Socket, socket_path},
+    control::{self, Folding, Operator, Retention, Running, Socket, socket_path},
     detect::Parameters,
     ingest::{
         alive,
@@ -305,6 +305,14 @@ pub async fn start(
         rules: rules_in_force,
         retention: Retention::of(&config),
         folding: Folding::Daemon { wake: Arc::clone(&wake), progress: told.clone(), leading: leads.clone() },
+        running: Some(Running {
+            role,
+            leading: leads.clone(),
+            reception: reception.clone(),
+            public: public_address,
+            metrics: metrics.clone(),
+            reload_refused: lifecycle.reload_refused(),
+        }),
     };
     serve_commands(&config, operator, &tasks).await;
     let state = private::State {

@@ -12,9 +12,8 @@ use clap::{Parser, Subcommand};
 use relaywatch::{
     cli::{
         Exit, Format, accounts::AccountsCommand, address::AddressCommand, classify, config::ConfigCommand,
-        demo::DemoCommand, diagnose, events::EventsCommand, import::ImportCommand, incident::IncidentCommand,
-        keys::KeysCommand,
-        rebuild::RebuildCommand, score, serve::ServeCommand,
+        demo::DemoCommand, diagnose, doctor::DoctorCommand, events::EventsCommand, import::ImportCommand,
+        incident::IncidentCommand, keys::KeysCommand, rebuild::RebuildCommand, score, serve::ServeCommand,
     },
     config::Config,
     rule_files,
@@ -30,6 +29,7 @@ use relaywatch::{
   relaywatch serve                               start with no configuration at all
   relaywatch config default > relaywatch.toml    then connect your providers and Apple's notices
   relaywatch config check relaywatch.toml        every mistake with its line
+  relaywatch doctor                              what works, and what to set at each provider
   relaywatch --config relaywatch.toml serve
 
 Exit codes: 0 done; 1 it failed, or what it looked at is wrong (stderr says why); 2 the command
@@ -72,6 +72,8 @@ enum Command {
     Demo(DemoCommand),
     /// Print, check and explain the configuration.
     Config(ConfigCommand),
+    /// Tell what works, what does not, and what to set at each provider.
+    Doctor(DoctorCommand),
     /// List, show and report incidents; label them; get the list to win back.
     Incident(IncidentCommand),
 }
@@ -103,6 +105,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Rebuild(command) => command.run(file, &mut io::stdin().lock(), &mut out, &mut diagnostics)?,
         Command::Demo(command) => command.run(cli.log.as_deref(), &mut out)?,
         Command::Config(command) => command.run(file, Config::process_environment(), &mut out, &mut diagnostics)?,
+        Command::Doctor(command) => command.run(file, Config::process_environment(), &mut out)?,
         Command::Incident(command) => command.run(file, Config::process_environment(), &mut out, &mut diagnostics)?,
     };
     out.flush()?;

@@ -139,9 +139,9 @@ metrics! {
     monitor_caught_up: IntGauge = "relaywatch_monitor_caught_up_timestamp_seconds";
     /// For how long rows of the journal have waited for an older transaction of the cluster, in seconds; 0 below a minute.
     journal_held_up: IntGauge = "relaywatch_journal_held_up_seconds";
-    /// Blind windows that last, by what is not watched: a feed, notices, or all.
+    /// Blind windows that last, by what is not watched: a feed, notices, those of one app (`notices/<team>/<client id>`), or all.
     blind_windows: IntGaugeVec["watched"] = "relaywatch_blind_windows_open";
-    /// 1 while a feed reports otherwise than its declared exposure says, by feed and what is wrong.
+    /// 1 while a feed reports otherwise than its declared exposure says, or was never heard, by feed and what is wrong.
     feed_mismatches: IntGaugeVec["feed", "mismatch"] = "relaywatch_feed_exposure_mismatch";
     /// Outcomes that came after the deliveries of their day had been let go, and that count nowhere.
     monitor_too_old: IntCounter = "relaywatch_monitor_too_old_events_total";

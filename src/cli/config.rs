@@ -105,7 +105,7 @@ impl ConfigCommand {
 }
 
 /// Also sets up what the configuration names, so that nothing is called valid that `serve` would not start with.
-fn verified(result: Result<Config, ConfigErrors>) -> Result<Config, ConfigErrors> {
+pub(super) fn verified(result: Result<Config, ConfigErrors>) -> Result<Config, ConfigErrors> {
     let (mut config, mut mistakes) = match result {
         Ok(mut config) => {
             let warnings = std::mem::take(&mut config.provenance.warnings);

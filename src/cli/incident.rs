@@ -19,6 +19,7 @@ use crate::{
     control::{AcceptNormal, Call, CloseIncident, JournalRecovery, LabelIncident, Writer},
     incident::{self, Basis, Beside, Body, IncidentError, Label, LeftOut, Recovery, RecoveryRequest, RecoveryRow},
     model::{counted, verb},
+    monitor::facts::blind_now,
     store::{IncidentRecord, IncidentState},
 };
 
@@ -290,8 +291,10 @@ fn accepted(id: i64, state: IncidentState) -> String {
 async fn read(config: &Config, id: i64) -> anyhow::Result<(IncidentRecord, Body, Beside)> {
     let (store, _) = open::reader(config).await?;
     let found = async {
-        let (record, body) = incident::find(&store, id).await?;
+        let (record, mut body) = incident::find(&store, id).await?;
         let closing = incident::closing(&store, &record).await?;
+        let now = Clock::System.now();
+        body.see_blind(blind_now(&store, record.onset, record.closed_at.unwrap_or(now), now).await?);
         let beside =
             Beside { closing, installation: config.notify.installation.clone(), link: config.notify.link_to(Some(id)) };
         Ok::<_, IncidentError>((record, body, beside))

@@ -7,6 +7,7 @@ pub mod classify;
 pub mod config;
 pub mod demo;
 pub mod diagnose;
+pub mod doctor;
 pub mod events;
 pub mod import;
 pub mod incident;

@@ -33,7 +33,11 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::{feeds::path as feed_path, forms::is_region, shape::nearest_word, validate::is_team_id};
 pub use self::{
     feeds::{
-        AppleFeed, AppleMode, AzureFeed, BrazeFeed, BrevoFeed, CustomerioFeed, ElasticemailFeed, Feeds, GenericFeed, IterableFeed, KlaviyoFeed, KumomtaFeed, MailAddress, MailFeed, MailProtocol, MailersendFeed, MailgunFeed, MailjetFeed, MailtrapFeed, MandrillFeed, Named, Network, PostalFeed, PostfixFeed, PostmarkFeed, RecipientPattern, ResendFeed, Routes, ScalewayFeed, SendgridFeed, SesEventbridgeFeed, SesFeed, SesFirehoseFeed, SocketlabsFeed, SparkpostFeed, SqsFeed, UnisenderFeed,
+        AppleFeed, AppleMode, AzureFeed, BrazeFeed, BrevoFeed, CustomerioFeed, ElasticemailFeed, Feeds, GenericFeed,
+        IterableFeed, KlaviyoFeed, KumomtaFeed, MailAddress, MailFeed, MailProtocol, MailersendFeed, MailgunFeed,
+        MailjetFeed, MailtrapFeed, MandrillFeed, Named, Network, PostalFeed, PostfixFeed, PostmarkFeed,
+        RecipientPattern, ResendFeed, Routes, ScalewayFeed, SendgridFeed, SesEventbridgeFeed, SesFeed, SesFirehoseFeed,
+        SocketlabsFeed, SparkpostFeed, SqsFeed, UnisenderFeed,
     },
     notify::{Heartbeat, Notify, Slack, Webhook},
     report::{ConfigErrors, Mistake, Place, Severity},

@@ -9,7 +9,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::values::{FilePath, ListenAddress, Secret, StoreUrl};
+use super::values::{FilePath, ListenAddress, PublicUrl, Secret, StoreUrl};
 use crate::{model::RelayDomains, telemetry::LogFormat};
 
 /// The two listeners.
@@ -18,6 +18,9 @@ use crate::{model::RelayDomains, telemetry::LogFormat};
 pub struct Listen {
     /// The listener of the feeds, and of nothing else. Put a TLS proxy before it.
     pub public: ListenAddress,
+    /// Where providers reach it, through the proxy: `https://hooks.example.com`. `doctor` shows the feeds' URLs with it, and asks
+    /// there.
+    pub public_url: Option<PublicUrl>,
     /// The listener of API, pages, metrics and health.
     pub private: ListenAddress,
     /// The bearer token that the private listener asks for; needed unless it is bound to loopback.
@@ -35,6 +38,7 @@ impl Default for Listen {
         let loopback = |port| ListenAddress(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)));
         Self {
             public: loopback(8025),
+            public_url: None,
             private: loopback(8026),
             private_token: None,
             private_token_file: None,

@@ -92,6 +92,20 @@ impl Checks<'_> {
             );
         }
         self.token("listen.private_token", listen.private_token.as_ref());
+        if let Some(PublicUrl(url)) = &listen.public_url {
+            self.https("listen.public_url", url);
+            if url.query().is_some()
+                || url.fragment().is_some()
+                || !url.username().is_empty()
+                || url.password().is_some()
+            {
+                self.wrong(
+                    "listen.public_url",
+                    "`public_url` holds more than an address",
+                    "write what comes before /in/ in the feeds' URLs: \"https://hooks.example.com\"",
+                );
+            }
+        }
     }
 
     pub(super) fn token(&mut self, path: &str, token: Option<&Secret>) {

@@ -9,6 +9,7 @@ mod client;
 mod import;
 mod relabel;
 mod server;
+mod standing;
 
 pub(crate) use self::{
     calls::MAX_ACCOUNTS,
@@ -32,6 +33,7 @@ pub use self::{
         RulesInForce, STRETCH,
     },
     server::{Socket, serve},
+    standing::{AskStanding, FeedStanding, Running, Standing},
 };
 use crate::{
     classify::Rules,
@@ -126,6 +128,8 @@ pub struct Operator {
     pub retention: Retention,
     /// Who folds the journal.
     pub folding: Folding,
+    /// The daemon that it works in; none in a command.
+    pub running: Option<Running>,
 }
 
 /// Why nothing could be changed.
@@ -259,6 +263,7 @@ impl Writer {
             rules: watch::channel(None).1,
             retention: Retention::of(config),
             folding: Folding::Own { monitor: Box::default(), max_streams: config.detect.max_streams },
+            running: None,
         })))
     }
 

@@ -28,9 +28,9 @@ use tokio_util::sync::CancellationToken;
 use crate::incident::IncidentError;
 
 use super::{
-    AcceptNormal, AskImport, AskRules, Call, CloseIncident, ControlError, EndRelabel, ForgetAddress, ForgetOldKeys,
-    ImportAccounts, ImportEvents, JournalAside, JournalRecovery, LabelIncident, Operator, Rebuild, RebuildStep,
-    Relabel, RelabelStep, Reseal, RotateKeys,
+    AcceptNormal, AskImport, AskRules, AskStanding, Call, CloseIncident, ControlError, EndRelabel, ForgetAddress,
+    ForgetOldKeys, ImportAccounts, ImportEvents, JournalAside, JournalRecovery, LabelIncident, Operator, Rebuild,
+    RebuildStep, Relabel, RelabelStep, Reseal, RotateKeys,
 };
 
 /// The longest body: a thousand accounts with the longest fields, or a batch of an import, which is measured before it is escaped.
@@ -143,6 +143,7 @@ fn router(operator: Arc<Operator>) -> Router {
     router = with::<Relabel>(router);
     router = with::<RelabelStep>(router);
     router = with::<EndRelabel>(router);
+    router = with::<AskStanding>(router);
     router.layer(DefaultBodyLimit::max(MAX_BODY)).with_state(operator)
 }
 

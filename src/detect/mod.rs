@@ -31,7 +31,7 @@ pub use params::{
     LearningParameters, PARAMETERS_VERSION, Parameters,
 };
 pub use ring::{Cell, Completeness, Update, WITNESSES, Witnesses};
-pub use silence::silent_since;
+pub use silence::{Silent, silent_since};
 pub use sr::{Counts, Odds, SrState};
 pub use stream::{Alarm, Change, Quiet, Regime, StreamDetector};
 pub use text::{beside_counts, describe, describe_count};

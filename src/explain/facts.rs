@@ -195,31 +195,40 @@ pub struct Arrivals {
     pub repeated_share: f64,
 }
 
-/// What was not watched in a blind window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What was not watched in a blind window. In an order for people.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Watched {
     /// Everything: relaywatch itself did not work.
     All,
     /// Apple's notices.
     Notices,
+    /// Apple's notices of one app: its team and client id.
+    NoticesOf {
+        /// The team.
+        team: String,
+        /// The client id.
+        app: String,
+    },
     /// A provider's feed.
     Feed(Provider),
 }
 
 impl Watched {
-    /// Whether Apple's notices were not watched.
+    /// Whether Apple's notices were not watched, be it those of one app: whose accounts an incident is about is not known of
+    /// each.
     #[must_use]
-    pub const fn covers_notices(self) -> bool {
-        matches!(self, Self::All | Self::Notices)
+    pub const fn covers_notices(&self) -> bool {
+        matches!(self, Self::All | Self::Notices | Self::NoticesOf { .. })
     }
 
     /// What was not watched, for people.
     #[must_use]
-    pub fn says(self) -> String {
+    pub fn says(&self) -> String {
         match self {
             Self::All => "relaywatch itself".to_owned(),
             Self::Notices => "Apple's notices".to_owned(),
+            Self::NoticesOf { team, app } => format!("Apple's notices of the app {app} (team {team})"),
             Self::Feed(provider) => format!("the feed of {provider}"),
         }
     }
@@ -250,7 +259,7 @@ impl BlindReason {
 }
 
 /// A time in which a feed or the notice endpoint was down or silent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlindWindow {
     /// What was not watched.
     pub watched: Watched,
@@ -261,6 +270,14 @@ pub struct BlindWindow {
     /// Why, where it is known.
     #[serde(default)]
     pub reason: Option<BlindReason>,
+}
+
+/// What was blind at some time, each once, in an order of its own.
+pub(super) fn blind<'a>(windows: impl IntoIterator<Item = &'a BlindWindow>) -> Vec<Watched> {
+    let mut blind: Vec<Watched> = windows.into_iter().map(|window| window.watched.clone()).collect();
+    blind.sort_unstable();
+    blind.dedup();
+    blind
 }
 
 impl IncidentFacts {

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{
     Clue, Finding, IncidentFacts, NotChecked, ReplyGroup, Revocation, ShareExplained, Watched,
     clues::{look_for, weight},
+    facts::blind,
     share_explained,
 };
 use crate::{
@@ -276,7 +277,7 @@ pub fn explain(facts: &IncidentFacts) -> Explanation {
         evidence_for: case.said(best, 1.0),
         evidence_against: case.said(best, -1.0),
         not_checked,
-        blind: blind(facts),
+        blind: blind(&facts.blind_windows),
         next_check: telling.next(),
         what_would_tell: telling.take(2).collect(),
         safe_action,
@@ -370,18 +371,6 @@ impl<'a> Case<'a> {
         });
         open.collect()
     }
-}
-
-/// What was blind at some time, each once, in an order of its own.
-fn blind(facts: &IncidentFacts) -> Vec<Watched> {
-    let mut blind: Vec<Watched> = facts.blind_windows.iter().map(|window| window.watched).collect();
-    blind.sort_by_key(|watched| match watched {
-        Watched::All => -2,
-        Watched::Notices => -1,
-        Watched::Feed(provider) => provider.code(),
-    });
-    blind.dedup();
-    blind
 }
 
 /// The share of the excess that a hypothesis can account for; `None` where what it's judged by is not known.

@@ -21,6 +21,6 @@ pub use facts::{
 pub use hypotheses::{Explanation, Hypothesis, Ranked, SafeAction, UNKNOWN_PRIOR, WEIGHTS_VERSION, Weighed, explain};
 pub use notices::{Fisher, Interval, Lift, Revocation, ShareExplained, fisher_tail, lift, share_explained};
 pub use population::{Jump, jump};
-pub use render::{Brief, brief, render};
+pub use render::{BLIND, Brief, blind_line, brief, render};
 pub(crate) use render::{campaigns, percent, replies, shortened, unchecked};
 pub use signatures::{Clue, Mark};

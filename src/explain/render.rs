@@ -3,13 +3,16 @@
 use std::fmt::Write;
 
 use super::{
-    Clue, Explanation, IncidentFacts, NotCheckedReason, Ranked, Revocation, ShareExplained, Watched, Weighed, jump,
+    BlindWindow, Clue, Explanation, IncidentFacts, NotCheckedReason, Ranked, Revocation, ShareExplained, Watched,
+    Weighed, facts::blind, jump,
 };
 use crate::{
     detect::stats::count,
     model::{Timestamp, counted, verb},
 };
 
+/// How the line begins that says what was blind.
+pub const BLIND: &str = "Blind at times";
 /// Rivals are listed down to this posterior.
 const WORTH_LISTING: f64 = 0.02;
 /// No more lines than these on each side of the evidence.
@@ -39,7 +42,7 @@ pub fn render(explanation: &Explanation) -> String {
     }
     line(&mut out, "Not checked", &or_nothing(&not_checked(explanation), "; "));
     if !explanation.blind.is_empty() {
-        line(&mut out, "Blind at times", &format!("{}; absence there proves nothing", blind(explanation)));
+        line(&mut out, BLIND, &said_of_blind(&explanation.blind));
     }
     line(&mut out, "Do now", explanation.safe_action.advice);
     if let Some(check) = explanation.next_check {
@@ -90,7 +93,7 @@ pub fn brief(explanation: &Explanation, facts: &IncidentFacts) -> Brief {
         evidence.extend(said.map(|said| format!("{} {side} {about}: {}", strength(said.weight), said.detail)));
     }
     if !explanation.blind.is_empty() {
-        evidence.push(format!("Blind at times: {}; absence there proves nothing", blind(explanation)));
+        evidence.push(format!("{BLIND}: {}", said_of_blind(&explanation.blind)));
     }
     let checks: Vec<String> = explanation
         .next_check
@@ -218,9 +221,16 @@ fn excluded(explanation: &Explanation, by_wording: bool) -> impl Iterator<Item =
     explanation.hypotheses.iter().filter(move |ranked| ranked.ruled_out && ranked.by_wording == by_wording)
 }
 
-fn blind(explanation: &Explanation) -> String {
-    let blind: Vec<String> = explanation.blind.iter().map(|watched: &Watched| watched.says()).collect();
-    blind.join(", ")
+fn said_of_blind(blind: &[Watched]) -> String {
+    let blind: Vec<String> = blind.iter().map(Watched::says).collect();
+    format!("{}; absence there proves nothing", blind.join(", "))
+}
+
+/// The line of an explanation that says what was blind at times; nothing where nothing was.
+#[must_use]
+pub fn blind_line<'a>(windows: impl IntoIterator<Item = &'a BlindWindow>) -> Option<String> {
+    let blind = blind(windows);
+    (!blind.is_empty()).then(|| format!("{BLIND}: {}", said_of_blind(&blind)))
 }
 
 /// The likeliest hypotheses beside the one that is named, and "none of these", each in words.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     detect::Urgency,
-    explain::{Hypothesis, IncidentFacts},
+    explain::{BLIND, BlindWindow, Hypothesis, IncidentFacts, blind_line},
     model::{StreamKey, Timestamp, words},
     store::IncidentRecord,
 };
@@ -88,6 +88,19 @@ impl Body {
         Self::deserialize(&record.body).map_err(|source| BodyError { id: record.id, source })
     }
 
+    /// The same with the blind windows that are known now: some are found, and some end, after the incident was explained. What
+    /// was concluded stays as it was announced, but for the line that names them.
+    pub fn see_blind(&mut self, windows: Vec<BlindWindow>) {
+        let Some(facts) = &mut self.facts else { return };
+        facts.blind_windows = windows;
+        let line = blind_line(&facts.blind_windows);
+        let stood = self.explanation.iter().position(|line| line.starts_with(BLIND));
+        self.explanation.retain(|line| !line.starts_with(BLIND));
+        if let Some(line) = line {
+            self.explanation.insert(stood.unwrap_or(self.explanation.len()).min(self.explanation.len()), line);
+        }
+    }
+
     /// The body as the store keeps it.
     #[must_use]
     pub fn to_value(&self) -> serde_json::Value {
@@ -99,7 +112,24 @@ impl Body {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::incident::testing;
+    use crate::{explain::Watched, incident::testing};
+
+    #[test]
+    fn windows_that_are_found_later_are_named_and_what_has_ended_is_said() {
+        let (record, mut body) = testing::purge();
+        let window = |until| BlindWindow { watched: Watched::Notices, from: record.onset, until, reason: None };
+        body.see_blind(vec![window(None)]);
+        let lines = body.explanation.clone();
+        assert_eq!(
+            lines.iter().filter(|line| line.contains("Apple's notices; absence there proves nothing")).count(),
+            1
+        );
+        body.see_blind(vec![window(Some(record.updated_at))]);
+        assert_eq!(body.explanation, lines, "in the same place, once");
+        assert_eq!(body.facts.as_ref().map(|facts| facts.blind_windows[0].until), Some(Some(record.updated_at)));
+        body.see_blind(Vec::new());
+        assert!(!body.explanation.iter().any(|line| line.starts_with(BLIND)));
+    }
 
     #[test]
     fn a_body_survives_the_store_and_a_foreign_one_is_named() {

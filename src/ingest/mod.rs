@@ -9,8 +9,8 @@ pub mod mail;
 pub mod postfix;
 pub mod reception;
 pub mod seen;
-pub mod sqs;
 pub mod smtp;
+pub mod sqs;
 mod told;
 pub mod workers;
 

@@ -19,8 +19,8 @@ use super::{
     intake::FeedName,
     postfix,
     reception::Reception,
-    sqs,
     smtp::MailListener,
+    sqs,
 };
 use crate::{
     config::{Config, Named, Routes},

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     blind::{self, Outage, Window},
-    exposure::{Finding, check, only_refusals},
+    exposure::{Finding, Mismatch, check, only_refusals},
     judge::DAY_BINS,
     settings::installed_at,
 };
@@ -155,7 +155,10 @@ fn ticket(finding: &Finding, now: Timestamp) -> Page {
         incident: format!("feed {}", finding.feed),
         installation: None,
         stream: finding.feed.clone(),
-        headline: format!("The feed {} reports otherwise than its configuration says.", finding.feed),
+        headline: match finding.mismatch {
+            Mismatch::NeverHeard => format!("The feed {} has brought nothing since it was configured.", finding.feed),
+            _ => format!("The feed {} reports otherwise than its configuration says.", finding.feed),
+        },
         since: now,
         turned: None,
         at: now,

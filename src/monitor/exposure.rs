@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     ingest::import::FEED_PREFIX,
-    model::{Exposure, HOUR_MILLIS, Provider, Timestamp, words},
+    model::{DAY_MILLIS, Exposure, HOUR_MILLIS, Provider, Timestamp, words},
+    monitor::settings::feeds_since,
     store::{FeedCounts, FeedHour, Store, StoreError, WordKind},
 };
 
@@ -17,6 +18,10 @@ const RECENT_HOURS: i64 = 24;
 const LONG_HOURS: i64 = 7 * 24;
 /// Fewer reports than this show nothing.
 const LEAST: i64 = 20;
+/// A feed of outcomes that has brought nothing for so long since it was configured is never heard …
+const UNHEARD_MILLIS: i64 = DAY_MILLIS;
+/// … and one of notices, which are rare.
+const UNHEARD_NOTICES_MILLIS: i64 = 7 * DAY_MILLIS;
 /// Outcomes may lack their send in this share: reports cross each other on their way.
 const UNSENT_SHARE: f64 = 0.1;
 
@@ -33,6 +38,8 @@ words! {
         OutcomesUndeclared = 4, "outcomes-undeclared";
         /// It declares outcomes and reports refusals only.
         OnlyRefusals = 5, "only-refusals";
+        /// It has brought nothing since it was configured.
+        NeverHeard = 6, "never-heard";
     }
 }
 
@@ -74,6 +81,11 @@ impl Finding {
                 "The feed {feed} declares exposure = \"{declared}\" and reports refusals only: either nothing is accepted, or \
                  deliveries are not reported. Nothing of it is judged by its rate. Let the provider report deliveries too; or set \
                  exposure = \"none\" in its table."
+            ),
+            Mismatch::NeverHeard => format!(
+                "The feed {feed} has brought nothing since it was configured. Either the provider was not told of it, or nothing that \
+                 comes is taken: `relaywatch doctor` shows its URL, what to set in the provider's console, and the last rejection \
+                 with its reason. If it is not in use, remove its table."
             ),
         }
     }
@@ -150,7 +162,34 @@ pub async fn check(store: &Store, now: Timestamp) -> Result<Vec<Finding>, StoreE
     let hour = now.as_millis().div_euclid(HOUR_MILLIS);
     let hours = store.feed_hours(hour - LONG_HOURS).await?;
     let names: BTreeMap<i32, String> = store.words_of(WordKind::Feed).await?.into_iter().collect();
-    Ok(findings(&hours, &names, hour))
+    let mut found = findings(&hours, &names, hour);
+    let heard: BTreeSet<&str> = names.values().map(String::as_str).collect();
+    found.extend(never_heard(&feeds_since(store, now).await?, &heard, now));
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// The feeds that have brought nothing at all since they were configured, long enough ago: of whatever comes, the store knows the
+/// feed's name.
+fn never_heard(
+    feeds: &BTreeMap<String, (Option<Exposure>, Timestamp)>,
+    heard: &BTreeSet<&str>,
+    now: Timestamp,
+) -> Vec<Finding> {
+    let patience = |declared: &Option<Exposure>| match declared {
+        Some(_) => UNHEARD_MILLIS,
+        None => UNHEARD_NOTICES_MILLIS,
+    };
+    feeds
+        .iter()
+        .filter(|(feed, _)| !heard.contains(feed.as_str()))
+        .filter(|(_, (declared, since))| now.millis_since(*since) >= patience(declared))
+        .map(|(feed, (declared, _))| Finding {
+            feed: feed.clone(),
+            declared: declared.unwrap_or(Exposure::None),
+            mismatch: Mismatch::NeverHeard,
+        })
+        .collect()
 }
 
 /// Each feed's provider, the exposure that it declared last, and all that it reported in the hours given.
@@ -239,11 +278,27 @@ mod tests {
         for mismatch in Mismatch::ALL {
             let finding = Finding { feed: "ses/eu".to_owned(), declared: Exposure::Outcomes, mismatch: *mismatch };
             let advice = finding.advice();
-            assert!(
-                advice.contains("ses/eu") && advice.contains("exposure = ") && advice.contains("in its table"),
-                "{advice}"
-            );
+            assert!(advice.contains("ses/eu") && advice.contains("its table"), "{advice}");
+            assert!(advice.contains("exposure = ") || *mismatch == Mismatch::NeverHeard, "{advice}");
         }
+    }
+
+    #[test]
+    fn a_feed_that_was_never_heard_is_found_after_a_day_and_one_of_notices_after_a_week() {
+        let at = |days: i64| Timestamp::from_millis(days * DAY_MILLIS);
+        let feeds = BTreeMap::from([
+            ("apple".to_owned(), (None, at(0))),
+            ("ses".to_owned(), (Some(Exposure::Outcomes), at(0))),
+            ("ses/eu".to_owned(), (Some(Exposure::Sends), at(3))),
+        ]);
+        let found = |heard: &[&str], now| {
+            let found = never_heard(&feeds, &heard.iter().copied().collect(), now);
+            found.into_iter().map(|finding| finding.feed).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(found(&[], at(1).plus_millis(-1)), "");
+        assert_eq!(found(&[], at(1)), "ses");
+        assert_eq!(found(&["ses"], at(7)), "apple ses/eu");
+        assert_eq!(found(&["ses", "ses/eu", "apple"], at(99)), "");
     }
 
     #[test]

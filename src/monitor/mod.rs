@@ -263,7 +263,7 @@ impl Monitor {
                     watching.look(&self.store, notifiers, &self.metrics, self.clock.now()).await?;
                 }
                 if end {
-                    self.silence.look(&self.store, &self.metrics, self.clock.now()).await?;
+                    self.silence.look(&self.store, notifiers, &self.metrics, self.clock.now()).await?;
                 }
                 watch = Some(watching);
             }

@@ -113,6 +113,30 @@ pub async fn installed_at(store: &Store, now: Timestamp) -> Result<Option<Timest
     Ok(entries.iter().map(|entry| entry.key.at).min())
 }
 
+/// Each feed that is configured, with what it declares and since when it has been without a break.
+///
+/// # Errors
+/// Where the store is away.
+pub async fn feeds_since(
+    store: &Store,
+    now: Timestamp,
+) -> Result<BTreeMap<String, (Option<Exposure>, Timestamp)>, StoreError> {
+    let mut entries = store.entries_of_kind(EntryKind::Settings, now.plus_millis(DAY_MILLIS), MOST).await?;
+    entries.sort_by_key(version);
+    let mut feeds: BTreeMap<String, (Option<Exposure>, Timestamp)> = BTreeMap::new();
+    for entry in &entries {
+        let settings = entry.body.get("settings").and_then(|settings| Settings::deserialize(settings).ok());
+        // Another version's settings say nothing.
+        let Some(settings) = settings else { continue };
+        let known = std::mem::take(&mut feeds);
+        feeds.extend(settings.feeds.into_iter().map(|(feed, exposure)| {
+            let since = known.get(&feed).map_or(entry.key.at, |(_, since)| *since);
+            (feed, (exposure, since))
+        }));
+    }
+    Ok(feeds)
+}
+
 /// Journals the settings where they differ from those in force; gives their version.
 ///
 /// # Errors

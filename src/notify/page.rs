@@ -21,6 +21,10 @@ words! {
         Setup = 6, "setup";
         /// No incident: Apple replies in words that no rule knows.
         NewWords = 7, "new-words";
+        /// No incident: a feed or Apple's notices are silent, or refused, and have been for long.
+        Blind = 8, "blind";
+        /// No incident: they are seen again.
+        SeenAgain = 9, "seen-again";
     }
 }
 
@@ -28,7 +32,7 @@ impl PageKind {
     /// Whether it is about an incident.
     #[must_use]
     pub const fn is_of_incident(self) -> bool {
-        !matches!(self, Self::Setup | Self::NewWords)
+        !matches!(self, Self::Setup | Self::NewWords | Self::Blind | Self::SeenAgain)
     }
 }
 
@@ -144,6 +148,8 @@ pub(super) mod tests {
                 PageKind::Closed => "Closed: quiet again on sparkpost/news.example.com",
                 PageKind::Withdrawn => "Withdrawn: late reports undid the alarm on sparkpost/news.example.com",
                 PageKind::Setup => "The feed sparkpost reports otherwise than its configuration says.",
+                PageKind::Blind => "The feed sparkpost is silent, unlike in the weeks before.",
+                PageKind::SeenAgain => "The feed sparkpost reports again.",
                 _ => "Relay mail is refused on sparkpost/news.example.com",
             }
             .to_owned(),

@@ -71,6 +71,7 @@ fn body(page: &Page, possible_repeat: bool) -> String {
     let mut body = json!({
         "type": match page.kind {
             PageKind::Setup => "feed.setup".to_owned(),
+            PageKind::Blind | PageKind::SeenAgain => format!("feed.{}", page.kind),
             PageKind::NewWords => "replies.new-words".to_owned(),
             kind => format!("incident.{kind}"),
         },
@@ -96,12 +97,15 @@ fn body(page: &Page, possible_repeat: bool) -> String {
             "links": page.links,
         },
     });
-    if page.kind == PageKind::NewWords
-        && let Some(data) = body.get_mut("data").and_then(Value::as_object_mut)
-    {
-        // It is about no incident and no stream, and counts nothing of the kind.
-        for key in ["incident", "stream", "refused", "sent", "turned"] {
-            data.remove(key);
+    // What is about no incident counts nothing of the kind; new words are about no stream either.
+    let void: &[&str] = match page.kind {
+        PageKind::NewWords => &["incident", "stream", "refused", "sent", "turned"],
+        PageKind::Blind | PageKind::SeenAgain => &["incident", "refused", "sent", "turned"],
+        _ => &[],
+    };
+    if let Some(data) = body.get_mut("data").and_then(Value::as_object_mut) {
+        for key in void {
+            data.remove(*key);
         }
     }
     body.to_string()

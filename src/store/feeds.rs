@@ -55,11 +55,11 @@ impl Store {
         dispatch!(self, store => store.feed_hours(since).await)
     }
 
-    /// How many notices happened in each hour from a time on: (hour counted from the epoch, notices).
+    /// How many notices of each app happened in each hour from a time on: (client id, hour counted from the epoch, notices).
     ///
     /// # Errors
     /// Where the store is away.
-    pub async fn notice_hours(&self, since: Timestamp) -> Result<Vec<(i64, i64)>, StoreError> {
+    pub async fn notice_hours(&self, since: Timestamp) -> Result<Vec<(String, i64, i64)>, StoreError> {
         dispatch!(self, store => store.notice_hours(since).await)
     }
 

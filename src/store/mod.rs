@@ -241,6 +241,25 @@ impl Store {
         dispatch!(self, store => store.outbox_state(route, key).await)
     }
 
+    /// The database's own clock; `None` where the store is a file, which has none.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn database_clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(store) => store.database_clock().await.map(Some),
+        }
+    }
+
+    /// Whether anything of this key is in the outbox, or was and is still remembered.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn outbox_knows(&self, key: &str) -> Result<bool, StoreError> {
+        dispatch!(self, store => store.outbox_knows(key).await)
+    }
+
     /// How full the outbox is.
     ///
     /// # Errors

@@ -42,6 +42,7 @@ on_both_engines! {
             rules: watch::channel(None).1,
             retention: Retention { deliveries_days: 14, refusals_days: 365 },
             folding: Folding::Own { monitor: Box::new(Mutex::new(None)), max_streams: 100_000 },
+            running: None,
         };
         let forget = || ForgetOldKeys { operator: "tester".to_owned() };
 

@@ -62,6 +62,7 @@ fn operator(test: &TestStore, rules: &Arc<Rules>) -> Operator {
         rules: watch::channel(Some(Arc::clone(rules))).1,
         retention: Retention { deliveries_days: 14, refusals_days: 365 },
         folding: Folding::Own { monitor: Box::new(Mutex::new(None)), max_streams: 100_000 },
+        running: None,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::config::{FilePath, PublicUrl};
 
 table! {
     /// Apple's server-to-server notices.
-    pub struct AppleFeed at "apple", checked by check {
+    pub struct AppleFeed at "apple", checked by check, connected by connect {
         /// Pinned keys (a JWK set). Without it, Apple's published set is fetched.
         pub jwks_file: Option<FilePath>,
         /// Keys that Apple has retired (a JWK set), for notices that a backend passes on late.
@@ -79,5 +79,21 @@ fn check(feed: &AppleFeed, path: &str, checks: &mut Checks<'_>) {
             "no app is configured, so every notice of Apple is refused",
             "add [[team]] with [[team.app]] and its client_id",
         );
+    }
+}
+
+fn connect(feed: &AppleFeed, at: &str) -> Vec<String> {
+    match feed.mode {
+        AppleMode::Direct => vec![
+            format!(
+                "Apple developer account, the primary App ID, Sign in with Apple: the Server-to-Server Notification Endpoint is {at}"
+            ),
+            "One URL for an app group; the same may serve all teams and apps, each with its [[team.app]]".to_owned(),
+            "What stood there before goes into `forward_to`, so that your backend hears of its users".to_owned(),
+        ],
+        AppleMode::Forwarded => vec![
+            format!("Your backend posts every notice of Apple's on to {at}, as it came"),
+            "With the header `Authorization: Bearer`, and the token of `secret`".to_owned(),
+        ],
     }
 }

@@ -7,7 +7,7 @@ use super::{
 
 table! {
     /// Mailgun's webhooks.
-    pub struct MailgunFeed at "mailgun" with exposure, checked by check {
+    pub struct MailgunFeed at "mailgun" with exposure, checked by check, connected by connect {
         secret "signing key" {
             /// The HTTP webhook signing key of the account, as Mailgun shows it (not the API key).
             signing_key, signing_key_file, previous_signing_key, previous_signing_key_file,
@@ -26,4 +26,13 @@ fn check(feed: &MailgunFeed, path: &str, checks: &mut Checks<'_>) {
         ),
         Some(_) => {}
     }
+}
+
+fn connect(feed: &MailgunFeed, at: &str) -> Vec<String> {
+    let others = "Permanent Failure, Temporary Failure, Spam Complaints, Unsubscribes";
+    vec![
+        format!("Mailgun, Webhooks of each sending domain: {at} for each of these events"),
+        super::events(feed.exposure, "Accepted", "Delivered", others),
+        "`signing_key` is the account's HTTP webhook signing key, as Mailgun shows it there".to_owned(),
+    ]
 }

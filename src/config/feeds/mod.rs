@@ -14,8 +14,8 @@ mod generic;
 mod iterable;
 mod klaviyo;
 mod kumomta;
-mod mailersend;
 mod mail;
+mod mailersend;
 mod mailgun;
 mod mailjet;
 mod mailtrap;
@@ -53,8 +53,8 @@ pub use self::{
     iterable::IterableFeed,
     klaviyo::KlaviyoFeed,
     kumomta::KumomtaFeed,
-    mailersend::MailersendFeed,
     mail::{MailAddress, MailFeed, MailProtocol, Network, RecipientPattern},
+    mailersend::MailersendFeed,
     mailgun::MailgunFeed,
     mailjet::MailjetFeed,
     mailtrap::MailtrapFeed,
@@ -192,17 +192,31 @@ pub(super) trait Table: Named {
 
     /// Finds what makes no sense in it, beside names and lone predecessors; it stands at `path`.
     fn check(&self, path: &str, checks: &mut Checks<'_>);
+
+    /// What to set at the provider, a line each, in the words of its console; `at` is the feed's URL, or where else its reports
+    /// come from. Secrets are named by their setting, never by their value.
+    fn connect(&self, at: &str) -> Vec<String>;
+}
+
+/// The events to switch on: those that tell of sends where sends are declared, of deliveries unless nothing is, and all others.
+fn events(exposure: Exposure, sends: &str, deliveries: &str, others: &str) -> String {
+    match exposure {
+        Exposure::Sends => format!("Events: {sends}, {deliveries}, {others}"),
+        Exposure::Outcomes => format!("Events: {deliveries}, {others}"),
+        Exposure::None => format!("Events: {others}"),
+    }
 }
 
 /// Declares a feed's table: `name`, its own keys, its secrets, each with a file and a predecessor, and `exposure` where it reports
 /// outcomes (`with exposure none`, where it tells of failures only unless an operator says otherwise). All keys are optional, and
 /// absent by default; own keys have their type's default. A feed to which nobody posts is `by_itself` instead of `at` a path.
 ///
-/// A secret is declared by what people call it and by the names of its four keys. `$check` is what finds what makes no sense.
+/// A secret is declared by what people call it and by the names of its four keys. `$check` is what finds what makes no sense,
+/// `$connect` says what to set at the provider.
 macro_rules! table {
     (
         $(#[$meta:meta])*
-        pub struct $table:ident $place:ident $kind:literal $(with $exposure:ident $($told:ident)?)?, checked by $check:path {
+        pub struct $table:ident $place:ident $kind:literal $(with $exposure:ident $($told:ident)?)?, checked by $check:path, connected by $connect:path {
             $( $(#[$own_meta:meta])* pub $own:ident: $type:ty, )*
             $( secret $word:literal {
                 $(#[$secret_meta:meta])* $secret:ident, $file:ident, $previous:ident, $previous_file:ident,
@@ -270,6 +284,10 @@ macro_rules! table {
 
             fn check(&self, path: &str, checks: &mut $crate::config::validate::Checks<'_>) {
                 $check(self, path, checks);
+            }
+
+            fn connect(&self, at: &str) -> Vec<String> {
+                $connect(self, at)
             }
         }
     };
@@ -429,6 +447,15 @@ impl Feeds {
     #[must_use]
     pub fn paths(&self) -> Vec<String> {
         self.tables().iter().map(|feed| path(feed.kind, feed.table.name())).collect()
+    }
+
+    /// What to set at the provider of a feed, a line each; `at` is the feed's URL, or where else its reports come from. Holds no
+    /// secret. Nothing where there is no such feed.
+    #[must_use]
+    pub fn connect(&self, feed: &str, at: &str) -> Vec<String> {
+        let tables = self.tables();
+        let stands = tables.iter().find(|stands| path(stands.kind, stands.table.name()) == feed);
+        stands.map(|stands| stands.table.connect(at)).unwrap_or_default()
     }
 }
 

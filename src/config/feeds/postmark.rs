@@ -1,10 +1,11 @@
 //! `[feeds.postmark]`: Postmark's webhooks.
 
 use super::{super::validate::Checks, credentials::Credentials, table};
+use crate::model::Exposure;
 
 table! {
     /// Postmark's webhooks.
-    pub struct PostmarkFeed at "postmark" with exposure, checked by check {
+    pub struct PostmarkFeed at "postmark" with exposure, checked by check, connected by connect {
         /// Basic authentication: the user name.
         pub username: Option<String>,
         /// The custom header in which Postmark sends `token`. Without it, the token is expected as `Authorization: Bearer`.
@@ -25,4 +26,21 @@ fn check(feed: &PostmarkFeed, path: &str, checks: &mut Checks<'_>) {
     let (username, password) = (username.as_ref(), password.as_ref());
     Credentials { provider: "Postmark", username, password, token: token.as_ref(), header: header.as_ref() }
         .check(path, checks);
+}
+
+fn connect(feed: &PostmarkFeed, at: &str) -> Vec<String> {
+    let deliveries = if feed.exposure == Exposure::None { "" } else { "Delivery, " };
+    let mut lines = vec![
+        format!("Postmark, Webhooks of each message stream: a new one with the URL {at}"),
+        format!("Events: {deliveries}Bounce, Spam Complaint, Subscription Change"),
+    ];
+    if let Some(name) = &feed.username {
+        lines.push(format!("Basic authentication: user name {name}, the password of `password`"));
+    }
+    if feed.token.is_some() {
+        let header = feed.header.as_deref().unwrap_or("Authorization");
+        let scheme = if feed.header.is_some() { "" } else { "`Bearer ` and " };
+        lines.push(format!("A custom header: {header} with {scheme}the token of `token`"));
+    }
+    lines
 }

@@ -4,7 +4,7 @@ use super::{super::validate::Checks, table};
 
 table! {
     /// SendGrid's event webhook.
-    pub struct SendgridFeed at "sendgrid" with exposure, checked by check {
+    pub struct SendgridFeed at "sendgrid" with exposure, checked by check, connected by connect {
         /// The custom argument in which you send the From address, or its domain: SendGrid's events name neither.
         pub from_argument: Option<String>,
         /// The custom argument in which you send the envelope sender, or its domain.
@@ -38,4 +38,25 @@ fn check(feed: &SendgridFeed, path: &str, checks: &mut Checks<'_>) {
     }
     checks.token(&format!("{path}.password"), feed.password.as_ref());
     checks.token(&format!("{path}.token"), feed.token.as_ref());
+}
+
+fn connect(feed: &SendgridFeed, at: &str) -> Vec<String> {
+    let others = "Deferred, Bounced, Dropped, Spam Reports, Unsubscribes";
+    let mut lines = vec![
+        format!("SendGrid, Settings, Mail Settings, Event Webhooks: a new one with the URL {at}"),
+        super::events(feed.exposure, "Processed", "Delivered", others),
+    ];
+    if feed.verification_key.is_some() {
+        lines.push("Signature Verification on; its verification key is the setting `verification_key`".to_owned());
+    }
+    if let Some(name) = &feed.username {
+        lines.push(format!("Basic authentication in the URL: user name {name}, the password of `password`"));
+    }
+    if feed.token.is_some() {
+        lines.push("OAuth, with a server that hands out the token of `token`".to_owned());
+    }
+    for argument in [&feed.from_argument, &feed.envelope_argument].into_iter().flatten() {
+        lines.push(format!("Every message carries the custom argument {argument}"));
+    }
+    lines
 }

@@ -5,7 +5,7 @@ use crate::config::{FilePath, forms::is_topic_arn};
 
 table! {
     /// Amazon SES through SNS.
-    pub struct SesFeed at "ses" with exposure, checked by check {
+    pub struct SesFeed at "ses" with exposure, checked by check, connected by connect {
         /// The SNS topics that are taken, by ARN. Subscriptions to others are not confirmed.
         pub topics: Vec<String>,
         /// Pinned signing certificates (PEM). With them nothing is fetched.
@@ -30,4 +30,15 @@ fn check(feed: &SesFeed, path: &str, checks: &mut Checks<'_>) {
             );
         }
     }
+}
+
+fn connect(feed: &SesFeed, at: &str) -> Vec<String> {
+    let topics = if feed.topics.is_empty() { "each topic".to_owned() } else { feed.topics.join(", ") };
+    vec![
+        format!(
+            "SNS, {topics}: a subscription with the protocol HTTPS and the endpoint {at}, raw message delivery off; it is confirmed by itself"
+        ),
+        "SES, the configuration set of your mail: an event destination to that topic".to_owned(),
+        super::events(feed.exposure, "Sends", "Deliveries", "Hard bounces, Complaints, Delivery delays, Rejects"),
+    ]
 }

@@ -4,7 +4,7 @@ use super::{super::validate::Checks, table};
 
 table! {
     /// SparkPost's event webhooks.
-    pub struct SparkpostFeed at "sparkpost" with exposure, checked by check {
+    pub struct SparkpostFeed at "sparkpost" with exposure, checked by check, connected by connect {
         /// Basic authentication: the user name.
         pub username: Option<String>,
         secret "password" {
@@ -30,4 +30,18 @@ fn check(feed: &SparkpostFeed, path: &str, checks: &mut Checks<'_>) {
     }
     checks.token(&format!("{path}.password"), feed.password.as_ref());
     checks.token(&format!("{path}.token"), feed.token.as_ref());
+}
+
+fn connect(feed: &SparkpostFeed, at: &str) -> Vec<String> {
+    let authentication = match (&feed.username, &feed.token) {
+        (Some(name), _) => format!("Authentication: basic, user name {name}, the password of `password`"),
+        (None, _) => "A custom header: `Authorization: Bearer` with the token of `token`".to_owned(),
+    };
+    let others = "Bounce, Delay, Policy Rejection, Out of Band, Spam Complaint, Generation Failure, Generation Rejection, List \
+                  Unsubscribe, Link Unsubscribe";
+    vec![
+        format!("SparkPost, Webhooks: a new one with the target {at}"),
+        authentication,
+        super::events(feed.exposure, "Injection", "Delivery", others),
+    ]
 }

@@ -20,6 +20,15 @@ use super::{
 };
 use crate::ingest::reception::{InForce, NotTaken, Reception, Refused, Setup};
 
+/// The header of a request that only asks whether a feed is here, as `doctor` does. Nothing of it is read, counted or told of.
+pub const PROBE: &str = "relaywatch-probe";
+
+/// What such a request is told: a refusal, so that nobody takes it for a delivery.
+#[must_use]
+pub fn probed(feed: &str) -> String {
+    format!("the feed {feed} is here; a probe is no delivery")
+}
+
 /// What a delivery was that was taken.
 #[derive(Debug)]
 enum Taken {
@@ -68,6 +77,9 @@ impl Endpoint {
             return problem(StatusCode::NOT_FOUND, RejectionReason::Unsupported, detail);
         };
         let name = feed.name.name.as_str();
+        if request.headers().contains_key(PROBE) {
+            return problem(StatusCode::BAD_REQUEST, RejectionReason::Unsupported, &probed(name));
+        }
         let began = Instant::now();
         let asked = feed.shapes_refusals().then(|| request.headers().clone());
         let answer = self.process(&setup, &budget, feed, request).await;

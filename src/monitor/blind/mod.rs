@@ -4,6 +4,7 @@
 //! outages of ours and refused deliveries by the process that takes feeds in ([`crate::ingest::alive`]), silence by the monitor.
 
 mod silence;
+mod ticket;
 
 use serde_json::json;
 
@@ -16,7 +17,7 @@ use crate::{
 
 /// What [`Window::watched`] says where nothing at all was watched.
 pub const ALL: &str = "all";
-/// What it says of Apple's notices, through whatever feed they come.
+/// What it says of Apple's notices, through whatever feed they come; of those of one app, `notices/<team>/<client id>`.
 pub const NOTICES: &str = "notices";
 /// Windows that are read, the newest ones.
 const MOST: u32 = 10_000;
@@ -29,7 +30,7 @@ const LEAST_REFILL_MILLIS: i64 = 30 * 60_000;
 pub struct Window {
     /// From when.
     pub from: Timestamp,
-    /// `all`, `notices`, or a feed's name: `ses/eu`.
+    /// `all`, `notices`, those of one app (`notices/<team>/<client id>`), or a feed's name: `ses/eu`.
     pub watched: String,
     /// Why, where it is known.
     pub reason: Option<BlindReason>,
@@ -71,14 +72,35 @@ impl Window {
         let watched = match self.watched.as_str() {
             ALL => Watched::All,
             NOTICES => Watched::Notices,
-            // Apple's feeds bring notices.
-            feed => match Provider::of_feed(feed)? {
-                Provider::Apple => Watched::Notices,
-                provider => Watched::Feed(provider),
+            named => match (app_of(named), Provider::of_feed(named)) {
+                (Some((team, app)), _) => Watched::NoticesOf { team: team.to_owned(), app: app.to_owned() },
+                // Apple's feeds bring notices.
+                (None, provider) => match provider? {
+                    Provider::Apple => Watched::Notices,
+                    provider => Watched::Feed(provider),
+                },
             },
         };
         Some(BlindWindow { watched, from: self.from, until: self.until, reason: self.reason })
     }
+}
+
+/// What [`Window::watched`] says of the notices of one app.
+fn notices_of(team: &str, app: &str) -> String {
+    format!("{NOTICES}/{team}/{app}")
+}
+
+/// Team and client id, where a window is of the notices of one app.
+fn app_of(watched: &str) -> Option<(&str, &str)> {
+    watched.strip_prefix(NOTICES)?.strip_prefix('/')?.split_once('/')
+}
+
+/// What the evidence of an incident says of the windows that reach into the time from `from` to `to`, by their begin. Also of
+/// those that were found, or ended, after it was explained.
+#[must_use]
+pub fn touching(windows: &[Window], from: Timestamp, to: Timestamp) -> Vec<BlindWindow> {
+    let reaches = |window: &BlindWindow| window.from < to && window.until.is_none_or(|until| until > from);
+    windows.iter().filter_map(Window::evidence).filter(reaches).collect()
 }
 
 /// The windows that entries tell of, by their begin, in whatever order the entries come. Of a window that was journalled twice

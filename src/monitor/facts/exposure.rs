@@ -5,7 +5,6 @@ use crate::{
     detect::stats::count,
     explain::BlindWindow,
     model::{NoticeKind, Timestamp},
-    monitor::blind::Window,
     store::AddressNotice,
 };
 
@@ -40,12 +39,6 @@ pub(super) fn standing(notices: &[AddressNotice], at: Timestamp) -> Standing {
     }
 }
 
-/// What an incident's evidence says of blind windows, as far as they reach into the time from `from` to `to`, by their begin.
-pub(super) fn blind_windows(windows: &[Window], from: Timestamp, to: Timestamp) -> Vec<BlindWindow> {
-    let reaches = |window: &BlindWindow| window.from < to && window.until.is_none_or(|until| until > from);
-    windows.iter().filter_map(Window::evidence).filter(reaches).collect()
-}
-
 /// The share of the time from `from` to `to` that the windows cover together, 0 to 1. They come by their begin.
 pub(super) fn blind_share<'a>(
     windows: impl IntoIterator<Item = &'a BlindWindow>,
@@ -72,7 +65,7 @@ mod tests {
     use crate::{
         explain::Watched,
         model::{DAY_MILLIS, HOUR_MILLIS, Provider},
-        monitor::blind::windows,
+        monitor::blind::{touching, windows},
         store::{EntryKind, EntryRecord, EventKey, Position},
     };
 
@@ -134,7 +127,7 @@ mod tests {
             entry(serde_json::json!({ "watched": "the weather", "from": ms(0), "until": null })),
             entry(serde_json::json!({ "watched": "notices" })),
         ];
-        let told = blind_windows(&windows(&entries), at(-2 * DAY), at(5 * DAY));
+        let told = touching(&windows(&entries), at(-2 * DAY), at(5 * DAY));
         let expected = [
             BlindWindow { watched: Watched::Notices, from: at(0), until: Some(at(DAY)), reason: None },
             BlindWindow { watched: Watched::Feed(Provider::Ses), from: at(DAY), until: None, reason: None },
@@ -142,7 +135,7 @@ mod tests {
         assert_eq!(told, expected);
         let mut backwards = entries.to_vec();
         backwards.reverse();
-        assert_eq!(blind_windows(&windows(&backwards), at(-2 * DAY), at(5 * DAY)), expected);
+        assert_eq!(touching(&windows(&backwards), at(-2 * DAY), at(5 * DAY)), expected);
     }
 
     #[test]

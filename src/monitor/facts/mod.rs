@@ -10,13 +10,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use self::{
     dimensions::{Senders, concentration, control_group},
-    exposure::{Standing, blind_share, blind_windows, standing},
+    exposure::{Standing, blind_share, standing},
 };
 use crate::{
     detect::Counts,
-    explain::{Control, IncidentFacts, LastDelivery, NoticeFacts, OneText, ReplyText, shortened},
+    explain::{BlindWindow, Control, IncidentFacts, LastDelivery, NoticeFacts, OneText, ReplyText, shortened},
     model::{Bin, Cause, DAY_MILLIS, Destination, HOUR_MILLIS, StreamKey, Timestamp},
-    monitor::blind::Window,
+    monitor::blind::{Window, known, touching},
     store::{AddressNotice, RefusedAddress, Store, StoreError, template_id},
 };
 
@@ -88,6 +88,21 @@ impl Scope {
     }
 }
 
+/// The blind windows that touch an incident from its onset, or from before, to `until`: as its evidence is gathered, so far as
+/// they are known now.
+///
+/// # Errors
+/// Where the store is away.
+pub async fn blind_now(
+    store: &Store,
+    onset: Timestamp,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<BlindWindow>, StoreError> {
+    let windows = known(store, now).await?;
+    Ok(touching(&windows, onset.plus_millis(-BEFORE_MILLIS), until.bin().end().plus_millis(AFTER_MILLIS)))
+}
+
 /// All that the store knows of an incident; `windows` are the blind windows of the journal, by their begin.
 ///
 /// [`IncidentFacts::arrivals`] stays `None`: the journal keeps no arrival times, and repeats leave no trace in it. Accepted
@@ -98,7 +113,7 @@ impl Scope {
 pub async fn gather(store: &Store, scope: &Scope, windows: &[Window]) -> Result<IncidentFacts, StoreError> {
     let onset = scope.onset.start();
     let last = scope.until.end().plus_millis(AFTER_MILLIS);
-    let blind_windows = blind_windows(windows, onset.plus_millis(-BEFORE_MILLIS), last);
+    let blind_windows = touching(windows, onset.plus_millis(-BEFORE_MILLIS), last);
 
     let refused = Refused::read(store, scope).await?;
     let mut notices = refused.notices;

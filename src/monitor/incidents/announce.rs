@@ -3,7 +3,7 @@
 use super::{Announcer, Kept, stored};
 use crate::{
     detect::{Urgency, beside_counts},
-    explain::{IncidentFacts, brief, explain},
+    explain::{IncidentFacts, blind_line, brief, explain},
     incident::{Basis, Body, win_back},
     model::{MINUTE_MILLIS, Timestamp, counted, verb},
     notify::{Page, PageKind, Severity},
@@ -68,7 +68,7 @@ fn duration(millis: i64) -> String {
     }
 }
 
-/// What is said at the end, in two lines.
+/// What is said at the end, in two lines; in three where something was blind since it began.
 fn ended(record: &IncidentRecord, body: &Body, now: Timestamp) -> Vec<String> {
     let until = record.closed_at.unwrap_or(now);
     let refused = match body.basis {
@@ -92,7 +92,9 @@ fn ended(record: &IncidentRecord, body: &Body, now: Timestamp) -> Vec<String> {
         IncidentState::Withdrawn => HOLD_STAYS.to_owned(),
         _ => format!("{HOLD_STAYS} {}", win_back(record.id)),
     };
-    vec![totals, hold]
+    let windows = body.facts.iter().flat_map(|facts| &facts.blind_windows);
+    let blind = blind_line(windows.filter(|window| window.until.is_none_or(|until| until > record.onset)));
+    [totals].into_iter().chain(blind).chain([hold]).collect()
 }
 
 fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
@@ -101,7 +103,9 @@ fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
     let headline = match kind {
         PageKind::Opened if body.basis == Basis::Count => format!("Unusually many refusals on {stream}"),
         // What is wrong with the set-up, and what is said of words, is no incident.
-        PageKind::Opened | PageKind::Setup | PageKind::NewWords => format!("Relay mail is refused on {stream}"),
+        PageKind::Opened | PageKind::Setup | PageKind::NewWords | PageKind::Blind | PageKind::SeenAgain => {
+            format!("Relay mail is refused on {stream}")
+        }
         PageKind::CauseNamed => format!("Cause named for {stream}"),
         PageKind::Worse => format!("Worse on {stream}"),
         PageKind::Closed => format!("Closed: quiet again on {stream}"),

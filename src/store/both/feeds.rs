@@ -6,22 +6,12 @@ use super::{Engine, on_both};
 use crate::{
     model::Timestamp,
     store::{
-        EntryKind, FeedCounts, FeedHour, StoreError,
+        FeedCounts, FeedHour, StoreError,
         feeds::{FeedHourRow, feed_hours},
     },
 };
 
 on_both! {
-    pub(in crate::store) async fn notice_hours(&self, since: Timestamp) -> Result<Vec<(i64, i64)>, StoreError> {
-        Ok(query_as(
-            "SELECT at / 3600000 AS hour, count(*) FROM entry WHERE kind = $1 AND at >= $2 GROUP BY 1 ORDER BY 1",
-        )
-        .bind(EntryKind::Notice.code())
-        .bind(since.as_millis())
-        .fetch_all(self.reading())
-        .await?)
-    }
-
     pub(in crate::store) async fn feed_hours(&self, since: i64) -> Result<Vec<(FeedHour, FeedCounts)>, StoreError> {
         let rows: Vec<FeedHourRow> = query_as(
             "SELECT feed, exposure, hour, events, sent, delivered, refused, unsent FROM feed_hour WHERE hour >= $1 \

@@ -18,6 +18,10 @@ pub(in crate::store) const ENQUEUE: &str = "INSERT INTO outbox (key, route, targ
      VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8) ON CONFLICT (route, key) DO NOTHING";
 
 on_both! {
+    pub(in crate::store) async fn outbox_knows(&self, key: &str) -> Result<bool, StoreError> {
+        Ok(query_scalar("SELECT EXISTS (SELECT 1 FROM outbox WHERE key = $1)").bind(key).fetch_one(self.reading()).await?)
+    }
+
     pub(in crate::store) async fn enqueue(&self, epoch: Epoch, items: &[NewOutbox]) -> Result<u64, StoreError> {
         let mut transaction = self.led(epoch).await?;
         let added = self.enqueue_in(&mut transaction, items).await?;

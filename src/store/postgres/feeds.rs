@@ -4,11 +4,22 @@ use sqlx::{PgConnection, query, query_as};
 
 use super::PgStore;
 use crate::{
-    model::{Bin, Destination},
-    store::{FeedCounts, FeedHour, StoreError},
+    model::{Bin, Destination, Timestamp},
+    store::{EntryKind, FeedCounts, FeedHour, StoreError},
 };
 
 impl PgStore {
+    pub(in crate::store) async fn notice_hours(&self, since: Timestamp) -> Result<Vec<(String, i64, i64)>, StoreError> {
+        Ok(query_as(
+            "SELECT COALESCE(body::json ->> 'app', ''), at / 3600000 AS hour, count(*) FROM entry \
+             WHERE kind = $1 AND at >= $2 GROUP BY 1, 2 ORDER BY 1, 2",
+        )
+        .bind(EntryKind::Notice.code())
+        .bind(since.as_millis())
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
     pub(in crate::store) async fn refused_by_hour(
         &self,
         streams: &[i32],

@@ -9,7 +9,10 @@ use std::time::Duration;
 use sqlx::{PgConnection, Postgres, Transaction, query, query_scalar};
 
 use super::PgStore;
-use crate::store::{Epoch, StoreError};
+use crate::{
+    model::Timestamp,
+    store::{Epoch, StoreError},
+};
 
 /// The database's clock, in milliseconds since the epoch; read when it is reached, not when the transaction began.
 macro_rules! clock {
@@ -19,6 +22,11 @@ macro_rules! clock {
 }
 
 impl PgStore {
+    pub(in crate::store) async fn database_clock(&self) -> Result<Timestamp, StoreError> {
+        let millis: i64 = query_scalar(concat!("SELECT ", clock!())).fetch_one(&self.pool).await?;
+        Ok(Timestamp::from_millis(millis))
+    }
+
     pub(in crate::store) async fn lead(&self, holder: &str, term: Duration) -> Result<Option<Epoch>, StoreError> {
         // A standby asks every second: a plain read, which no leader notices.
         let free: bool = query_scalar(concat!(

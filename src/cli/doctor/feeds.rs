@@ -1,0 +1,400 @@
+//! Each feed: whether it can be reached, what it brought last, and what to set at its provider.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use reqwest::{StatusCode, header::CONTENT_TYPE};
+use serde::Serialize;
+use serde_json::Value;
+use url::Url;
+
+use super::report::{Check, Mark};
+use crate::{
+    control::FeedStanding,
+    ingest::{
+        RejectionReason,
+        http::endpoint::{PROBE, probed},
+    },
+    model::{HOUR_MILLIS, Provider, Timestamp},
+    monitor::{
+        blind::{NOTICES, Window, known as windows},
+        exposure::{Finding, check},
+    },
+    store::{Store, StoreError, WordKind},
+};
+
+/// The longest answer that is read, in bytes.
+const MOST_ANSWER: usize = 16 * 1024;
+/// How far back the store knows hours of feeds: as long as it keeps them.
+const HISTORY_HOURS: i64 = 70 * 24;
+
+/// What the store knows of all feeds.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    read: bool,
+    feeds: BTreeMap<String, KnownFeed>,
+}
+
+/// What it knows of one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct KnownFeed {
+    /// The last hour in which something happened that it reported.
+    pub(super) hour: Option<Timestamp>,
+    /// Whether it has brought anything ever.
+    pub(super) heard: bool,
+    /// Its blind windows that last.
+    pub(super) blind: Vec<Window>,
+    /// How it reports otherwise than it declares.
+    pub(super) findings: Vec<Finding>,
+}
+
+impl Known {
+    /// What is known of one feed; nothing where the store was not read.
+    pub(super) fn of(&self, feed: &str) -> Option<KnownFeed> {
+        self.read.then(|| self.feeds.get(feed).cloned().unwrap_or_default())
+    }
+}
+
+/// Reads what the store knows.
+pub(super) async fn known(store: &Store, now: Timestamp) -> Result<Known, StoreError> {
+    let mut feeds: BTreeMap<String, KnownFeed> = BTreeMap::new();
+    let names: BTreeMap<i32, String> = store.words_of(WordKind::Feed).await?.into_iter().collect();
+    for name in names.values() {
+        feeds.entry(name.clone()).or_default().heard = true;
+    }
+    let since = now.as_millis().div_euclid(HOUR_MILLIS) - HISTORY_HOURS;
+    let at = |hour: i64| Timestamp::from_millis(hour.saturating_mul(HOUR_MILLIS));
+    for (of, counts) in store.feed_hours(since).await? {
+        if let Some(name) = names.get(&of.feed).filter(|_| counts.events > 0) {
+            let feed = feeds.entry(name.clone()).or_default();
+            feed.hour = feed.hour.max(Some(at(of.hour)));
+        }
+    }
+    let notices = store.notice_hours(at(since)).await?.into_iter().map(|(_, hour, _)| at(hour)).max();
+    let is_apple = |feed: &str| Provider::of_feed(feed) == Some(Provider::Apple);
+    for (_, feed) in feeds.iter_mut().filter(|(name, _)| is_apple(name)) {
+        feed.hour = notices;
+    }
+    for window in windows(store, now).await?.into_iter().filter(|window| window.until.is_none()) {
+        feeds.entry(window.watched.clone()).or_default().blind.push(window);
+    }
+    for finding in check(store, now).await? {
+        feeds.entry(finding.feed.clone()).or_default().findings.push(finding);
+    }
+    // Whatever is silent of the notices is Apple's feed's.
+    let silent: Vec<Window> = feeds
+        .iter()
+        .filter(|(name, _)| name.split('/').next() == Some(NOTICES))
+        .flat_map(|(_, feed)| feed.blind.clone())
+        .collect();
+    for (_, feed) in feeds.iter_mut().filter(|(name, _)| is_apple(name)) {
+        feed.blind.extend(silent.iter().cloned());
+    }
+    Ok(Known { read: true, feeds })
+}
+
+/// Whether a feed can be reached where its provider posts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// relaywatch answers for it there.
+    Here,
+    /// Nothing answers, or something else does: why.
+    No(String),
+    /// It is not posted to, or it was not asked.
+    NotAsked,
+}
+
+/// Asks the public listener, or what stands before it.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    client: Option<reqwest::Client>,
+    base: Option<&'a Url>,
+    public: SocketAddr,
+    /// Why nothing answers there: it is not asked again.
+    dead: Option<String>,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(client: Option<reqwest::Client>, base: Option<&'a Url>, public: SocketAddr) -> Self {
+        Self { client, base, public, dead: None }
+    }
+
+    /// A feed's URL: through the public address where it is known, else the listener's own.
+    pub(super) fn url(&self, feed: &str) -> String {
+        match self.base {
+            Some(base) => format!("{}/in/{feed}", base.as_str().trim_end_matches('/')),
+            None => format!("http://{}/in/{feed}", reachable(self.public)),
+        }
+    }
+
+    /// What is to be said of the addresses in general.
+    pub(super) fn said(&self) -> Option<Check> {
+        let Self { base, public, .. } = self;
+        base.is_none().then(|| {
+            Check::warning(
+                "public URL",
+                format!("not known: the feeds' URLs show where the listener is bound, {public}"),
+            )
+            .then("set `public_url` in [listen] to where providers reach it through the proxy, or give --url")
+        })
+    }
+
+    /// Whether relaywatch answers for this feed.
+    pub(super) async fn reach(&mut self, feed: &str) -> Reach {
+        let Some(client) = &self.client else { return Reach::NotAsked };
+        if let Some(dead) = &self.dead {
+            return Reach::No(dead.clone());
+        }
+        let answer =
+            client.post(self.url(feed)).header(PROBE, "doctor").header(CONTENT_TYPE, "application/json").send();
+        match answer.await {
+            Ok(answer) => understood(feed, answer).await,
+            Err(error) => {
+                let why = if error.is_timeout() {
+                    "nothing answers in time"
+                } else if error.is_connect() {
+                    "nothing can be reached"
+                } else {
+                    "no sound HTTP is spoken"
+                };
+                self.dead = Some(why.to_owned());
+                Reach::No(why.to_owned())
+            }
+        }
+    }
+}
+
+/// An address that can be connected to, for one on which it listens.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    let ip = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, bound.port())
+}
+
+async fn understood(feed: &str, mut answer: reqwest::Response) -> Reach {
+    let status = answer.status();
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > MOST_ANSWER {
+            break;
+        }
+    }
+    read(feed, status, &body)
+}
+
+/// What an answer to a probe says.
+fn read(feed: &str, status: StatusCode, body: &[u8]) -> Reach {
+    let problem: Option<Value> = serde_json::from_slice(body).ok();
+    let text = |key: &str| problem.as_ref()?.get(key)?.as_str();
+    // Only relaywatch's problems carry a reason of its list.
+    let is_ours = text("reason").and_then(RejectionReason::from_name).is_some();
+    match (status, is_ours) {
+        (StatusCode::BAD_REQUEST, true) if text("detail") == Some(probed(feed).as_str()) => Reach::Here,
+        (StatusCode::NOT_FOUND, true) => {
+            Reach::No("a relaywatch answers there and does not have this feed: reload it (SIGHUP)".to_owned())
+        }
+        (_, true) => Reach::No(format!("a relaywatch of another version answers there (HTTP {})", status.as_u16())),
+        (_, false) => Reach::No(format!("something else answers there (HTTP {})", status.as_u16())),
+    }
+}
+
+/// What the daemon knows of a feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum InDaemon {
+    /// No daemon that takes reports in was asked.
+    NotAsked,
+    /// It does not have the feed.
+    Missing,
+    /// It has.
+    Stands(FeedStanding),
+}
+
+impl InDaemon {
+    /// What a daemon's list says of a feed.
+    pub(super) fn of(feeds: Option<&BTreeMap<String, FeedStanding>>, feed: &str) -> Self {
+        match feeds.map(|feeds| feeds.get(feed)) {
+            None => Self::NotAsked,
+            Some(None) => Self::Missing,
+            Some(Some(standing)) => Self::Stands(*standing),
+        }
+    }
+}
+
+/// All that was seen of a feed.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    /// What the store knows; nothing where it was not read.
+    pub(super) known: Option<KnownFeed>,
+    /// What the daemon knows.
+    pub(super) daemon: InDaemon,
+    /// Whether it can be reached.
+    pub(super) reach: Reach,
+}
+
+/// Whether a feed can be reached, for machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Reachable {
+    /// relaywatch answers for it there.
+    Yes,
+    /// It does not.
+    No,
+    /// Not asked.
+    NotAsked,
+}
+
+/// The last rejection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Rejection {
+    at: String,
+    reason: RejectionReason,
+}
+
+/// A feed, as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct FeedRow {
+    /// Its name.
+    pub(super) feed: String,
+    /// How it stands.
+    pub(super) mark: Mark,
+    /// In one line.
+    pub(super) says: String,
+    /// What to do about it.
+    pub(super) advice: Vec<String>,
+    /// Its URL, or where else its reports come from.
+    pub(super) url: String,
+    #[serde(skip)]
+    pub(super) is_url: bool,
+    /// Whether it can be reached.
+    pub(super) reachable: Reachable,
+    /// When something was last understood, or the hour of the last event that the store knows.
+    pub(super) last_event: Option<String>,
+    /// When a delivery was last taken, since the daemon's start.
+    pub(super) last_accepted: Option<String>,
+    /// The last rejection since the daemon's start.
+    pub(super) last_rejection: Option<Rejection>,
+    /// What to set at the provider.
+    pub(super) connect: Vec<String>,
+}
+
+/// Says how a feed stands.
+pub(super) fn row(feed: &str, at: &str, connect: Vec<String>, seen: &Seen, now: Timestamp) -> FeedRow {
+    let mut advice = Vec::new();
+    let mut mark = Mark::Ok;
+    let mut raise = |to: Mark, text: String| {
+        mark = mark.max(to);
+        advice.push(text);
+    };
+    let reachable = match &seen.reach {
+        Reach::Here => Reachable::Yes,
+        Reach::NotAsked => Reachable::NotAsked,
+        Reach::No(why) => {
+            raise(Mark::Wrong, format!("{at}: {why}"));
+            Reachable::No
+        }
+    };
+    let standing = match seen.daemon {
+        InDaemon::Stands(standing) => standing,
+        InDaemon::NotAsked => FeedStanding::default(),
+        InDaemon::Missing => {
+            raise(Mark::Wrong, "the daemon does not have this feed: reload it (SIGHUP), and see its log".to_owned());
+            FeedStanding::default()
+        }
+    };
+    if let Some((refused_at, reason)) = standing.refused {
+        let ago = ago(refused_at, now);
+        let said = format!("last rejection {refused_at} ({ago}), {reason}: {}", means(reason));
+        // What was taken since shows that the feed works.
+        let is_last = standing.accepted.is_none_or(|accepted| accepted < refused_at);
+        raise(if is_last { Mark::Warning } else { Mark::Ok }, said);
+    }
+    if standing.set_aside > 0 {
+        raise(
+            Mark::Warning,
+            format!("{} parts of deliveries were set aside; `relaywatch events list` names them", standing.set_aside),
+        );
+    }
+    let known = seen.known.as_ref();
+    for window in known.iter().flat_map(|known| &known.blind) {
+        let why = window.reason.map_or("", crate::explain::BlindReason::says);
+        raise(Mark::Warning, format!("blind since {} ({}): {why}", window.from, window.watched));
+    }
+    for finding in known.iter().flat_map(|known| &known.findings) {
+        raise(Mark::Warning, finding.advice());
+    }
+    let hour = known.and_then(|known| known.hour);
+    let heard = known.is_some_and(|known| known.heard);
+    let last = match (standing.understood, hour) {
+        (Some(understood), _) => format!("last event {understood} ({})", ago(understood, now)),
+        (None, Some(hour)) => format!("last event in the hour of {hour}"),
+        (None, None) if heard => "no event for long".to_owned(),
+        (None, None) if known.is_some() => {
+            raise(Mark::Warning, "nothing of it has ever come: set it up at the provider, as below".to_owned());
+            "no event yet".to_owned()
+        }
+        (None, None) => "last event not known: the store was not read".to_owned(),
+    };
+    let reached = match reachable {
+        Reachable::Yes => format!("; answers at {at}"),
+        Reachable::No => format!("; not reachable at {at}"),
+        Reachable::NotAsked => format!("; from {at}"),
+    };
+    FeedRow {
+        feed: feed.to_owned(),
+        mark,
+        says: format!("{last}{reached}"),
+        advice,
+        url: at.to_owned(),
+        is_url: at.starts_with("http"),
+        reachable,
+        last_event: standing.understood.or(hour).map(|at| at.to_string()),
+        last_accepted: standing.accepted.map(|at| at.to_string()),
+        last_rejection: standing.refused.map(|(at, reason)| Rejection { at: at.to_string(), reason }),
+        connect,
+    }
+}
+
+/// How long ago, in words.
+fn ago(at: Timestamp, now: Timestamp) -> String {
+    let seconds = now.millis_since(at).max(0) / 1_000;
+    match seconds {
+        ..120 => format!("{seconds} s ago"),
+        120..7_200 => format!("{} min ago", seconds / 60),
+        7_200..172_800 => format!("{} h ago", seconds / 3_600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+/// What a rejection means, and what to do.
+const fn means(reason: RejectionReason) -> &'static str {
+    match reason {
+        RejectionReason::Malformed => "the body is not what the provider sends; is the URL another feed's?",
+        RejectionReason::Unauthenticated => {
+            "it came without credentials or signature: switch them on at the provider; a stranger's post looks the same"
+        }
+        RejectionReason::BadSignature => {
+            "the signature does not verify: compare the key with the provider's; a proxy that changes bodies breaks it too"
+        }
+        RejectionReason::Foreign => {
+            "a topic, app or issuer that is not configured: add it to the feed's table, or [[team.app]]"
+        }
+        RejectionReason::Stale => {
+            "its signed time is off: compare the clocks; a late retry is taken by another attempt"
+        }
+        RejectionReason::TokenReused => "its one-time token came before with another body: a forgery",
+        RejectionReason::TooLarge => "it is larger than `body_bytes` in [limits]",
+        RejectionReason::KeysUnavailable => {
+            "the provider's keys can't be fetched: see the log, and the way out by HTTPS"
+        }
+        RejectionReason::Unsupported => "a method, coding or media type that this feed does not take",
+        RejectionReason::StoreUnavailable => "the store was away; the provider comes again",
+        RejectionReason::Overloaded => "too many at once; the provider comes again",
+        RejectionReason::BadCredentials => "the password or token is not the feed's: compare both ends",
+    }
+}

@@ -1,0 +1,123 @@
+//! What the doctor says, state by state.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use super::{
+    feeds::{InDaemon, KnownFeed, Reach, Seen, row},
+    house::{clock, running, signs},
+    report::{Check, Report},
+};
+use crate::{
+    config::{Config, DEFAULT_FILE},
+    control::{FeedStanding, Standing},
+    explain::BlindReason,
+    ingest::RejectionReason,
+    model::{Exposure, Timestamp},
+    monitor::{
+        blind::Window,
+        exposure::{Finding, Mismatch},
+    },
+};
+
+fn at(minutes: i64) -> Timestamp {
+    Timestamp::from_seconds(1_780_000_000 + minutes * 60)
+}
+
+fn standing() -> Standing {
+    Standing {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        role: "all".to_owned(),
+        leads: true,
+        caught_up: Some(at(0)),
+        held_up_seconds: 0,
+        reload_refused: None,
+        public: None,
+        feeds: Some(BTreeMap::new()),
+    }
+}
+
+fn well() -> Seen {
+    let daemon = FeedStanding { accepted: Some(at(-1)), understood: Some(at(-1)), refused: None, set_aside: 0 };
+    let known = KnownFeed { hour: Some(at(-30)), heard: true, blind: Vec::new(), findings: Vec::new() };
+    Seen { known: Some(known), daemon: InDaemon::Stands(daemon), reach: Reach::Here }
+}
+
+fn feed(seen: &Seen) -> super::feeds::FeedRow {
+    let connect = vec!["Braze, Currents: a custom HTTP connector".to_owned()];
+    row("braze", "https://hooks.example.com/in/braze", connect, seen, at(0))
+}
+
+#[test]
+fn every_state_says_what_to_do() {
+    let report = |feeds: Vec<Seen>, checks| Report { checks, feeds: feeds.iter().map(feed).collect() };
+    let all_well = report(vec![well()], vec![running(&standing(), at(0)), clock(30)]);
+    let text = |report: &Report| report.text().replace(env!("CARGO_PKG_VERSION"), "{version}");
+    insta::assert_snapshot!("all_well", text(&all_well));
+    assert!(!all_well.is_wrong());
+    insta::assert_json_snapshot!("all_well_json", Report { checks: vec![clock(30)], ..all_well }.json());
+
+    let refused = Some((at(-3), RejectionReason::BadCredentials));
+    let with = |standing: FeedStanding| Seen { daemon: InDaemon::Stands(standing), ..well() };
+    let none = FeedStanding::default();
+    let known = |known: KnownFeed| Seen { known: Some(known), daemon: InDaemon::NotAsked, ..well() };
+    let window = Window { from: at(-90), watched: "braze".to_owned(), reason: Some(BlindReason::Silent), until: None };
+    let finding = Finding { feed: "braze".to_owned(), declared: Exposure::Sends, mismatch: Mismatch::NoSends };
+    let heard = KnownFeed { hour: Some(at(-120)), heard: true, ..KnownFeed::default() };
+    let feeds = vec![
+        with(FeedStanding { refused, ..none }),
+        with(FeedStanding { refused, accepted: Some(at(-1)), understood: Some(at(-1)), set_aside: 2 }),
+        Seen {
+            daemon: InDaemon::Missing,
+            reach: Reach::No("a relaywatch answers there and does not have this feed".to_owned()),
+            ..well()
+        },
+        known(KnownFeed { blind: vec![window], findings: vec![finding], ..heard }),
+        known(KnownFeed::default()),
+        Seen { known: None, daemon: InDaemon::NotAsked, reach: Reach::No("nothing can be reached".to_owned()) },
+    ];
+    let behind = Standing {
+        version: "0.0.1".to_owned(),
+        caught_up: Some(at(-9)),
+        held_up_seconds: 75,
+        reload_refused: Some("the configuration is not valid".to_owned()),
+        ..standing()
+    };
+    let mut checks = vec![running(&behind, at(0)), clock(-4_200), clock(75_000)];
+    checks.extend([signs(Some(at(-5)), true, at(0)), signs(Some(at(-5)), false, at(0))].into_iter().flatten());
+    checks.push(Check::wrong("keys", "others may use them").then("chmod 600 relaywatch.key"));
+    let report = report(feeds, checks);
+    assert!(report.is_wrong());
+    insta::assert_snapshot!("trouble", text(&report));
+}
+
+#[test]
+fn each_provider_is_told_the_url_and_no_secret() {
+    let lines = DEFAULT_FILE.lines().map(|line| match line.strip_prefix('#') {
+        Some(rest)
+            if !rest.is_empty()
+                && !rest.starts_with(' ')
+                && !rest.contains("_file = ")
+                && !rest.starts_with("name") =>
+        {
+            rest
+        }
+        _ => line,
+    });
+    // Settings alone: what a console shows needs no file.
+    let text: String = lines
+        .filter(|line| !line.contains("signing_certificates"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    let config = match Config::from_text(None, text, std::collections::HashMap::new()) {
+        Ok(config) => config,
+        Err(errors) => *errors.sound.expect("settings that can be read"),
+    };
+    let mut out = String::new();
+    for feed in config.feeds.paths() {
+        let at = format!("https://hooks.example.com/in/{feed}");
+        let connect = config.feeds.connect(&feed, &at);
+        assert!(connect.iter().any(|line| line.contains(&at)), "{feed}: {connect:?}");
+        writeln!(out, "{feed}\n  {}", connect.join("\n  ")).expect("text");
+    }
+    assert!(config.feeds.connect("nowhere", "x").is_empty());
+    insta::assert_snapshot!("connect", out);
+}

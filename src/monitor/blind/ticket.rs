@@ -1,0 +1,139 @@
+//! What is said of a blind window that lasts, and at its end: once each.
+
+use super::{NOTICES, Window, app_of};
+use crate::{
+    explain::BlindReason,
+    model::{Provider, Timestamp},
+    notify::{Page, PageKind, Severity},
+};
+
+impl Window {
+    /// What makes a ticket about it the same one.
+    pub(super) fn key(&self) -> String {
+        let reason = self.reason.map_or("unknown", BlindReason::as_str);
+        format!("blind/{}/{reason}/{}", self.watched, self.from.as_millis())
+    }
+
+    /// The key of what is said at its end.
+    pub(super) fn end_key(&self) -> String {
+        format!("{}/over", self.key())
+    }
+
+    /// What is not watched, as a sentence begins.
+    fn subject(&self) -> String {
+        match app_of(&self.watched) {
+            Some((team, app)) => format!("Apple's notices of the app {app} (team {team})"),
+            None if self.watched == NOTICES => "Apple's notices".to_owned(),
+            None => format!("The feed {}", self.watched),
+        }
+    }
+
+    /// Whether it is of notices, through whatever feed.
+    fn is_of_notices(&self) -> bool {
+        self.watched == NOTICES
+            || app_of(&self.watched).is_some()
+            || Provider::of_feed(&self.watched) == Some(Provider::Apple)
+    }
+
+    /// The ticket, once it has lasted; `incidents` are the open ones that it touches.
+    pub(super) fn ticket(&self, incidents: &[i64], now: Timestamp) -> Page {
+        let (subject, is_many) = (self.subject(), self.watched.starts_with(NOTICES));
+        let is_refused = self.reason == Some(BlindReason::Refused);
+        let headline = match (is_refused, is_many) {
+            (true, _) => format!("{subject} brings nothing that can be taken: every genuine delivery is refused."),
+            (false, true) => format!("{subject} are silent, unlike in the weeks before."),
+            (false, false) => format!("{subject} is silent, unlike in the weeks before."),
+        };
+        let since = if is_refused {
+            format!("Since {} nothing of it was taken.", self.from)
+        } else {
+            format!(
+                "Nothing has come of the time since {}; in the same hours of each of the three weeks before it did.",
+                self.from
+            )
+        };
+        let meanwhile = if self.is_of_notices() {
+            "That no notice comes proves nothing meanwhile: revocations are not ruled out."
+        } else {
+            "That nothing is refused proves nothing meanwhile."
+        };
+        let mut facts = vec![since, meanwhile.to_owned()];
+        if !incidents.is_empty() {
+            let numbers: Vec<String> = incidents.iter().map(ToString::to_string).collect();
+            facts.push(format!("Open incidents that it touches: {}.", numbers.join(", ")));
+        }
+        Page {
+            facts,
+            safe_action: Some(
+                "Look whether mail still goes out and whether the provider still reports: `relaywatch doctor` tells the last \
+                 event and rejection of each feed, and what to set in the provider's console."
+                    .to_owned(),
+            ),
+            ..self.page(self.key(), PageKind::Blind, headline, now)
+        }
+    }
+
+    /// What is said at its end, where a ticket was made of it.
+    pub(super) fn end_ticket(&self, until: Timestamp) -> Page {
+        let (subject, is_many) = (self.subject(), self.watched.starts_with(NOTICES));
+        let headline = if is_many {
+            format!("{subject} come again, or are watched no more.")
+        } else {
+            format!("{subject} reports again, or is configured no more.")
+        };
+        Page {
+            facts: vec![format!("Blind from {} to {until}; absence there proves nothing.", self.from)],
+            ..self.page(self.end_key(), PageKind::SeenAgain, headline, until)
+        }
+    }
+
+    fn page(&self, key: String, kind: PageKind, headline: String, at: Timestamp) -> Page {
+        Page {
+            key,
+            kind,
+            severity: Severity::Ticket,
+            raised: false,
+            incident: format!("blind {}", self.watched),
+            installation: None,
+            stream: self.watched.clone(),
+            headline,
+            since: self.from,
+            turned: None,
+            at,
+            refused: 0,
+            sent: 0,
+            facts: Vec::new(),
+            explanation: Vec::new(),
+            safe_action: None,
+            links: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tickets_say_what_is_not_seen_and_what_to_look_at() {
+        let at = |hours: i64| Timestamp::from_seconds(1_754_700_000 + hours * 3_600);
+        let window = |watched: &str, reason| Window {
+            from: at(0),
+            watched: watched.to_owned(),
+            reason: Some(reason),
+            until: None,
+        };
+        let windows = [
+            window("ses/eu", BlindReason::Silent),
+            window("apple", BlindReason::Refused),
+            window("notices", BlindReason::Silent),
+            window("notices/ABCDE12345/com.example.app", BlindReason::Silent),
+        ];
+        let said: Vec<String> = windows
+            .iter()
+            .flat_map(|window| [window.ticket(&[7, 9], at(2)), window.end_ticket(at(3))])
+            .map(|page| format!("{}\n{}\n{}\n", page.key, page.headline, page.facts.join("\n")))
+            .collect();
+        insta::assert_snapshot!(said.join("\n"));
+    }
+}
