@@ -60,10 +60,14 @@ words! {
     }
 }
 
+/// What the names of feeds begin with whose events were imported from files: `import/ses`.
+pub const IMPORTED_PREFIX: &str = "import/";
+
 impl Provider {
-    /// Who reports through a feed of this name: `ses/eu` is one feed of SES, and so is `sqs`. `None` where this version has no such feed.
+    /// Who reports through a feed of this name: `ses/eu` is one feed of SES, and so are `sqs` and `import/ses`. `None` where this version has no such feed.
     #[must_use]
     pub fn of_feed(feed: &str) -> Option<Self> {
+        let feed = feed.strip_prefix(IMPORTED_PREFIX).unwrap_or(feed);
         match feed.split('/').next()? {
             "sqs" | "ses-eventbridge" | "ses-firehose" => Some(Self::Ses),
             kind => Self::from_name(kind),

@@ -6,8 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    ingest::import::FEED_PREFIX,
-    model::{DAY_MILLIS, Exposure, HOUR_MILLIS, Provider, Timestamp, words},
+    model::{DAY_MILLIS, Exposure, HOUR_MILLIS, IMPORTED_PREFIX, Provider, Timestamp, words},
     monitor::settings::feeds_since,
     store::{FeedCounts, FeedHour, Store, StoreError, WordKind},
 };
@@ -129,7 +128,7 @@ fn findings(hours: &[(FeedHour, FeedCounts)], names: &BTreeMap<i32, String>, now
         .filter_map(|(feed, reported)| {
             let (feed, declared) = (names.get(feed)?.clone(), reported.declared);
             // What an import declares stands in no configuration, and is of that import alone.
-            if feed.starts_with(FEED_PREFIX) {
+            if feed.starts_with(IMPORTED_PREFIX) {
                 return None;
             }
             Some(Finding { feed, declared, mismatch: mismatch(reported)? })

@@ -4,7 +4,7 @@ use super::{super::validate::Checks, table};
 
 table! {
     /// Azure Communication Services' delivery reports through Event Grid.
-    pub struct AzureFeed at "azure" with exposure, checked by check {
+    pub struct AzureFeed at "azure" with exposure, checked by check, connected by connect {
         /// The header in which the subscription sends `token` (a delivery property), `X-Relaywatch-Token` by default. In the
         /// address, `?token=…`, it is taken as well.
         pub header: Option<String>,
@@ -24,4 +24,16 @@ fn check(feed: &AzureFeed, path: &str, checks: &mut Checks<'_>) {
         );
     }
     checks.token(&format!("{path}.token"), feed.token.as_ref());
+}
+
+fn connect(feed: &AzureFeed, at: &str) -> Vec<String> {
+    let token = match &feed.header {
+        Some(header) => format!("A delivery property: the secret header {header} with the token of `token`"),
+        None => "The token of `token` stands behind it: ?token=<the token>".to_owned(),
+    };
+    vec![
+        format!("Azure, the Communication Services resource, Events: a subscription of type Web Hook to {at}"),
+        token,
+        "Event type: Email Delivery Report Received, in either schema; a dead-letter destination".to_owned(),
+    ]
 }

@@ -7,7 +7,7 @@ use super::{
 
 table! {
     /// Customer.io's reporting webhooks.
-    pub struct CustomerioFeed at "customerio" with exposure, checked by check {
+    pub struct CustomerioFeed at "customerio" with exposure, checked by check, connected by connect {
         secret "signing key" {
             /// The signing key of the reporting webhook, as Customer.io shows it.
             signing_key, signing_key_file, previous_signing_key, previous_signing_key_file,
@@ -26,4 +26,17 @@ fn check(feed: &CustomerioFeed, path: &str, checks: &mut Checks<'_>) {
         ),
         Some(_) => {}
     }
+}
+
+fn connect(feed: &CustomerioFeed, at: &str) -> Vec<String> {
+    vec![
+        format!("Customer.io, Integrations, Reporting Webhooks: a new one with the endpoint {at}"),
+        super::events(
+            feed.exposure,
+            "Sent",
+            "Delivered",
+            "Bounced, Deferred, Dropped, Failed, Marked as spam, Unsubscribed",
+        ),
+        "`signing_key` is the key that it shows; Body Content stays off".to_owned(),
+    ]
 }

@@ -4,7 +4,7 @@ use super::{super::validate::Checks, table};
 
 table! {
     /// Elastic Email's HTTP notifications.
-    pub struct ElasticemailFeed at "elasticemail" with exposure, checked by check {
+    pub struct ElasticemailFeed at "elasticemail" with exposure, checked by check, connected by connect {
         /// Basic authentication in the address: the user name.
         pub username: Option<String>,
         secret "password" {
@@ -30,4 +30,18 @@ fn check(feed: &ElasticemailFeed, path: &str, checks: &mut Checks<'_>) {
     }
     checks.token(&format!("{path}.password"), feed.password.as_ref());
     checks.token(&format!("{path}.token"), feed.token.as_ref());
+}
+
+fn connect(feed: &ElasticemailFeed, at: &str) -> Vec<String> {
+    let mut lines = vec![
+        format!("Elastic Email, Settings, Notifications: {at}"),
+        super::events(feed.exposure, "Sent", "Sent", "Bounce / Error, Complaints, Unsubscribed"),
+    ];
+    if feed.token.is_some() {
+        lines.push("The token of `token` stands behind it: ?token=<the token>".to_owned());
+    }
+    if let Some(name) = &feed.username {
+        lines.push(format!("Basic authentication in the URL: user name {name}, the password of `password`"));
+    }
+    lines
 }

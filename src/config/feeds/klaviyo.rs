@@ -7,7 +7,7 @@ use super::{
 
 table! {
     /// Klaviyo's system webhooks.
-    pub struct KlaviyoFeed at "klaviyo" with exposure, checked by check {
+    pub struct KlaviyoFeed at "klaviyo" with exposure, checked by check, connected by connect {
         secret "secret key" {
             /// The secret key of the webhook, as it was set when the webhook was made.
             secret_key, secret_key_file, previous_secret_key, previous_secret_key_file,
@@ -26,4 +26,13 @@ fn check(feed: &KlaviyoFeed, path: &str, checks: &mut Checks<'_>) {
         ),
         Some(_) => {}
     }
+}
+
+fn connect(feed: &KlaviyoFeed, at: &str) -> Vec<String> {
+    let others = "Bounced Email, Dropped Email, Marked Email as Spam, Unsubscribed";
+    vec![
+        format!("Klaviyo, a system webhook (Advanced KDP, or by the API) with the endpoint {at}"),
+        super::events(feed.exposure, "Received Email", "Received Email", others),
+        "Its secret key is the setting `secret_key`".to_owned(),
+    ]
 }

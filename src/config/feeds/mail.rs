@@ -16,7 +16,7 @@ use crate::{
 
 table! {
     /// Bounces, abuse reports and DMARC aggregate reports, which come as mail.
-    pub struct MailFeed by_itself "mail" with exposure none, checked by check {
+    pub struct MailFeed by_itself "mail" with exposure none, checked by check, connected by connect {
         /// Where mail arrives: an IP address and a port ("127.0.0.1:2525"), or for LMTP also a socket
         /// ("unix:/run/relaywatch/lmtp.sock").
         pub listen: Option<String>,
@@ -281,6 +281,15 @@ fn is_hostname(text: &str) -> bool {
         && text.split('.').all(|label| {
             !label.is_empty() && label.len() <= 63 && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
         })
+}
+
+fn connect(feed: &MailFeed, at: &str) -> Vec<String> {
+    let protocol = if feed.protocol == MailProtocol::Lmtp { "lmtp" } else { "smtp" };
+    let recipients = feed.recipients.join(", ");
+    vec![
+        format!("Your mail server hands mail for {recipients} to {protocol} {at}: in Postfix by transport_maps"),
+        "The envelope sender of your mail is one of these, and carries the recipient (VERP) where it can".to_owned(),
+    ]
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::{super::validate::Checks, table};
 
 table! {
     /// Mailjet's events.
-    pub struct MailjetFeed at "mailjet" with exposure, checked by check {
+    pub struct MailjetFeed at "mailjet" with exposure, checked by check, connected by connect {
         /// Basic authentication: the user name in the webhook's URL.
         pub username: Option<String>,
         secret "password" {
@@ -23,4 +23,12 @@ fn check(feed: &MailjetFeed, path: &str, checks: &mut Checks<'_>) {
         );
     }
     checks.token(&format!("{path}.password"), feed.password.as_ref());
+}
+
+fn connect(feed: &MailjetFeed, at: &str) -> Vec<String> {
+    vec![
+        format!("Mailjet, Account, Event notifications: {at} for each of these events, grouped or not"),
+        super::events(feed.exposure, "sent", "sent", "bounce, blocked, spam, unsub"),
+        format!("User name {} and the password of `password` stand in the URL", feed.username.as_deref().unwrap_or("")),
+    ]
 }

@@ -4,7 +4,7 @@ use super::{super::validate::Checks, table};
 
 table! {
     /// Mailtrap's webhooks.
-    pub struct MailtrapFeed at "mailtrap" with exposure, checked by check {
+    pub struct MailtrapFeed at "mailtrap" with exposure, checked by check, connected by connect {
         secret "signing secret" {
             /// The webhook's signing secret, as Mailtrap shows it.
             signing_secret, signing_secret_file, previous_signing_secret, previous_signing_secret_file,
@@ -16,4 +16,13 @@ fn check(feed: &MailtrapFeed, path: &str, checks: &mut Checks<'_>) {
     if feed.signing_secret.is_none() {
         checks.error(path, "the Mailtrap feed has no signing secret", "set `signing_secret_file`");
     }
+}
+
+fn connect(feed: &MailtrapFeed, at: &str) -> Vec<String> {
+    let others = "bounce, soft bounce, suspension, reject, spam complaint, unsubscribe";
+    vec![
+        format!("Mailtrap, Settings, Webhooks: a new one with the URL {at}, in JSON"),
+        super::events(feed.exposure, "delivery", "delivery", others),
+        "`signing_secret` is the secret that it shows".to_owned(),
+    ]
 }

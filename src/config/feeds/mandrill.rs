@@ -4,7 +4,7 @@ use super::{super::validate::Checks, table};
 
 table! {
     /// Mandrill's (Mailchimp Transactional's) webhooks.
-    pub struct MandrillFeed at "mandrill" with exposure, checked by check {
+    pub struct MandrillFeed at "mandrill" with exposure, checked by check, connected by connect {
         /// The webhook's URL exactly as it was entered at Mandrill, which signs it along; with no credentials in it.
         pub url: Option<String>,
         secret "key" {
@@ -44,4 +44,13 @@ fn check(feed: &MandrillFeed, path: &str, checks: &mut Checks<'_>) {
             "write it as at Mandrill: https://relaywatch.example.com/in/mandrill",
         ),
     }
+}
+
+fn connect(feed: &MandrillFeed, at: &str) -> Vec<String> {
+    let url = feed.url.as_deref().unwrap_or(at);
+    vec![
+        format!("Mandrill, Settings, Webhooks: a new one with exactly the URL {url}, which is signed along"),
+        super::events(feed.exposure, "send", "send", "hard and soft bounces, deferral, reject, spam, unsub"),
+        "`key` is the webhook's key, as Mandrill shows it".to_owned(),
+    ]
 }

@@ -201,10 +201,21 @@ pub(super) trait Table: Named {
 /// The events to switch on: those that tell of sends where sends are declared, of deliveries unless nothing is, and all others.
 fn events(exposure: Exposure, sends: &str, deliveries: &str, others: &str) -> String {
     match exposure {
+        Exposure::Sends if sends == deliveries => format!("Events: {sends}, {others}"),
         Exposure::Sends => format!("Events: {sends}, {deliveries}, {others}"),
         Exposure::Outcomes => format!("Events: {deliveries}, {others}"),
         Exposure::None => format!("Events: {others}"),
     }
+}
+
+/// How a webhook is told its credentials, where the provider signs nothing.
+fn credentials_lines(username: Option<&str>, header: Option<&str>, has_token: bool) -> Vec<String> {
+    let basic = username.map(|name| format!("Basic authentication: user name {name}, the password of `password`"));
+    let token = has_token.then(|| {
+        let scheme = if header.is_some() { "" } else { "`Bearer ` and " };
+        format!("A custom header: {} with {scheme}the token of `token`", header.unwrap_or("Authorization"))
+    });
+    basic.into_iter().chain(token).collect()
 }
 
 /// Declares a feed's table: `name`, its own keys, its secrets, each with a file and a predecessor, and `exposure` where it reports

@@ -5,7 +5,7 @@ use crate::config::FilePath;
 
 table! {
     /// The log of Postfix, which is followed.
-    pub struct PostfixFeed at "postfix" with exposure, checked by check {
+    pub struct PostfixFeed by_itself "postfix" with exposure, checked by check, connected by connect {
         /// The log file: that of syslog, or Postfix's `maillog_file`. It is followed through its rotations.
         pub log_file: Option<FilePath>,
         /// Follow systemd's journal instead, by `journalctl`.
@@ -40,4 +40,12 @@ fn check(feed: &PostfixFeed, path: &str, checks: &mut Checks<'_>) {
             "write it as \"Europe/Berlin\" or \"UTC\"",
         );
     }
+}
+
+fn connect(feed: &PostfixFeed, at: &str) -> Vec<String> {
+    let group = if feed.journal { "systemd-journal" } else { "adm" };
+    vec![
+        format!("Reads {at}: the unit of relaywatch has SupplementaryGroups={group}"),
+        "In Postfix nothing is needed; enable_long_queue_ids = yes keeps queue ids from being used twice".to_owned(),
+    ]
 }

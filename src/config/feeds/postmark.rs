@@ -34,13 +34,6 @@ fn connect(feed: &PostmarkFeed, at: &str) -> Vec<String> {
         format!("Postmark, Webhooks of each message stream: a new one with the URL {at}"),
         format!("Events: {deliveries}Bounce, Spam Complaint, Subscription Change"),
     ];
-    if let Some(name) = &feed.username {
-        lines.push(format!("Basic authentication: user name {name}, the password of `password`"));
-    }
-    if feed.token.is_some() {
-        let header = feed.header.as_deref().unwrap_or("Authorization");
-        let scheme = if feed.header.is_some() { "" } else { "`Bearer ` and " };
-        lines.push(format!("A custom header: {header} with {scheme}the token of `token`"));
-    }
+    lines.extend(super::credentials_lines(feed.username.as_deref(), feed.header.as_deref(), feed.token.is_some()));
     lines
 }

@@ -5,7 +5,7 @@ use crate::config::FilePath;
 
 table! {
     /// Scaleway Transactional Email through Topics and Events.
-    pub struct ScalewayFeed at "scaleway" with exposure, checked by check {
+    pub struct ScalewayFeed at "scaleway" with exposure, checked by check, connected by connect {
         /// The topics that are taken, by ARN. Subscriptions to others are not confirmed.
         pub topics: Vec<String>,
         /// The certificate of Scaleway's authority, `sns-trust-chain.pem`: what issued the signing certificates.
@@ -35,4 +35,12 @@ fn check(feed: &ScalewayFeed, path: &str, checks: &mut Checks<'_>) {
             "save https://messaging.s3.fr-par.scw.cloud/fr-par/sns/sns-trust-chain.pem (of your region) and name it",
         );
     }
+}
+
+fn connect(feed: &ScalewayFeed, at: &str) -> Vec<String> {
+    let topics = if feed.topics.is_empty() { "each topic".to_owned() } else { feed.topics.join(", ") };
+    vec![
+        "Scaleway, Transactional Email, the domain: a webhook to the topic, with all email event types".to_owned(),
+        format!("Topics and Events, {topics}: a subscription by HTTPS to {at}; it is confirmed by itself"),
+    ]
 }

@@ -4,7 +4,7 @@ use super::{super::validate::Checks, table};
 
 table! {
     /// Amazon SES through an API destination of EventBridge.
-    pub struct SesEventbridgeFeed at "ses-eventbridge" with exposure, checked by check {
+    pub struct SesEventbridgeFeed at "ses-eventbridge" with exposure, checked by check, connected by connect {
         /// Basic authentication of the connection: the user name.
         pub username: Option<String>,
         /// The header in which the connection sends the API key. Without it, `token` is expected as `Authorization: Bearer`.
@@ -41,4 +41,14 @@ fn check(feed: &SesEventbridgeFeed, path: &str, checks: &mut Checks<'_>) {
     }
     checks.token(&format!("{path}.password"), feed.password.as_ref());
     checks.token(&format!("{path}.token"), feed.token.as_ref());
+}
+
+fn connect(feed: &SesEventbridgeFeed, at: &str) -> Vec<String> {
+    let mut lines = vec![
+        format!("EventBridge: a connection, an API destination POST {at}, and a rule on the default bus for aws.ses"),
+        "SES, the configuration set of your mail: an event destination EventBridge".to_owned(),
+        super::events(feed.exposure, "Send", "Delivery", "Bounce, Complaint, Delivery delay, Reject"),
+    ];
+    lines.extend(super::credentials_lines(feed.username.as_deref(), feed.header.as_deref(), feed.token.is_some()));
+    lines
 }

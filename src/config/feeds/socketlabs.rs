@@ -5,7 +5,7 @@ use crate::config::{FilePath, Secret};
 
 table! {
     /// SocketLabs' event webhooks.
-    pub struct SocketlabsFeed at "socketlabs" with exposure, checked by check {
+    pub struct SocketlabsFeed at "socketlabs" with exposure, checked by check, connected by connect {
         /// The validation key of the endpoint, as SocketLabs shows it: what the feed answers.
         pub validation_key: Option<Secret>,
         /// A file that holds `validation_key`.
@@ -32,4 +32,12 @@ fn check(feed: &SocketlabsFeed, path: &str, checks: &mut Checks<'_>) {
             "set `validation_key_file`",
         );
     }
+}
+
+fn connect(feed: &SocketlabsFeed, at: &str) -> Vec<String> {
+    vec![
+        format!("SocketLabs, Configuration, Event Webhooks: a new endpoint {at}, to be validated after a reload here"),
+        super::events(feed.exposure, "Queued", "Delivered", "Failed, Deferred, Complaint"),
+        "It shows what `secret_key` and `validation_key` are".to_owned(),
+    ]
 }

@@ -7,7 +7,7 @@ use crate::config::{PublicUrl, forms::is_region};
 
 table! {
     /// Amazon SES through a queue of Amazon SQS.
-    pub struct SqsFeed at "sqs" with exposure, checked by check {
+    pub struct SqsFeed by_itself "sqs" with exposure, checked by check, connected by connect {
         /// The queue's URL, as the SQS console shows it.
         pub queue_url: Option<PublicUrl>,
         /// The queue's region. Without it, the one in `queue_url`.
@@ -91,6 +91,15 @@ fn region_of(queue: &Url) -> Option<String> {
         return Some("us-east-1".to_owned());
     }
     host.split('.').find(|part| is_region(part)).map(ToOwned::to_owned)
+}
+
+fn connect(feed: &SqsFeed, at: &str) -> Vec<String> {
+    vec![
+        format!("SNS: a subscription of the queue {at} to the topic of SES's events; the queue's policy lets it in"),
+        super::events(feed.exposure, "Sends", "Deliveries", "Hard bounces, Complaints, Delivery delays, Rejects"),
+        "AWS: credentials by the ordinary chain, with sqs:ReceiveMessage, DeleteMessage and ChangeMessageVisibility"
+            .to_owned(),
+    ]
 }
 
 #[cfg(test)]

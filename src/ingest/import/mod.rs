@@ -36,7 +36,7 @@ pub use self::{
 };
 use crate::{
     ingest::Report,
-    model::{Provider, Timestamp, words},
+    model::{IMPORTED_PREFIX, Provider, Timestamp, words},
 };
 
 /// The longest record that is read.
@@ -66,13 +66,13 @@ impl Format {
     /// Under which name its events come in: no feed that could be configured has it.
     #[must_use]
     pub fn feed(self) -> String {
-        format!("{FEED_PREFIX}{self}")
+        format!("{IMPORTED_PREFIX}{self}")
     }
 
     /// The format of the feed of this name.
     #[must_use]
     pub fn of_feed(feed: &str) -> Option<Self> {
-        Self::from_name(feed.strip_prefix(FEED_PREFIX)?)
+        Self::from_name(feed.strip_prefix(IMPORTED_PREFIX)?)
     }
 
     /// Whether this version makes outcomes of it.
@@ -95,9 +95,6 @@ impl Format {
         }
     }
 }
-
-/// What the names of imports begin with.
-pub const FEED_PREFIX: &str = "import/";
 
 /// Where in a file reading has come to: a place from which it can go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
