@@ -108,7 +108,8 @@ impl Postfix {
         let mut master = format!("127.0.0.1:{port} inet n - n - - smtpd\n");
         for (service, private, wakeup, limit, program) in [
             ("cleanup unix", "n", "-", "0", "cleanup"),
-            ("qmgr unix", "n", "300", "1", "qmgr"),
+            // Woken each second: what was deferred is looked at then.
+            ("qmgr unix", "n", "1", "1", "qmgr"),
             ("tlsmgr unix", "-", "1000?", "1", "tlsmgr"),
             ("rewrite unix", "-", "-", "-", "trivial-rewrite"),
             ("bounce unix", "-", "-", "0", "bounce"),
