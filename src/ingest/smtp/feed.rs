@@ -19,10 +19,11 @@ use crate::{
             feeds::{FeedError, Place, SetUp},
         },
         intake::FeedName,
+        mail::{self, Understood},
         reception::{Reception, Refused},
         workers::{Boxed, Opened, Work},
     },
-    model::{Provider, Timestamp},
+    model::{Address, Provider, Timestamp},
 };
 
 /// Bytes that all mails in work of one feed may take together; one of the largest beside another is always let in.
@@ -215,7 +216,16 @@ fn set_aside(mail: &Mail, reason: SetAsideReason, label: &str) -> Report {
     Report { set_aside: vec![part], ..Report::default() }
 }
 
-/// What a mail says. Nothing is understood yet.
-fn read(mail: &Mail, _: Timestamp) -> Report {
-    set_aside(mail, SetAsideReason::UnknownType, "mail")
+/// What a mail says. What nobody asks for yet, and what says nothing, is kept as it is.
+fn read(mail: &Mail, received_at: Timestamp) -> Report {
+    let understood = mail::understand(&mail.content);
+    if matches!(understood, Understood::Aggregate(_) | Understood::Relay(_) | Understood::Other) {
+        return set_aside(mail, SetAsideReason::UnknownType, understood.kind());
+    }
+    // Of several recipients nobody knows which one the bounce is to.
+    let only = match mail.recipients.as_slice() {
+        [only] => Address::parse(only).ok(),
+        _ => None,
+    };
+    mail::report(&understood, &mail.content, &mail::Envelope { rcpt_to: only.as_ref(), received_at })
 }

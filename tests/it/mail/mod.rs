@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use relaywatch::store::Store;
+use relaywatch::store::{EventRecord, Position, Store};
 use serde_json::Value;
 
 use crate::support::daemon::{Daemon, Home, now};
@@ -49,13 +49,11 @@ async fn once<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     tokio::time::timeout(Duration::from_mins(1), waiting).await.unwrap_or_else(|_| panic!("{what} does not come"))
 }
 
-/// How much came of mails, once it is so much: outcomes, and what was set aside.
-async fn kept(store: &Store, count: i64) -> i64 {
-    once("what comes of a mail", async || {
-        let rows = store.row_counts().await.expect("counts");
-        let sum: i64 =
-            rows.iter().filter(|(table, _)| ["event", "set_aside"].contains(table)).map(|(_, rows)| rows).sum();
-        (sum >= count).then_some(sum)
+/// The journal, once it has so many outcomes.
+async fn outcomes(store: &Store, count: usize) -> Vec<EventRecord> {
+    once("an outcome", async || {
+        let events = store.events_after(Position::START, 1_000).await.expect("the journal");
+        (events.len() >= count).then_some(events)
     })
     .await
 }

@@ -1,8 +1,12 @@
 //! The store away, a crash in the wrong moment, a reload, a stop.
 
+use relaywatch::{
+    model::{Cause, EventKind, Exposure},
+    store::Position,
+};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
-use super::{Client, bounce, kept, listening, start};
+use super::{Client, bounce, listening, outcomes, start};
 use crate::support::{Engine, daemon::Home, journal_rows, postgres_url};
 
 async fn taken_once(engine: Engine) {
@@ -11,7 +15,10 @@ async fn taken_once(engine: Engine) {
     let answer = tokio::task::block_in_place(|| Client::new(address).bring(&bounce(1)));
     assert!(answer.starts_with("250 2.6.0 "), "{answer}");
     let store = home.store().await;
-    assert_eq!(kept(&store, 1).await, 1);
+    let events = outcomes(&store, 1).await;
+    let found: Vec<_> =
+        events.iter().map(|event| (event.kind, event.exposure, event.reply.map(|reply| reply.cause))).collect();
+    assert_eq!(found, [(EventKind::Refused, Exposure::None, Some(Cause::RecipientUnknown))]);
 
     let before = journal_rows(&store).await;
     let answer = tokio::task::block_in_place(|| Client::new(address).bring(&bounce(1)));
@@ -23,7 +30,7 @@ async fn taken_once(engine: Engine) {
     // What nobody understands is kept, and acknowledged.
     let answer = tokio::task::block_in_place(|| Client::new(address).bring("Subject: hello\r\n\r\nhello\r\n"));
     assert!(answer.starts_with("250 2.6.0 "), "{answer}");
-    assert_eq!(daemon.metric("relaywatch_feed_set_aside_total{feed=\"mail\",reason=\"unknown-type\"}"), 3);
+    assert_eq!(daemon.metric("relaywatch_feed_set_aside_total{feed=\"mail\",reason=\"unknown-type\"}"), 1);
     let refused = tokio::task::block_in_place(|| {
         let mut client = Client::new(address);
         assert!(client.say("MAIL FROM:<>\r\n").starts_with("250 "));
@@ -60,7 +67,7 @@ async fn while_sqlite_is_locked_mail_comes_again() {
     sqlx::query("ROLLBACK").execute(&mut other).await.expect("unlocked");
     let answer = tokio::task::block_in_place(|| client.bring(&bounce(1)));
     assert!(answer.starts_with("250 2.6.0 "), "{answer}");
-    assert_eq!(kept(&home.store().await, 1).await, 1, "nothing of what was refused was kept");
+    assert_eq!(outcomes(&home.store().await, 1).await.len(), 1, "nothing of what was refused was kept");
     daemon.stop();
 }
 
@@ -80,7 +87,7 @@ async fn while_postgres_is_away_mail_comes_again() {
     sqlx::query(allow(true)).execute(&mut admin).await.expect("open again");
     let answer = tokio::task::block_in_place(|| client.bring(&bounce(1)));
     assert!(answer.starts_with("250 2.6.0 "), "{answer}");
-    assert_eq!(kept(&home.store().await, 1).await, 1, "nothing of what was refused was kept");
+    assert_eq!(outcomes(&home.store().await, 1).await.len(), 1, "nothing of what was refused was kept");
     daemon.stop();
 }
 
@@ -91,7 +98,7 @@ async fn survives(engine: Engine) {
     let mut client = tokio::task::block_in_place(|| Client::new(address));
     tokio::task::block_in_place(|| client.send(&bounce(1)));
     let store = home.store().await;
-    kept(&store, 1).await;
+    outcomes(&store, 1).await;
     daemon.kill();
     let before = journal_rows(&store).await;
 
@@ -99,6 +106,7 @@ async fn survives(engine: Engine) {
     let answer = tokio::task::block_in_place(|| Client::new(address).bring(&bounce(1)));
     assert!(answer.starts_with("250 2.6.0 "), "{answer}");
     assert_eq!(journal_rows(&store).await, before, "the retry changes nothing");
+    assert_eq!(store.events_after(Position::START, 10).await.expect("the journal").len(), 1);
     daemon.stop();
 }
 

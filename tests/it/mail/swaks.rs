@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, process::Command};
 
-use super::{RETURN_PATH, bounce, is_there, kept, run, start};
+use super::{RETURN_PATH, bounce, is_there, outcomes, run, start};
 use crate::support::{Engine, daemon::Home};
 
 const SWAKS: &str = "/usr/bin/swaks";
@@ -57,7 +57,7 @@ async fn swaks_brings_mail_in_every_way() {
     assert!(code != 0 && said.contains("500 5.5.1"), "{said}");
     let (code, said) = swaks(address, &bounce(6), &["--auth-user", "a", "--auth-password", "b"]);
     assert!(code != 0 && !said.contains("250 2.6.0"), "nobody is authenticated: {said}");
-    assert_eq!(kept(&home.store().await, 3).await, 3);
+    assert_eq!(outcomes(&home.store().await, 3).await.len(), 3);
     daemon.stop();
 
     let (daemon, address) = start(&home, &format!("{tls}require_tls = true\n"));
@@ -89,6 +89,6 @@ async fn swaks_speaks_lmtp_through_a_socket() {
         .arg(format!("@{}", file.display())));
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("220 ") && said.contains("250 2.6.0 taken"), "{said}");
-    assert_eq!(kept(&home.store().await, 1).await, 1, "one report, for two recipients");
+    assert_eq!(outcomes(&home.store().await, 1).await.len(), 1, "one report, for two recipients");
     daemon.stop();
 }
