@@ -90,7 +90,7 @@ impl Joiner {
             "smtp" | "lmtp" | "error" | "retry" if text.starts_with("to=<") => {
                 let made = self.attempt(line, id, text, reference, report);
                 if let Err((reason, word)) = made {
-                    report.set_aside.push(aside(reason, word, plausible(at, reference).then_some(at), whole));
+                    report.set_aside.push(aside(reason, &word, plausible(at, reference).then_some(at), whole));
                 }
                 Ok(())
             }
@@ -165,7 +165,7 @@ impl Joiner {
         }
         for deferred in given_up {
             let Deferred { recipient, sent_at, reply, remote } = deferred;
-            let dedupe = self.dedupe(line, id, &recipient, "expired", "");
+            let dedupe = dedupe(line, id, &recipient, "expired", "");
             let found = Found {
                 kind: EventKind::Refused,
                 reply: Some(reply),
@@ -196,15 +196,14 @@ impl Joiner {
                 report.ignored.push("probe");
                 return Ok(());
             }
-            "sent" => match remote {
-                Some((host, address)) => self.sent(&attempt, host, address),
-                None => {
+            "sent" => {
+                let Some((host, address)) = remote else {
                     report.ignored.push("local");
                     return Ok(());
-                }
-            },
-            "bounced" => failed(&attempt, line, EventKind::Refused),
-            "expired" => failed(&attempt, line, EventKind::Refused),
+                };
+                self.sent(&attempt, host, address)
+            }
+            "bounced" | "expired" => failed(&attempt, line, EventKind::Refused),
             "deferred" | "SOFTBOUNCE" => failed(&attempt, line, EventKind::Deferred),
             _ => return Err(wrong(SetAsideReason::UnknownType)),
         };
@@ -216,7 +215,7 @@ impl Joiner {
         })?;
         let sent_at = attempt.delay_millis.map(|delay| line.at.plus_millis(-delay));
         let host = remote.map(|(host, _)| host.chars().take(MAX_HOST_BYTES).collect::<String>());
-        let dedupe = self.dedupe(line, id, &recipient, attempt.status, attempt.text);
+        let dedupe = dedupe(line, id, &recipient, attempt.status, attempt.text);
         if found.kind == EventKind::Deferred {
             let reply = found.reply.clone().unwrap_or_default();
             let deferred = Deferred { recipient: recipient.clone(), sent_at, reply, remote: host.clone() };
@@ -234,12 +233,6 @@ impl Joiner {
         let on_the_way = address.is_some_and(is_internal) || self.smarthosts.iter().any(|name| is_within(host, name));
         let kind = if on_the_way { EventKind::Sent } else { EventKind::Delivered };
         Found { kind, reply: Some(Reply::parse(attempt.text)), class: FailureClass::Unknown, verdict: String::new() }
-    }
-
-    /// The same line is the same outcome, whichever way it comes.
-    fn dedupe(&self, line: &Line<'_>, id: &str, recipient: &Address, status: &str, text: &str) -> DedupeMaterial {
-        let at = line.at.as_seconds().to_string();
-        DedupeMaterial::new(Provider::Postfix, &["log", &line.host, id, &recipient.key(), &at, status, text])
     }
 
     fn event(
@@ -275,6 +268,12 @@ impl Joiner {
     }
 }
 
+/// The same line is the same outcome, whichever way it comes.
+fn dedupe(line: &Line<'_>, id: &str, recipient: &Address, status: &str, text: &str) -> DedupeMaterial {
+    let at = line.at.as_seconds().to_string();
+    DedupeMaterial::new(Provider::Postfix, &["log", &line.host, id, &recipient.key(), &at, status, text])
+}
+
 /// What became of an attempt.
 struct Found {
     kind: EventKind,
@@ -294,14 +293,14 @@ fn failed(attempt: &Attempt<'_>, line: &Line<'_>, kind: EventKind) -> Found {
     // What the error agent says is a table's, or what was said to another mail before.
     let said = attempt.said().filter(|_| matches!(&*line.program, "smtp" | "lmtp"));
     let (reply, whose) = match said {
-        Some(said) => (Reply::with_codes(said, None, attempt.dsn.filter(is_told)), ""),
+        Some(said) => (Reply::with_codes(said, None, attempt.dsn.filter(|code| is_told(*code))), ""),
         None => (Reply { code: None, enhanced: None, text: Reply::parse(attempt.text).text }, ", own"),
     };
     Found { kind, reply: Some(reply), class, verdict: label(&format!("{}{dsn}{whose}", attempt.status)) }
 }
 
 /// Whether an enhanced code can be the receiving side's: X.0.0 is what Postfix puts where a reply has none.
-fn is_told(code: &EnhancedCode) -> bool {
+fn is_told(code: EnhancedCode) -> bool {
     (code.subject, code.detail) != (0, 0)
 }
 
@@ -330,8 +329,8 @@ fn is_queue_id(word: &str) -> bool {
 }
 
 /// A line that tells of a delivery and can't be understood.
-fn aside(reason: SetAsideReason, word: String, at: Option<Timestamp>, whole: &str) -> SetAside {
+fn aside(reason: SetAsideReason, word: &str, at: Option<Timestamp>, whole: &str) -> SetAside {
     let body = whole.as_bytes();
     let body = body.get(..MAX_ASIDE_BYTES).unwrap_or(body).to_vec();
-    SetAside { provider: Provider::Postfix, reason, label: label(&word), at, body }
+    SetAside { provider: Provider::Postfix, reason, label: label(word), at, body }
 }

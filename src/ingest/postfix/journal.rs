@@ -71,13 +71,12 @@ impl Journal {
     /// # Errors
     /// Where the program can't be started, or has ended. Asked again, it starts anew.
     pub(super) async fn next(&mut self) -> io::Result<Lines> {
-        let running = match &mut self.running {
-            Some(running) => running,
-            None => {
-                let begin = self.earlier.front().or(self.last.as_ref()).map(|entry| entry.cursor.clone());
-                self.known = self.last.clone();
-                self.running.insert(start(&self.program, begin.as_deref())?)
-            }
+        let running = if let Some(running) = &mut self.running {
+            running
+        } else {
+            let begin = self.earlier.front().or(self.last.as_ref()).map(|entry| entry.cursor.clone());
+            self.known.clone_from(&self.last);
+            self.running.insert(start(&self.program, begin.as_deref())?)
         };
         let mut chunk = vec![0; CHUNK];
         let mut cut = Vec::new();

@@ -183,7 +183,7 @@ impl<'a> When<'a> {
             Self::At(at, offset) => Offset::from_seconds(offset).ok()?.to_timestamp(at).ok()?,
             Self::Named(at, name) => {
                 let ambiguous = zone.to_ambiguous_timestamp(at);
-                let early = ambiguous.clone().earlier().ok()?;
+                let early = ambiguous.earlier().ok()?;
                 let late = ambiguous.later().ok()?;
                 // In the hour that comes twice, the abbreviation tells which it is.
                 let is_late = zone.to_offset_info(late).abbreviation() == name;
