@@ -305,14 +305,7 @@ pub async fn start(
         rules: rules_in_force,
         retention: Retention::of(&config),
         folding: Folding::Daemon { wake: Arc::clone(&wake), progress: told.clone(), leading: leads.clone() },
-        running: Some(Running {
-            role,
-            leading: leads.clone(),
-            reception: reception.clone(),
-            public: public_address,
-            metrics: metrics.clone(),
-            reload_refused: lifecycle.reload_refused(),
-        }),
+        running: Some(Running::new(role, &leads, reception.as_ref().zip(public_address), &metrics, lifecycle)),
     };
     serve_commands(&config, operator, &tasks).await;
     let state = private::State {

@@ -9,6 +9,7 @@ use super::{Call, ControlError, Operator};
 use crate::{
     daemon::Role,
     ingest::{RejectionReason, reception::Reception},
+    lifecycle::Lifecycle,
     metrics::Metrics,
     model::Timestamp,
 };
@@ -20,14 +21,32 @@ pub struct Running {
     pub role: Role,
     /// Whether it leads the monitors.
     pub leading: watch::Receiver<bool>,
-    /// The feeds in force, where it takes reports in.
-    pub reception: Option<Reception>,
-    /// Where the feeds are, where it takes reports in.
-    pub public: Option<SocketAddr>,
+    /// The feeds in force and where they are, where it takes reports in.
+    pub reception: Option<(Reception, SocketAddr)>,
     /// Its metrics.
     pub metrics: Metrics,
     /// Why the last reload was refused, where it was.
     pub reload_refused: watch::Receiver<Option<String>>,
+}
+
+impl Running {
+    /// A daemon with what it shares; `reception` where it takes reports in, with where.
+    #[must_use]
+    pub fn new(
+        role: Role,
+        leading: &watch::Receiver<bool>,
+        reception: Option<(&Reception, SocketAddr)>,
+        metrics: &Metrics,
+        lifecycle: &Lifecycle,
+    ) -> Self {
+        Self {
+            role,
+            leading: leading.clone(),
+            reception: reception.map(|(reception, public)| (reception.clone(), public)),
+            metrics: metrics.clone(),
+            reload_refused: lifecycle.reload_refused(),
+        }
+    }
 }
 
 /// Ask how the daemon stands.
@@ -76,7 +95,7 @@ impl Call for AskStanding {
         let running = operator.running.as_ref().ok_or(ControlError::Invalid("no daemon runs here"))?;
         let seconds = |seconds: i64| (seconds > 0).then(|| Timestamp::from_seconds(seconds));
         let metrics = &running.metrics;
-        let feeds = running.reception.as_ref().map(|reception| {
+        let feeds = running.reception.as_ref().map(|(reception, _)| {
             let standing = |name: String| {
                 let seen = reception.seen(&name);
                 let accepted = seconds(metrics.feed_last_accepted.with_label_values(&[name.as_str()]).get());
@@ -92,7 +111,7 @@ impl Call for AskStanding {
             caught_up: seconds(metrics.monitor_caught_up.get()),
             held_up_seconds: metrics.journal_held_up.get(),
             reload_refused: running.reload_refused.borrow().clone(),
-            public: running.public,
+            public: running.reception.as_ref().map(|(_, public)| *public),
             feeds,
         })
     }

@@ -259,19 +259,14 @@ mod tests {
         let (mut open, mut told): (Option<i64>, bool) = (None, false);
         let mut excused: Vec<(i64, i64)> = Vec::new();
         for hour in 0..hours {
-            match silent_since(&feed, &excused, 0, hour) {
-                Some(silent) => {
-                    windows += u32::from(open.is_none());
-                    open.get_or_insert(silent.since);
-                    tickets += u32::from(silent.lasts && !told);
-                    told |= silent.lasts;
-                }
-                None => {
-                    if let Some(from) = open.take() {
-                        excused.push((from, hour));
-                    }
-                    told = false;
-                }
+            if let Some(silent) = silent_since(&feed, &excused, 0, hour) {
+                windows += u32::from(open.is_none());
+                open.get_or_insert(silent.since);
+                tickets += u32::from(silent.lasts && !told);
+                told |= silent.lasts;
+            } else {
+                excused.extend(open.take().map(|from| (from, hour)));
+                told = false;
             }
             let events = of(hour);
             if events > 0 {

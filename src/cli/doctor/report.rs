@@ -34,7 +34,8 @@ impl Mark {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Check {
     /// What was looked at.
-    pub(super) check: &'static str,
+    #[serde(rename = "check")]
+    pub(super) subject: &'static str,
     /// How it stands.
     pub(super) mark: Mark,
     /// In one line.
@@ -44,8 +45,8 @@ pub(super) struct Check {
 }
 
 impl Check {
-    fn new(check: &'static str, mark: Mark, says: impl Into<String>) -> Self {
-        Self { check, mark, says: says.into(), advice: Vec::new() }
+    fn new(subject: &'static str, mark: Mark, says: impl Into<String>) -> Self {
+        Self { subject, mark, says: says.into(), advice: Vec::new() }
     }
 
     pub(super) fn ok(check: &'static str, says: impl Into<String>) -> Self {
@@ -90,7 +91,7 @@ impl Report {
     pub(super) fn text(&self) -> String {
         let mut out = String::new();
         for check in &self.checks {
-            line(&mut out, check.mark, check.check, &check.says, &check.advice);
+            line(&mut out, check.mark, check.subject, &check.says, &check.advice);
         }
         for feed in &self.feeds {
             let name = format!("feed {}", feed.feed);

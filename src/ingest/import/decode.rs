@@ -201,6 +201,7 @@ impl Decoder {
 fn said(error: WireError) -> Wrong {
     match error {
         WireError::NotUtf8 => "it is not UTF-8".into(),
+        WireError::TooMany => "it has more elements than a batch may have".into(),
         WireError::Truncated { column, .. } => format!("it ends too early (column {column})").into(),
         WireError::Syntax { column, .. } => format!("it is no JSON, or nested too deep (column {column})").into(),
         WireError::Shape { column, .. } => format!("it has another shape, or a key twice (column {column})").into(),

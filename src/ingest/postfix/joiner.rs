@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     classify::is_within,
-    ingest::{Report, SetAside, SetAsideReason, label, plausible},
+    ingest::{KEPT_MILLIS, Report, SetAside, SetAsideReason, label, plausible},
     model::{Address, DedupeMaterial, EnhancedCode, Event, EventKind, FailureClass, Provider, Reply, Timestamp},
 };
 
@@ -332,5 +332,5 @@ fn is_queue_id(word: &str) -> bool {
 fn aside(reason: SetAsideReason, word: &str, at: Option<Timestamp>, whole: &str) -> SetAside {
     let body = whole.as_bytes();
     let body = body.get(..MAX_ASIDE_BYTES).unwrap_or(body).to_vec();
-    SetAside { provider: Provider::Postfix, reason, label: label(word), at, body }
+    SetAside { provider: Provider::Postfix, reason, label: label(word), at, body, kept_millis: KEPT_MILLIS }
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::{Config, MailAddress, MailFeed, Network, RecipientPattern},
     ingest::{
-        Report, SetAside, SetAsideReason,
+        KEPT_MILLIS, Report, SetAside, SetAsideReason,
         http::{
             body::Budget,
             feeds::{FeedError, Place, SetUp},
@@ -212,7 +212,7 @@ impl Receiver for Desk {
 /// A mail that is kept as it is.
 fn set_aside(mail: &Mail, reason: SetAsideReason, label: &str) -> Report {
     let part =
-        SetAside { provider: Provider::Mail, reason, label: label.to_owned(), at: None, body: mail.content.clone() };
+        SetAside { provider: Provider::Mail, reason, label: label.to_owned(), at: None, body: mail.content.clone(), kept_millis: KEPT_MILLIS };
     Report { set_aside: vec![part], ..Report::default() }
 }
 

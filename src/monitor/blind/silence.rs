@@ -202,7 +202,7 @@ async fn journal(store: &Leader, window: &Window) -> Result<(), StoreError> {
         match window.until {
             None => tracing::warn!(watched, %since, "silent beyond what its history allows: a blind window is open"),
             Some(_) => {
-                tracing::info!(watched, %since, "a blind window has ended: it is heard again, or watched no more")
+                tracing::info!(watched, %since, "a blind window has ended: it is heard again, or watched no more");
             }
         }
     }
