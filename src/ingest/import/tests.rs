@@ -68,7 +68,13 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
 fn delivery(body: impl Into<Vec<u8>>) -> Delivery {
     let mut headers = axum::http::HeaderMap::new();
     headers.insert("authorization", axum::http::HeaderValue::from_static("Bearer tok"));
-    Delivery { method: axum::http::Method::POST, query: String::new(), headers, body: body.into().into(), received_at: NOW }
+    Delivery {
+        method: axum::http::Method::POST,
+        query: String::new(),
+        headers,
+        body: body.into().into(),
+        received_at: NOW,
+    }
 }
 
 /// What the webhook of a provider makes of a body.

@@ -211,8 +211,14 @@ impl Receiver for Desk {
 
 /// A mail that is kept as it is.
 fn set_aside(mail: &Mail, reason: SetAsideReason, label: &str) -> Report {
-    let part =
-        SetAside { provider: Provider::Mail, reason, label: label.to_owned(), at: None, body: mail.content.clone(), kept_millis: KEPT_MILLIS };
+    let part = SetAside {
+        provider: Provider::Mail,
+        reason,
+        label: label.to_owned(),
+        at: None,
+        body: mail.content.clone(),
+        kept_millis: KEPT_MILLIS,
+    };
     Report { set_aside: vec![part], ..Report::default() }
 }
 
