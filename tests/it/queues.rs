@@ -454,14 +454,16 @@ async fn a_reload_takes_a_queue_up_and_lets_it_go() {
     home.configure(&Home::feeds());
     daemon.signal("HUP");
     assert!(daemon.wait_for_nth("\"reloaded\"", 2).contains("feeds - sqs"));
-    // The last request may be on its way for the second that it waits.
     let other = server.queue();
     home.configure(&format!("{}{}", Home::feeds(), other.table(None, server.address)));
     daemon.signal("HUP");
     daemon.wait_for_nth("\"reloaded\"", 3);
-    queue.send(&delivery(2, base()));
-    other.send(&delivery(3, base()));
+    // Only when the feed asks the other queue has it let go of the first: a request may have been on its way.
+    other.send(&delivery(2, base()));
     daemon.wait_for_metric(&events_of("sqs", "delivered"), 2);
+    queue.send(&delivery(3, base()));
+    other.send(&delivery(4, base()));
+    daemon.wait_for_metric(&events_of("sqs", "delivered"), 3);
     other.wait_for((0, 0));
     assert_eq!(queue.counts(), (1, 0), "nobody asks it any more");
     daemon.stop();

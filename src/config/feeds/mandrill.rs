@@ -47,9 +47,9 @@ fn check(feed: &MandrillFeed, path: &str, checks: &mut Checks<'_>) {
 }
 
 fn connect(feed: &MandrillFeed, at: &str) -> Vec<String> {
-    let url = feed.url.as_deref().unwrap_or(at);
     vec![
-        format!("Mandrill, Settings, Webhooks: a new one with exactly the URL {url}, which is signed along"),
+        format!("Mandrill, Settings, Webhooks: a new one with the URL {at}"),
+        format!("It is signed along: `url` has to be exactly the same, and is {}", feed.url.as_deref().unwrap_or("not set")),
         super::events(feed.exposure, "send", "send", "hard and soft bounces, deferral, reject, spam, unsub"),
         "`key` is the webhook's key, as Mandrill shows it".to_owned(),
     ]
