@@ -135,7 +135,7 @@ fn import(config: &Path, state: &Path, file: &Path, arguments: &[&str]) -> (Valu
     while child.try_wait().expect("a child").is_none() {
         samples.extend(mib(&status, "VmRSS:"));
         // Nobody sends: it waits.
-        drop(pause.recv_timeout(Duration::from_millis(20)));
+        let _timed_out = pause.recv_timeout(Duration::from_millis(20));
     }
     let output = child.wait_with_output().expect("its output");
     let summary = serde_json::from_slice(&output.stdout).expect("a summary");

@@ -273,7 +273,6 @@ pub async fn start(
         None => None,
     };
     let (wake, client) = (Arc::new(Notify::new()), crate::http_client::build(Duration::from_secs(10))?);
-    let limits = limits(&config);
     let public_address = public.as_ref().map(|public| address(public, "public")).transpose()?;
     let private_address = address(&private, "private")?;
 
@@ -323,7 +322,10 @@ pub async fn start(
         token: config.listen.private_token.clone(),
         previous_token: config.listen.previous_private_token.clone(),
     };
-    tasks.spawn_critical("private listener", server::serve(private, private::router(state), limits, tasks.soft()));
+    tasks.spawn_critical(
+        "private listener",
+        server::serve(private, private::router(state), limits(&config), tasks.soft()),
+    );
     if let (Some(public), Some(reception)) = (public, &reception) {
         intake.serve(public, opened, reception, &config, &tasks);
     }

@@ -47,6 +47,7 @@ impl LabelSays {
     ///
     /// Everything else is [`Other`](Self::Other), as is any label of another provider.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "one table")]
     pub fn read(provider: Provider, label: Option<&str>) -> Self {
         let Some(label) = label.map(str::trim).filter(|label| !label.is_empty()) else { return Self::None };
         match provider {

@@ -109,7 +109,7 @@ async fn examine(loaded: Result<Config, ConfigErrors>, url: Option<&Url>, now: T
         let at = asked.url(feed);
         report.feeds.push(feeds::row(feed, &at, config.feeds.connect(feed, &at), &seen, now));
     }
-    for worker in workers.iter() {
+    for worker in &workers {
         let (feed, at) = (worker.name.name.as_str(), worker.place());
         let reach = feeds::Reach::NotAsked;
         let seen = Seen { known: known.of(feed), daemon: InDaemon::of(ingests, feed), reach };

@@ -49,7 +49,10 @@ fn check(feed: &MandrillFeed, path: &str, checks: &mut Checks<'_>) {
 fn connect(feed: &MandrillFeed, at: &str) -> Vec<String> {
     vec![
         format!("Mandrill, Settings, Webhooks: a new one with the URL {at}"),
-        format!("It is signed along: `url` has to be exactly the same, and is {}", feed.url.as_deref().unwrap_or("not set")),
+        format!(
+            "It is signed along: `url` has to be exactly the same, and is {}",
+            feed.url.as_deref().unwrap_or("not set")
+        ),
         super::events(feed.exposure, "send", "send", "hard and soft bounces, deferral, reject, spam, unsub"),
         "`key` is the webhook's key, as Mandrill shows it".to_owned(),
     ]

@@ -124,6 +124,7 @@ fn a_variable_with_a_single_underscore_is_pointed_out() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn what_makes_no_sense_is_found_at_its_line() {
     let cases: &[(&str, usize, &str)] = &[
         ("[listen]\npublic = \"127.0.0.1:1\"\nprivate = \"127.0.0.1:1\"", 3, "same address"),

@@ -154,6 +154,7 @@ macro_rules! kinds {
     ($( $kind:ident: $feed:ty, at $tables:ident $(, $wait:ident)?; )+) => {
         /// One provider's way of reporting.
         #[derive(Debug)]
+        #[expect(clippy::large_enum_variant, reason = "there is one for each feed, and it stands in an Arc")]
         enum Kind {
             $( $kind($feed), )+
         }

@@ -64,8 +64,11 @@ fn every_fixture_becomes_what_it_says() {
     }
 }
 
+/// What is understood of one recipient: the address, the reply's code, the status, the reply.
+type Told = (Option<String>, Option<u16>, Option<String>, String);
+
 /// A bounce without the fields of RFC 3464, from its text.
-fn bounce(subject: &str, text: &str) -> Vec<(Option<String>, Option<u16>, Option<String>, String)> {
+fn bounce(subject: &str, text: &str) -> Vec<Told> {
     let raw = format!(
         "Return-Path: <>\nFrom: MAILER-DAEMON@mx.example.org\nTo: bounces@mail.example.com\nDate: Mon, 23 Nov 2026 12:00:05 +0000\nSubject: {subject}\n\n{text}"
     );
@@ -80,6 +83,7 @@ fn bounce(subject: &str, text: &str) -> Vec<(Option<String>, Option<u16>, Option
 
 /// The habits of many mail systems, in made-up mails: what stands in the brackets is who writes so.
 #[test]
+#[expect(clippy::too_many_lines, clippy::type_complexity, reason = "one table")]
 fn habits_of_writing_are_read() {
     let jo = || Some("jo@example.net".to_owned());
     let five = |code: &str| Some(code.to_owned());

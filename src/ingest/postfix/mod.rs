@@ -2,7 +2,7 @@
 //!
 //! Sources: Postfix's own documentation (MAILLOG_README, postconf(5) on `enable_long_queue_ids`, `info_log_address_format`,
 //! `syslog_name`, `maximal_queue_lifetime`; qmgr(8), bounce(8), smtp(8)). The form of the lines is not documented there; it's read
-//! off logs of Postfix 3 (the suite runs a real one) and is the same since 2.3.
+//! off the log of a Postfix 3.7 (the fixture `postfix-3-7`), and is the same since 2.3 (recalled).
 //!
 //! | line | event |
 //! |---|---|

@@ -130,8 +130,8 @@ async fn what_is_wrong(place: &Place, good: &str) {
     std::fs::create_dir(place.path("nothing")).expect("a folder");
     let nothing = place.run(&["import", &place.path("nothing").display().to_string()]);
     assert!(nothing.code == Some(1) && nothing.err.contains("holds no files"), "{}", nothing.err);
-    let like = place.run(&["import", &broken, "--like", "ses/nowhere"]);
-    assert!(like.code == Some(1) && like.err.contains("--like: there is no feed ses/nowhere"), "{}", like.err);
+    let nowhere = place.run(&["import", &broken, "--like", "ses/nowhere"]);
+    assert!(nowhere.code == Some(1) && nowhere.err.contains("--like: there is no feed ses/nowhere"), "{}", nowhere.err);
     assert_eq!(journal(place).await, 65);
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     fs,
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -128,7 +129,7 @@ impl Postfix {
             ("proxymap unix", "-", "-", "-", "proxymap"),
             ("postlog unix-dgram", "n", "-", "1", "postlogd"),
         ] {
-            master.push_str(&format!("{service} {private} - n {wakeup} {limit} {program}\n"));
+            writeln!(master, "{service} {private} - n {wakeup} {limit} {program}").expect("a line");
         }
         fs::write(path.join("etc/master.cf"), master).expect("written");
         let postfix = Self { address: SocketAddr::from(([127, 0, 0, 1], port)), folder };
@@ -225,7 +226,7 @@ async fn bounces(protocol: &str, transport: &str) {
         let answered = "relaywatch_feed_deliveries_total{answer=\"unavailable\",feed=\"mail\"}";
         let began = std::time::Instant::now();
         while daemon.metric(answered) == 0 {
-            assert!(began.elapsed() < std::time::Duration::from_secs(60), "no bounce comes:\n{}", postfix.log());
+            assert!(began.elapsed() < std::time::Duration::from_mins(1), "no bounce comes:\n{}", postfix.log());
             std::thread::park_timeout(std::time::Duration::from_millis(20));
         }
     });

@@ -366,6 +366,7 @@ fn expected() -> [(Provider, EventKind, Option<Cause>); EVENTS] {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "one story, told step by step")]
 async fn every_feed(engine: Engine) {
     let Some(home) = Home::new(engine).await else { return };
     let daemon = home.start();

@@ -74,7 +74,7 @@ async fn notices_and_what_was_set_aside_are_listed(engine: Engine) {
 
     let (code, _, err) = listed(&home, &["--feed", "nosuch"]);
     assert_eq!(code, Some(1));
-    assert!(err.contains("there is no feed \"nosuch\"; there are: apple/backend, apple/direct, braze"), "{err}");
+    assert!(err.contains("there is no feed \"nosuch\"; there are: apple/backend, apple/direct, azure, braze"), "{err}");
     let (code, out, err) = listed(&home, &["--feed", "mailgun"]);
     assert_eq!((code, out.as_str()), (Some(0), ""));
     assert!(err.contains("mailgun is configured and has not reported anything yet"), "{err}");

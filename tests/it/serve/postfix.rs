@@ -1,12 +1,10 @@
-//! The log of Postfix, followed by a daemon: rotated and killed in the middle, and written by a real Postfix.
+//! The log of Postfix, followed by a daemon: rotated and killed in the middle.
 
 use std::{
     collections::BTreeSet,
     fs::{self, OpenOptions},
-    io::{BufRead as _, BufReader, Write as _},
-    net::{TcpListener, TcpStream},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
+    io::Write as _,
+    path::Path,
     time::Duration,
 };
 
@@ -17,7 +15,7 @@ use relaywatch::{
 
 use crate::support::{
     Engine,
-    daemon::{Daemon, Home, now},
+    daemon::{Home, now},
     payload,
 };
 
@@ -116,157 +114,4 @@ async fn a_killed_daemon_reads_on_where_it_was_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_daemon_reads_on_where_it_was_postgres() {
     survive(Engine::Postgres).await;
-}
-
-/// A server that takes and refuses recipients as Apple does, by what their addresses begin with.
-fn apple(stream: &TcpStream) -> std::io::Result<()> {
-    let (mut out, mut sender) = (stream, String::new());
-    out.write_all(b"220 mx-in.privaterelay.appleid.com ESMTP\r\n")?;
-    let mut lines = BufReader::new(stream).lines();
-    while let Some(line) = lines.next().transpose()? {
-        let address = line.split(['<', '>']).nth(1).unwrap_or_default();
-        let answer = match line.get(..4).unwrap_or_default() {
-            "EHLO" => "250-mx-in\r\n250 ENHANCEDSTATUSCODES".to_owned(),
-            "MAIL" => {
-                address.clone_into(&mut sender);
-                "250 2.1.0 Ok".to_owned()
-            }
-            "RCPT" if address.starts_with("gone") => format!("550 5.1.1 <{address}>: user does not exist"),
-            "RCPT" if address.starts_with("unre") => format!("550 5.1.1 <{sender}>: unauthorized sender"),
-            "RCPT" if address.starts_with("late") => "451 4.7.1 Service unavailable - try again later".to_owned(),
-            "RCPT" => "250 2.1.5 Ok".to_owned(),
-            "DATA" => {
-                out.write_all(b"354 go on\r\n")?;
-                while lines.next().transpose()?.is_some_and(|line| line != ".") {}
-                "250 2.0.0 Ok: queued as 4c1XyZ".to_owned()
-            }
-            "QUIT" => return out.write_all(b"221 2.0.0 Bye\r\n"),
-            _ => "250 2.0.0 Ok".to_owned(),
-        };
-        out.write_all(format!("{answer}\r\n").as_bytes())?;
-    }
-    Ok(())
-}
-
-/// A Postfix of its own, stopped when the test ends.
-struct RealPostfix(PathBuf);
-
-impl RealPostfix {
-    /// Starts one that logs to `log` and delivers to a port of this machine; nothing where there is none, or no right to.
-    fn start(folder: &Path, log: &Path, port: u16) -> Option<Self> {
-        let may = Path::new("/usr/sbin/postfix").exists()
-            && Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.starts_with(b"0\n"));
-        if !may {
-            println!("skipped: no Postfix, or not root");
-            return None;
-        }
-        let (etc, queue, data) = (folder.join("etc"), folder.join("queue"), folder.join("data"));
-        for made in [&etc, &queue, &data] {
-            fs::create_dir_all(made).expect("made");
-        }
-        let run = |program: &str, arguments: &[&str]| {
-            let done = Command::new(program)
-                .args(arguments)
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .output()
-                .expect("it runs");
-            assert!(done.status.success(), "{program}: {}", String::from_utf8_lossy(&done.stderr));
-        };
-        // Its programs run as a user of their own, who has to get there.
-        run("chmod", &["755", folder.to_str().expect("text")]);
-        run("chown", &["postfix", data.to_str().expect("text")]);
-        fs::write(
-            etc.join("main.cf"),
-            format!(
-                "compatibility_level = 3.6\nqueue_directory = {}\ndata_directory = {}\nmaillog_file = {}\n\
-                 maillog_file_prefixes = /\nmyhostname = mx1.example.com\nmydestination =\ninet_interfaces = loopback-only\n\
-                 inet_protocols = ipv4\nalias_maps =\nlocal_recipient_maps =\ndefault_transport = smtp:[127.0.0.1]:{port}\n\
-                 smtp_tls_security_level = none\nmulti_instance_enable = yes\n",
-                queue.display(),
-                data.display(),
-                log.display()
-            ),
-        )
-        .expect("written");
-        let services = [
-            ("pickup", "pickup"),
-            ("cleanup", "cleanup"),
-            ("qmgr", "qmgr"),
-            ("rewrite", "trivial-rewrite"),
-            ("bounce", "bounce"),
-            ("defer", "bounce"),
-            ("trace", "bounce"),
-            ("flush", "flush"),
-            ("smtp", "smtp"),
-            ("error", "error"),
-            ("retry", "error"),
-        ];
-        let mut table = "postlog unix-dgram n - n - 1 postlogd\n".to_owned();
-        for (name, program) in services {
-            let wake = if name == "pickup" || name == "qmgr" { "1" } else { "-" };
-            table.extend([name, " unix n - n ", wake, " - ", program, "\n"]);
-        }
-        fs::write(etc.join("master.cf"), table).expect("written");
-        let postfix = Self(etc);
-        run("/usr/sbin/postfix", &["-c", postfix.etc(), "start"]);
-        Some(postfix)
-    }
-
-    fn etc(&self) -> &str {
-        self.0.to_str().expect("text")
-    }
-
-    /// Hands in a mail for these recipients.
-    fn send(&self, recipients: &[&str]) {
-        let arguments = ["-C", self.etc(), "-f", "bounces@mail.example.com"];
-        let mut child = Command::new("/usr/sbin/sendmail")
-            .args(arguments)
-            .args(recipients)
-            .stdin(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("sendmail starts");
-        let mut input = child.stdin.take().expect("its input");
-        input.write_all(b"From: news@example.com\nSubject: hello\n\nhello\n").expect("written");
-        drop(input);
-        assert!(child.wait().expect("it ends").success());
-    }
-}
-
-impl Drop for RealPostfix {
-    fn drop(&mut self) {
-        // Whatever became of it, the test has its verdict.
-        drop(Command::new("/usr/sbin/postfix").args(["-c", self.etc(), "abort"]).stderr(Stdio::null()).status());
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_real_postfix_is_understood() {
-    let home = Home::new(Engine::Sqlite).await.expect("SQLite is always there");
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            std::thread::spawn(move || apple(&stream));
-        }
-    });
-    let folder = tempfile::tempdir().expect("a folder");
-    let log = folder.path().join("mail.log");
-    let Some(postfix) = RealPostfix::start(folder.path(), &log, port) else { return };
-    home.configure(&format!("[feeds.postfix]\nlog_file = \"{}\"\n", log.display()));
-    let daemon: Daemon = home.start();
-    let to = |begin: &str| format!("{begin}zhzkndneko@privaterelay.appleid.com");
-    postfix.send(&[&to("gone"), &to("unreg"), &to("later"), &to("fine")]);
-    let store = home.store().await;
-    let events = rows(&store, 4).await;
-    let mut seen: Vec<_> =
-        events.iter().map(|event| (event.kind.as_str(), event.reply.and_then(|reply| reply.code))).collect();
-    seen.sort_unstable();
-    // The fake has an address of this machine, so that what it takes is handed on only.
-    assert_eq!(seen, [("deferred", Some(451)), ("refused", Some(550)), ("refused", Some(550)), ("sent", None)]);
-    let templates: BTreeSet<i32> = events.iter().filter_map(|event| Some(event.reply?.template)).collect();
-    assert_eq!(templates.len(), 3, "whose address is in the brackets tells the two refusals apart");
-    drop(postfix);
-    daemon.stop();
 }
