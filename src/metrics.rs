@@ -85,6 +85,8 @@ metrics! {
     feed_notices: IntCounterVec["feed", "kind"] = "relaywatch_feed_notices_total";
     /// Parts of deliveries that were kept without being understood, repeated ones included, by feed and reason.
     feed_set_aside: IntCounterVec["feed", "reason"] = "relaywatch_feed_set_aside_total";
+    /// Reports that were journalled as they came (DMARC aggregate reports, mails of Apple's about the relay), repeated ones included, by feed and kind.
+    feed_kept: IntCounterVec["feed", "kind"] = "relaywatch_feed_kept_total";
     /// Apple's notices whose time of issue cannot be, by feed; they are kept.
     feed_misdated: IntCounterVec["feed"] = "relaywatch_feed_misdated_notices_total";
     /// Reports that relaywatch has no use for, by feed.

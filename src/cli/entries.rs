@@ -12,12 +12,19 @@ use super::{
 use crate::{
     clock::Clock,
     model::{DAY_MILLIS, Timestamp},
-    monitor::blind::Window,
+    monitor::{blind::Window, facts::relay_mail},
     store::{EntryKind, EntryRecord, Store},
 };
 
 /// Kinds that are listed: notices are about people, see `address show`.
-const LISTED: [EntryKind; 4] = [EntryKind::BlindWindow, EntryKind::Settings, EntryKind::Action, EntryKind::Note];
+const LISTED: [EntryKind; 6] = [
+    EntryKind::BlindWindow,
+    EntryKind::Settings,
+    EntryKind::Action,
+    EntryKind::Note,
+    EntryKind::DmarcReport,
+    EntryKind::RelayNotification,
+];
 
 /// Changes of a relabelling that people see; machines see more.
 const CHANGES: usize = 3;
@@ -73,7 +80,7 @@ impl Entries {
                     writeln!(out)?;
                 }
                 Format::Text => {
-                    writeln!(out, "{}  {:<12}  {}", entry.key.at, entry.kind, people(entry))?;
+                    writeln!(out, "{}  {:<18}  {}", entry.key.at, entry.kind, people(entry))?;
                     for change in changes(&entry.body) {
                         writeln!(out, "    {}", Safe(&change))?;
                     }
@@ -103,9 +110,20 @@ fn people(entry: &EntryRecord) -> String {
             format!("version {version}, rules {rules}; --format json shows all of them")
         }),
         EntryKind::Action => action(&entry.body),
+        EntryKind::DmarcReport => report(&entry.body),
+        EntryKind::RelayNotification => relay_mail(entry).map(|mail| format!("Apple's mail says: {}", mail.tells())),
         _ => None,
     };
     text.unwrap_or_else(|| entry.body.to_string()).replace(char::is_control, " ")
+}
+
+/// Whose aggregate report came on which domain.
+fn report(body: &Value) -> Option<String> {
+    let says = body.get("says")?;
+    let text = |key: &str| says.get(key).and_then(Value::as_str).unwrap_or("unknown");
+    let bytes = says.get("bytes").and_then(Value::as_u64)?;
+    let kept = if body.get("part").is_some() { "kept whole" } else { "too large to be kept" };
+    Some(format!("on {} by {}: {}, {kept}", text("domain"), text("submitter"), count(bytes, "byte")))
 }
 
 /// What somebody did, in words; nothing where it was not written by this version's kind.
@@ -246,6 +264,21 @@ mod tests {
                     "changes": [], "others": 0, "interrupted": true }),
             ),
             entry(EntryKind::Action, json!({ "action": "of another version", "n": 1 })),
+            entry(
+                EntryKind::DmarcReport,
+                json!({ "feed": "mail", "part": "x", "says": { "domain": "example.com", "submitter": "receiver.example",
+                    "media_type": "application/gzip", "bytes": 12_345, "left_out": false } }),
+            ),
+            entry(
+                EntryKind::DmarcReport,
+                json!({ "feed": "mail", "says": { "domain": null, "submitter": null, "bytes": 2_000_000 } }),
+            ),
+            entry(
+                EntryKind::RelayNotification,
+                json!({ "feed": "mail", "part": "x", "says": { "says": "source-not-registered",
+                    "domains": ["mail.example.com"], "authenticated": true } }),
+            ),
+            entry(EntryKind::RelayNotification, json!({ "feed": "mail", "says": { "says": "other", "domains": [] } })),
         ]
         .iter()
         .map(people)

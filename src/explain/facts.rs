@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Clue;
 use crate::{
     detect::Counts,
-    model::{Cause, HOUR_MILLIS, Provider, Timestamp, words},
+    model::{Cause, HOUR_MILLIS, Provider, RelayNotice, Timestamp, words},
 };
 
 /// A blind window that ends later than so long before the onset is recent.
@@ -98,6 +98,9 @@ pub struct IncidentFacts {
     pub arrivals: Option<Arrivals>,
     /// Times in which absence proves nothing, from 30 days before the onset on.
     pub blind_windows: Vec<BlindWindow>,
+    /// Mails of Apple's to the Account Holder about the relay, from 30 days before the onset on. Shown, and weighed for nothing: no
+    /// such mail was ever published, and anybody can write one.
+    pub relay_mails: Vec<RelayMail>,
 }
 
 /// Notices joined to the addresses of the incident.
@@ -270,6 +273,31 @@ pub struct BlindWindow {
     /// Why, where it is known.
     #[serde(default)]
     pub reason: Option<BlindReason>,
+}
+
+/// A mail of Apple's to the Account Holder about the relay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayMail {
+    /// Its date.
+    pub at: Timestamp,
+    /// What it says.
+    pub says: RelayNotice,
+    /// The domains that it names.
+    #[serde(default)]
+    pub domains: Vec<String>,
+    /// Whether the receiving side's checks show that Apple sent it.
+    #[serde(default)]
+    pub authenticated: bool,
+}
+
+impl RelayMail {
+    /// What it says, for people.
+    #[must_use]
+    pub fn tells(&self) -> String {
+        let about = if self.domains.is_empty() { String::new() } else { format!(" ({})", self.domains.join(", ")) };
+        let whose = if self.authenticated { "" } else { "; that Apple sent it is not shown" };
+        format!("{}{about}{whose}", self.says.says())
+    }
 }
 
 /// What was blind at some time, each once, in an order of its own.

@@ -111,6 +111,9 @@ fn write_markdown(out: &mut String, record: &IncidentRecord, body: &Body, beside
         writeln!(out, "\n{}", plain(&super::win_back(record.id)))?;
     }
     writeln!(out, "\n## Explained by Apple's notices\n\n{}", notices(&explanation))?;
+    for mail in &facts.relay_mails {
+        writeln!(out, "\nA mail of Apple's to the Account Holder at {}: {}.", mail.at, plain(&mail.tells()))?;
+    }
     writeln!(out, "\n## Hypotheses\n\n| | hypothesis | probability | could account for | |\n|---|---|---:|---:|---|")?;
     for ranked in &explanation.hypotheses {
         let ruled_out = match (ranked.ruled_out, ranked.by_wording) {

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use crate::{
     classify::{Parties, Rules, context, destination, host_that_said, template_of},
     ingest::{
-        Report,
+        KEPT_WHOLE_MILLIS, Kept, KeptKind, Report, SetAsideReason,
         committer::{CommitError, Committer},
     },
     metrics::Metrics,
@@ -125,6 +125,9 @@ impl Intake {
             let labels = [provider.as_str(), says.as_str(), ours];
             self.metrics.label_agreement.with_label_values(&labels).inc();
         }
+        for kept in &report.kept {
+            self.metrics.feed_kept.with_label_values(&[name, kept.kind.as_str()]).inc();
+        }
         for part in &report.set_aside {
             self.metrics.feed_set_aside.with_label_values(&[name, part.reason.as_str()]).inc();
         }
@@ -176,6 +179,11 @@ impl Hashing<'_> {
                 expires_at: now.plus_millis(part.kept_millis),
             })
             .collect();
+        for kept in &report.kept {
+            let (entry, part) = self.kept(feed, kept, now);
+            submission.entries.push(entry);
+            submission.set_aside.extend(part);
+        }
         submission.token = report.token.as_ref().map(|token| NewToken {
             hash: self.keyring.hash(Purpose::Token, &[feed.name.as_bytes(), token.token.as_bytes()]),
             digest: token.body_digest,
@@ -249,6 +257,32 @@ impl Hashing<'_> {
             stream: stream_of(event),
             sent_at: event.sent_at.unwrap_or(event.at),
         }
+    }
+
+    /// The journal's entry for what is kept whole, and the part that holds it. The entry names the part by its keyed hash.
+    fn kept(self, feed: &FeedName, kept: &Kept, now: Timestamp) -> (NewEntry, Option<NewSetAside>) {
+        let (kind, reason) = match kept.kind {
+            KeptKind::DmarcReport => (EntryKind::DmarcReport, SetAsideReason::DmarcReport),
+            KeptKind::RelayNotification => (EntryKind::RelayNotification, SetAsideReason::RelayNotification),
+        };
+        let part = kept.whole.as_ref().map(|whole| NewSetAside {
+            hash: self.keyring.hash(Purpose::Body, &[b"kept", whole]),
+            reason,
+            label: kept.label.clone(),
+            body: whole.clone(),
+            received_at: now,
+            expires_at: now.plus_millis(KEPT_WHOLE_MILLIS),
+        });
+        let mut body = serde_json::json!({ "feed": feed.name, "says": kept.says });
+        if let Some(part) = &part {
+            body["part"] = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(part.hash).into();
+        }
+        let key = EventKey {
+            at: kept.at.unwrap_or(now),
+            hash: self.keyring.hash(Purpose::Event, &[kept.dedupe.expose()]),
+        };
+        let address = kept.address.as_ref().map(|address| self.recipient(address));
+        (NewEntry { key, kind, account: None, address, app: None, body }, part)
     }
 
     fn notice(self, feed: &FeedName, notice: &Notice, relay: &RelayDomains) -> NewEntry {

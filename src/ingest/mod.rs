@@ -14,7 +14,7 @@ pub mod sqs;
 mod told;
 pub mod workers;
 
-use crate::model::{Event, Notice, Provider, Timestamp};
+use crate::model::{Address, DedupeMaterial, Event, Notice, Provider, Timestamp};
 
 /// What one delivery of a feed holds, authenticated and decoded. Nothing of it is stored yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,6 +25,8 @@ pub struct Report {
     pub notices: Vec<Notice>,
     /// What was authenticated and could not be understood: kept sealed for a while, and acknowledged.
     pub set_aside: Vec<SetAside>,
+    /// What is journalled as it came, and counts nowhere.
+    pub kept: Vec<Kept>,
     /// Reports that relaywatch knows and has no use for (opens, clicks); counted by their type.
     pub ignored: Vec<&'static str>,
     /// The client id of an Apple notice that is passed on only, since its app is not configured; bounded, for the log.
@@ -81,6 +83,47 @@ impl std::fmt::Debug for SetAside {
 }
 
 crate::model::words! {
+    /// What is journalled as it came: an entry of the journal says what it is, and the whole of it is kept sealed beside that.
+    pub enum KeptKind {
+        /// A DMARC aggregate report: one attached file.
+        DmarcReport = 1, "dmarc-report";
+        /// A mail of Apple's to the Account Holder about the relay.
+        RelayNotification = 2, "relay-notification";
+    }
+}
+
+/// A report that makes no event, and is kept whole.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// What it is.
+    pub kind: KeptKind,
+    /// The time of the payload, where it has a plausible one.
+    pub at: Option<Timestamp>,
+    /// What makes it the same one, however it comes.
+    pub dedupe: DedupeMaterial,
+    /// The one address that it concerns.
+    pub address: Option<Address>,
+    /// What it says, for the journal: no personal data.
+    pub says: serde_json::Value,
+    /// What it says in a few words, as [`label`] makes them.
+    pub label: String,
+    /// The whole of it, sealed when stored; nothing where it is larger than [`MAX_KEPT_BYTES`].
+    pub whole: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bytes = self.whole.as_ref().map(Vec::len);
+        write!(f, "Kept({} {:?} {}, {bytes:?} bytes)", self.kind, self.label, self.says)
+    }
+}
+
+/// The largest report that is kept, as it came: packed, those of the largest senders have some hundred KiB.
+pub const MAX_KEPT_BYTES: usize = 1024 * 1024;
+/// For how long it is kept, in milliseconds: a year.
+pub const KEPT_WHOLE_MILLIS: i64 = 365 * crate::model::DAY_MILLIS;
+
+crate::model::words! {
     /// Why a part of a delivery was set aside.
     pub enum SetAsideReason {
         /// A type that this version does not know.
@@ -91,6 +134,10 @@ crate::model::words! {
         ImplausibleTime = 3, "implausible-time";
         /// A known type with no recipient.
         NoRecipient = 4, "no-recipient";
+        /// Nothing is wrong with it: a DMARC aggregate report, kept whole.
+        DmarcReport = 5, "dmarc-report";
+        /// Nothing is wrong with it: a mail of Apple's about the relay, kept whole.
+        RelayNotification = 6, "relay-notification";
     }
 }
 

@@ -36,7 +36,7 @@ impl AllSeen {
 
     /// Takes note of what was committed.
     pub(super) fn committed(&self, feed: &str, report: &Report, now: Timestamp) {
-        let understood = !report.events.is_empty() || !report.notices.is_empty();
+        let understood = !report.events.is_empty() || !report.notices.is_empty() || !report.kept.is_empty();
         if !understood && report.set_aside.is_empty() {
             return;
         }

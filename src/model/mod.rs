@@ -21,7 +21,7 @@ pub use digest::{FNV1A_BASIS, fnv1a};
 pub use event::{DedupeMaterial, Event, EventKind, Exposure, SendTime, SendTimeOrigin};
 pub use label::LabelSays;
 pub(crate) use nearest::nearest_word;
-pub use notice::{Notice, NoticeKind};
+pub use notice::{Notice, NoticeKind, RelayNotice};
 pub use provider::{IMPORTED_PREFIX, Provider};
 pub use reply::{EnhancedCode, FailureClass, MAX_REPLY_BYTES, Reply};
 pub use stream::{OTHER, StreamKey, StreamLevel};
@@ -121,6 +121,7 @@ mod tests {
             MxFamily,
             NoticeKind,
             Provider,
+            RelayNotice,
             SendTimeOrigin,
             StreamLevel
         );

@@ -17,6 +17,33 @@ words! {
     }
 }
 
+words! {
+    /// What a mail of Apple's to the Account Holder says about the relay. Their wording was never published.
+    pub enum RelayNotice {
+        /// A sender is not registered with Apple.
+        SourceNotRegistered = 1, "source-not-registered";
+        /// A sender fails SPF or DKIM.
+        AuthenticationFailed = 2, "authentication-failed";
+        /// Mail could not be delivered, for no reason that it names.
+        NotDelivered = 3, "not-delivered";
+        /// None of these.
+        Other = 4, "other";
+    }
+}
+
+impl RelayNotice {
+    /// In words for people.
+    #[must_use]
+    pub const fn says(self) -> &'static str {
+        match self {
+            Self::SourceNotRegistered => "a sender is not registered with Apple",
+            Self::AuthenticationFailed => "a sender fails SPF or DKIM",
+            Self::NotDelivered => "mail was not delivered",
+            Self::Other => "it is about the relay; more can't be told",
+        }
+    }
+}
+
 /// One verified notice.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Notice {

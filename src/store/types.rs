@@ -50,6 +50,10 @@ crate::model::words! {
         DnsObservation = 6, "dns-observation";
         /// How a canary fared.
         CanaryResult = 7, "canary-result";
+        /// A DMARC aggregate report that came; its file is kept sealed.
+        DmarcReport = 8, "dmarc-report";
+        /// A mail of Apple's to the Account Holder about the relay.
+        RelayNotification = 9, "relay-notification";
     }
 }
 

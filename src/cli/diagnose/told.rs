@@ -413,13 +413,7 @@ fn aggregate(report: &AggregateReport, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn relay(notification: &RelayNotification, out: &mut impl Write) -> io::Result<()> {
-    use crate::ingest::mail::RelayNotice;
-    let says = match notification.says {
-        RelayNotice::SourceNotRegistered => "a sender is not registered with Apple",
-        RelayNotice::AuthenticationFailed => "a sender fails SPF or DKIM",
-        RelayNotice::NotDelivered => "mail was not delivered",
-        RelayNotice::Other => "it is about the relay; more can't be told",
-    };
+    let says = notification.says.says();
     writeln!(out, "notification of Apple's about the private relay: {says}")?;
     let names: Vec<String> = notification.domains.iter().map(|domain| Safe(domain).to_string()).collect();
     writeln!(out, "names: {}", if names.is_empty() { "nobody".to_owned() } else { names.join(", ") })?;

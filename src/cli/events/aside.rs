@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use clap::Args;
 use serde_json::json;
 
 use super::write_json;
 use crate::{
-    cli::{Format, open, operator::Who, text::SafeLines, told::ToldAside},
+    cli::{Format, open, operator::Who, text::{SafeLines, count}, told::ToldAside},
     clock::Clock,
     config::Config,
     control::JournalAside,
@@ -64,13 +65,21 @@ impl Aside {
 /// The part with what is known of it. What would move a terminal's cursor is shown as an escape.
 fn show(record: &SetAsideRecord, feed: &str, body: &[u8], format: Format, out: &mut impl Write) -> io::Result<()> {
     let told = ToldAside::new(record, feed);
-    let text = String::from_utf8_lossy(body);
-    match format {
-        Format::Json => write_json(&json!({ "part": told, "body": text }), out),
-        Format::Text => {
+    let text = std::str::from_utf8(body);
+    match (format, text) {
+        (Format::Json, Ok(text)) => write_json(&json!({ "part": told, "body": text }), out),
+        (Format::Json, Err(_)) => {
+            write_json(&json!({ "part": told, "body": null, "body_base64": BASE64_STANDARD.encode(body) }), out)
+        }
+        (Format::Text, Err(_)) => {
+            told.text(out)?;
+            let bytes = count(body.len() as u64, "byte");
+            writeln!(out, "\n{bytes} that are no text; --format json gives them in base64, as `body_base64`")
+        }
+        (Format::Text, Ok(text)) => {
             told.text(out)?;
             writeln!(out)?;
-            writeln!(out, "{}", SafeLines(&text))
+            writeln!(out, "{}", SafeLines(text))
         }
     }
 }

@@ -16,6 +16,7 @@ use clap::{
     Args,
     builder::{PossibleValuesParser, TypedValueParser},
 };
+use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 
 use self::{progress::Progress, summary::Summary};
@@ -28,11 +29,11 @@ use crate::{
     config::Config,
     control::{AskImport, FileDone, FileId, ImportEvents, MAX_EVENTS, MAX_FILES, Writer, digest},
     ingest::import::{
-        Chunk, Fault, Form, Format, Position, ReadError, Reader, Settings, Unknown,
+        Chunk, Fault, Form, Format, Position, ReadError, Reader, Settings, Shape, Unknown,
         guess::guess,
         source::{self, Identity, Source},
     },
-    model::{Event, Exposure, Provider, Timestamp},
+    model::{Event, Exposure, Provider, Timestamp, normalise_domain},
 };
 
 /// Bytes of texts that one batch holds at most: what carries it to the daemon is bounded.
@@ -43,8 +44,9 @@ const AHEAD: usize = 4;
 /// Take in files of events: exports of providers, what webhooks were written to.
 #[derive(Debug, Args)]
 #[command(after_help = "Reads what SES publishes (as Firehose writes it to S3), SparkPost, SendGrid, Mailgun and
-Braze Currents: JSON in any layout, CSV with the names of the webhook's fields, Currents' Avro;
-packed by gzip or not. What a file is, is told from what it holds. The same event by webhook and
+Braze Currents: JSON in any layout, CSV with the names of the webhook's fields, Currents' Avro; mails
+(mbox, Maildir, single ones: `relaywatch diagnose` shows what one tells) and Postfix's log; packed by
+gzip or not. What a file is, is told from what it holds. The same event by webhook and
 by file is one event, so that importing twice changes nothing. Stopped half-way, the same command
 goes on where it was. It works beside a running daemon.
 
@@ -53,6 +55,8 @@ Examples:
   relaywatch import s3-dump/                           a folder and all that is below it
   relaywatch import --from sendgrid events.csv.gz      say what it is
   relaywatch import --exposure sends 2026-11-*.jsonl   these files hold every send of their time
+  relaywatch import /var/log/mail.log.*.gz --time-zone Europe/Berlin
+  relaywatch import ~/Maildir/.bounces/ bounces.mbox
   aws s3 cp s3://bucket/events.gz - | relaywatch import -
   relaywatch import --strict --format json export.json
 
@@ -77,9 +81,12 @@ pub struct ImportCommand {
         value_parser = words(Exposure::ALL, Exposure::as_str, Exposure::from_name)
     )]
     exposure: Exposure,
-    /// The feed by whose settings they are decoded (campaign tag, custom arguments), as ses/eu.
+    /// The feed by whose settings they are decoded (campaign tag, smarthosts and such), as ses/eu.
     #[arg(long, value_name = "FEED")]
     like: Option<String>,
+    /// Postfix: the time zone of times that name none, as Europe/Berlin; else the feed's or this machine's.
+    #[arg(long, value_name = "ZONE", value_parser = zone)]
+    time_zone: Option<TimeZone>,
     /// Read everything, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -107,6 +114,10 @@ fn words<T: Copy + Send + Sync + 'static>(
     of: fn(&str) -> Option<T>,
 ) -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(all.iter().map(|word| name(*word))).try_map(move |text| of(&text).ok_or("no such word"))
+}
+
+fn zone(text: &str) -> Result<TimeZone, &'static str> {
+    TimeZone::get(text).map_err(|_| "this machine knows no such time zone; write it as Europe/Berlin or UTC")
 }
 
 impl ImportCommand {
@@ -165,18 +176,28 @@ impl ImportCommand {
         let ses: Vec<_> = config.feeds.ses.iter().filter(|feed| named(Provider::Ses, feed.name.as_deref())).collect();
         let sendgrid: Vec<_> =
             config.feeds.sendgrid.iter().filter(|feed| named(Provider::Sendgrid, feed.name.as_deref())).collect();
+        let postfix: Vec<_> =
+            config.feeds.postfix.iter().filter(|feed| named(Provider::Postfix, feed.name.as_deref())).collect();
         if let Some(wanted) = wanted
             && ses.is_empty()
             && sendgrid.is_empty()
+            && postfix.is_empty()
         {
-            anyhow::bail!("--like: there is no feed {} of SES or SendGrid in the configuration", Safe(wanted));
+            anyhow::bail!("--like: there is no feed {} of SES, SendGrid or Postfix in the configuration", Safe(wanted));
         }
         let mut settings = Settings::default();
-        match (format, ses.as_slice(), sendgrid.as_slice()) {
-            (Format::Ses, [feed], _) => settings.campaign_tag.clone_from(&feed.campaign_tag),
-            (Format::Sendgrid, _, [feed]) => {
+        match (format, ses.as_slice(), sendgrid.as_slice(), postfix.as_slice()) {
+            (Format::Ses, [feed], ..) => settings.campaign_tag.clone_from(&feed.campaign_tag),
+            (Format::Sendgrid, _, [feed], _) => {
                 settings.from_argument.clone_from(&feed.from_argument);
                 settings.envelope_argument.clone_from(&feed.envelope_argument);
+            }
+            (Format::Postfix, .., feeds) => {
+                if let [feed] = feeds {
+                    settings.smarthosts = feed.smarthosts.iter().map(|host| normalise_domain(host)).collect();
+                    settings.zone = feed.time_zone.as_deref().and_then(|name| TimeZone::get(name).ok());
+                }
+                settings.zone = self.time_zone.clone().or(settings.zone).or_else(|| Some(TimeZone::system()));
             }
             _ => {}
         }
@@ -211,6 +232,7 @@ struct Opened {
     from: Position,
     id: Option<FileId>,
     bytes: u64,
+    written_at: Option<Timestamp>,
 }
 
 struct Import<'a> {
@@ -268,16 +290,17 @@ impl Import<'_> {
             }
             Err(unknown) => anyhow::bail!("{shown}: {unknown}"),
         };
-        if !form.format.is_read() {
-            anyhow::bail!("{shown}: it is {} ({}), which this version does not read", form.shape.as_str(), form.format);
-        }
-        let mut opened = Opened { source, form, from: Position::default(), id: None, bytes };
+        let written_at = identity.as_ref().map(|identity| Timestamp::from_millis(identity.changed_at));
+        let mut opened = Opened { source, form, from: Position::default(), id: None, bytes, written_at };
         let mut how = String::new();
-        if let Some(identity) = identity.filter(|_| Reader::goes_on(form)) {
+        // A mail of a Maildir is read as fast as it is looked up.
+        if let Some(identity) = identity.filter(|_| form.shape != Shape::Mail) {
             let whole = std::path::absolute(path).with_context(said)?;
             let id = FileId::new(&whole, &identity);
             match self.far(path, &id, opened.source.is_packed()).await? {
+                // One in which reading can't go on in the middle is read whole again, which changes nothing.
                 Far::Nowhere => {}
+                Far::Here(_) if !Reader::goes_on(form) => {}
                 Far::Here(from) => {
                     how = format!(", from record {} on", from.records + 1);
                     self.summary.resumed += 1;
@@ -320,7 +343,7 @@ impl Import<'_> {
 
     /// Reads a file to its end, beside the commits.
     async fn read(&mut self, path: &Path, opened: Opened, diagnostics: &mut impl Write) -> anyhow::Result<()> {
-        let Opened { source, form, from, id, .. } = opened;
+        let Opened { source, form, from, id, written_at, .. } = opened;
         if self.batch.format != Some(form.format) {
             self.flush(true).await?;
             self.batch.format = Some(form.format);
@@ -329,6 +352,7 @@ impl Import<'_> {
         self.progress.begin(source.meter());
         let mut settings = self.command.settings_of(form.format, self.config)?;
         settings.event_type = files::event_type(path);
+        settings.written_at = written_at;
         let reader = Reader::new(source, form, settings, self.now, from).strict(self.command.strict);
         let (sender, mut chunks) = mpsc::channel(AHEAD);
         let thread = std::thread::Builder::new().name("import".to_owned());

@@ -54,6 +54,7 @@ fn purge() -> IncidentFacts {
         last_delivery: Some(LastDelivery { known: 20_000, within_a_day: 19_400, stale: 150 }),
         arrivals: Some(Arrivals { lag_ratio: 1.1, repeated_share: 0.02 }),
         blind_windows: Vec::new(),
+        relay_mails: Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -15,6 +16,7 @@ use crate::{
             ses, sparkpost,
             wire::{WireError, utf8},
         },
+        postfix::Joiner,
     },
     model::{Event, Timestamp},
 };
@@ -33,6 +35,12 @@ pub struct Settings {
     pub envelope_argument: Option<String>,
     /// Braze: the type of events that do not say theirs, by the file's path.
     pub event_type: Option<String>,
+    /// Postfix: the time zone of times that name none; UTC where nothing says.
+    pub zone: Option<TimeZone>,
+    /// Postfix: hosts on the way, whose taking is no delivery.
+    pub smarthosts: Vec<String>,
+    /// When the file was last written to: no line of a log is later, which tells the year of times that name none.
+    pub written_at: Option<Timestamp>,
 }
 
 /// Why a record is none, or a part of it.
@@ -67,6 +75,16 @@ impl Decoder {
     /// The type of events that do not say theirs, where the file itself tells it.
     pub(super) fn set_event_type(&mut self, event_type: String) {
         self.settings.event_type = Some(event_type);
+    }
+
+    /// What joins the lines of Postfix's log.
+    pub(super) fn joiner(&self) -> Joiner {
+        Joiner::new(self.settings.zone.clone().unwrap_or(TimeZone::UTC), &self.settings.smarthosts)
+    }
+
+    /// Up to when lines can have been written.
+    pub(super) fn written_by(&self) -> Timestamp {
+        self.settings.written_at.map_or(self.now, |written| written.min(self.now))
     }
 
     /// The outcomes of a record, which can hold several values one after the other; and what of it is none, once.
@@ -166,7 +184,7 @@ impl Decoder {
             counts.meet(event);
         }
         events.extend(report.events);
-        counts.ignored += report.ignored.len() as u64;
+        counts.ignored += (report.ignored.len() + report.kept.len()) as u64;
         let mut wrong = None;
         for part in report.set_aside {
             let reason = match part.reason {
@@ -189,6 +207,11 @@ impl Decoder {
                 SetAsideReason::Malformed => {
                     counts.broken += 1;
                     format!("its fields make no sense ({:?})", part.label)
+                }
+                // Nothing is wrong with it.
+                SetAsideReason::DmarcReport | SetAsideReason::RelayNotification => {
+                    counts.ignored += 1;
+                    continue;
                 }
             };
             wrong.get_or_insert(Cow::from(reason));

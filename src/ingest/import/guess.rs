@@ -100,6 +100,8 @@ pub fn guess(head: &[u8], from: Option<Format>) -> Result<Form, Unknown> {
             Some(format) => format,
             None => json::first_objects(head, shape).find_map(|object| by_keys(&object)).ok_or(Unknown::Foreign)?,
         };
+        // systemd's journal, as `journalctl --output json` writes it: lines of the log like any others.
+        let shape = if format == Format::Postfix && shape == Shape::JsonLines { Shape::Log } else { shape };
         return of(shape, format);
     }
     let lines: Vec<&[u8]> = head.split(|byte| *byte == b'\n').take(50).collect();
@@ -144,6 +146,9 @@ fn by_keys(object: &Object) -> Option<Format> {
     let text = |key: &str| object.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
     if has("eventType") || has("notificationType") || text("source") == "aws.ses" {
         return Some(Format::Ses);
+    }
+    if has("__REALTIME_TIMESTAMP") && has("MESSAGE") && text("SYSLOG_IDENTIFIER").contains("postfix") {
+        return Some(Format::Postfix);
     }
     if text("Type") == "Notification" && has("Message") && text("Message").contains("\"mail\"") {
         return Some(Format::Ses);

@@ -1,16 +1,23 @@
-//! Mailboxes: where one mail ends and the next begins.
+//! Mails: where one ends and the next begins, and what each says.
 
 use std::io::{self, BufRead, BufReader, Read};
 
 use super::{MAX_RECORD_BYTES, Position, json::Numbered};
-use crate::{ingest::Report, model::Timestamp};
+use crate::{
+    ingest::{
+        Report,
+        mail::{self, Envelope, MAX_MAIL_BYTES},
+    },
+    model::Timestamp,
+};
 
-/// What a mail that was kept tells: the outcomes that a bounce or an abuse report speaks of.
-///
-/// # Errors
-/// Why it tells nothing. This version understands no mail.
-pub fn understand(_mail: &[u8], _now: Timestamp) -> Result<Report, &'static str> {
-    Err("this version does not read mail")
+/// What is said of a mail that is larger than [`MAX_MAIL_BYTES`].
+const TOO_LONG: &str = "it is longer than 16 MiB";
+
+/// What a mail that was kept tells, as the listener would have understood it: to whom it went, the fields of delivery say.
+pub(super) fn understand(raw: &[u8], now: Timestamp) -> Report {
+    let to = mail::delivered_to(raw);
+    mail::report(&mail::understand(raw), raw, &Envelope { rcpt_to: to.as_ref(), received_at: now })
 }
 
 /// The mails of an mbox, one after the other (RFC 4155; quoting as in mboxrd, which undoes what mboxo does, too).
@@ -56,20 +63,20 @@ impl Mbox {
             if !self.line(&mut line)? {
                 self.done = Position { records: self.done.records + u64::from(self.begun), ..self.at };
                 let last = std::mem::take(&mut self.begun);
-                return Ok(last.then_some((began, if too_long { Err(super::json::TOO_LONG) } else { Ok(mail) })));
+                return Ok(last.then_some((began, if too_long { Err(TOO_LONG) } else { Ok(mail) })));
             }
             if blank && is_separator(&line) {
                 if self.begun {
                     // The line is the next mail's; it is read again where reading goes on from here.
                     self.done = Position { records: self.done.records + 1, ..before };
-                    return Ok(Some((began, if too_long { Err(super::json::TOO_LONG) } else { Ok(mail) })));
+                    return Ok(Some((began, if too_long { Err(TOO_LONG) } else { Ok(mail) })));
                 }
                 (self.begun, blank) = (true, false);
                 began = self.at.lines;
                 continue;
             }
             blank = line.trim_ascii().is_empty();
-            if mail.len() + line.len() > MAX_RECORD_BYTES {
+            if mail.len() + line.len() > MAX_MAIL_BYTES {
                 too_long = true;
                 mail.clear();
             }
@@ -92,8 +99,8 @@ fn is_separator(line: &[u8]) -> bool {
 /// A single mail.
 pub(super) fn whole(input: Box<dyn Read + Send>) -> io::Result<Result<Vec<u8>, &'static str>> {
     let mut mail = Vec::new();
-    input.take(MAX_RECORD_BYTES as u64 + 1).read_to_end(&mut mail)?;
-    Ok(if mail.len() > MAX_RECORD_BYTES { Err(super::json::TOO_LONG) } else { Ok(mail) })
+    input.take(MAX_MAIL_BYTES as u64 + 1).read_to_end(&mut mail)?;
+    Ok(if mail.len() > MAX_MAIL_BYTES { Err(TOO_LONG) } else { Ok(mail) })
 }
 
 #[cfg(test)]

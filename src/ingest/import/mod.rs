@@ -12,8 +12,8 @@
 //! | mbox, a single mail | one mail |
 //! | log | one line |
 //!
-//! **Mail and logs.** [`mail`] cuts mailboxes, and what a mail says is [`mail::understand`]'s to tell. Lines of a log belong
-//! together: a reader for them implements [`Lines`], which is fed one line after the other.
+//! **Mail and logs.** [`mail`] cuts mailboxes, and what a mail says is told as the listener tells it. Lines of a log belong together:
+//! those of Postfix are joined as they are where its log is followed.
 
 mod avro;
 mod decode;
@@ -34,10 +34,7 @@ pub use self::{
     guess::{Form, Shape, Unknown},
     reader::{Chunk, Counts, ReadError, Reader},
 };
-use crate::{
-    ingest::Report,
-    model::{IMPORTED_PREFIX, Provider, Timestamp, words},
-};
+use crate::model::{IMPORTED_PREFIX, Provider, Timestamp, words};
 
 /// The longest record that is read.
 pub const MAX_RECORD_BYTES: usize = 2 * 1024 * 1024;
@@ -73,12 +70,6 @@ impl Format {
     #[must_use]
     pub fn of_feed(feed: &str) -> Option<Self> {
         Self::from_name(feed.strip_prefix(IMPORTED_PREFIX)?)
-    }
-
-    /// Whether this version makes outcomes of it.
-    #[must_use]
-    pub const fn is_read(self) -> bool {
-        !matches!(self, Self::Mail | Self::Postfix)
     }
 
     /// Whose feed has the settings to decode it by.
@@ -127,18 +118,6 @@ impl std::fmt::Display for Fault {
             None => write!(f, "record {}: {}", self.record, self.reason),
         }
     }
-}
-
-/// Makes outcomes of the lines of a log, several of which can tell of one.
-pub trait Lines: Send {
-    /// Takes the next line, without its end.
-    ///
-    /// # Errors
-    /// Why it tells nothing, where it should.
-    fn line(&mut self, line: &[u8], now: Timestamp, report: &mut Report) -> Result<(), Cow<'static, str>>;
-
-    /// Tells what still waited for lines when the log ended.
-    fn end(&mut self, now: Timestamp, report: &mut Report);
 }
 
 /// Reads bytes as `import` does, the first outcomes and faults of them: for fuzzing.

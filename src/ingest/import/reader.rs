@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use serde::Serialize;
 
 use super::{
-    Fault, Form, Format, Lines, Position, Settings, Shape,
+    Fault, Form, Position, Settings, Shape,
     avro::Container,
     decode::{Decoder, Wrong},
     json::{LineReader, Objects},
@@ -14,7 +14,7 @@ use super::{
     source::Source,
 };
 use crate::{
-    ingest::{Report, http::braze::PREFIX},
+    ingest::{Report, http::braze::PREFIX, postfix::Joiner},
     model::{Event, EventKind, Timestamp},
 };
 
@@ -103,7 +103,7 @@ enum Records {
     Avro(Box<Container>),
     Mbox(Mbox),
     Mail(Option<Box<dyn Read + Send>>),
-    Log(LineReader<Box<dyn Read + Send>>, Box<dyn Lines>),
+    Log(LineReader<Box<dyn Read + Send>>, Box<Joiner>),
 }
 
 /// Reads one file.
@@ -150,7 +150,7 @@ impl Reader {
     /// Whether reading of such a file can go on in the middle.
     #[must_use]
     pub const fn goes_on(form: Form) -> bool {
-        // Lines of a log tell of what earlier ones began; a single mail is one record.
+        // The outcomes of a log need what earlier lines told of the mails that are still in the queue; a single mail is one record.
         !matches!(form.shape, Shape::Log | Shape::Mail)
     }
 
@@ -190,14 +190,8 @@ impl Reader {
             }
             Shape::Mail => Records::Mail(Some(source.from(0)?.0)),
             Shape::Log => {
-                let lines = lines_of(self.form.format).ok_or_else(|| {
-                    io::Error::new(
-                        io::ErrorKind::Unsupported,
-                        format!("this version does not read logs of {}", self.form.format),
-                    )
-                })?;
                 let (input, at) = cut(source)?;
-                Records::Log(LineReader::new(input, at), lines)
+                Records::Log(LineReader::new(input, at), Box::new(self.decoder.joiner()))
             }
         });
         Ok(())
@@ -261,30 +255,24 @@ impl Reader {
                 }
                 Records::Mbox(mbox) => {
                     let Some((line, mail)) = mbox.next()? else { break };
-                    let report = mail.and_then(|mail| mail::understand(&mail, *now)).map_err(Wrong::from);
+                    let report = mail.map(|mail| mail::understand(&mail, *now)).map_err(Wrong::from);
                     (Some(line), report.and_then(|report| decoder.take(report, events, counts)))
                 }
                 Records::Mail(input) => {
                     let Some(input) = input.take() else { break };
-                    let report =
-                        mail::whole(input)?.and_then(|mail| mail::understand(&mail, *now)).map_err(Wrong::from);
+                    let report = mail::whole(input)?.map(|mail| mail::understand(&mail, *now)).map_err(Wrong::from);
                     (None, report.and_then(|report| decoder.take(report, events, counts)))
                 }
                 Records::Log(lines, log) => {
                     let mut report = Report::default();
-                    let Some(piece) = lines.next()? else {
-                        log.end(*now, &mut report);
-                        // What is wrong with it has no line to be told with, and is counted.
-                        drop(decoder.take(report, events, counts));
-                        *position = lines.position();
-                        return Ok(false);
-                    };
-                    let line = piece.line;
-                    let done = piece
-                        .body
-                        .map_err(Wrong::from)
-                        .and_then(|body| log.line(body, *now, &mut report).map_err(Wrong::from));
-                    (Some(line), decoder.take(report, events, counts).and(done))
+                    let Some(piece) = lines.next()? else { break };
+                    let (line, body) = (piece.line, piece.body.map_err(Wrong::from));
+                    let written = decoder.written_by();
+                    let done = body.and_then(|body| {
+                        log.line(body, written, &mut report);
+                        decoder.take(report, events, counts)
+                    });
+                    (Some(line), done)
                 }
             };
             counts.records += 1;
@@ -318,9 +306,4 @@ impl Reader {
 fn event_type(name: &str) -> Option<String> {
     let known = name.find(PREFIX).and_then(|at| name.get(at..));
     known.map(str::to_owned)
-}
-
-/// What reads the lines of a log of this format; nothing where this version reads none.
-const fn lines_of(_: Format) -> Option<Box<dyn Lines>> {
-    None
 }

@@ -19,6 +19,12 @@ static SUBJECT: LazyLock<Regex> =
 static NAME: LazyLock<Regex> =
     regex!(r"(?i)^([^!/\\]+)!([^!/\\]+)!(\d{8,12})!(\d{8,12})(?:!([^!/\\]+))?\.(?:xml(?:\.gz)?|zip|gz|xml\.zip)$");
 
+/// The end of the time that a report is about, as the name of its file tells it.
+pub(super) fn end(name: &str) -> Option<Timestamp> {
+    let found = NAME.captures(name)?;
+    found.get(4)?.as_str().parse().ok().map(Timestamp::from_seconds)
+}
+
 /// A DMARC aggregate report, as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AggregateReport {

@@ -11,26 +11,12 @@ use super::{
     notice,
     parts::Mail,
 };
-use crate::model::{Address, Timestamp, domain_of, words};
+use crate::model::{Address, RelayNotice, Timestamp, domain_of};
 
 /// Names of the service, in lower case: both are Apple's own.
 const SERVICE: &[&str] = &["private email relay", "private relay email", "hide my email", "sign in with apple"];
 /// Domains and addresses that are kept.
 const MAX_NAMED: usize = 20;
-
-words! {
-    /// What a notification says.
-    pub enum RelayNotice {
-        /// A sender is not registered with Apple.
-        SourceNotRegistered = 1, "source-not-registered";
-        /// A sender fails SPF or DKIM.
-        AuthenticationFailed = 2, "authentication-failed";
-        /// Mail could not be delivered, for no reason that it names.
-        NotDelivered = 3, "not-delivered";
-        /// None of these.
-        Other = 4, "other";
-    }
-}
 
 /// A notification of Apple's about the relay.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,11 +3,16 @@
 use super::{
     AbuseReport, DeliveryAction, DeliveryReport, FeedbackType, RecipientReport, RobotAnswer, RobotKind, Understood,
     delivery::bounded,
+    fields::Fields,
+    kept, without_mbox_line,
 };
 use crate::{
     ingest::{KEPT_MILLIS, Report, SetAside, SetAsideReason, label, plausible},
     model::{Address, DedupeMaterial, Event, EventKind, FailureClass, Provider, Reply, Timestamp},
 };
+
+/// How much of a mail is looked at for its envelope recipient, in bytes.
+const MAX_HEADER_BYTES: usize = 64 * 1024;
 
 /// How a mail came in.
 #[derive(Debug, Clone, Copy)]
@@ -18,8 +23,20 @@ pub struct Envelope<'a> {
     pub received_at: Timestamp,
 }
 
-/// The events of a mail. Robots' answers, aggregate reports and notifications of Apple's are `ignored` here, under the word of their
-/// kind: whoever takes in mail journals the last two as they are.
+/// To whom a mail that lies in a mailbox went, by what delivery agents write before it: Postfix's X-Original-To, which no alias has
+/// changed, Exim's Envelope-To, or Delivered-To. They are no standard. The Return-Path is the mail's sender, none of a bounce.
+#[must_use]
+pub fn delivered_to(raw: &[u8]) -> Option<Address> {
+    let raw = without_mbox_line(raw.trim_ascii_start());
+    let raw = raw.get(..MAX_HEADER_BYTES).unwrap_or(raw);
+    let text = String::from_utf8_lossy(raw).replace("\r\n", "\n");
+    let header = Fields::read(text.split("\n\n").next().unwrap_or_default());
+    let names = ["x-original-to", "envelope-to", "delivered-to"];
+    names.iter().filter_map(|name| header.get(name)).find_map(|value| Address::parse(value.trim()).ok())
+}
+
+/// The events of a mail. Robots' answers and mails of none of these kinds are `ignored`, under the word of their kind; aggregate
+/// reports and notifications of Apple's are `kept`.
 #[must_use]
 pub fn report(understood: &Understood, raw: &[u8], envelope: &Envelope<'_>) -> Report {
     let mut report = Report::default();
@@ -61,7 +78,11 @@ pub fn report(understood: &Understood, raw: &[u8], envelope: &Envelope<'_>) -> R
             Ok(event) => report.events.push(event),
             Err((reason, at)) => aside(reason, understood.kind(), at),
         },
-        Understood::Robot(_) | Understood::Aggregate(_) | Understood::Relay(_) | Understood::Other => {
+        Understood::Aggregate(aggregate) => report.kept = kept::aggregate(aggregate, envelope.received_at),
+        Understood::Relay(notification) => {
+            report.kept.push(kept::notification(notification, raw, envelope.received_at));
+        }
+        Understood::Robot(_) | Understood::Other => {
             report.ignored.push(understood.kind());
         }
         Understood::Unreadable(_) => aside(SetAsideReason::Malformed, understood.kind(), None),

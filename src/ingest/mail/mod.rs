@@ -17,6 +17,7 @@ mod delivery;
 mod derived;
 mod event;
 mod fields;
+mod kept;
 mod notice;
 mod original;
 mod parts;
@@ -28,10 +29,10 @@ mod tests;
 pub use self::{
     abuse::{AbuseFields, AbuseReport, FeedbackType},
     aggregate::AggregateReport,
-    apple::{RelayNotice, RelayNotification},
+    apple::RelayNotification,
     delivery::{DeliveryAction, DeliveryReport, ReadBy, RecipientReport, StatusOrigin},
     derived::derived_status,
-    event::{Envelope, recipient_in, report},
+    event::{Envelope, delivered_to, recipient_in, report},
     original::Original,
     parts::Attachment,
     robot::{RobotAnswer, RobotKind},

@@ -222,10 +222,10 @@ fn set_aside(mail: &Mail, reason: SetAsideReason, label: &str) -> Report {
     Report { set_aside: vec![part], ..Report::default() }
 }
 
-/// What a mail says. What nobody asks for yet, and what says nothing, is kept as it is.
+/// What a mail says. One that says nothing that relaywatch knows is kept as it is.
 fn read(mail: &Mail, received_at: Timestamp) -> Report {
     let understood = mail::understand(&mail.content);
-    if matches!(understood, Understood::Aggregate(_) | Understood::Relay(_) | Understood::Other) {
+    if matches!(understood, Understood::Other) {
         return set_aside(mail, SetAsideReason::UnknownType, understood.kind());
     }
     // Of several recipients nobody knows which one the bounce is to.

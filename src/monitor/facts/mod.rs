@@ -14,10 +14,10 @@ use self::{
 };
 use crate::{
     detect::Counts,
-    explain::{BlindWindow, Control, IncidentFacts, LastDelivery, NoticeFacts, OneText, ReplyText, shortened},
+    explain::{BlindWindow, Control, IncidentFacts, LastDelivery, NoticeFacts, OneText, RelayMail, ReplyText, shortened},
     model::{Bin, Cause, DAY_MILLIS, Destination, HOUR_MILLIS, StreamKey, Timestamp},
     monitor::blind::{Window, known, touching},
-    store::{AddressNotice, RefusedAddress, Store, StoreError, template_id},
+    store::{AddressNotice, EntryKind, EntryRecord, RefusedAddress, Span, Store, StoreError, template_id},
 };
 
 /// Addresses of one read, and of the samples of accepted addresses.
@@ -44,6 +44,9 @@ const MOST_TEXTS: u32 = 3;
 /// Texts of earlier replies among which that of the incident is looked for.
 const MOST_TEXTS_BEFORE: u32 = 100;
 const TEXT_LENGTH: usize = 300;
+
+/// Mails of Apple's that are told of.
+const MOST_RELAY_MAILS: u32 = 10;
 
 /// What an incident covers.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,11 +169,27 @@ pub async fn gather(store: &Store, scope: &Scope, windows: &[Window]) -> Result<
         texts_of: sample.len() as u64,
         last_delivery: Some(refused.last_delivery),
         blind_windows,
+        relay_mails: relay_mails(store, onset.plus_millis(-BEFORE_MILLIS), last).await?,
         ..IncidentFacts::default()
     };
     streams(store, scope, &mut facts).await?;
     facts.other_control = other_control(store, scope).await?;
     Ok(facts)
+}
+
+/// The mails of Apple's about the relay between these times, the earliest first; the latest ones where there are too many.
+async fn relay_mails(store: &Store, from: Timestamp, to: Timestamp) -> Result<Vec<RelayMail>, StoreError> {
+    let span = Span { since: Some(from), until: Some(to) };
+    let entries = store.entries_by_time(EntryKind::RelayNotification, span, None, MOST_RELAY_MAILS).await?;
+    Ok(entries.iter().rev().filter_map(relay_mail).collect())
+}
+
+/// The mail of Apple's that an entry tells of.
+#[must_use]
+pub fn relay_mail(entry: &EntryRecord) -> Option<RelayMail> {
+    let mut told = entry.body.get("says")?.clone();
+    told.as_object_mut()?.insert("at".to_owned(), serde_json::to_value(entry.key.at).ok()?);
+    serde_json::from_value(told).ok()
 }
 
 /// How the incident's most frequent reply (its text, the addresses that got it, and of how many) compares with the 30 days
