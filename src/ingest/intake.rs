@@ -277,10 +277,8 @@ impl Hashing<'_> {
         if let Some(part) = &part {
             body["part"] = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(part.hash).into();
         }
-        let key = EventKey {
-            at: kept.at.unwrap_or(now),
-            hash: self.keyring.hash(Purpose::Event, &[kept.dedupe.expose()]),
-        };
+        let key =
+            EventKey { at: kept.at.unwrap_or(now), hash: self.keyring.hash(Purpose::Event, &[kept.dedupe.expose()]) };
         let address = kept.address.as_ref().map(|address| self.recipient(address));
         (NewEntry { key, kind, account: None, address, app: None, body }, part)
     }

@@ -295,8 +295,7 @@ impl Reception {
         let reasons: BTreeSet<&'static str> = report.set_aside.iter().map(|part| part.reason.as_str()).collect();
         for reason in reasons {
             if let Some(count) = self.told.count(feed, reason, now) {
-                let understood =
-                    !report.events.is_empty() || !report.notices.is_empty() || !report.kept.is_empty();
+                let understood = !report.events.is_empty() || !report.notices.is_empty() || !report.kept.is_empty();
                 tracing::warn!(
                     feed,
                     reason,

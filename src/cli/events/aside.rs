@@ -8,7 +8,12 @@ use serde_json::json;
 
 use super::write_json;
 use crate::{
-    cli::{Format, open, operator::Who, text::{SafeLines, count}, told::ToldAside},
+    cli::{
+        Format, open,
+        operator::Who,
+        text::{SafeLines, count},
+        told::ToldAside,
+    },
     clock::Clock,
     config::Config,
     control::JournalAside,

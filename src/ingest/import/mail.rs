@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use super::{MAX_RECORD_BYTES, Position, json::Numbered};
+use super::{Position, json::Numbered};
 use crate::{
     ingest::{
         Report,
@@ -42,7 +42,7 @@ impl Mbox {
     /// A line with its end, of which no more is kept than a record may have.
     fn line(&mut self, line: &mut Vec<u8>) -> io::Result<bool> {
         line.clear();
-        let read = (&mut self.input).take(MAX_RECORD_BYTES as u64).read_until(b'\n', line)?;
+        let read = (&mut self.input).take(MAX_MAIL_BYTES as u64 + 1).read_until(b'\n', line)?;
         if read == 0 {
             return Ok(false);
         }

@@ -10,8 +10,12 @@ use serde_json::{Value, json};
 
 use super::{guess::guess, source::Source, *};
 use crate::{
-    ingest::http::{Delivery, braze, mailgun, sendgrid, ses, sparkpost},
-    model::Event,
+    ingest::{
+        http::{Delivery, braze, mailgun, sendgrid, ses, sparkpost},
+        mail::{Envelope, report, understand},
+        postfix::Joiner,
+    },
+    model::{Address, Event},
 };
 
 /// A day after the fixtures' purge of 9 August 2025.
@@ -424,6 +428,7 @@ fn files_that_are_none_are_told() {
     assert_eq!(form(b"From a@example.com Sat Aug  9 06:00:00 2025\nSubject: x\n\n"), Ok((Format::Mail, Shape::Mbox)));
     let log = b"Aug  9 06:00:00 mx postfix/smtp[1234]: 4ABC: to=<a@privaterelay.appleid.com>, status=sent\n";
     assert_eq!(form(log), Ok((Format::Postfix, Shape::Log)));
+    assert_eq!(form(fixture("postfix/journal.json").as_bytes()), Ok((Format::Postfix, Shape::Log)));
 }
 
 #[test]
@@ -518,4 +523,119 @@ proptest! {
         let as_told = examine(&bytes, Some(format), NOW);
         prop_assert_eq!(as_told, examine(&bytes, Some(format), NOW));
     }
+}
+
+/// A time by which everything in the fixtures of mails was written.
+const LATER: Timestamp = Timestamp::from_seconds(1_796_100_000);
+
+/// Everything that a file tells, read at another time.
+fn told_at(bytes: &[u8], now: Timestamp, settings: Settings) -> (Form, Vec<Event>, Counts) {
+    let source = source(bytes);
+    let form = guess(source.head(), None).unwrap_or_else(|unknown| panic!("{unknown}"));
+    let mut reader = Reader::new(source, form, settings, now, Position::default());
+    let (mut events, mut counts) = (Vec::new(), Counts::default());
+    while let Some(chunk) = reader.next_chunk().expect("reads") {
+        events.extend(chunk.events);
+        counts.add(&chunk.counts);
+    }
+    (form, events, counts)
+}
+
+/// The fixtures of mails that the listener would get, by name.
+fn mails() -> Vec<(String, String)> {
+    let folder = format!("{}/tests/fixtures/mail", env!("CARGO_MANIFEST_DIR"));
+    let names = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file").file_name());
+    let mut names: Vec<String> = names.map(|name| name.into_string().expect("a name")).collect();
+    names.sort();
+    names.into_iter().map(|name| (name.clone(), fixture(&format!("mail/{name}")))).collect()
+}
+
+#[test]
+fn a_mail_is_the_same_events_by_the_listener_as_a_file_and_in_an_mbox() {
+    let (mut all, mut mbox, mut mails_of_events) = (Vec::new(), String::new(), 0);
+    for (name, mail) in mails() {
+        let over_smtp = mail.replace("\r\n", "\n").replace('\n', "\r\n");
+        let envelope = Envelope { rcpt_to: None, received_at: LATER };
+        let events = report(&understand(over_smtp.as_bytes()), over_smtp.as_bytes(), &envelope).events;
+        let (form, single, counts) = told_at(mail.as_bytes(), LATER, Settings::default());
+        assert_eq!((form.format, form.shape), (Format::Mail, Shape::Mail), "{name}");
+        assert_eq!(single, events, "{name}");
+        assert_eq!(counts.records, 1, "{name}");
+        assert_eq!(counts.ignored, u64::from(single.is_empty()), "{name}: {counts:?}");
+        mails_of_events += u64::from(!single.is_empty());
+        let quoted = mail.replace("\nFrom ", "\n>From ");
+        mbox.push_str(&format!("From MAILER-DAEMON Tue Nov 24 06:00:00 2026\n{quoted}\n"));
+        all.extend(events);
+    }
+    assert!(mails_of_events >= 6, "the fixtures hold bounces and complaints");
+    let (form, events, counts) = told_at(mbox.as_bytes(), LATER, Settings::default());
+    assert_eq!(form.shape, Shape::Mbox);
+    assert_eq!(events, all);
+    assert_eq!((counts.records, counts.wrong()), (mails().len() as u64, 0), "{counts:?}");
+    let (_, packed, _) = told_at(&gzip(mbox.as_bytes()), LATER, Settings::default());
+    assert_eq!(packed, all);
+}
+
+#[test]
+fn a_mail_in_a_mailbox_tells_to_whom_it_went() {
+    // It names nobody, and the envelope sender of the message that failed carries the recipient.
+    let mail = "Return-Path: <>\nFrom: MAILER-DAEMON@mx.example.org\nTo: undisclosed-recipients:;\n\
+                Date: Mon, 23 Nov 2026 12:00:05 +0000\nSubject: Undelivered Mail Returned to Sender\n\
+                Content-Type: multipart/report; report-type=delivery-status; boundary=\"b\"\n\n\
+                --b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx.example.org\n\n\
+                Final-Recipient: rfc822; forwarded@elsewhere.example\nAction: failed\nStatus: 5.1.1\n\n--b--\n";
+    let verp = Address::parse("b+qx7zhzkndneko=privaterelay.appleid.com@mail.example.com").expect("an address");
+    let envelope = Envelope { rcpt_to: Some(&verp), received_at: LATER };
+    let listened = report(&understand(mail.as_bytes()), mail.as_bytes(), &envelope).events;
+    assert_eq!(listened[0].recipient.expose(), "qx7zhzkndneko@privaterelay.appleid.com");
+    for field in [
+        format!("X-Original-To: {}\nDelivered-To: local@mail.example.com\n", verp.expose()),
+        format!("Delivered-To: {}\n", verp.expose()),
+        format!("Envelope-to: <{}>\n", verp.expose()),
+    ] {
+        let (_, events, _) = told_at(format!("{field}{mail}").as_bytes(), LATER, Settings::default());
+        assert_eq!(events, listened, "{field}");
+    }
+    let (_, events, _) = told_at(mail.as_bytes(), LATER, Settings::default());
+    assert_eq!(events[0].recipient.expose(), "forwarded@elsewhere.example", "what the report itself names");
+}
+
+#[test]
+fn mails_that_are_too_long_are_told_and_others_go_on() {
+    let bounce = fixture("mail/delayed.eml");
+    let long = format!("Subject: long\n\n{}\n", "x".repeat(76).repeat(240_000));
+    let mbox = format!("From a Tue Nov 24 06:00:00 2026\n{long}\nFrom b Tue Nov 24 06:00:01 2026\n{bounce}");
+    let told = told(&mbox);
+    assert_eq!((told.counts.records, told.counts.broken), (2, 1));
+    assert_eq!(told.faults, ["line 1: it is longer than 16 MiB"]);
+}
+
+#[test]
+fn a_log_is_the_same_events_as_where_it_is_followed() {
+    for name in ["traditional.log", "deferred.log", "instances.log", "own.log", "postfix-3-7.log", "journal.json"] {
+        let log = fixture(&format!("postfix/{name}"));
+        let (mut joiner, mut followed) =
+            (Joiner::new(jiff::tz::TimeZone::UTC, &["smtp.example.com".to_owned()]), crate::ingest::Report::default());
+        log.lines().for_each(|line| joiner.line(line.as_bytes(), NOW, &mut followed));
+        let settings = Settings { smarthosts: vec!["smtp.example.com".to_owned()], ..Settings::default() };
+        for bytes in [log.clone().into_bytes(), gzip(log.as_bytes())] {
+            let (form, events, counts) = told_at(&bytes, NOW, settings.clone());
+            assert_eq!((form.format, form.shape), (Format::Postfix, Shape::Log), "{name}");
+            assert_eq!(events, followed.events, "{name}");
+            assert_eq!(counts.records, log.lines().count() as u64, "{name}");
+            assert_eq!(counts.wrong(), followed.set_aside.len() as u64, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_log_without_years_is_of_the_time_when_it_was_written() {
+    let line = "Aug  9 06:00:01 mx1 postfix/smtp[1]: 4F0A2C1D01: to=<qx7zhzkndneko@privaterelay.appleid.com>, \
+                relay=mx.example.net[192.0.2.9]:25, delay=1, dsn=5.1.1, status=bounced (host mx.example.net[192.0.2.9] said: 550 no)\n";
+    let at = |settings: Settings| told_at(line.as_bytes(), LATER, settings).1[0].at.to_string();
+    assert_eq!(at(Settings::default()), "2026-08-09T06:00:01Z");
+    let written_at = Some(Timestamp::from_seconds(1_754_730_000));
+    assert_eq!(at(Settings { written_at, ..Settings::default() }), "2025-08-09T06:00:01Z");
+    let zone = jiff::tz::TimeZone::get("Europe/Berlin").ok();
+    assert_eq!(at(Settings { written_at, zone, ..Settings::default() }), "2025-08-09T04:00:01Z");
 }

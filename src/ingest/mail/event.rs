@@ -2,9 +2,7 @@
 
 use super::{
     AbuseReport, DeliveryAction, DeliveryReport, FeedbackType, RecipientReport, RobotAnswer, RobotKind, Understood,
-    delivery::bounded,
-    fields::Fields,
-    kept, without_mbox_line,
+    delivery::bounded, fields::Fields, kept, without_mbox_line,
 };
 use crate::{
     ingest::{KEPT_MILLIS, Report, SetAside, SetAsideReason, label, plausible},

@@ -67,3 +67,75 @@ pub(super) fn notification(notification: &RelayNotification, raw: &[u8], now: Ti
         whole: (raw.len() <= MAX_KEPT_BYTES).then(|| raw.to_vec()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::{
+        Report,
+        http::testing::fixture,
+        mail::{Envelope, report, understand},
+    };
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_796_100_000);
+
+    fn kept(mail: &str) -> Report {
+        report(&understand(mail.as_bytes()), mail.as_bytes(), &Envelope { rcpt_to: None, received_at: NOW })
+    }
+
+    #[test]
+    fn an_aggregate_report_is_kept_as_it_came() {
+        let mail = fixture("mail", "aggregate");
+        let found = kept(&mail);
+        assert!(found.events.is_empty() && found.set_aside.is_empty() && found.ignored.is_empty(), "{found:?}");
+        let [report] = found.kept.as_slice() else { panic!("one file: {found:?}") };
+        assert_eq!(report.at, Some(Timestamp::from_seconds(1_795_391_999)), "the end that its name tells");
+        assert_eq!(report.label, "example.com by receiver.example.net");
+        assert_eq!((&report.says["domain"], &report.says["left_out"]), (&json!("example.com"), &json!(false)));
+        let whole = report.whole.as_ref().expect("it is small");
+        assert!(whole.starts_with(&[0x1f, 0x8b]), "packed, as it came");
+        assert_eq!(report.says["bytes"], whole.len());
+
+        // Sent again, by another server under another subject: the file is the same.
+        let again = kept(&mail.replace("Submitter: receiver", "Submitter: other").replace("4711>", "4712>"));
+        assert_eq!((again.kept[0].at, &again.kept[0].dedupe), (report.at, &report.dedupe));
+        let other = kept(&mail.replace("H4sIAAAA", "H4sIAAAB"));
+        assert_ne!(other.kept[0].dedupe, report.dedupe);
+    }
+
+    #[test]
+    fn a_report_that_is_too_large_is_told_and_not_kept() {
+        let file = "QUJD".repeat(MAX_KEPT_BYTES / 3 + 1);
+        let lines: Vec<&str> = file.as_bytes().chunks(76).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+        let mail = fixture("mail", "aggregate");
+        let (head, _) = mail.split_once("H4sI").expect("the file");
+        let found = kept(&format!("{head}{}\n--b--\n", lines.join("\n")));
+        let [report] = found.kept.as_slice() else { panic!("one file: {found:?}") };
+        assert!(report.whole.is_none() && report.says["bytes"].as_u64() > Some(MAX_KEPT_BYTES as u64), "{report:?}");
+    }
+
+    #[test]
+    fn no_address_stands_in_what_an_entry_says() {
+        let mail = fixture("mail", "aggregate").replace("Report Domain: example.com", "Report Domain: jo@example.net");
+        let found = kept(&mail);
+        assert_eq!(
+            (&found.kept[0].says["domain"], found.kept[0].label.as_str()),
+            (&json!(null), "? by receiver.example.net")
+        );
+    }
+
+    #[test]
+    fn a_mail_of_apples_is_kept_with_the_address_that_it_is_about() {
+        let mail = fixture("mail", "apple-notification");
+        let found = kept(&mail);
+        let [kept] = found.kept.as_slice() else { panic!("one: {found:?}") };
+        assert_eq!(kept.at.map(|at| at.to_string()).as_deref(), Some("2026-11-24T05:00:00Z"));
+        assert_eq!(kept.address.as_ref().map(|address| address.expose()), Some("news@mail.example.com"));
+        assert_eq!(
+            kept.says,
+            json!({ "says": "source-not-registered", "domains": ["mail.example.com"], "authenticated": true })
+        );
+        assert_eq!(kept.whole.as_deref(), Some(mail.as_bytes()));
+        assert!(!kept.label.contains("news"), "{}", kept.label);
+    }
+}

@@ -53,6 +53,9 @@ fn told(raw: &[u8]) -> String {
         )
         .expect("written");
     }
+    for kept in &made.kept {
+        writeln!(out, "{kept:?}").expect("written");
+    }
     writeln!(out, "ignored {:?}, set aside {:?}", made.ignored, made.set_aside).expect("written");
     out
 }

@@ -14,7 +14,9 @@ use self::{
 };
 use crate::{
     detect::Counts,
-    explain::{BlindWindow, Control, IncidentFacts, LastDelivery, NoticeFacts, OneText, RelayMail, ReplyText, shortened},
+    explain::{
+        BlindWindow, Control, IncidentFacts, LastDelivery, NoticeFacts, OneText, RelayMail, ReplyText, shortened,
+    },
     model::{Bin, Cause, DAY_MILLIS, Destination, HOUR_MILLIS, StreamKey, Timestamp},
     monitor::blind::{Window, known, touching},
     store::{AddressNotice, EntryKind, EntryRecord, RefusedAddress, Span, Store, StoreError, template_id},

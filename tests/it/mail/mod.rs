@@ -1,5 +1,6 @@
 //! The mail feed, spoken to by real mail servers and over the wire.
 
+mod kept;
 mod postfix;
 mod store;
 mod swaks;
