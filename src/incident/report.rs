@@ -366,8 +366,9 @@ pub fn summary(record: &IncidentRecord, body: &Body, beside: &Beside) -> String 
 mod tests {
     use super::*;
     use crate::{
-        explain::{BlindWindow, Hypothesis, Watched},
+        explain::{BlindWindow, Hypothesis, RelayMail, Watched},
         incident::{Label, testing},
+        model::RelayNotice,
     };
 
     #[test]
@@ -401,6 +402,22 @@ mod tests {
         body.explanation.clear();
         insta::assert_snapshot!("markdown_without_facts", markdown(&record, &body, &Beside::default()));
         insta::assert_snapshot!("summary_without_facts", summary(&record, &body, &Beside::default()));
+    }
+
+    #[test]
+    fn apples_mails_about_the_relay_are_told() {
+        let (record, mut body) = testing::purge();
+        let facts = body.facts.as_mut().expect("facts");
+        facts.relay_mails = vec![RelayMail {
+            at: record.onset,
+            says: RelayNotice::SourceNotRegistered,
+            domains: vec!["mail.example.com".to_owned()],
+            authenticated: false,
+        }];
+        let told = markdown(&record, &body, &Beside::default());
+        let line = "A mail of Apple's to the Account Holder at 2025-08-09T06:00:00Z: a sender is not registered with Apple \
+                    (mail.example.com); that Apple sent it is not shown.";
+        assert!(told.contains(line), "{told}");
     }
 
     #[test]

@@ -16,8 +16,8 @@ use relaywatch::{
         facts::{Scope, gather},
     },
     store::{
-        AddressNotice, ControlSum, EntryKind, NewAccount, NewEntry, NewEvent, NewReply, RefusedAddress, StoreError,
-        Submission, template_id,
+        AddressNotice, ControlSum, EntryKind, EventKey, NewAccount, NewEntry, NewEvent, NewReply, RefusedAddress,
+        StoreError, Submission, template_id,
     },
 };
 use tokio::sync::Notify;
@@ -164,6 +164,43 @@ on_both_engines! {
         met.sort();
         assert_eq!(met, [stream("news.example.com", None).to_string(), stream("other.example.com", None).to_string()]);
         assert_eq!(test.store.refused_streams(Bin(0), at(0).bin()).await.expect("streams"), []);
+    }
+
+    async fn mails_of_apples_about_the_relay_are_told(test: TestStore) {
+        purge(&test).await;
+        let mail = |at: Timestamp, number: u8, says: serde_json::Value| NewEntry {
+            key: EventKey { at, hash: [number; 16] },
+            kind: EntryKind::RelayNotification,
+            account: None,
+            address: None,
+            app: None,
+            body: serde_json::json!({ "feed": "mail", "says": says }),
+        };
+        let told = serde_json::json!({ "says": "source-not-registered", "domains": ["mail.example.com"], "authenticated": true });
+        let other = serde_json::json!({ "says": "other", "domains": [], "authenticated": false });
+        tell(
+            &test,
+            vec![
+                mail(at(ONSET + HOUR_MILLIS), 1, told.clone()),
+                mail(at(ONSET - 29 * DAY_MILLIS), 2, other),
+                mail(at(ONSET - 31 * DAY_MILLIS), 3, told.clone()),
+                mail(at(ONSET + 4 * DAY_MILLIS), 4, told.clone()),
+                mail(at(ONSET), 5, serde_json::json!({ "says": "of another version" })),
+            ],
+        )
+        .await;
+        let facts = gathered(&test, &scope(&test, &both(), &both(), HALF).await).await.expect("facts");
+        let mails: Vec<(Timestamp, String)> = facts.relay_mails.iter().map(|mail| (mail.at, mail.tells())).collect();
+        assert_eq!(
+            mails,
+            [
+                (
+                    at(ONSET - 29 * DAY_MILLIS),
+                    "it is about the relay; more can't be told; that Apple sent it is not shown".to_owned()
+                ),
+                (at(ONSET + HOUR_MILLIS), "a sender is not registered with Apple (mail.example.com)".to_owned()),
+            ]
+        );
     }
 
     async fn the_most_frequent_replies_are_told_by_address(test: TestStore) {

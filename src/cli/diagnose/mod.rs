@@ -18,7 +18,7 @@ tells what kind of mail it is
 
     delivery-report          a bounce, a delay or a receipt, formal (RFC 3464) or as text
     abuse-report             a complaint (RFC 5965)
-    dmarc-aggregate-report   recognised and kept whole, not read
+    dmarc-aggregate-report   recognised, not read; the mail feed keeps it whole
     relay-notification       Apple's word to the Account Holder about the private relay
     auto-reply, challenge, read-receipt, unsubscribe
                              answers by robots; never counted as bounces
@@ -37,7 +37,8 @@ With --format json it prints one object: `kind`, the fields of its kind, and `re
 
 For a bare reply give its text: it is judged as `relaywatch classify` does, which also reads many,
 and takes the recipient and the sender beside it: whose address a reply names decides what 5.1.1
-means at Apple. Of an mbox file the first mail is read.
+means at Apple. Of an mbox file the first mail is read: `relaywatch import` takes in all of them, and
+Maildirs.
 
 Examples:
     relaywatch diagnose bounce.eml

@@ -60,7 +60,7 @@ async fn kept(engine: Engine) {
     assert!(found[0].address.is_some(), "the sender that it is about is known by the table of addresses");
     let entries = printed(&home, &["events", "entries"]);
     for line in [
-        "on example.com by receiver.example.net: 35 bytes, kept whole",
+        "on example.com by receiver.example.net: 32 bytes, kept whole",
         "Apple's mail says: a sender is not registered with Apple (mail.example.com)",
     ] {
         assert!(entries.contains(line), "{entries}");
