@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Sealed texts of one read.
-const PAGE: u32 = 100;
+const PAGE: u32 = 50;
 
 /// Where copies can be: sealed texts of others that may name a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

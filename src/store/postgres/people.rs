@@ -99,8 +99,9 @@ impl PgStore {
                 "UPDATE account SET sealed = $2 WHERE id = $1",
                 Purpose::Subject,
             ),
+            // A part can have a MiB.
             (
-                "SELECT id, hash, sealed FROM set_aside WHERE substr(sealed, 1, 2) <> $1 LIMIT $2 FOR UPDATE",
+                "SELECT id, hash, sealed FROM set_aside WHERE substr(sealed, 1, 2) <> $1 LIMIT least($2, 50) FOR UPDATE",
                 "UPDATE set_aside SET sealed = $2 WHERE id = $1",
                 Purpose::Body,
             ),

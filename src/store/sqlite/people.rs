@@ -68,8 +68,9 @@ impl SqliteStore {
                 "UPDATE account SET sealed = $2 WHERE id = $1",
                 Purpose::Subject,
             ),
+            // A part can have a MiB.
             (
-                "SELECT id, hash, sealed FROM set_aside WHERE substr(sealed, 1, 2) <> $1 LIMIT $2",
+                "SELECT id, hash, sealed FROM set_aside WHERE substr(sealed, 1, 2) <> $1 LIMIT min($2, 50)",
                 "UPDATE set_aside SET sealed = $2 WHERE id = $1",
                 Purpose::Body,
             ),

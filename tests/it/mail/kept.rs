@@ -1,5 +1,7 @@
 //! What a mail brings that is no outcome: reports that are journalled whole, and robots' answers. And mails that come as files.
 
+use std::process::Stdio;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use relaywatch::{model::EventKind, store::EntryKind};
 use serde_json::Value;
@@ -32,7 +34,8 @@ fn bring(address: std::net::SocketAddr, mail: &str) {
 /// What a command prints; it has to end well.
 fn printed(home: &Home, args: &[&str]) -> String {
     let mut command = program(home.folder.path());
-    let output = command.args(args).arg("--config").arg(home.path("relaywatch.toml")).output().expect("it runs");
+    let command = command.args(args).arg("--config").arg(home.path("relaywatch.toml"));
+    let output = command.stdout(Stdio::piped()).output().expect("it runs");
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }

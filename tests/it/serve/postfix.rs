@@ -127,7 +127,7 @@ async fn followed_and_imported(engine: Engine) {
     let import = |file: &str| -> serde_json::Value {
         let mut command = program(home.folder.path());
         let command = command.args(["import", "--format", "json", "--config"]).arg(home.path("relaywatch.toml"));
-        let output = command.arg(home.path(file)).output().expect("it runs");
+        let output = command.arg(home.path(file)).stdout(Stdio::piped()).output().expect("it runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).expect("JSON")
     };
