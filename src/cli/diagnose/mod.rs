@@ -37,8 +37,7 @@ With --format json it prints one object: `kind`, the fields of its kind, and `re
 
 For a bare reply give its text: it is judged as `relaywatch classify` does, which also reads many,
 and takes the recipient and the sender beside it: whose address a reply names decides what 5.1.1
-means at Apple. Of an mbox file the first mail is read: `relaywatch import` takes in all of them, and
-Maildirs.
+means at Apple. Of an mbox file the first mail is read; `relaywatch import` takes in all mails.
 
 Examples:
     relaywatch diagnose bounce.eml

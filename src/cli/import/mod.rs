@@ -44,9 +44,9 @@ const AHEAD: usize = 4;
 /// Take in files of events: exports of providers, what webhooks were written to.
 #[derive(Debug, Args)]
 #[command(after_help = "Reads what SES publishes (as Firehose writes it to S3), SparkPost, SendGrid, Mailgun and
-Braze Currents: JSON in any layout, CSV with the names of the webhook's fields, Currents' Avro; mails
-(mbox, Maildir, single ones: `relaywatch diagnose` shows what one tells) and Postfix's log; packed by
-gzip or not. What a file is, is told from what it holds. The same event by webhook and
+Braze Currents: JSON in any layout, CSV with the names of the webhook's fields, Currents' Avro;
+mails (mbox, Maildir, single ones: `relaywatch diagnose` shows what one tells) and Postfix's log;
+packed by gzip or not. What a file is, is told from what it holds. The same event by webhook and
 by file is one event, so that importing twice changes nothing. Stopped half-way, the same command
 goes on where it was. It works beside a running daemon.
 
@@ -81,10 +81,10 @@ pub struct ImportCommand {
         value_parser = words(Exposure::ALL, Exposure::as_str, Exposure::from_name)
     )]
     exposure: Exposure,
-    /// The feed by whose settings they are decoded (campaign tag, smarthosts and such), as ses/eu.
+    /// The feed by whose settings (campaign tag, smarthosts) they are decoded, as ses/eu.
     #[arg(long, value_name = "FEED")]
     like: Option<String>,
-    /// Postfix: the time zone of times that name none, as Europe/Berlin; else the feed's or this machine's.
+    /// Postfix: the zone of times that name none; by default the feed's or this machine's.
     #[arg(long, value_name = "ZONE", value_parser = zone)]
     time_zone: Option<TimeZone>,
     /// Read everything, and change nothing.
