@@ -8,6 +8,7 @@ mod life;
 mod lists;
 mod moved;
 mod postfix;
+mod postfix_import;
 mod reload;
 mod roles;
 mod slow;
