@@ -76,6 +76,7 @@ mod tests {
         http::testing::fixture,
         mail::{Envelope, report, understand},
     };
+    use crate::model::Address;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_796_100_000);
 
@@ -130,7 +131,7 @@ mod tests {
         let found = kept(&mail);
         let [kept] = found.kept.as_slice() else { panic!("one: {found:?}") };
         assert_eq!(kept.at.map(|at| at.to_string()).as_deref(), Some("2026-11-24T05:00:00Z"));
-        assert_eq!(kept.address.as_ref().map(|address| address.expose()), Some("news@mail.example.com"));
+        assert_eq!(kept.address.as_ref().map(Address::expose), Some("news@mail.example.com"));
         assert_eq!(
             kept.says,
             json!({ "says": "source-not-registered", "domains": ["mail.example.com"], "authenticated": true })
