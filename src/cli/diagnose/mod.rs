@@ -29,7 +29,8 @@ and, for each recipient, what became of the message: the reply with its codes, w
 is reported or derived from the cause, the cause with its evidence, and what to do about the
 address. `hold`, `keep` and `fix-sender` mean: do not suppress it for this. One refusal suppresses
 nobody; `relaywatch address show` looks at more than one. The verdict's fields are those of
-`relaywatch classify --format json`; nothing is stored or sent. Addresses are printed as they stand.
+`relaywatch classify --format json`; nothing is stored or sent. Addresses are printed as they
+stand.
 
 With --format json it prints one object: `kind`, the fields of its kind, and `recipients`, whose
 `outcome` is failed, delayed, delivered, relayed or expanded. `status_origin` is `reported` or
