@@ -24,6 +24,7 @@ fn check(feed: &AzureFeed, path: &str, checks: &mut Checks<'_>) {
         );
     }
     checks.token(&format!("{path}.token"), feed.token.as_ref());
+    super::no_sends("Azure", feed.exposure, path, checks);
 }
 
 fn connect(feed: &AzureFeed, at: &str) -> Vec<String> {

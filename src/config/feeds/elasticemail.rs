@@ -30,12 +30,13 @@ fn check(feed: &ElasticemailFeed, path: &str, checks: &mut Checks<'_>) {
     }
     checks.token(&format!("{path}.password"), feed.password.as_ref());
     checks.token(&format!("{path}.token"), feed.token.as_ref());
+    super::no_sends("Elastic Email", feed.exposure, path, checks);
 }
 
 fn connect(feed: &ElasticemailFeed, at: &str) -> Vec<String> {
     let mut lines = vec![
         format!("Elastic Email, Settings, Notifications: {at}"),
-        super::events(feed.exposure, "Sent", "Sent", "Bounce / Error, Complaints, Unsubscribed"),
+        super::events(feed.exposure, "", "Sent", "Bounce / Error, Complaints, Unsubscribed"),
     ];
     if feed.token.is_some() {
         lines.push("The token of `token` stands behind it: ?token=<the token>".to_owned());

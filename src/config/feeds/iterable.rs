@@ -1,10 +1,11 @@
 //! `[feeds.iterable]`: Iterable's system webhooks.
 
 use super::{super::validate::Checks, table};
+use crate::model::Exposure;
 
 table! {
     /// Iterable's system webhooks.
-    pub struct IterableFeed at "iterable" with exposure, checked by check, connected by connect {
+    pub struct IterableFeed at "iterable" with exposure none, checked by check, connected by connect {
         /// Basic authentication: the user name.
         pub username: Option<String>,
         /// The header in which Iterable sends `token`. Without it, the token is expected as `Authorization: Bearer`.
@@ -39,12 +40,19 @@ fn check(feed: &IterableFeed, path: &str, checks: &mut Checks<'_>) {
     }
     checks.token(&format!("{path}.password"), feed.password.as_ref());
     checks.token(&format!("{path}.token"), feed.token.as_ref());
+    if feed.exposure == Exposure::Outcomes {
+        checks.wrong(
+            &format!("{path}.exposure"),
+            "Iterable reports no deliveries",
+            "set `exposure = \"sends\"` where Email Send is switched on, else leave it out",
+        );
+    }
 }
 
 fn connect(feed: &IterableFeed, at: &str) -> Vec<String> {
     let mut lines = vec![
         format!("Iterable, Integrations, Webhooks: one of type System with the endpoint {at}"),
-        super::events(feed.exposure, "Email Send", "Email Send", "Email Bounce, Email Complaint, Email Unsubscribe"),
+        super::events(feed.exposure, "Email Send", "", "Email Bounce, Email Complaint, Email Unsubscribe"),
     ];
     lines.extend(super::credentials_lines(feed.username.as_deref(), feed.header.as_deref(), feed.token.is_some()));
     lines

@@ -26,13 +26,14 @@ fn check(feed: &KlaviyoFeed, path: &str, checks: &mut Checks<'_>) {
         ),
         Some(_) => {}
     }
+    super::no_sends("Klaviyo", feed.exposure, path, checks);
 }
 
 fn connect(feed: &KlaviyoFeed, at: &str) -> Vec<String> {
     let others = "Bounced Email, Dropped Email, Marked Email as Spam, Unsubscribed";
     vec![
         format!("Klaviyo, a system webhook (Advanced KDP, or by the API) with the endpoint {at}"),
-        super::events(feed.exposure, "Received Email", "Received Email", others),
+        super::events(feed.exposure, "", "Received Email", others),
         "Its secret key is the setting `secret_key`".to_owned(),
     ]
 }

@@ -23,12 +23,13 @@ fn check(feed: &MailjetFeed, path: &str, checks: &mut Checks<'_>) {
         );
     }
     checks.token(&format!("{path}.password"), feed.password.as_ref());
+    super::no_sends("Mailjet", feed.exposure, path, checks);
 }
 
 fn connect(feed: &MailjetFeed, at: &str) -> Vec<String> {
     vec![
         format!("Mailjet, Account, Event notifications: {at} for each of these events, grouped or not"),
-        super::events(feed.exposure, "sent", "sent", "bounce, blocked, spam, unsub"),
+        super::events(feed.exposure, "", "sent", "bounce, blocked, spam, unsub"),
         format!("User name {} and the password of `password` stand in the URL", feed.username.as_deref().unwrap_or("")),
     ]
 }

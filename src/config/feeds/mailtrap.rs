@@ -16,13 +16,14 @@ fn check(feed: &MailtrapFeed, path: &str, checks: &mut Checks<'_>) {
     if feed.signing_secret.is_none() {
         checks.error(path, "the Mailtrap feed has no signing secret", "set `signing_secret_file`");
     }
+    super::no_sends("Mailtrap", feed.exposure, path, checks);
 }
 
 fn connect(feed: &MailtrapFeed, at: &str) -> Vec<String> {
     let others = "bounce, soft bounce, suspension, reject, spam complaint, unsubscribe";
     vec![
         format!("Mailtrap, Settings, Webhooks: a new one with the URL {at}, in JSON"),
-        super::events(feed.exposure, "delivery", "delivery", others),
+        super::events(feed.exposure, "", "delivery", others),
         "`signing_secret` is the secret that it shows".to_owned(),
     ]
 }

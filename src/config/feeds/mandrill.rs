@@ -53,7 +53,7 @@ fn connect(feed: &MandrillFeed, at: &str) -> Vec<String> {
             "It is signed along: `url` has to be exactly the same, and is {}",
             feed.url.as_deref().unwrap_or("not set")
         ),
-        super::events(feed.exposure, "send", "send", "hard and soft bounces, deferral, reject, spam, unsub"),
+        super::events(feed.exposure, "send", "delivered", "hard and soft bounces, deferral, reject, spam, unsub"),
         "`key` is the webhook's key, as Mandrill shows it".to_owned(),
     ]
 }

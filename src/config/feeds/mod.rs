@@ -198,13 +198,26 @@ pub(super) trait Table: Named {
     fn connect(&self, at: &str) -> Vec<String>;
 }
 
-/// The events to switch on: those that tell of sends where sends are declared, of deliveries unless nothing is, and all others.
+/// The events to switch on: those that tell of sends where sends are declared, of deliveries unless nothing is, and all others. What
+/// the provider does not report is empty.
 fn events(exposure: Exposure, sends: &str, deliveries: &str, others: &str) -> String {
-    match exposure {
-        Exposure::Sends if sends == deliveries => format!("Events: {sends}, {others}"),
-        Exposure::Sends => format!("Events: {sends}, {deliveries}, {others}"),
-        Exposure::Outcomes => format!("Events: {deliveries}, {others}"),
-        Exposure::None => format!("Events: {others}"),
+    let all = match exposure {
+        Exposure::Sends => [sends, deliveries, others],
+        Exposure::Outcomes => ["", deliveries, others],
+        Exposure::None => ["", "", others],
+    };
+    let all: Vec<_> = all.into_iter().filter(|events| !events.is_empty()).collect();
+    format!("Events: {}", all.join(", "))
+}
+
+/// Finds `sends` where the provider reports none: every rate would be one of nothing.
+fn no_sends(provider: &str, exposure: Exposure, path: &str, checks: &mut Checks<'_>) {
+    if exposure == Exposure::Sends {
+        checks.wrong(
+            &format!("{path}.exposure"),
+            format!("{provider} reports no sends"),
+            "leave it out: `outcomes` counts what was delivered and refused",
+        );
     }
 }
 

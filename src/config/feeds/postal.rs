@@ -20,13 +20,14 @@ fn check(feed: &PostalFeed, path: &str, checks: &mut Checks<'_>) {
             "set `public_key_file`; the key is what `postal default-dkim-record` prints",
         );
     }
+    super::no_sends("Postal", feed.exposure, path, checks);
 }
 
 fn connect(feed: &PostalFeed, at: &str) -> Vec<String> {
     let others = "MessageDelayed, MessageDeliveryFailed, MessageHeld, MessageBounced";
     vec![
         format!("Postal, each mail server, Webhooks: a new one with the URL {at}"),
-        super::events(feed.exposure, "MessageSent", "MessageSent", others),
+        super::events(feed.exposure, "", "MessageSent", others),
         "`public_key` is what `postal default-dkim-record` prints".to_owned(),
     ]
 }

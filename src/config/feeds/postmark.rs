@@ -1,7 +1,6 @@
 //! `[feeds.postmark]`: Postmark's webhooks.
 
 use super::{super::validate::Checks, credentials::Credentials, table};
-use crate::model::Exposure;
 
 table! {
     /// Postmark's webhooks.
@@ -26,13 +25,13 @@ fn check(feed: &PostmarkFeed, path: &str, checks: &mut Checks<'_>) {
     let (username, password) = (username.as_ref(), password.as_ref());
     Credentials { provider: "Postmark", username, password, token: token.as_ref(), header: header.as_ref() }
         .check(path, checks);
+    super::no_sends("Postmark", feed.exposure, path, checks);
 }
 
 fn connect(feed: &PostmarkFeed, at: &str) -> Vec<String> {
-    let deliveries = if feed.exposure == Exposure::None { "" } else { "Delivery, " };
     let mut lines = vec![
         format!("Postmark, Webhooks of each message stream: a new one with the URL {at}"),
-        format!("Events: {deliveries}Bounce, Spam Complaint, Subscription Change"),
+        super::events(feed.exposure, "", "Delivery", "Bounce, Spam Complaint, Subscription Change"),
     ];
     lines.extend(super::credentials_lines(feed.username.as_deref(), feed.header.as_deref(), feed.token.is_some()));
     lines

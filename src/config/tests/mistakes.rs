@@ -354,6 +354,30 @@ fn a_mail_feed_that_others_can_reach_or_that_promises_too_much_is_a_warning() {
 }
 
 #[test]
+fn an_exposure_that_the_provider_cannot_give_is_a_mistake() {
+    for (table, exposure, words) in [
+        ("postmark", "sends", "reports no sends"),
+        ("mailjet", "sends", "reports no sends"),
+        ("postal", "sends", "reports no sends"),
+        ("klaviyo", "sends", "reports no sends"),
+        ("mailtrap", "sends", "reports no sends"),
+        ("azure", "sends", "reports no sends"),
+        ("elasticemail", "sends", "reports no sends"),
+        ("iterable", "outcomes", "reports no deliveries"),
+    ] {
+        let refused = |exposure: &str| {
+            let found = mistakes(&format!("[feeds.{table}]\nexposure = \"{exposure}\"\n"), &[]);
+            let path = format!("feeds.{table}.exposure");
+            found.into_iter().find(|mistake| mistake.path == path)
+        };
+        let mistake = refused(exposure).unwrap_or_else(|| panic!("{table} takes {exposure}"));
+        assert!(mistake.message.contains(words) && line_of(&mistake) == 2, "{mistake}");
+        let other = if exposure == "sends" { "outcomes" } else { "sends" };
+        assert!(refused(other).is_none() && refused("none").is_none(), "{table}");
+    }
+}
+
+#[test]
 fn wrong_shapes_do_not_hide_what_is_wrong_elsewhere() {
     let text = "[listen]\npublik = 1\n[feeds.ses]\ntopics = [\"arn\"]\n[feeds.braze]\ntoken_file = \"/nonexistent/token\"\n[feeds.mailgun]\nx = 1\n";
     let found = mistakes(text, &[]);
