@@ -13,7 +13,7 @@
 //! |---|---|
 //! | `Reception`, `Delivery`, `TransientFailure` | sent, delivered, deferred |
 //! | `Bounce` | refused, final by KumoMTA's word |
-//! | `OOB` | refused of unknown class, unless the reply has a code: a bounce mail came later |
+//! | `OOB` | refused of unknown class, unless the reply has a code: a bounce mail came later. Its 550 without a text is KumoMTA's own |
 //! | `Expiration` | refused: given up after temporary failures; the record's reply is KumoMTA's own and without codes here |
 //! | `AdminBounce` | refused by an administrator, so of unknown class and without codes |
 //! | `Feedback` | complained, where the report names a recipient |
@@ -224,19 +224,21 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
             let own = fields.response.as_ref().and_then(|response| wire::text(response.content)).map(wire::without_nul);
             own.as_deref().map(wire::own_words)
         }
-        (_, EventKind::Refused | EventKind::Deferred) => fields.response.as_ref().and_then(reply_of),
+        (_, EventKind::Refused | EventKind::Deferred) => fields.response.as_ref().and_then(|said| reply_of(word, said)),
         _ => None,
     };
+    // Made of a mail that came in: its id and time are the mail's, and not those of the message that it is about.
+    let is_about_another = matches!(word, "OOB" | "Feedback");
     // Of a complaint, it is the complainer's.
     let sender = fields.sender.filter(|_| kind != EventKind::Complained);
     let envelope_sender = wire::text(sender).and_then(|text| Address::parse(&text).ok());
-    let message_id = wire::id(fields.id);
+    let message_id = wire::id(fields.id).filter(|_| !is_about_another);
     for recipient in recipients {
         report.events.push(Event {
             provider: Provider::Kumomta,
             kind,
             at,
-            sent_at: wire::send_time(fields.created, now).filter(|_| kind != EventKind::Complained),
+            sent_at: wire::send_time(fields.created, now).filter(|_| !is_about_another),
             dedupe: dedupe(fields, word, at, &recipient),
             message_id: message_id.clone(),
             recipient,
@@ -260,12 +262,14 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     Ok(())
 }
 
-/// What the receiving side said; the codes stand in fields of their own.
-fn reply_of(response: &Response<'_>) -> Option<Reply> {
+/// What the receiving side said; the codes stand in fields of their own. Where a bounce mail has no diagnostic of SMTP's, KumoMTA puts
+/// 550 and no text in its place (its source, `log_disposition`); the status that the mail does give is the enhanced code.
+fn reply_of(word: &str, response: &Response<'_>) -> Option<Reply> {
     let text = wire::text(response.content).map(wire::without_nul);
-    let code = wire::text(response.code).and_then(|code| code.trim().parse().ok());
+    let code = wire::text(response.code).filter(|_| word != "OOB" || text.is_some());
+    let code = code.and_then(|code| code.trim().parse().ok());
     let reply = Reply::with_codes(text.as_deref().unwrap_or_default(), code, response.enhanced_code);
-    (!reply.text.is_empty() || reply.code.is_some()).then_some(reply)
+    (!reply.text.is_empty() || reply.code.is_some() || reply.enhanced.is_some()).then_some(reply)
 }
 
 /// A spool id goes through all attempts, so that all that tells one record from another makes the key.

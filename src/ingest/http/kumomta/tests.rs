@@ -97,6 +97,21 @@ fn the_true_codes_count_and_kumomtas_own_do_not() {
 }
 
 #[test]
+fn a_bounce_mail_lends_neither_its_id_nor_its_time_nor_kumomtas_code() {
+    let of = |content: &str| {
+        event(&json!({
+            "type": "OOB", "id": "of-the-mail", "recipient": "a@b.example", "timestamp": 1_754_719_200, "created": 1_754_719_200,
+            "response": {"code": 550, "enhanced_code": {"class": 5, "subject": 0, "detail": 0}, "content": content},
+        }))
+    };
+    let silent = of("");
+    assert_eq!((silent.message_id, silent.sent_at), (None, None));
+    let reply = silent.reply.expect("the status");
+    assert_eq!((reply.code, reply.enhanced), (None, EnhancedCode::parse("5.0.0")));
+    assert_eq!(of("5.1.1 user not found").reply.and_then(|reply| reply.code), Some(550));
+}
+
+#[test]
 fn each_attempt_and_each_recipient_is_an_event_of_its_own() {
     let keys = |attempt: u8, recipient: Value| -> Vec<_> {
         let record = json!({
