@@ -13,7 +13,7 @@
 //! |---|---|
 //! | `Send`, `Delivery`, `MarkAsSpam`, `Unsubscribe` | sent, delivered, complained, unsubscribed |
 //! | `Bounce` | refused: Braze's word for a hard bounce, "permanent" |
-//! | `SoftBounce`, `Deferral` | deferred: by Braze's documentation a soft bounce is tried again for up to 72 hours. No event tells when it's given up, so such a message stays without an outcome |
+//! | `SoftBounce`, `Deferral` | deferred: by Braze's documentation a soft bounce is tried again for up to 72 hours. No event tells when it's given up, so such a message stays without an outcome; refused where the reply is final |
 //! | a bounce with `is_drop`, or with SparkPost's words for it | suppressed by provider |
 //! | `Open`, `Click`, `Abort` (never handed to the ESP) | ignored |
 //!
@@ -252,10 +252,15 @@ fn take(fields: &Fields<'_>, untyped: &str, now: Timestamp, report: &mut Report)
     } else {
         (kind, provider_class)
     };
-    let reply = reason.as_deref().map(|text| {
-        let code = fields.text(|f| f.bounce_code).and_then(|code| code.trim().parse().ok());
-        Reply::with_codes(text, code, None)
+    let reply = reason.as_deref().map(|text| match kind {
+        // Nobody was asked: the codes are the provider's own.
+        EventKind::SuppressedByProvider => wire::own_words(text),
+        _ => {
+            let code = fields.text(|f| f.bounce_code).and_then(|code| code.trim().parse().ok());
+            Reply::with_codes(text, code, None)
+        }
     });
+    let kind = wire::unless_final(kind, reply.as_ref());
     let message_id = message_id(fields);
     let dedupe = match fields.text(|f| f.id) {
         Some(id) => DedupeMaterial::new(Provider::Braze, &["id", id.trim()]),
@@ -409,7 +414,10 @@ mod tests {
             json!({"is_drop": "true", "bounce_reason": "550 5.1.1 user not found"}),
             json!({"bounce_reason": "554 5.7.1 Recipient address was suppressed due to customer policy"}),
         ] {
-            assert_eq!(event(&bounce(&extra)).kind, EventKind::SuppressedByProvider, "{extra}");
+            let event = event(&bounce(&extra));
+            assert_eq!(event.kind, EventKind::SuppressedByProvider, "{extra}");
+            let codes = event.reply.map(|reply| (reply.code, reply.enhanced));
+            assert!(codes.is_none_or(|codes| codes == (None, None)), "its codes are not the receiving side's: {extra}");
         }
         for extra in [json!({"is_drop": false}), json!({"is_drop": null}), json!({})] {
             assert_eq!(event(&bounce(&extra)).kind, EventKind::Refused, "{extra}");
@@ -466,6 +474,18 @@ mod tests {
         assert_eq!(id(json!({"dispatch_id": "d1"})), id(json!({"dispatch_id": "d1", "send_id": "s1"})));
         assert_eq!(id(json!({"send_id": "s1"})).as_deref(), Some("send:s1"));
         assert_eq!(id(json!({})), None);
+    }
+
+    #[test]
+    fn a_deferral_with_a_final_reply_is_a_refusal() {
+        for (said, kind) in
+            [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
+        {
+            for word in ["SoftBounce", "Deferral"] {
+                let of = bounce(&json!({"event_type": format!("{PREFIX}{word}"), "bounce_reason": said}));
+                assert_eq!(event(&of).kind, kind, "{word}: {said}");
+            }
+        }
     }
 
     proptest! {

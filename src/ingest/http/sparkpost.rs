@@ -248,7 +248,10 @@ fn take(class: &str, fields: &Fields<'_>, now: Timestamp, report: &mut Report) -
             (EventKind::SuppressedByProvider, said(), FailureClass::Unknown)
         }
         Meaning::Replied(EventKind::Refused) => (EventKind::Refused, said(), class_of(bounce_class)),
-        Meaning::Replied(kind) => (kind, said(), FailureClass::Transient),
+        Meaning::Replied(kind) => {
+            let said = said();
+            (wire::unless_final(kind, said.as_ref()), said, FailureClass::Transient)
+        }
         Meaning::OwnRefusal if reason.as_deref().is_some_and(is_suppression) => {
             (EventKind::SuppressedByProvider, said(), FailureClass::Unknown)
         }
@@ -369,6 +372,17 @@ mod tests {
     fn fixtures_are_read_as_documented() {
         for (name, body) in fixtures("sparkpost") {
             insta::assert_snapshot!(format!("sparkpost_{name}"), render(&receive(body).expect("batch")));
+        }
+    }
+
+    #[test]
+    fn a_deferral_with_a_final_reply_is_a_refusal() {
+        for (said, kind) in
+            [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
+        {
+            let of =
+                json!([{"type": "delay", "timestamp": 1_754_719_200, "rcpt_to": "a@b.example", "raw_reason": said}]);
+            assert_eq!(events(&of).first().map(|event| event.kind), Some(kind), "{said}");
         }
     }
 

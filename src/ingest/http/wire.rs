@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::{Rejection, RejectionReason};
 use crate::{
     ingest::{KEPT_MILLIS, Report, SetAside, SetAsideReason, label, plausible},
-    model::{Address, DedupeMaterial, Provider, Reply, Timestamp, domain_of},
+    model::{Address, DedupeMaterial, EventKind, FailureClass, Provider, Reply, Timestamp, domain_of},
 };
 
 /// The most elements that one delivery may hold. Providers batch by hundreds; an array of millions of empty objects
@@ -210,6 +210,17 @@ pub(super) fn unwrapped(text: &str) -> &str {
     match text.split_once(':') {
         Some((words, tail)) if is_words(words) && has_code(tail) => tail.trim(),
         _ => text,
+    }
+}
+
+/// What a failure is that the provider calls `kind`: what it calls deferred, or a soft bounce, is refused where the reply is final. At
+/// the relay such labels are not to be relied on (observed: "soft", to a 550).
+pub(super) fn unless_final(kind: EventKind, reply: Option<&Reply>) -> EventKind {
+    match kind {
+        EventKind::Deferred if reply.is_some_and(|reply| reply.class() == FailureClass::Permanent) => {
+            EventKind::Refused
+        }
+        kind => kind,
     }
 }
 

@@ -124,7 +124,6 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     let reason = wire::text(fields.reason).map(wire::without_nul);
     let said = reason.as_deref().map(|reason| Reply::parse(wire::unwrapped(reason)));
     let has_code = said.as_ref().is_some_and(|reply| reply.code.is_some());
-    let is_final = said.as_ref().is_some_and(|reply| reply.class() == FailureClass::Permanent);
     // Where nobody was asked, Brevo's own words have no code.
     let own = || reason.as_deref().map(wire::own_words);
     let (kind, reply, provider_class) = match word {
@@ -132,7 +131,6 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         "delivered" => (EventKind::Delivered, None, FailureClass::Unknown),
         "hard_bounce" => (EventKind::Refused, said, FailureClass::Permanent),
         "soft_bounce" => (EventKind::Refused, said, FailureClass::Transient),
-        "deferred" if is_final => (EventKind::Refused, said, FailureClass::Transient),
         "deferred" => (EventKind::Deferred, said, FailureClass::Transient),
         "blocked" | "invalid_email" | "error" if has_code => (EventKind::Refused, said, FailureClass::Unknown),
         "blocked" => (EventKind::SuppressedByProvider, own(), FailureClass::Unknown),
@@ -149,6 +147,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         }
         _ => return Err(wire::unknown_type(word, time, now)),
     };
+    let kind = wire::unless_final(kind, reply.as_ref());
     let at = wire::event_time(time, now, word)?;
     let recipient = wire::recipient(fields.email, at, word)?;
     let message_id = wire::bare_id(fields.message_id);

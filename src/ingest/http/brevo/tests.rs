@@ -101,6 +101,16 @@ fn the_clock_is_utc_and_in_milliseconds() {
     assert_eq!(at(json!({})), None, "the account's time zone is not known");
 }
 
+#[test]
+fn a_deferral_with_a_final_reply_is_a_refusal() {
+    for (said, kind) in [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
+    {
+        let of =
+            json!({"event": "deferred", "ts_epoch": 1_754_719_200_000_i64, "email": "a@b.example", "reason": said});
+        assert_eq!(event(&of).kind, kind, "{said}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

@@ -209,6 +209,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         (EventKind::Refused | EventKind::Deferred, _) => Some(Reply::parse(said)),
         _ => None,
     });
+    let kind = wire::unless_final(kind, reply.as_ref());
     let dedupe = match wire::text(fields.event_id) {
         Some(id) => DedupeMaterial::new(Provider::Customerio, &["id", id.trim()]),
         None => wire::by_content(
@@ -236,7 +237,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         remote_mta: None,
         provider_verdict: matches!(kind, EventKind::Refused | EventKind::Deferred | EventKind::SuppressedByProvider)
             .then(|| label(metric)),
-        provider_class: if kind == EventKind::Deferred { FailureClass::Transient } else { FailureClass::Unknown },
+        provider_class: if metric == "deferred" { FailureClass::Transient } else { FailureClass::Unknown },
     });
     Ok(())
 }

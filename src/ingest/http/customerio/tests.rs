@@ -72,6 +72,19 @@ fn bodies_that_are_no_report_are_refused() {
     assert_eq!((large.status.as_u16(), large.reason), (413, RejectionReason::TooLarge));
 }
 
+#[test]
+fn a_deferral_with_a_final_reply_is_a_refusal() {
+    for (said, kind) in [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
+    {
+        let report = json!({
+            "object_type": "email", "metric": "deferred", "timestamp": 1_754_719_200,
+            "data": {"recipient": "a@b.example", "failure_message": said},
+        });
+        let report = receive(report.to_string()).expect("taken");
+        assert_eq!(report.events.first().map(|event| event.kind), Some(kind), "{said}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

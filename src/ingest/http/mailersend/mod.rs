@@ -208,6 +208,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         }
         _ => None,
     };
+    let kind = wire::unless_final(kind, reply.as_ref());
     let said = reply.as_ref().map_or("", |reply| reply.text.as_str());
     let dedupe = match wire::text(data.id) {
         Some(id) => DedupeMaterial::new(Provider::Mailersend, &["id", id.trim()]),

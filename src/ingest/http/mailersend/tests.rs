@@ -95,6 +95,17 @@ fn an_event_is_known_by_its_id() {
     assert_ne!(key(Value::Null, "activity.sent"), key(Value::Null, "activity.delivered"));
 }
 
+#[test]
+fn a_deferral_with_a_final_reply_is_a_refusal() {
+    for (said, kind) in [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
+    {
+        let of = json!({"type": "activity.deferred", "created_at": "2025-08-09T06:00:03Z", "data": {
+            "recipient": "a@b.example", "meta": {"bounce_reason": said},
+        }});
+        assert_eq!(event(&of).kind, kind, "{said}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

@@ -322,6 +322,8 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         _ => None,
     };
     let bounce_type = status.and_then(|status| wire::text(status.bounce_type));
+    let provider_class = class_of(kind, word, severity.as_deref(), reason.as_deref(), bounce_type.as_deref(), code);
+    let kind = wire::unless_final(kind, reply.as_ref());
     let headers = fields.message.as_ref().and_then(|message| message.headers.as_ref());
     let message_id = headers.and_then(|headers| wire::bare_id(headers.message_id));
     let from = headers.and_then(|headers| headers.from);
@@ -345,7 +347,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         reply,
         remote_mta: status.and_then(|status| wire::name(status.mx_host)),
         provider_verdict: verdict(word, [severity.as_deref(), reason.as_deref(), bounce_type.as_deref()]),
-        provider_class: class_of(kind, word, severity.as_deref(), reason.as_deref(), bounce_type.as_deref(), code),
+        provider_class,
     });
     Ok(())
 }

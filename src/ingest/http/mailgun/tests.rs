@@ -240,6 +240,15 @@ fn settings_are_checked() {
     assert_eq!(error(&["a"], RETRY_HORIZON_MILLIS - 1), SettingsError::Window);
 }
 
+#[test]
+fn a_deferral_with_a_final_reply_is_a_refusal() {
+    for (said, kind) in [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
+    {
+        let of = failed(&json!({"severity": "temporary", "delivery-status": {"bounce-type": "soft", "message": said}}));
+        assert_eq!(event(&of).kind, kind, "{said}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

@@ -137,12 +137,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     let own = || reason.as_deref().map(wire::own_words);
     let (kind, reply, provider_class) = match word {
         "delivery" => (EventKind::Delivered, None, FailureClass::Unknown),
-        "soft bounce" => match reply_of(fields) {
-            said if said.as_ref().is_some_and(|reply| reply.class() == FailureClass::Permanent) => {
-                (EventKind::Refused, said, FailureClass::Transient)
-            }
-            said => (EventKind::Deferred, said, FailureClass::Transient),
-        },
+        "soft bounce" => (EventKind::Deferred, reply_of(fields), FailureClass::Transient),
         "bounce" => (EventKind::Refused, reply_of(fields), FailureClass::Permanent),
         "reject" if reason.as_deref().is_some_and(is_suppression) => {
             (EventKind::SuppressedByProvider, own(), FailureClass::Unknown)
@@ -160,6 +155,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         }
         _ => return Err(wire::unknown_type(word, fields.timestamp, now)),
     };
+    let kind = wire::unless_final(kind, reply.as_ref());
     let at = wire::event_time(fields.timestamp, now, word)?;
     let recipient = wire::recipient(fields.email, at, word)?;
     let message_id = wire::id(fields.message_id);

@@ -80,6 +80,15 @@ fn the_code_counts_before_mailtraps_own_verdict() {
     assert_eq!(of("reject", json!("550 x"), json!(550)), (EventKind::Refused, Unknown), "nobody was asked");
 }
 
+#[test]
+fn a_deferral_with_a_final_reply_is_a_refusal() {
+    for (said, kind) in [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
+    {
+        let of = json!({"event": "soft bounce", "timestamp": 1_754_719_200, "email": "a@b.example", "response": said});
+        assert_eq!(event(&of).kind, kind, "{said}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

@@ -269,6 +269,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         (_, EventKind::Refused | EventKind::SuppressedByProvider) => reason.map(wire::own_words),
         _ => None,
     };
+    let kind = wire::unless_final(kind, reply.as_ref());
     let message_id = wire::id(fields.id.or_else(|| message?.id));
     let said = reply.as_ref().map_or("", |reply| reply.text.as_str());
     let sender = message.and_then(|message| message.sender).or_else(|| rejected.as_ref()?.sender);

@@ -124,6 +124,15 @@ fn an_event_is_known_by_its_content() {
     assert_ne!(one, key("soft_bounce", 1_754_719_200, "550 b"));
 }
 
+#[test]
+fn a_deferral_with_a_final_reply_is_a_refusal() {
+    for (said, kind) in [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
+    {
+        let of = json!({"event": "deferral", "ts": 1_754_719_200, "msg": {"email": "a@b.example", "diag": said}});
+        assert_eq!(event(&of).kind, kind, "{said}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

@@ -240,6 +240,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         (_, EventKind::SuppressedByProvider) => details.as_deref().map(wire::own_words),
         _ => None,
     };
+    let kind = wire::unless_final(kind, reply.as_ref());
     let message_id = wire::bare_id(message.and_then(|message| message.header_id))
         .or_else(|| wire::id(message.and_then(|message| message.id)));
     let said = reply.as_ref().map_or("", |reply| reply.text.as_str());

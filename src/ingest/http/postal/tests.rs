@@ -127,6 +127,17 @@ fn an_event_is_known_by_its_uuid() {
     assert_ne!(key(Value::Null, "MessageSent"), key(Value::Null, "MessageDelayed"));
 }
 
+#[test]
+fn a_deferral_with_a_final_reply_is_a_refusal() {
+    for (said, kind) in [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
+    {
+        let of = json!({"event": "MessageDelayed", "timestamp": 1_754_719_200, "payload": {
+            "message": {"to": "a@b.example"}, "status": "SoftFail", "output": said,
+        }});
+        assert_eq!(event(&of).kind, kind, "{said}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

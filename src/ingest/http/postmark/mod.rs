@@ -261,8 +261,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         }
         Meaning::AutoReply => (EventKind::Refused, said, FailureClass::Unknown),
         Meaning::Refused(class) => (EventKind::Refused, said, class),
-        Meaning::Deferred if is_final => (EventKind::Refused, said, FailureClass::Transient),
-        Meaning::Deferred => (EventKind::Deferred, said, FailureClass::Transient),
+        Meaning::Deferred => (wire::unless_final(EventKind::Deferred, said.as_ref()), said, FailureClass::Transient),
         Meaning::OwnRefusal if said.as_ref().is_some_and(|reply| reply.code.is_some()) => {
             (EventKind::Refused, said, FailureClass::Unknown)
         }

@@ -202,6 +202,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         _ if said.is_none() && code.is_none() => None,
         _ => Some(Reply::with_codes(said.as_deref().unwrap_or_default(), code, None)),
     };
+    let kind = wire::unless_final(kind, reply.as_ref());
     for recipient in recipients {
         let dedupe = match wire::text(fields.id) {
             Some(id) => DedupeMaterial::new(Provider::Scaleway, &["id", id.trim(), &recipient.key()]),

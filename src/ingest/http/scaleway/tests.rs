@@ -80,6 +80,20 @@ async fn events_are_read_as_documented() {
 }
 
 #[tokio::test]
+async fn a_deferral_with_a_final_reply_is_a_refusal() {
+    let feed = feed(authority(days(-400, 400)), leaf(&CA, AUTHORITY));
+    for (said, kind) in [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
+    {
+        let of = serde_json::json!({
+            "type": "email_deferred", "created_at": "2025-08-09T06:00:03Z", "email_to": "a@b.example",
+            "email_response_message": said,
+        });
+        let report = feed.receive(&post(MessageType::Notification, TOPIC, &of.to_string())).await.expect("taken");
+        assert_eq!(report.events.first().map(|event| event.kind), Some(kind), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_counts_only_if_the_authority_issued_it() {
     let outcome = async |trust: Vec<u8>, served: String| {
         feed(trust, served).receive(&event()).await.map(drop).map_err(|error| (error.status.as_u16(), error.reason))

@@ -345,6 +345,9 @@ fn take(element: &Element<'_>, arguments: &Arguments, now: Timestamp, report: &m
         "dropped" => reason.as_deref().map(wire::own_words),
         _ => None,
     };
+    // By its own word; the reply decides below.
+    let provider_class = class_of(kind, bounce_type);
+    let kind = wire::unless_final(kind, reply.as_ref());
     let message_id = message_id(fields);
     let envelope = arguments.envelope.as_deref().and_then(|name| member(all, name));
     let envelope_sender = wire::text(envelope).and_then(|text| Address::parse(&text).ok());
@@ -366,7 +369,7 @@ fn take(element: &Element<'_>, arguments: &Arguments, now: Timestamp, report: &m
         // `ip` is the address that SendGrid sent from.
         remote_mta: None,
         provider_verdict: verdict(word, bounce_type, wire::text(fields.bounce_classification).as_deref()),
-        provider_class: class_of(kind, bounce_type),
+        provider_class,
     });
     Ok(())
 }

@@ -241,6 +241,14 @@ fn one_odd_element_spoils_none_of_its_neighbours() {
     assert_eq!(aside.reason, SetAsideReason::Malformed);
 }
 
+#[test]
+fn a_deferral_with_a_final_reply_is_a_refusal() {
+    for (said, kind) in [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
+    {
+        assert_eq!(event(&json!({"event": "deferred", "response": said})).kind, kind, "{said}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

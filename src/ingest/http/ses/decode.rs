@@ -38,7 +38,7 @@ use crate::{
 };
 
 use super::{
-    super::wire::{MAX_ID_BYTES, MAX_NAME_BYTES},
+    super::wire::{MAX_ID_BYTES, MAX_NAME_BYTES, own_words, unless_final},
     wire::{Header, List, Loose, Mail, Payload, Recipient},
 };
 
@@ -273,6 +273,12 @@ impl Context<'_> {
                 EventKind::Refused if diagnostic.is_some_and(is_suppression_echo) => EventKind::SuppressedByProvider,
                 kind => kind,
             };
+            let reply = match kind {
+                // SES did not try: its codes would pass for the receiving side's.
+                EventKind::SuppressedByProvider => diagnostic.or(outcome.reply).map(own_words),
+                _ => reply(diagnostic.or(outcome.reply), status),
+            };
+            let kind = unless_final(kind, reply.as_ref());
             let key = address.key();
             let parts = [outcome.word, message_id.unwrap_or_default(), &key, &time_text];
             let dedupe = match outcome.feedback_id {
@@ -294,7 +300,7 @@ impl Context<'_> {
                 envelope_sender: envelope_sender.clone(),
                 envelope_domain: envelope_domain.clone(),
                 campaign: campaign.clone(),
-                reply: reply(diagnostic.or(outcome.reply), status),
+                reply,
                 remote_mta: outcome.remote_mta.clone(),
                 provider_verdict: outcome.verdict.clone(),
                 provider_class: outcome.class,

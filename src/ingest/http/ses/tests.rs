@@ -135,6 +135,17 @@ fn events_that_differ_in_what_identifies_them_are_different() {
 }
 
 #[test]
+fn a_delay_with_a_final_reply_is_a_refusal() {
+    for (said, kind) in
+        [("smtp; 550 5.1.1 x: unauthorized sender", EventKind::Refused), ("smtp; 450 x", EventKind::Deferred)]
+    {
+        let mut payload = fixture("delivery-delay");
+        payload["deliveryDelay"]["delayedRecipients"][0]["diagnosticCode"] = json!(said);
+        assert_eq!(only(decoded(&payload)).kind, kind, "{said}");
+    }
+}
+
+#[test]
 fn every_suppression_echo_is_the_providers_own() {
     for sub in [
         "Suppressed",
@@ -151,7 +162,10 @@ fn every_suppression_echo_is_the_providers_own() {
     }
     let mut by_text = fixture("bounce-suppression-list");
     by_text["bounce"]["bounceSubType"] = json!("General");
-    assert_eq!(only(decoded(&by_text)).kind, EventKind::SuppressedByProvider);
+    let echo = only(decoded(&by_text));
+    assert_eq!(echo.kind, EventKind::SuppressedByProvider);
+    let reply = echo.reply.expect("SES's words");
+    assert_eq!((reply.code, reply.enhanced), (None, None), "its codes are not the receiving side's");
     by_text["bounce"]["bouncedRecipients"][0]["diagnosticCode"] = json!("smtp; 550 5.1.1 user not found");
     assert_eq!(only(decoded(&by_text)).kind, EventKind::Refused);
 }

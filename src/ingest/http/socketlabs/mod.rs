@@ -279,6 +279,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         EventKind::Delivered => wire::text(fields.response).map(wire::without_nul).map(|text| Reply::parse(&text)),
         _ => None,
     };
+    let kind = wire::unless_final(kind, reply.as_ref());
     let failure_code = wire::text(fields.failure_code);
     let mailing = wire::name(fields.mailing_id);
     let shown = failure.unwrap_or(word);

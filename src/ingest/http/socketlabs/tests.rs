@@ -86,6 +86,18 @@ fn bodies_that_are_no_event_are_refused() {
     assert_eq!((large.status.as_u16(), large.reason), (413, RejectionReason::TooLarge));
 }
 
+#[test]
+fn a_deferral_with_a_final_reply_is_a_refusal() {
+    for (said, kind) in [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
+    {
+        let event = json!({
+            "Type": "Deferred", "SecretKey": KEY, "DateTime": "2025-08-09T06:00:03Z", "Address": "a@b.example", "DiagnosticCode": said,
+        });
+        let report = receive(event.to_string()).expect("taken");
+        assert_eq!(report.events.first().map(|event| event.kind), Some(kind), "{said}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -234,14 +234,13 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     let error = error.as_deref().map(str::trim);
     let response = info.and_then(|info| wire::text(info.destination_response)).map(wire::without_nul);
     let said = response.as_deref().map(Reply::parse);
-    let is_final = said.as_ref().is_some_and(|reply| reply.class() == FailureClass::Permanent);
     let (kind, provider_class) = match (word, error) {
         ("sent", _) => (EventKind::Sent, FailureClass::Unknown),
         ("delivered", _) => (EventKind::Delivered, FailureClass::Unknown),
         ("soft_bounced" | "hard_bounced", Some("err_unsubscribed")) => {
             (EventKind::SuppressedByProvider, FailureClass::Unknown)
         }
-        ("soft_bounced", Some("err_will_retry")) if !is_final => (EventKind::Deferred, FailureClass::Transient),
+        ("soft_bounced", Some("err_will_retry")) => (EventKind::Deferred, FailureClass::Transient),
         ("soft_bounced", _) => (EventKind::Refused, FailureClass::Transient),
         ("hard_bounced", _) => (EventKind::Refused, FailureClass::Permanent),
         ("spam", _) => (EventKind::Complained, FailureClass::Unknown),
@@ -263,6 +262,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         EventKind::SuppressedByProvider => response.as_deref().map(wire::own_words),
         _ => None,
     };
+    let kind = wire::unless_final(kind, reply.as_ref());
     let message_id = wire::id(data.job_id);
     let text = reply.as_ref().map_or("", |reply| reply.text.as_str());
     report.events.push(Event {

@@ -105,6 +105,17 @@ fn times_are_in_utc() {
     assert_eq!(at("2025-08-09T08:00:00+02:00"), 1_754_719_200_000);
 }
 
+#[test]
+fn a_deferral_with_a_final_reply_is_a_refusal() {
+    for (said, kind) in [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
+    {
+        let of = json!({"status": "soft_bounced", "event_time": "2025-08-09 06:00:00", "email": "a@b.example", "delivery_info": {
+            "delivery_status": "err_will_retry", "destination_response": said,
+        }});
+        assert_eq!(event(&of).kind, kind, "{said}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
