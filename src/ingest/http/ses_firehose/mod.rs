@@ -92,21 +92,30 @@ impl SesFirehose {
         let data = wire::text(record.data).ok_or_else(|| malformed("no data"))?;
         let data = BASE64_STANDARD.decode(data.trim()).map_err(|_| malformed("no base64"))?;
         let text = wire::utf8(&data).map_err(|_| malformed("not UTF-8"))?;
-        let mut whole = Report::default();
-        for (number, event) in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>().enumerate() {
-            let event = event.map_err(|_| malformed("no JSON"))?;
-            if number == MAX_ELEMENTS {
-                return Err(malformed("too many events"));
+        let mut events = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+        for number in 0.. {
+            let read_to = events.byte_offset();
+            let decoded = match events.next() {
+                None => break,
+                Some(_) if number == MAX_ELEMENTS => Err("too many events"),
+                Some(Ok(event)) => ses::decode(event.get(), self.campaign_tag.as_deref(), now).map_err(|_| "no JSON"),
+                Some(Err(_)) => Err("no JSON"),
+            };
+            match decoded {
+                Ok(decoded) => {
+                    report.events.extend(decoded.events);
+                    report.set_aside.extend(decoded.set_aside);
+                    report.ignored.extend(decoded.ignored);
+                }
+                Err(what) if number == 0 => return Err(malformed(what)),
+                // What stands before it has been read.
+                Err(what) => {
+                    let rest = text.get(read_to..).unwrap_or_default().trim_start();
+                    report.set_aside.push(malformed(what).with(Provider::Ses, rest));
+                    break;
+                }
             }
-            let decoded =
-                ses::decode(event.get(), self.campaign_tag.as_deref(), now).map_err(|_| malformed("no JSON"))?;
-            whole.events.extend(decoded.events);
-            whole.set_aside.extend(decoded.set_aside);
-            whole.ignored.extend(decoded.ignored);
         }
-        report.events.append(&mut whole.events);
-        report.set_aside.append(&mut whole.set_aside);
-        report.ignored.append(&mut whole.ignored);
         Ok(())
     }
 }

@@ -67,6 +67,17 @@ fn a_record_that_cannot_be_read_spoils_no_other() {
 }
 
 #[test]
+fn a_broken_line_takes_none_of_those_before_it_along() {
+    let (bounce, delivery) = (line("bounce-unauthorized-sender"), line("delivery"));
+    let whole = receive(batch(&[&bounce])).expect("taken");
+    let report = receive(batch(&[&format!("{bounce}{{\"eventType\":\n{delivery}")])).expect("taken");
+    assert_eq!(report.events, whole.events);
+    let [rest] = report.set_aside.as_slice() else { panic!("{report:?}") };
+    assert_eq!(rest.label, "no JSON");
+    assert_eq!(String::from_utf8_lossy(&rest.body), format!("{{\"eventType\":\n{delivery}"));
+}
+
+#[test]
 fn either_access_key_opens_and_nothing_else_does() {
     let outcome = |headers: &[(&str, &str)]| {
         feed().receive(&delivery(headers, batch(&[]))).map(drop).map_err(|e| (e.status.as_u16(), e.reason))
