@@ -51,9 +51,10 @@ impl LabelSays {
     pub fn read(provider: Provider, label: Option<&str>) -> Self {
         let Some(label) = label.map(str::trim).filter(|label| !label.is_empty()) else { return Self::None };
         match provider {
-            Provider::Ses => match label.split('/').next().unwrap_or_default() {
-                "Permanent" => Self::Hard,
-                "Transient" | "TransientCommunicationFailure" => Self::Soft,
+            // SES's words are read in any case, as its feed reads them.
+            Provider::Ses => match label.to_ascii_lowercase().split('/').next().unwrap_or_default() {
+                "permanent" => Self::Hard,
+                "transient" | "transientcommunicationfailure" => Self::Soft,
                 _ => Self::Other,
             },
             Provider::Sparkpost => match label.rsplit_once("bounce_class ").map(|(_, class)| class) {
@@ -95,12 +96,15 @@ impl LabelSays {
                 "soft_bounce" | "deferred" => Self::Soft,
                 _ => Self::Other,
             },
-            Provider::Resend => match label.split_once('/').unwrap_or((label, "")) {
-                (_, sub_type) if sub_type.ends_with("SuppressionList") || sub_type == "Suppressed" => Self::Other,
-                ("Permanent", _) => Self::Hard,
-                ("Transient", _) => Self::Soft,
-                _ => Self::Other,
-            },
+            Provider::Resend => {
+                let label = label.to_ascii_lowercase();
+                match label.split_once('/').unwrap_or((&label, "")) {
+                    (_, sub_type) if sub_type.ends_with("suppressionlist") || sub_type == "suppressed" => Self::Other,
+                    ("permanent", _) => Self::Hard,
+                    ("transient", _) => Self::Soft,
+                    _ => Self::Other,
+                }
+            }
             Provider::Mailersend => match label.split('/').next().unwrap_or_default() {
                 "hard_bounced" => Self::Hard,
                 "soft_bounced" | "deferred" => Self::Soft,
@@ -187,6 +191,8 @@ mod tests {
             (Ses, "TransientCommunicationFailure", Soft),
             (Ses, "Undetermined/Undetermined", Other),
             (Ses, "PermanentX", Other),
+            (Ses, "PERMANENT/General", Hard),
+            (Ses, "transient/MailboxFull", Soft),
             (Sparkpost, "bounce_class 10", Hard),
             (Sparkpost, "out_of_band, bounce_class 30", Hard),
             (Sparkpost, "bounce_class 20", Soft),
@@ -228,6 +234,8 @@ mod tests {
             (Resend, "Permanent", Hard),
             (Resend, "Permanent/OnAccountSuppressionList", Other),
             (Resend, "Transient/MailboxFull", Soft),
+            (Resend, "permanent/general", Hard),
+            (Resend, "PERMANENT/OnAccountSuppressionLIST", Other),
             (Resend, "Undetermined/Undetermined", Other),
             (Mailersend, "hard_bounced/Host or domain name not found", Hard),
             (Mailersend, "soft_bounced", Soft),
