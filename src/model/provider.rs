@@ -80,7 +80,7 @@ impl Provider {
     /// Sources, as of November 2026: SparkPost support, "12 attempts over 8 hours"; Twilio SendGrid Event Webhook, "up to 24
     /// hours"; Braze Currents, five days of failure until the connector is switched off; Resend, the eight attempts of Svix, the last
     /// 27 hours after the first; Mailjet, the shorter of the two times that its pages name; Customer.io, "over a period of seven days";
-    /// Azure Event Grid, 1440 minutes by default. Amazon SNS tries three times 20 s
+    /// Azure Event Grid, 1440 minutes by default; Mailtrap, 40 times every 5 minutes. Amazon SNS tries three times 20 s
     /// apart by default; Mailgun does not retry the notification of a delivery; Brevo gives up at once on a proxy's 5xx; Postal
     /// tries for 36 minutes. Of others nothing is documented. Postfix's log stays where it is until it's rotated away twice, at the
     /// earliest after a day where it is rotated daily (Debian's and Fedora's `logrotate.d`: weekly).
@@ -92,6 +92,7 @@ impl Provider {
             Self::Braze => 5 * DAY_MILLIS,
             Self::Resend => 27 * HOUR_MILLIS,
             Self::Mailjet => 100 * MINUTE_MILLIS,
+            Self::Mailtrap => 200 * MINUTE_MILLIS,
             Self::Customerio => 7 * DAY_MILLIS,
             _ => 0,
         }

@@ -22,7 +22,7 @@ fn check(feed: &MailtrapFeed, path: &str, checks: &mut Checks<'_>) {
 fn connect(feed: &MailtrapFeed, at: &str) -> Vec<String> {
     let others = "bounce, soft bounce, suspension, reject, spam complaint, unsubscribe";
     vec![
-        format!("Mailtrap, Settings, Webhooks: a new one with the URL {at}, in JSON"),
+        format!("Mailtrap, Settings, Webhooks: a new one with the URL {at}, as JSON or JSON Lines"),
         super::events(feed.exposure, "", "delivery", others),
         "`signing_secret` is the secret that it shows".to_owned(),
     ]

@@ -1,8 +1,8 @@
-//! Mailtrap's webhooks: `{"events":[…]}`, signed with HMAC-SHA256 over the raw body.
+//! Mailtrap's webhooks: `{"events":[…]}` or JSON Lines, an event a line, signed with HMAC-SHA256 over the raw body.
 //!
 //! Source: the fields as public clients read them (reported); the signature as in Mailtrap's own client library: the header
-//! `Mailtrap-Signature` holds the hex digest of the raw body under the webhook's signing secret. How often Mailtrap comes again is
-//! unknown.
+//! `Mailtrap-Signature` holds the hex digest of the raw body under the webhook's signing secret. On every answer but 200 Mailtrap comes
+//! again, 40 times, every 5 minutes (Mailtrap, "JSON Handler" and "JSON Lines Handler").
 //!
 //! No timestamp is signed: a replay is known by `event_id`, and changes nothing.
 //!
@@ -32,7 +32,7 @@ use super::{
     auth::SecretError,
     feeds::{FeedError, Place, SetUp, secrets},
     mac::MacKeys,
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Parts, Scalar, WireError},
 };
 use crate::{
     config::{Config, MailtrapFeed},
@@ -74,11 +74,15 @@ impl Mailtrap {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
         self.keys.check_body(delivery, SIGNATURE_HEADER, "webhook's signing secret")?;
-        let malformed =
-            |error| wire::malformed(StatusCode::BAD_REQUEST, "a batch of Mailtrap's ({\"events\":[…]})", error);
+        let malformed = |error| {
+            wire::malformed(
+                StatusCode::BAD_REQUEST,
+                "a batch of Mailtrap's ({\"events\":[…]}, or an event a line)",
+                error,
+            )
+        };
         let text = wire::utf8(&delivery.body).map_err(malformed)?;
-        let body: Body<'_> = serde_json::from_str(text).map_err(|error| malformed(error.into()))?;
-        let parts = Parts::<Fields<'_>>::parse(body.events.get()).map_err(malformed)?;
+        let parts = parts(text).map_err(malformed)?;
         let mut report = Report::default();
         let now = delivery.received_at;
         parts.fold(Provider::Mailtrap, &mut report, |fields, report| take(fields, now, report));
@@ -96,11 +100,21 @@ impl SetUp for Mailtrap {
     }
 }
 
-/// The body.
+/// The body in JSON.
 #[derive(Deserialize)]
 struct Body<'a> {
     #[serde(borrow)]
     events: &'a RawValue,
+}
+
+/// The events of a body in JSON, or of one in JSON Lines, whose first line is an event.
+fn parts(text: &str) -> Result<Parts<'_, Fields<'_>>, WireError> {
+    let first = serde_json::Deserializer::from_str(text).into_iter::<Fields<'_>>().next();
+    if let Some(Ok(Fields { event: Some(_), .. })) = first {
+        return Parts::lines(text);
+    }
+    let body: Body<'_> = wire::whole_object(text)?;
+    Parts::parse(body.events.get())
 }
 
 /// The fields that relaywatch uses; custom variables, user agents, links and all others are skipped.
@@ -159,7 +173,8 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     let at = wire::event_time(fields.timestamp, now, word)?;
     let recipient = wire::recipient(fields.email, at, word)?;
     let message_id = wire::id(fields.message_id);
-    let said = reply.as_ref().map_or("", |reply| reply.text.as_str());
+    let said = wire::text(wire::first(&[fields.response, fields.reason]));
+    let said = said.as_deref().unwrap_or_default();
     let dedupe = match wire::text(fields.event_id) {
         Some(id) => DedupeMaterial::new(Provider::Mailtrap, &["id", id.trim()]),
         None => wire::by_content(Provider::Mailtrap, message_id.as_deref(), &recipient, word, at, said),

@@ -51,6 +51,17 @@ fn bodies_that_are_no_batch_are_refused() {
 }
 
 #[test]
+fn json_lines_are_read_as_json_is() {
+    let event = |id: u8| json!({"event": "bounce", "event_id": id, "timestamp": 1_754_719_200, "email": "a@b.example"});
+    let batch = receive(json!({"events": [event(1), event(2)]}).to_string()).expect("JSON");
+    assert_eq!(receive(format!("{}\n{}\n", event(1), event(2))).expect("lines"), batch);
+    assert_eq!(receive(event(1).to_string()).expect("a line").events.first(), batch.events.first());
+    let odd = receive(format!("{}\n17\n{}", event(1), event(2))).expect("lines");
+    assert_eq!((odd.events.len(), odd.set_aside.len()), (2, 1), "an odd line spoils none of its neighbours");
+    assert_eq!(receive(format!("{}\n{{", event(1))).expect_err("cut off").reason, RejectionReason::Malformed);
+}
+
+#[test]
 fn the_body_is_signed() {
     // Made by Python: hmac.new(secret, body, sha256).
     let (tag, body) =
@@ -87,6 +98,16 @@ fn a_deferral_with_a_final_reply_is_a_refusal() {
         let of = json!({"event": "soft bounce", "timestamp": 1_754_719_200, "email": "a@b.example", "response": said});
         assert_eq!(event(&of).kind, kind, "{said}");
     }
+}
+
+#[test]
+fn without_an_id_the_whole_of_what_was_said_makes_the_same_event() {
+    let key = |said: &str| {
+        event(&json!({"event": "bounce", "timestamp": 1_754_719_200, "email": "a@b.example", "response": said})).dedupe
+    };
+    let long = format!("550 5.1.1 {}", "x".repeat(crate::model::MAX_REPLY_BYTES));
+    assert_eq!(key(&long), key(&long));
+    assert_ne!(key(&long), key(&format!("{long}y")), "beyond what is kept");
 }
 
 proptest! {
