@@ -169,14 +169,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     let reply = reply(said.as_deref(), fields, kind);
     let dedupe = match wire::text(fields.id) {
         Some(id) => DedupeMaterial::new(Provider::Generic, &["id", id.trim()]),
-        None => wire::by_content(
-            Provider::Generic,
-            message_id.as_deref(),
-            &recipient,
-            word,
-            at,
-            said.as_deref().unwrap_or_default(),
-        ),
+        None => by_content(fields, &recipient.key(), word, at),
     };
     report.events.push(Event {
         provider: Provider::Generic,
@@ -193,13 +186,36 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         reply,
         remote_mta: wire::name(fields.remote_mta),
         provider_verdict: wire::text(fields.verdict).map(|text| label(&text)).filter(|label| !label.is_empty()),
-        provider_class: match (kind, wire::text(fields.is_final).as_deref()) {
-            (EventKind::Deferred, _) | (EventKind::Refused, Some("false")) => FailureClass::Transient,
-            (EventKind::Refused, Some("true")) => FailureClass::Permanent,
+        provider_class: match (kind, fields.is_final) {
+            (EventKind::Deferred, _) => FailureClass::Transient,
+            (EventKind::Refused, Some(is_final)) if is_final.is_true() => FailureClass::Permanent,
+            (EventKind::Refused, Some(is_final)) if is_final.is_false() => FailureClass::Transient,
             _ => FailureClass::Unknown,
         },
     });
     Ok(())
+}
+
+/// All that an event without an id says.
+fn by_content(fields: &Fields<'_>, recipient: &str, word: &str, at: Timestamp) -> DedupeMaterial {
+    let at = at.as_millis().to_string();
+    let others = [
+        fields.message_id,
+        fields.sent_at,
+        fields.from,
+        fields.envelope_sender,
+        fields.campaign,
+        fields.reply,
+        fields.smtp_code,
+        fields.enhanced_code,
+        fields.remote_mta,
+        fields.verdict,
+        fields.is_final,
+    ];
+    let others = others.map(|field| wire::text(field).unwrap_or_default());
+    let mut parts = vec!["content", recipient, word, &at];
+    parts.extend(others.iter().map(|text| &**text));
+    DedupeMaterial::new(Provider::Generic, &parts)
 }
 
 /// What the receiving side said; of an address that the sender did not try, the sender's own words, which have no code.

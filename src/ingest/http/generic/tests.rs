@@ -104,6 +104,27 @@ fn an_id_or_all_of_the_content_makes_the_same_event() {
     assert_ne!(key(json!({"id": 9_007_199_254_740_992_u64})), key(json!({"id": 9_007_199_254_740_993_u64})));
     assert_eq!(key(json!({"reply": "550 x"})), key(json!({"reply": "550 x"})));
     assert_ne!(key(json!({"reply": "550 x"})), key(json!({"reply": "550 y"})));
+    for (field, one, other) in [
+        ("smtp_code", json!(550), json!(551)),
+        ("enhanced_code", json!("5.1.1"), json!("5.7.1")),
+        ("remote_mta", json!("a.example"), json!("b.example")),
+        ("verdict", json!("hard"), json!("soft")),
+        ("final", json!(true), json!(false)),
+    ] {
+        assert_ne!(key(json!({ field: one })), key(json!({ field: other })), "{field}");
+    }
+}
+
+#[test]
+fn final_is_a_flag_in_every_dress() {
+    let class = |is_final: serde_json::Value| {
+        let event = json!({"type": "refused", "at": 1_754_719_200, "recipient": "a@b.example", "final": is_final});
+        receive(event.to_string()).expect("taken").events.pop().expect("event").provider_class
+    };
+    for (yes, no) in [(json!(true), json!(false)), (json!("True"), json!("False")), (json!(1), json!(0))] {
+        assert_eq!((class(yes), class(no)), (FailureClass::Permanent, FailureClass::Transient));
+    }
+    assert_eq!(class(json!("perhaps")), FailureClass::Unknown);
 }
 
 proptest! {
