@@ -22,6 +22,8 @@
 //! | `email.complained` | complained |
 //! | opens, clicks, `email.scheduled`, `email.received`, and what is about contacts and domains | ignored |
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -33,7 +35,7 @@ use super::{
     feeds::{FeedError, Place, SetUp, secrets},
     ses::is_suppression,
     svix::Svix,
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Loose, Parts, Scalar},
 };
 use crate::{
     config::{Config, ResendFeed},
@@ -43,8 +45,8 @@ use crate::{
 
 /// The largest body that is taken; a delivery holds one event.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// More recipients than one message of Resend's has (50).
-const MAX_RECIPIENTS: usize = 1_000;
+/// The most recipients of one message of Resend's, each with its diagnostic.
+const MAX_RECIPIENTS: usize = 50;
 
 /// What the feed is made from.
 #[derive(Debug, Clone, Default)]
@@ -107,8 +109,8 @@ struct Fields<'a> {
     kind: Option<Scalar<'a>>,
     #[serde(borrow)]
     created_at: Option<Scalar<'a>>,
-    #[serde(default, borrow, deserialize_with = "wire::object")]
-    data: Option<Data<'a>>,
+    #[serde(default, borrow)]
+    data: Loose<Data<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -125,12 +127,12 @@ struct Data<'a> {
     broadcast_id: Option<Scalar<'a>>,
     #[serde(borrow)]
     tags: Option<&'a RawValue>,
-    #[serde(borrow)]
-    bounce: Option<Bounce<'a>>,
-    #[serde(borrow)]
-    failed: Option<Reason<'a>>,
-    #[serde(borrow)]
-    suppressed: Option<Reason<'a>>,
+    #[serde(default, borrow)]
+    bounce: Loose<Bounce<'a>>,
+    #[serde(default, borrow)]
+    failed: Loose<Reason<'a>>,
+    #[serde(default, borrow)]
+    suppressed: Loose<Reason<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -175,15 +177,15 @@ fn first_tag(tags: &RawValue) -> Option<String> {
     if let Ok(list) = serde_json::from_str::<Vec<Tag<'_>>>(tags.get()) {
         return wire::name(list.first()?.value);
     }
-    let object: std::collections::BTreeMap<String, Scalar<'_>> = serde_json::from_str(tags.get()).ok()?;
+    let object: BTreeMap<String, Scalar<'_>> = serde_json::from_str(tags.get()).ok()?;
     wire::name(object.into_values().next())
 }
 
 fn take(fields: &Fields<'_>, id: &str, now: Timestamp, report: &mut Report) -> Result<(), Aside> {
     let word = wire::text(fields.kind);
     let word = word.as_deref().unwrap_or("unnamed");
-    let data = fields.data.as_ref();
-    let bounce = data.and_then(|data| data.bounce.as_ref());
+    let data = fields.data.get();
+    let bounce = data.and_then(|data| data.bounce.get());
     let sub_type = bounce.and_then(|bounce| wire::text(bounce.sub_type));
     let kind = match word {
         "email.sent" => EventKind::Sent,
@@ -244,26 +246,50 @@ fn recipients<'d>(
     at: Timestamp,
 ) -> Result<Vec<(Address, Option<&'d String>)>, Aside> {
     let nobody = || Aside::new(SetAsideReason::NoRecipient, word).at(at);
-    let all: Vec<Address> = to
+    let mut all: Vec<Address> = to
         .iter()
         .map(|text| Address::parse(text).map_err(|_| Aside::new(SetAsideReason::Malformed, word).at(at)))
         .collect::<Result<_, _>>()?;
+    let mut seen = BTreeSet::new();
+    all.retain(|recipient| seen.insert(recipient.key()));
     if let [only] = all.as_slice() {
         return Ok(vec![(only.clone(), diagnostics.first())]);
     }
     if kind == EventKind::Sent && !all.is_empty() {
         return Ok(all.into_iter().map(|recipient| (recipient, None)).collect());
     }
-    let named: Vec<_> = all
-        .into_iter()
-        .filter_map(|recipient| {
-            let address = recipient.expose().to_ascii_lowercase();
-            let said = diagnostics.iter().find(|said| said.to_ascii_lowercase().contains(&address))?;
-            Some((recipient, Some(said)))
-        })
-        .collect();
-    // A diagnostic about somebody who is not named would be lost.
-    if named.is_empty() || named.len() != diagnostics.len() { Err(nobody()) } else { Ok(named) }
+    let addresses: Vec<String> = all.iter().map(|recipient| recipient.expose().to_ascii_lowercase()).collect();
+    let mut named: BTreeMap<usize, &String> = BTreeMap::new();
+    for said in diagnostics {
+        let text = said.to_ascii_lowercase();
+        let mut about = addresses.iter().enumerate().filter(|(_, address)| names(&text, address));
+        // One about somebody who is not told, or about several, would be lost or count for the wrong one.
+        let (Some((number, _)), None) = (about.next(), about.next()) else { return Err(nobody()) };
+        if named.insert(number, said).is_some() {
+            return Err(nobody());
+        }
+    }
+    if named.is_empty() {
+        return Err(nobody());
+    }
+    let all = all.into_iter().enumerate();
+    Ok(all.filter_map(|(number, recipient)| Some((recipient, Some(*named.get(&number)?)))).collect())
+}
+
+/// Whether an address stands in a text, and not as a part of a longer one.
+fn names(text: &str, address: &str) -> bool {
+    let belongs = |c: char| c.is_alphanumeric() || "!#$%&*+-/=?^_`{|}~@".contains(c);
+    text.match_indices(address).any(|(from, _)| {
+        let before = text.get(..from).and_then(|before| before.chars().next_back());
+        let mut after = text.get(from + address.len()..).unwrap_or_default().chars();
+        let ends = match after.next() {
+            // The end of a sentence, or another label.
+            Some('.') => !after.next().is_some_and(char::is_alphanumeric),
+            Some(next) => !belongs(next),
+            None => true,
+        };
+        ends && !before.is_some_and(|before| before == '.' || belongs(before))
+    })
 }
 
 /// What the receiving side said, or why Resend did not try.
@@ -274,11 +300,11 @@ fn reply_of(word: &str, kind: EventKind, data: &Data<'_>, said: Option<&String>)
         Some(wire::own_words(&text))
     };
     match (word, kind) {
-        ("email.failed", _) => own(data.failed.as_ref()),
-        ("email.suppressed", _) => own(data.suppressed.as_ref()),
+        ("email.failed", _) => own(data.failed.get()),
+        ("email.suppressed", _) => own(data.suppressed.get()),
         (_, EventKind::SuppressedByProvider) => said.map(|said| wire::own_words(said)),
         ("email.bounced", _) => {
-            let message = data.bounce.as_ref().and_then(|bounce| wire::text(bounce.message));
+            let message = data.bounce.get().and_then(|bounce| wire::text(bounce.message));
             let text = match (said, message) {
                 (Some(said), _) => wire::without_nul(said.as_str().into()).into_owned(),
                 (None, Some(message)) if Reply::parse(&message).code.is_some() => {
@@ -310,9 +336,11 @@ fn verdict(word: &str, bounce: Option<&Bounce<'_>>) -> Option<String> {
 /// Whether SES calls the failure final. Used only where the reply has no code.
 fn class_of(kind: EventKind, bounce: Option<&Bounce<'_>>) -> FailureClass {
     let word = bounce.and_then(|bounce| wire::text(bounce.kind));
-    match (kind, word.as_deref()) {
-        (EventKind::Deferred, _) | (EventKind::Refused, Some("Transient")) => FailureClass::Transient,
-        (EventKind::Refused, Some("Permanent")) => FailureClass::Permanent,
+    let is = |name: &str| word.as_deref().is_some_and(|word| word.trim().eq_ignore_ascii_case(name));
+    match kind {
+        EventKind::Deferred => FailureClass::Transient,
+        EventKind::Refused if is("Transient") => FailureClass::Transient,
+        EventKind::Refused if is("Permanent") => FailureClass::Permanent,
         _ => FailureClass::Unknown,
     }
 }

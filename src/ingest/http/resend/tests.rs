@@ -78,10 +78,32 @@ fn the_code_counts_before_sess_verdict_and_a_sentence_is_no_reply() {
     assert_eq!(class("Transient", json!(["smtp; 550 5.1.1 x"])), Permanent);
     assert_eq!(class("Permanent", json!(["451 4.7.1 x"])), Transient);
     assert_eq!(class("Permanent", Value::Null), Permanent);
+    assert_eq!(class("PERMANENT", Value::Null), Permanent);
     assert_eq!(class("Undetermined", json!([])), Unknown);
     let message = |text: &str| bounced(&json!({"type": "Permanent", "message": text})).reply;
     assert_eq!(message("The recipient's address is not known."), None);
     assert_eq!(message("550 5.1.1 x").and_then(|reply| reply.code), Some(550));
+}
+
+#[test]
+fn a_diagnostic_belongs_to_the_address_that_it_names_and_no_part_of_one() {
+    let of = |to: Value, diagnostics: Value| {
+        let data = json!({"to": to, "bounce": {"type": "Permanent", "diagnosticCode": diagnostics}});
+        let body = json!({"type": "email.bounced", "created_at": "2025-08-09T06:00:00Z", "data": data});
+        let report = receive(body.to_string()).expect("taken");
+        report.events.iter().map(|event| event.recipient.expose().to_owned()).collect::<Vec<_>>()
+    };
+    let two = json!(["ann@b.example", "joann@b.example"]);
+    assert_eq!(of(two.clone(), json!(["550 5.1.1 <JoAnn@b.example>: x"])), ["joann@b.example"]);
+    assert_eq!(of(two.clone(), json!(["550 5.1.1 no ann@b.example."])), ["ann@b.example"]);
+    assert_eq!(
+        of(json!(["ann@b.example", "ann@b.example.org"]), json!(["550 ann@b.example.org: x"])),
+        ["ann@b.example.org"]
+    );
+    let none: [&str; 0] = [];
+    assert_eq!(of(two.clone(), json!(["550 ann@b.example and joann@b.example"])), none, "of whom?");
+    assert_eq!(of(two.clone(), json!(["550 ann@b.example", "551 ann@b.example"])), none, "which one?");
+    assert_eq!(of(two, json!(["550 ann@b.example", "550 x"])), none, "of whom is the other?");
 }
 
 #[test]
@@ -96,6 +118,16 @@ fn a_delivery_is_known_by_its_id() {
     let (one, other) = (keys("msg_1"), keys("msg_2"));
     assert!(one.iter().all(|key| !other.contains(key)));
     assert_ne!(one.first(), one.last(), "each recipient has its own");
+}
+
+#[test]
+fn a_nested_object_of_another_shape_spoils_nothing_beside_it() {
+    for odd in [json!([]), Value::Null, json!("x"), json!(17)] {
+        let of = json!({"type": "email.bounced", "created_at": "2025-08-09T06:00:00Z", "data": {
+            "to": ["a@b.example"], "bounce": odd, "failed": odd, "suppressed": odd,
+        }});
+        assert_eq!(event(&of).kind, EventKind::Refused, "{odd}");
+    }
 }
 
 proptest! {
