@@ -54,13 +54,6 @@ impl Timestamp {
         Some(Self(stamp.as_millisecond()))
     }
 
-    /// From a date and a time of day in UTC with no offset, as in `2025-08-09 06:00:00`.
-    #[must_use]
-    pub fn from_civil_utc(text: &str) -> Option<Self> {
-        let civil: jiff::civil::DateTime = text.trim().parse().ok()?;
-        Some(Self(jiff::tz::TimeZone::UTC.to_timestamp(civil).ok()?.as_millisecond()))
-    }
-
     /// Milliseconds since the epoch.
     #[must_use]
     pub const fn as_millis(self) -> i64 {

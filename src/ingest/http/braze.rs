@@ -149,7 +149,7 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// A field of the event itself, else of its properties, else of its user.
     fn find(&self, field: impl Fn(&Self) -> Option<Scalar<'a>>) -> Option<Scalar<'a>> {
-        field(self).or_else(|| field(self.properties.as_deref()?)).or_else(|| field(self.user.as_deref()?))
+        wire::first(&[field(self), self.properties.as_deref().and_then(&field), self.user.as_deref().and_then(&field)])
     }
 
     fn text(&self, field: impl Fn(&Self) -> Option<Scalar<'a>>) -> Option<Cow<'a, str>> {

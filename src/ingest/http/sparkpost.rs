@@ -9,7 +9,7 @@
 //!
 //! | type | event |
 //! |---|---|
-//! | `injection`, `delivery`, `delay` | sent, delivered, deferred |
+//! | `injection`, `delivery`, `delay` | sent, delivered, deferred; refused where the reply says 5xx |
 //! | `bounce` | refused; suppressed by provider where `bounce_class` is 25 or the reason says so |
 //! | `out_of_band` | refused: a bounce mail that came after the message was accepted, so a delivery may stand before it |
 //! | `policy_rejection`, `generation_failure`, `generation_rejection` | suppressed by provider where the reason says so; else refused of unknown class and without codes, since SparkPost never tried and the receiving side said nothing |
@@ -236,7 +236,7 @@ fn take(class: &str, fields: &Fields<'_>, now: Timestamp, report: &mut Report) -
         None => return Err(wire::unknown_type(word, fields.timestamp, now)),
     };
     let at = wire::event_time(fields.timestamp, now, word)?;
-    let recipient = wire::recipient(fields.rcpt_to.or(fields.raw_rcpt_to), at, word)?;
+    let recipient = wire::recipient(wire::first(&[fields.rcpt_to, fields.raw_rcpt_to]), at, word)?;
     let bounce_class = wire::text(fields.bounce_class);
     let bounce_class = bounce_class.as_deref().map(str::trim);
     let reason = wire::text(fields.raw_reason).or_else(|| wire::text(fields.reason)).map(wire::without_nul);

@@ -60,14 +60,14 @@ impl<'a> Scalar<'a> {
         Timestamp::from_seconds_f64(text.parse().ok()?)
     }
 
-    /// The same, where a date and a time of day without an offset are meant in UTC.
-    pub(super) fn time_or_civil_utc(self) -> Option<Timestamp> {
-        self.time().or_else(|| Timestamp::from_civil_utc(&self.text()?))
-    }
-
     /// Whether it says yes: `true`, `"true"`, 1.
     pub(super) fn is_true(self) -> bool {
         self.text().is_some_and(|text| text.eq_ignore_ascii_case("true") || text == "1")
+    }
+
+    /// Whether it says no: `false`, `"false"`, 0.
+    pub(super) fn is_false(self) -> bool {
+        self.text().is_some_and(|text| text.eq_ignore_ascii_case("false") || text == "0")
     }
 
     /// The JSON text of the value, whatever it is.
@@ -76,10 +76,35 @@ impl<'a> Scalar<'a> {
     }
 }
 
-/// An object in a field; one of another shape counts as absent, so that the element is set aside and not the whole body refused.
-pub(super) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    let raw = <&RawValue>::deserialize(deserializer)?;
-    Ok(serde_json::from_str(raw.get()).ok())
+/// An object in a field. What has another shape (`[]` for `{}`, a text) or a key twice counts as absent, so that it spoils nothing
+/// beside it. Not for types that hold themselves: each level is read anew, without the reader's limit of depth.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Loose<T>(Option<T>);
+
+impl<T> Loose<T> {
+    /// The object, where it is one.
+    pub(super) const fn get(&self) -> Option<&T> {
+        self.0.as_ref()
+    }
+}
+
+impl<T> Default for Loose<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Loose<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        // A derived reader would take the elements of an array for members.
+        Ok(Self(if raw.starts_with('{') { serde_json::from_str(raw).ok() } else { None }))
+    }
+}
+
+/// The first of some fields that is there and holds more than blanks.
+pub(super) fn first<'a>(fields: &[Option<Scalar<'a>>]) -> Option<Scalar<'a>> {
+    fields.iter().flatten().copied().find(|field| field.text().is_some())
 }
 
 /// The text of a field that may be absent.
@@ -162,13 +187,6 @@ pub(super) fn event_time(field: Option<Scalar<'_>>, now: Timestamp, kind: &str) 
     let field = field.ok_or_else(|| Aside::new(SetAsideReason::Malformed, kind))?;
     // A time that no calendar holds is as implausible as one that nobody lives in.
     field.time().filter(|at| plausible(*at, now)).ok_or_else(|| Aside::new(SetAsideReason::ImplausibleTime, kind))
-}
-
-/// The same, where a date and a time of day without an offset are meant in UTC.
-pub(super) fn event_time_utc(field: Option<Scalar<'_>>, now: Timestamp, kind: &str) -> Result<Timestamp, Aside> {
-    let field = field.ok_or_else(|| Aside::new(SetAsideReason::Malformed, kind))?;
-    let at = field.time_or_civil_utc().filter(|at| plausible(*at, now));
-    at.ok_or_else(|| Aside::new(SetAsideReason::ImplausibleTime, kind))
 }
 
 /// A send time is a help, no condition: one that makes no sense is as good as none.
@@ -451,6 +469,45 @@ mod tests {
         assert_eq!(serde_json::from_str::<Option<Scalar<'_>>>("null").expect("null").map(Scalar::is_true), None);
         assert!(scalar("true").is_true() && scalar("\"True\"").is_true() && scalar("1").is_true());
         assert!(!scalar("\"false\"").is_true() && !scalar("[true]").is_true());
+        assert!(scalar("\"False\"").is_false() && scalar("0").is_false() && !scalar("\"no\"").is_false());
+    }
+
+    #[test]
+    fn an_object_of_another_shape_is_absent_and_spoils_nothing() {
+        #[derive(Deserialize)]
+        struct Outer<'a> {
+            #[serde(default, borrow)]
+            inner: Loose<Inner<'a>>,
+            #[serde(borrow)]
+            beside: Scalar<'a>,
+        }
+        #[derive(Deserialize)]
+        struct Inner<'a> {
+            #[serde(borrow)]
+            word: Option<Scalar<'a>>,
+        }
+        let inner = |json: &str| {
+            let body = format!("{{\"inner\":{json},\"beside\":1}}");
+            let outer: Outer<'_> = serde_json::from_str(&body).expect("read");
+            assert_eq!(outer.beside.text().as_deref(), Some("1"));
+            outer.inner.get().map(|inner| text(inner.word).map(Cow::into_owned))
+        };
+        assert_eq!(inner("{\"word\":\"x\"}"), Some(Some("x".to_owned())));
+        assert_eq!(inner("{}"), Some(None));
+        for odd in ["[]", "[\"x\"]", "null", "\"x\"", "17", "{\"word\":1,\"word\":2}"] {
+            assert_eq!(inner(odd), None, "{odd}");
+        }
+        assert!(serde_json::from_str::<Outer<'_>>("{\"beside\":1}").expect("absent").inner.get().is_none());
+    }
+
+    #[test]
+    fn a_blank_field_does_not_hide_the_next() {
+        let first = |fields: &[&str]| {
+            let fields: Vec<_> = fields.iter().map(|field| Some(scalar(field))).collect();
+            first(&fields).and_then(Scalar::text).map(Cow::into_owned)
+        };
+        assert_eq!(first(&["\" \"", "{}", "\"b\"", "\"c\""]).as_deref(), Some("b"));
+        assert_eq!(first(&["\"\"", "[]"]), None);
     }
 
     #[test]
@@ -469,19 +526,6 @@ mod tests {
         }
         for none in ["\"yesterday\"", "true", "[]", "1e300", "\"NaN\"", "\"2025-08-09T06:00:00\""] {
             assert_eq!(scalar(none).time(), None, "{none}");
-        }
-    }
-
-    #[test]
-    fn a_time_without_an_offset_is_in_utc_where_the_provider_says_so() {
-        let at = Some(Timestamp::from_millis(1_754_719_200_000));
-        for dress in
-            ["\"2025-08-09 06:00:00\"", "\"2025-08-09T06:00:00\"", "\"2025-08-09T08:00:00+02:00\"", "1754719200"]
-        {
-            assert_eq!(scalar(dress).time_or_civil_utc(), at, "{dress}");
-        }
-        for none in ["\"yesterday\"", "\"2025-13-09 06:00:00\"", "{}"] {
-            assert_eq!(scalar(none).time_or_civil_utc(), None, "{none}");
         }
     }
 

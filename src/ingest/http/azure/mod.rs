@@ -29,7 +29,7 @@ use super::{
     Answer, Delivery, Rejection, RejectionReason,
     auth::{SecretError, Secrets},
     feeds::{FeedError, Place, SetUp, secrets},
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Loose, Parts, Scalar},
 };
 use crate::{
     config::{AzureFeed, Config},
@@ -161,12 +161,16 @@ impl SetUp for Azure {
 struct Element<'a> {
     #[serde(borrow)]
     id: Option<Scalar<'a>>,
-    #[serde(borrow, rename = "eventType", alias = "type")]
+    #[serde(borrow, rename = "eventType")]
+    event_type: Option<Scalar<'a>>,
+    #[serde(borrow, rename = "type")]
     kind: Option<Scalar<'a>>,
-    #[serde(borrow, rename = "eventTime", alias = "time")]
-    time: Option<Scalar<'a>>,
+    #[serde(borrow, rename = "eventTime")]
+    event_time: Option<Scalar<'a>>,
     #[serde(borrow)]
-    data: Option<Data<'a>>,
+    time: Option<Scalar<'a>>,
+    #[serde(default, borrow)]
+    data: Loose<Data<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -183,10 +187,12 @@ struct Data<'a> {
     #[serde(borrow)]
     status: Option<Scalar<'a>>,
     // The documentation and the SDK differ.
-    #[serde(borrow, rename = "deliveryAttemptTimeStamp", alias = "deliveryAttemptTimestamp")]
+    #[serde(borrow, rename = "deliveryAttemptTimeStamp")]
     attempt: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    delivery_status_details: Option<Details<'a>>,
+    #[serde(borrow, rename = "deliveryAttemptTimestamp")]
+    attempt_respelt: Option<Scalar<'a>>,
+    #[serde(default, borrow)]
+    delivery_status_details: Loose<Details<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -199,10 +205,11 @@ struct Details<'a> {
 }
 
 fn take(element: &Element<'_>, now: Timestamp, report: &mut Report) -> Result<(), Aside> {
-    let word = wire::text(element.kind);
+    let word = wire::text(wire::first(&[element.event_type, element.kind]));
+    let element_time = wire::first(&[element.event_time, element.time]);
     let word = word.as_deref().unwrap_or("unnamed").trim();
     let no_data = Data::default();
-    let data = element.data.as_ref().unwrap_or(&no_data);
+    let data = element.data.get().unwrap_or(&no_data);
     match word {
         REPORT => {}
         ENGAGEMENT => {
@@ -217,8 +224,9 @@ fn take(element: &Element<'_>, now: Timestamp, report: &mut Report) -> Result<()
             report.ignored.push("validation");
             return Ok(());
         }
-        _ => return Err(wire::unknown_type(word, element.time, now)),
+        _ => return Err(wire::unknown_type(word, element_time, now)),
     }
+    let time = wire::first(&[data.attempt, data.attempt_respelt, element_time]);
     let status = wire::text(data.status);
     let status = status.as_deref().unwrap_or("unnamed").trim();
     let (kind, class) = match status.to_ascii_lowercase().as_str() {
@@ -230,17 +238,17 @@ fn take(element: &Element<'_>, now: Timestamp, report: &mut Report) -> Result<()
             report.ignored.push("expanded");
             return Ok(());
         }
-        _ => return Err(wire::unknown_type(status, data.attempt.or(element.time), now)),
+        _ => return Err(wire::unknown_type(status, time, now)),
     };
-    let at = wire::event_time(data.attempt.or(element.time), now, status)?;
+    let at = wire::event_time(time, now, status)?;
     let recipient = wire::recipient(data.recipient, at, status)?;
     let message_id = wire::id(data.message_id);
     let no_details = Details::default();
-    let details = data.delivery_status_details.as_ref().unwrap_or(&no_details);
+    let details = data.delivery_status_details.get().unwrap_or(&no_details);
     let said = wire::text(details.status_message).map(wire::without_nul);
     let reply = said.as_deref().map(|said| match kind {
         EventKind::SuppressedByProvider => wire::own_words(said),
-        _ => Reply::parse(said),
+        _ => Reply::parse(wire::unwrapped(said)),
     });
     let dedupe = match wire::text(element.id) {
         Some(id) => DedupeMaterial::new(Provider::Azure, &["id", id.trim()]),

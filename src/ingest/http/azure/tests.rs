@@ -76,6 +76,30 @@ fn bodies_that_are_no_batch_are_refused() {
     }
 }
 
+#[test]
+fn a_nested_object_of_another_shape_spoils_nothing_beside_it() {
+    for odd in [json!([]), serde_json::Value::Null, json!("x"), json!(17)] {
+        let of = json!({"eventType": REPORT, "eventTime": "2025-08-09T06:00:00Z", "data": {
+            "recipient": "a@b.example", "status": "Bounced", "deliveryStatusDetails": odd,
+        }});
+        assert_eq!(receive(&of.to_string()).expect("taken").events.len(), 1, "{odd}");
+    }
+}
+
+#[test]
+fn both_spellings_may_stand_together_and_a_wrapped_reply_is_unwrapped() {
+    let of = json!({
+        "eventType": REPORT, "type": REPORT, "eventTime": "", "time": "2025-08-09T06:00:00Z", "data": {
+            "recipient": "a@b.example", "status": "Bounced", "deliveryAttemptTimeStamp": " ",
+            "deliveryAttemptTimestamp": "2025-08-09T06:00:03Z",
+            "deliveryStatusDetails": {"statusMessage": "RecipientError: 550 5.1.1 x"},
+        },
+    });
+    let event = receive(&of.to_string()).expect("taken").events.pop().expect("event");
+    assert_eq!(event.at, Timestamp::from_seconds(1_754_719_203));
+    assert_eq!(event.reply.and_then(|reply| reply.code), Some(550));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -120,7 +120,7 @@ struct Fields<'a> {
 fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), Aside> {
     let word = wire::text(fields.event);
     let word = word.as_deref().unwrap_or("unnamed");
-    let time = fields.ts_epoch.or(fields.s_epoch);
+    let time = wire::first(&[fields.ts_epoch, fields.s_epoch]);
     let reason = wire::text(fields.reason).map(wire::without_nul);
     let said = reason.as_deref().map(|reason| Reply::parse(wire::unwrapped(reason)));
     let has_code = said.as_ref().is_some_and(|reply| reply.code.is_some());
@@ -151,13 +151,19 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     let at = wire::event_time(time, now, word)?;
     let recipient = wire::recipient(fields.email, at, word)?;
     let message_id = wire::bare_id(fields.message_id);
-    let text = reply.as_ref().map_or("", |reply| reply.text.as_str());
     report.events.push(Event {
         provider: Provider::Brevo,
         kind,
         at,
         sent_at: (kind == EventKind::Sent).then_some(at),
-        dedupe: wire::by_content(Provider::Brevo, message_id.as_deref(), &recipient, word, at, text),
+        dedupe: wire::by_content(
+            Provider::Brevo,
+            message_id.as_deref(),
+            &recipient,
+            word,
+            at,
+            reason.as_deref().unwrap_or_default(),
+        ),
         message_id,
         recipient,
         from_domain: None,

@@ -111,6 +111,19 @@ fn a_deferral_with_a_final_reply_is_a_refusal() {
     }
 }
 
+#[test]
+fn without_an_id_the_whole_of_what_was_said_makes_the_same_event() {
+    let key = |said: &str| {
+        event(
+            &json!({"event": "soft_bounce", "ts_epoch": 1_754_719_200_000_i64, "email": "a@b.example", "reason": said}),
+        )
+        .dedupe
+    };
+    let long = format!("550 5.1.1 {}", "x".repeat(crate::model::MAX_REPLY_BYTES));
+    assert_eq!(key(&long), key(&long));
+    assert_ne!(key(&long), key(&format!("{long}y")), "beyond what is kept");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

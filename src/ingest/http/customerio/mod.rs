@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `sent`, `delivered`, `spammed`, `unsubscribed` | sent, delivered, complained, unsubscribed |
 //! | `bounced` | refused. Customer.io does not part hard from soft by this name, so the class is unknown unless the text has a code |
-//! | `deferred` | deferred |
+//! | `deferred` | deferred; refused where the reply says 5xx |
 //! | `dropped` | suppressed by provider: not attempted, since the address is on a list |
 //! | `failed` | refused by Customer.io or its provider, without codes, unless the text is a reply |
 //! | `drafted`, `attempted`, `undeliverable`, `opened`, `clicked`, `converted` … | ignored: nothing left, or no outcome |
@@ -29,7 +29,7 @@ use super::{
     auth::SecretError,
     feeds::{FeedError, Place, SetUp, secrets},
     signed::{Keys, within_window},
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Loose, Parts, Scalar},
 };
 use crate::{
     config::{Config, CustomerioFeed},
@@ -135,8 +135,8 @@ struct Fields<'a> {
     event_type: Option<Scalar<'a>>,
     #[serde(borrow)]
     timestamp: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    data: Option<Data<'a>>,
+    #[serde(default, borrow)]
+    data: Loose<Data<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -199,14 +199,14 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     };
     let at = wire::event_time(fields.timestamp, now, metric)?;
     let no_data = Data::default();
-    let data = fields.data.as_ref().unwrap_or(&no_data);
-    let recipient = wire::recipient(data.recipient.or(data.email_address), at, metric)?;
+    let data = fields.data.get().unwrap_or(&no_data);
+    let recipient = wire::recipient(wire::first(&[data.recipient, data.email_address]), at, metric)?;
     let said = wire::text(data.failure_message).map(wire::without_nul);
     let message_id = wire::id(data.delivery_id);
     let reply = said.as_deref().and_then(|said| match (kind, metric) {
         (EventKind::SuppressedByProvider, _) => Some(wire::own_words(said)),
-        (_, "failed") if Reply::parse(said).code.is_none() => Some(wire::own_words(said)),
-        (EventKind::Refused | EventKind::Deferred, _) => Some(Reply::parse(said)),
+        (_, "failed") if Reply::parse(wire::unwrapped(said)).code.is_none() => Some(wire::own_words(said)),
+        (EventKind::Refused | EventKind::Deferred, _) => Some(Reply::parse(wire::unwrapped(said))),
         _ => None,
     });
     let kind = wire::unless_final(kind, reply.as_ref());

@@ -85,6 +85,27 @@ fn a_deferral_with_a_final_reply_is_a_refusal() {
     }
 }
 
+#[test]
+fn a_nested_object_of_another_shape_spoils_nothing_beside_it() {
+    for odd in [json!([]), serde_json::Value::Null, json!("x"), json!(17)] {
+        let of = json!({"object_type": "email", "metric": "bounced", "timestamp": 1_754_719_200, "data": odd});
+        let report = receive(of.to_string()).expect("taken");
+        let aside: Vec<_> = report.set_aside.iter().map(|aside| (aside.label.as_str(), aside.at)).collect();
+        assert_eq!(aside, [("bounced", Some(Timestamp::from_seconds(1_754_719_200)))], "{odd}");
+    }
+}
+
+#[test]
+fn a_blank_recipient_hides_no_address_and_a_wrapped_reply_is_unwrapped() {
+    let of = json!({
+        "object_type": "email", "metric": "bounced", "timestamp": 1_754_719_200,
+        "data": {"recipient": " ", "email_address": "a@b.example", "failure_message": "bounced (550 5.1.1 x)"},
+    });
+    let event = receive(of.to_string()).expect("taken").events.pop().expect("event");
+    assert_eq!(event.recipient.expose(), "a@b.example");
+    assert_eq!(event.reply.and_then(|reply| reply.code), Some(550));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

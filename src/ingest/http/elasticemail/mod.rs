@@ -91,7 +91,7 @@ impl ElasticEmail {
         }
         let parts = Parts::<Fields<'_>>::parse(&text).map_err(malformed)?;
         let now = delivery.received_at;
-        parts.fold(Provider::Elasticemail, &mut report, |fields, report| take(fields, now, report));
+        parts.fold(Provider::Elasticemail, &mut report, |fields, report| take(&fields.merged(), now, report));
         Ok(report)
     }
 }
@@ -130,27 +130,45 @@ impl SetUp for ElasticEmail {
 }
 
 /// The fields that relaywatch uses, by their names as parameters and as Elastic Email's API spells them; subjects, targets and all
-/// others are skipped.
-#[derive(Deserialize)]
+/// others are skipped. Both may stand in one notification.
+#[derive(Clone, Copy, Deserialize)]
 struct Fields<'a> {
-    #[serde(borrow, alias = "EventType")]
+    #[serde(borrow)]
     status: Option<Scalar<'a>>,
-    #[serde(borrow, alias = "To")]
+    #[serde(borrow, rename = "EventType")]
+    api_status: Option<Scalar<'a>>,
+    #[serde(borrow)]
     to: Option<Scalar<'a>>,
-    #[serde(borrow, alias = "FromEmail")]
+    #[serde(borrow, rename = "To")]
+    api_to: Option<Scalar<'a>>,
+    #[serde(borrow)]
     from: Option<Scalar<'a>>,
-    #[serde(borrow, alias = "EventDate")]
+    #[serde(borrow, rename = "FromEmail")]
+    api_from: Option<Scalar<'a>>,
+    #[serde(borrow)]
     date: Option<Scalar<'a>>,
-    #[serde(borrow, alias = "MessageCategory")]
+    #[serde(borrow, rename = "EventDate")]
+    api_date: Option<Scalar<'a>>,
+    #[serde(borrow)]
     category: Option<Scalar<'a>>,
-    #[serde(borrow, alias = "ChannelName")]
+    #[serde(borrow, rename = "MessageCategory")]
+    api_category: Option<Scalar<'a>>,
+    #[serde(borrow)]
     channel: Option<Scalar<'a>>,
-    #[serde(borrow, alias = "MsgID")]
+    #[serde(borrow, rename = "ChannelName")]
+    api_channel: Option<Scalar<'a>>,
+    #[serde(borrow)]
     messageid: Option<Scalar<'a>>,
-    #[serde(borrow, alias = "TransactionID")]
+    #[serde(borrow, rename = "MsgID")]
+    api_messageid: Option<Scalar<'a>>,
+    #[serde(borrow)]
     transaction: Option<Scalar<'a>>,
-    #[serde(borrow, alias = "Message")]
+    #[serde(borrow, rename = "TransactionID")]
+    api_transaction: Option<Scalar<'a>>,
+    #[serde(borrow)]
     message: Option<Scalar<'a>>,
+    #[serde(borrow, rename = "Message")]
+    api_message: Option<Scalar<'a>>,
 }
 
 /// What a status becomes: an event, or the word under which it's ignored.
@@ -173,6 +191,25 @@ fn meaning(status: &str, category: Option<&str>) -> Option<Result<(EventKind, Fa
         },
         _ => return None,
     })
+}
+
+impl<'a> Fields<'a> {
+    /// The same where the parameters' names have what the API's may have had.
+    fn merged(&self) -> Self {
+        let or = |parameter, api| wire::first(&[parameter, api]);
+        Self {
+            status: or(self.status, self.api_status),
+            to: or(self.to, self.api_to),
+            from: or(self.from, self.api_from),
+            date: or(self.date, self.api_date),
+            category: or(self.category, self.api_category),
+            channel: or(self.channel, self.api_channel),
+            messageid: or(self.messageid, self.api_messageid),
+            transaction: or(self.transaction, self.api_transaction),
+            message: or(self.message, self.api_message),
+            ..*self
+        }
+    }
 }
 
 fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), Aside> {
@@ -213,7 +250,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         envelope_sender: None,
         envelope_domain: None,
         campaign: wire::name(fields.channel),
-        reply: said.as_deref().map(Reply::parse),
+        reply: said.as_deref().map(|said| Reply::parse(wire::unwrapped(said))),
         remote_mta: None,
         provider_verdict: refused.then(|| label(verdict.unwrap_or(word))),
         provider_class: class,

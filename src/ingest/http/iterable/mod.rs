@@ -24,7 +24,7 @@ use super::{
     auth::{Login, SecretError, Secrets},
     dates,
     feeds::{FeedError, Place, SetUp, logins, secrets},
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Loose, Parts, Scalar},
 };
 use crate::{
     config::{Config, IterableFeed},
@@ -114,8 +114,8 @@ struct Element<'a> {
     email: Option<Scalar<'a>>,
     #[serde(borrow)]
     event_name: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    data_fields: Data<'a>,
+    #[serde(default, borrow)]
+    data_fields: Loose<Data<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -155,7 +155,9 @@ fn meaning(name: &str) -> Option<Result<EventKind, &'static str>> {
 }
 
 fn take(element: &Element<'_>, now: Timestamp, report: &mut Report) -> Result<(), Aside> {
-    let Element { email, event_name, data_fields: data } = element;
+    let Element { email, event_name, data_fields } = element;
+    let no_data = Data::default();
+    let data = data_fields.get().unwrap_or(&no_data);
     let word = wire::text(*event_name);
     let word = word.as_deref().unwrap_or("unnamed").trim();
     let kind = match meaning(word).ok_or_else(|| dates::unknown_type(word, data.created_at, now))? {
@@ -166,7 +168,7 @@ fn take(element: &Element<'_>, now: Timestamp, report: &mut Report) -> Result<()
         }
     };
     let at = dates::event_time(data.created_at, now, word)?;
-    let recipient = wire::recipient(email.or(data.email), at, word)?;
+    let recipient = wire::recipient(wire::first(&[*email, data.email]), at, word)?;
     let state = wire::text(data.recipient_state).filter(|_| kind == EventKind::Refused);
     let state = state.as_deref().map(str::trim);
     let message_id = wire::id(data.message_id);

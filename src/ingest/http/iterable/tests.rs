@@ -56,6 +56,15 @@ fn bodies_that_are_no_event_are_refused() {
     assert_eq!((large.status.as_u16(), large.reason), (413, RejectionReason::TooLarge));
 }
 
+#[test]
+fn a_nested_object_of_another_shape_spoils_nothing_beside_it() {
+    for odd in [json!([]), serde_json::Value::Null, json!("x"), json!(17)] {
+        let of = json!({"email": "a@b.example", "eventName": "emailBounce", "dataFields": odd});
+        let report = receive(of.to_string()).expect("taken");
+        assert_eq!(report.set_aside.first().map(|aside| aside.label.as_str()), Some("emailBounce"), "{odd}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -34,7 +34,7 @@ use super::{
     dates,
     feeds::{FeedError, Place, SetUp, secrets},
     signed::{Keys, within_window},
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Loose, Parts, Scalar},
 };
 use crate::{
     config::{Config, KlaviyoFeed},
@@ -90,7 +90,8 @@ impl Klaviyo {
         };
         let text = wire::utf8(&delivery.body).map_err(malformed)?;
         let body: Body<'_> = wire::whole_object(text).map_err(malformed)?;
-        let meta = body.meta.unwrap_or_default();
+        let no_meta = Meta::default();
+        let meta = body.meta.get().unwrap_or(&no_meta);
         let now = delivery.received_at;
         within_window(meta.timestamp.and_then(dates::parse).unwrap_or(signed_at), now, WINDOW_MILLIS)?;
         if let Some(webhook) = wire::text(meta.klaviyo_webhook_id)
@@ -158,8 +159,8 @@ impl SetUp for Klaviyo {
 struct Body<'a> {
     #[serde(borrow)]
     data: &'a RawValue,
-    #[serde(borrow)]
-    meta: Option<Meta<'a>>,
+    #[serde(default, borrow)]
+    meta: Loose<Meta<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -177,17 +178,17 @@ struct Element<'a> {
     topic: Option<Scalar<'a>>,
     #[serde(borrow)]
     external_id: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    payload: Option<Payload<'a>>,
+    #[serde(default, borrow)]
+    payload: Loose<Payload<'a>>,
 }
 
 /// What "Get Event" answers.
 #[derive(Deserialize, Default)]
 struct Payload<'a> {
+    #[serde(default, borrow)]
+    data: Loose<Resource<'a>>,
     #[serde(borrow)]
-    data: Option<Resource<'a>>,
-    #[serde(borrow, default)]
-    included: Vec<Resource<'a>>,
+    included: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize, Default)]
@@ -196,8 +197,8 @@ struct Resource<'a> {
     kind: Option<Scalar<'a>>,
     #[serde(borrow)]
     id: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    attributes: Attributes<'a>,
+    #[serde(default, borrow)]
+    attributes: Loose<Attributes<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -208,8 +209,8 @@ struct Attributes<'a> {
     datetime: Option<Scalar<'a>>,
     #[serde(borrow)]
     email: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    event_properties: Option<Properties<'a>>,
+    #[serde(default, borrow)]
+    event_properties: Loose<Properties<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -246,10 +247,12 @@ fn meaning(topic: &str) -> Option<Result<EventKind, &'static str>> {
 fn take(element: &Element<'_>, now: Timestamp, report: &mut Report) -> Result<(), Aside> {
     let topic = wire::text(element.topic);
     let topic = topic.as_deref().unwrap_or("unnamed").trim();
-    let (no_payload, no_resource, no_properties) = (Payload::default(), Resource::default(), Properties::default());
-    let payload = element.payload.as_ref().unwrap_or(&no_payload);
-    let event = payload.data.as_ref().unwrap_or(&no_resource);
-    let time = event.attributes.timestamp.or(event.attributes.datetime);
+    let (no_payload, no_resource) = (Payload::default(), Resource::default());
+    let (no_attributes, no_properties) = (Attributes::default(), Properties::default());
+    let payload = element.payload.get().unwrap_or(&no_payload);
+    let event = payload.data.get().unwrap_or(&no_resource);
+    let attributes = event.attributes.get().unwrap_or(&no_attributes);
+    let time = wire::first(&[attributes.timestamp, attributes.datetime]);
     let kind = match meaning(topic).ok_or_else(|| dates::unknown_type(topic, time, now))? {
         Ok(kind) => kind,
         Err(word) => {
@@ -259,10 +262,9 @@ fn take(element: &Element<'_>, now: Timestamp, report: &mut Report) -> Result<()
     };
     let word = topic.strip_prefix(PREFIX).unwrap_or(topic);
     let at = dates::event_time(time, now, word)?;
-    let properties = event.attributes.event_properties.as_ref().unwrap_or(&no_properties);
-    let is_profile = |resource: &&Resource<'_>| wire::text(resource.kind).is_some_and(|kind| kind == "profile");
-    let profile = payload.included.iter().find(is_profile).and_then(|profile| profile.attributes.email);
-    let recipient = wire::recipient(properties.recipient.or(properties.email_address).or(profile), at, word)?;
+    let properties = attributes.event_properties.get().unwrap_or(&no_properties);
+    let named = [properties.recipient, properties.email_address, payload.included.and_then(profile)];
+    let recipient = wire::recipient(wire::first(&named), at, word)?;
     let bounce_type = wire::text(properties.bounce_type).filter(|_| kind == EventKind::Refused);
     let bounce_type = bounce_type.as_deref().map(str::trim);
     let message_id = wire::id(properties.cohort);
@@ -303,6 +305,13 @@ fn take(element: &Element<'_>, now: Timestamp, report: &mut Report) -> Result<()
         },
     });
     Ok(())
+}
+
+/// The address of the profile among what is included.
+fn profile(included: &RawValue) -> Option<Scalar<'_>> {
+    let all: Vec<Loose<Resource<'_>>> = serde_json::from_str(included.get()).ok()?;
+    let is_profile = |resource: &&Resource<'_>| wire::text(resource.kind).is_some_and(|kind| kind == "profile");
+    all.iter().filter_map(Loose::get).find(is_profile)?.attributes.get()?.email
 }
 
 /// The time of sending in `<seconds>:<message>`.

@@ -93,6 +93,17 @@ fn bodies_that_are_no_batch_are_refused() {
     assert_eq!((large.status.as_u16(), large.reason), (413, RejectionReason::TooLarge));
 }
 
+#[test]
+fn a_nested_object_of_another_shape_spoils_nothing_beside_it() {
+    for odd in [json!([]), serde_json::Value::Null, json!("x"), json!(17)] {
+        let of = json!({"data": [{"topic": format!("{PREFIX}bounced_email"), "payload": {
+            "data": {"attributes": {"timestamp": 1_754_719_200, "event_properties": odd}},
+            "included": [odd, {"type": "profile", "attributes": {"email": "a@b.example"}}],
+        }}], "meta": odd});
+        assert_eq!(receive(of.to_string()).expect("taken").events.len(), 1, "{odd}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

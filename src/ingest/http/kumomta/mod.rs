@@ -29,7 +29,7 @@ use super::{
     Delivery, Rejection,
     auth::{Credentials, SecretError, Secrets},
     feeds::{FeedError, Place, SetUp, logins, secrets},
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Loose, Parts, Scalar},
 };
 use crate::{
     config::{Config, KumomtaFeed},
@@ -100,10 +100,10 @@ struct Fields<'a> {
     sender: Option<Scalar<'a>>,
     #[serde(borrow)]
     recipient: Option<&'a RawValue>,
-    #[serde(borrow)]
-    response: Option<Response<'a>>,
-    #[serde(borrow)]
-    peer_address: Option<Peer<'a>>,
+    #[serde(default, borrow)]
+    response: Loose<Response<'a>>,
+    #[serde(default, borrow)]
+    peer_address: Loose<Peer<'a>>,
     #[serde(borrow)]
     timestamp: Option<Scalar<'a>>,
     #[serde(borrow)]
@@ -114,19 +114,20 @@ struct Fields<'a> {
     num_attempts: Option<Scalar<'a>>,
     #[serde(borrow)]
     bounce_classification: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    headers: Option<Headers<'a>>,
-    #[serde(borrow)]
-    meta: Option<Meta<'a>>,
-    #[serde(borrow)]
-    feedback_report: Option<Feedback<'a>>,
+    #[serde(default, borrow)]
+    headers: Loose<Headers<'a>>,
+    #[serde(default, borrow)]
+    meta: Loose<Meta<'a>>,
+    #[serde(default, borrow)]
+    feedback_report: Loose<Feedback<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Response<'a> {
     #[serde(borrow)]
     code: Option<Scalar<'a>>,
-    enhanced_code: Option<EnhancedCode>,
+    #[serde(default)]
+    enhanced_code: Loose<EnhancedCode>,
     #[serde(borrow)]
     content: Option<Scalar<'a>>,
 }
@@ -139,8 +140,12 @@ struct Peer<'a> {
 
 #[derive(Deserialize)]
 struct Headers<'a> {
-    #[serde(borrow, rename = "From", alias = "from", alias = "FROM")]
+    #[serde(borrow, rename = "From")]
     from: Option<Scalar<'a>>,
+    #[serde(borrow, rename = "from")]
+    from_lower: Option<Scalar<'a>>,
+    #[serde(borrow, rename = "FROM")]
+    from_upper: Option<Scalar<'a>>,
 }
 
 /// The names that the documentation's queues go by.
@@ -155,10 +160,12 @@ struct Meta<'a> {
 #[derive(Deserialize)]
 struct Feedback<'a> {
     // The documentation spells it so.
-    #[serde(borrow, rename = "original_rcpto_to", alias = "original_rcpt_to")]
-    original_rcpt_to: Option<&'a RawValue>,
     #[serde(borrow)]
-    supplemental_trace: Option<Trace<'a>>,
+    original_rcpto_to: Option<&'a RawValue>,
+    #[serde(borrow)]
+    original_rcpt_to: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    supplemental_trace: Loose<Trace<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -173,8 +180,13 @@ impl<'a> Fields<'a> {
         if kind != EventKind::Complained {
             return self.recipient;
         }
-        let report = self.feedback_report.as_ref()?;
-        report.supplemental_trace.as_ref().and_then(|trace| trace.recipient).or(report.original_rcpt_to)
+        let report = self.feedback_report.get()?;
+        report
+            .supplemental_trace
+            .get()
+            .and_then(|trace| trace.recipient)
+            .or(report.original_rcpto_to)
+            .or(report.original_rcpt_to)
     }
 }
 
@@ -190,7 +202,7 @@ fn texts(list: &RawValue) -> Vec<Cow<'_, str>> {
 fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), Aside> {
     let word = wire::text(fields.kind);
     let word = word.as_deref().unwrap_or("unnamed");
-    let time = fields.event_time.or(fields.timestamp);
+    let time = wire::first(&[fields.event_time, fields.timestamp]);
     let (kind, provider_class) = match word {
         "Reception" => (EventKind::Sent, FailureClass::Unknown),
         "Delivery" => (EventKind::Delivered, FailureClass::Unknown),
@@ -221,14 +233,16 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     let reply = match (word, kind) {
         // KumoMTA's own answers have codes that would pass for the receiving side's.
         ("Expiration" | "AdminBounce", _) => {
-            let own = fields.response.as_ref().and_then(|response| wire::text(response.content)).map(wire::without_nul);
+            let own = fields.response.get().and_then(|response| wire::text(response.content)).map(wire::without_nul);
             own.as_deref().map(wire::own_words)
         }
-        (_, EventKind::Refused | EventKind::Deferred) => fields.response.as_ref().and_then(|said| reply_of(word, said)),
+        (_, EventKind::Refused | EventKind::Deferred) => fields.response.get().and_then(|said| reply_of(word, said)),
         _ => None,
     };
     // Made of a mail that came in: its id and time are the mail's, and not those of the message that it is about.
     let is_about_another = matches!(word, "OOB" | "Feedback");
+    let from = fields.headers.get();
+    let from = from.and_then(|headers| wire::first(&[headers.from, headers.from_lower, headers.from_upper]));
     // Of a complaint, it is the complainer's.
     let sender = fields.sender.filter(|_| kind != EventKind::Complained);
     let envelope_sender = wire::text(sender).and_then(|text| Address::parse(&text).ok());
@@ -242,18 +256,15 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
             dedupe: dedupe(fields, word, at, &recipient),
             message_id: message_id.clone(),
             recipient,
-            from_domain: wire::domain(fields.headers.as_ref().and_then(|headers| headers.from)),
+            from_domain: wire::domain(from),
             envelope_domain: envelope_sender.as_ref().map(|address| address.domain().to_owned()),
             envelope_sender: envelope_sender.clone(),
-            campaign: fields
-                .meta
-                .as_ref()
-                .and_then(|meta| wire::name(meta.campaign).or_else(|| wire::name(meta.tenant))),
+            campaign: fields.meta.get().and_then(|meta| wire::name(meta.campaign).or_else(|| wire::name(meta.tenant))),
             reply: reply.clone(),
             // Of a message that came in, it is who brought it.
             remote_mta: match kind {
                 EventKind::Sent | EventKind::Complained => None,
-                _ => wire::name(fields.peer_address.as_ref().and_then(|peer| peer.name)),
+                _ => wire::name(fields.peer_address.get().and_then(|peer| peer.name)),
             },
             provider_verdict: verdict(word, kind, wire::text(fields.bounce_classification).as_deref()),
             provider_class,
@@ -268,7 +279,7 @@ fn reply_of(word: &str, response: &Response<'_>) -> Option<Reply> {
     let text = wire::text(response.content).map(wire::without_nul);
     let code = wire::text(response.code).filter(|_| word != "OOB" || text.is_some());
     let code = code.and_then(|code| code.trim().parse().ok());
-    let reply = Reply::with_codes(text.as_deref().unwrap_or_default(), code, response.enhanced_code);
+    let reply = Reply::with_codes(text.as_deref().unwrap_or_default(), code, response.enhanced_code.get().copied());
     (!reply.text.is_empty() || reply.code.is_some() || reply.enhanced.is_some()).then_some(reply)
 }
 

@@ -127,6 +127,26 @@ fn each_attempt_and_each_recipient_is_an_event_of_its_own() {
     assert_ne!(two.first(), two.last());
 }
 
+#[test]
+fn a_nested_object_of_another_shape_spoils_nothing_beside_it() {
+    for odd in [json!([]), Value::Null, json!("x"), json!(17)] {
+        let of = json!({
+            "type": "Bounce", "recipient": "a@b.example", "timestamp": 1_754_719_200, "headers": odd, "meta": odd, "peer_address": odd,
+            "feedback_report": odd, "response": {"code": 550, "enhanced_code": odd, "content": "x"},
+        });
+        assert_eq!(event(&of).reply.and_then(|reply| reply.code), Some(550), "{odd}");
+    }
+}
+
+#[test]
+fn several_spellings_of_a_header_may_stand_together() {
+    let of = json!({
+        "type": "Bounce", "recipient": "a@b.example", "timestamp": 1_754_719_200, "event_time": "",
+        "headers": {"From": " ", "from": "x@mail.example.com", "FROM": "y@other.example"},
+    });
+    assert_eq!(event(&of).from_domain.as_deref(), Some("mail.example.com"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

@@ -14,7 +14,7 @@
 //!
 //! | type | event |
 //! |---|---|
-//! | `sent`, `delivered`, `deferred` | sent, delivered, deferred |
+//! | `sent`, `delivered`, `deferred` | sent, delivered, deferred; refused where the reply says 5xx |
 //! | `hard_bounced`, `soft_bounced` | refused; the first final by MailerSend's word |
 //! | `suppressed` | suppressed by provider |
 //! | `spam_complaint`, `spam_complaints`, `unsubscribed` | complained, complained, unsubscribed |
@@ -31,7 +31,7 @@ use super::{
     auth::SecretError,
     feeds::{FeedError, Place, SetUp, secrets},
     mac::MacKeys,
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Loose, Parts, Scalar},
 };
 use crate::{
     config::{Config, MailersendFeed},
@@ -100,8 +100,8 @@ struct Fields<'a> {
     kind: Option<Scalar<'a>>,
     #[serde(borrow)]
     created_at: Option<Scalar<'a>>,
-    #[serde(default, borrow, deserialize_with = "wire::object")]
-    data: Option<Data<'a>>,
+    #[serde(default, borrow)]
+    data: Loose<Data<'a>>,
 }
 
 /// The first version has `email` and `morph`, the second `recipient`, `message_id`, `tags` and `meta`.
@@ -111,10 +111,10 @@ struct Data<'a> {
     id: Option<Scalar<'a>>,
     #[serde(borrow)]
     created_at: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    email: Option<Email<'a>>,
-    #[serde(borrow)]
-    morph: Option<Morph<'a>>,
+    #[serde(default, borrow)]
+    email: Loose<Email<'a>>,
+    #[serde(default, borrow)]
+    morph: Loose<Morph<'a>>,
     #[serde(borrow)]
     recipient: Option<Scalar<'a>>,
     #[serde(borrow)]
@@ -133,10 +133,10 @@ struct Email<'a> {
     from: Option<Scalar<'a>>,
     #[serde(borrow)]
     tags: Option<&'a RawValue>,
-    #[serde(borrow)]
-    message: Option<Message<'a>>,
-    #[serde(borrow)]
-    recipient: Option<Recipient<'a>>,
+    #[serde(default, borrow)]
+    message: Loose<Message<'a>>,
+    #[serde(default, borrow)]
+    recipient: Loose<Recipient<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -170,8 +170,8 @@ struct Meta<'a> {
 fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), Aside> {
     let word = wire::text(fields.kind);
     let word = word.as_deref().unwrap_or("unnamed");
-    let data = fields.data.as_ref();
-    let time = data.and_then(|data| data.created_at).or(fields.created_at);
+    let data = fields.data.get();
+    let time = wire::first(&[data.and_then(|data| data.created_at), fields.created_at]);
     let (kind, provider_class) = match word.strip_prefix("activity.").unwrap_or(word) {
         "sent" => (EventKind::Sent, FailureClass::Unknown),
         "delivered" => (EventKind::Delivered, FailureClass::Unknown),
@@ -195,10 +195,11 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     };
     let at = wire::event_time(time, now, word)?;
     let data = data.ok_or_else(|| Aside::new(SetAsideReason::Malformed, word).at(at))?;
-    let email = data.email.as_ref();
-    let address = email.and_then(|email| email.recipient.as_ref()?.email).or(data.recipient);
-    let recipient = wire::recipient(address, at, word)?;
-    let message_id = wire::id(email.and_then(|email| email.message.as_ref()?.id).or(data.message_id));
+    let email = data.email.get();
+    let address = email.and_then(|email| email.recipient.get()?.email);
+    let recipient = wire::recipient(wire::first(&[address, data.recipient]), at, word)?;
+    let id = email.and_then(|email| email.message.get()?.id);
+    let message_id = wire::id(wire::first(&[id, data.message_id]));
     let meta: Option<Meta<'_>> = data.meta.and_then(|meta| serde_json::from_str(meta.get()).ok());
     let reply = match kind {
         EventKind::Refused | EventKind::Deferred => meta.as_ref().and_then(reply_of),
@@ -209,7 +210,8 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         _ => None,
     };
     let kind = wire::unless_final(kind, reply.as_ref());
-    let said = reply.as_ref().map_or("", |reply| reply.text.as_str());
+    let said = meta.as_ref().and_then(|meta| wire::text(wire::first(&[meta.bounce_reason, meta.suppression_reason])));
+    let said = said.as_deref().unwrap_or_default();
     let dedupe = match wire::text(data.id) {
         Some(id) => DedupeMaterial::new(Provider::Mailersend, &["id", id.trim()]),
         None => wire::by_content(Provider::Mailersend, message_id.as_deref(), &recipient, word, at, said),
@@ -226,7 +228,9 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         from_domain: wire::domain(email.and_then(|email| email.from)),
         envelope_sender: None,
         envelope_domain: None,
-        campaign: email.and_then(|email| email.tags).or(data.tags).and_then(wire::first_name),
+        campaign: email
+            .and_then(|email| email.tags.and_then(wire::first_name))
+            .or_else(|| data.tags.and_then(wire::first_name)),
         reply,
         remote_mta: None,
         provider_verdict: verdict(word, kind, data, meta.as_ref()),
@@ -251,7 +255,7 @@ fn verdict(word: &str, kind: EventKind, data: &Data<'_>, meta: Option<&Meta<'_>>
         return None;
     }
     let short = word.strip_prefix("activity.").unwrap_or(word);
-    let reason = data.morph.as_ref().and_then(|morph| wire::text(morph.reason));
+    let reason = data.morph.get().and_then(|morph| wire::text(morph.reason));
     let reason = reason.or_else(|| wire::text(meta?.suppression_reason));
     Some(label(&reason.map_or_else(|| short.to_owned(), |reason| format!("{short}/{}", reason.trim()))))
 }

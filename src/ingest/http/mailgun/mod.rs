@@ -23,7 +23,7 @@ use super::{
     auth::{SecretError, sha256},
     feeds::{FeedError, Place, SetUp, secrets},
     mac::MacKeys,
-    wire::{self, Aside, Parts, Scalar, WireError},
+    wire::{self, Aside, Loose, Parts, Scalar, WireError},
 };
 use crate::{
     config::{Config, MailgunFeed},
@@ -117,14 +117,14 @@ struct Fields<'a> {
     severity: Option<Scalar<'a>>,
     #[serde(borrow)]
     reason: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    delivery_status: Option<Status<'a>>,
-    #[serde(borrow)]
-    reject: Option<Reject<'a>>,
-    #[serde(borrow)]
-    envelope: Option<Envelope<'a>>,
-    #[serde(borrow)]
-    message: Option<Message<'a>>,
+    #[serde(default, borrow)]
+    delivery_status: Loose<Status<'a>>,
+    #[serde(default, borrow)]
+    reject: Loose<Reject<'a>>,
+    #[serde(default, borrow)]
+    envelope: Loose<Envelope<'a>>,
+    #[serde(default, borrow)]
+    message: Loose<Message<'a>>,
     #[serde(borrow)]
     campaigns: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -164,8 +164,8 @@ struct Envelope<'a> {
 
 #[derive(Deserialize)]
 struct Message<'a> {
-    #[serde(borrow)]
-    headers: Option<Headers<'a>>,
+    #[serde(default, borrow)]
+    headers: Loose<Headers<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -290,7 +290,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     let word = word.as_deref().unwrap_or("unnamed");
     let severity = wire::text(fields.severity);
     let reason = wire::text(fields.reason);
-    let status = fields.delivery_status.as_ref();
+    let status = fields.delivery_status.get();
     let code: Option<u16> = status.and_then(|status| wire::text(status.code)).and_then(|code| code.trim().parse().ok());
     let kind = match word {
         "accepted" => EventKind::Sent,
@@ -315,7 +315,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     let reply = match (word, status) {
         ("failed", Some(status)) => reply_of(status, code),
         // Mailgun never tried; the receiving side said nothing, and has no code.
-        ("rejected", _) => fields.reject.as_ref().and_then(|reject| {
+        ("rejected", _) => fields.reject.get().and_then(|reject| {
             let text = wire::text(reject.reason).or_else(|| wire::text(reject.description)).map(wire::without_nul)?;
             Some(wire::own_words(&text))
         }),
@@ -324,10 +324,10 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     let bounce_type = status.and_then(|status| wire::text(status.bounce_type));
     let provider_class = class_of(kind, word, severity.as_deref(), reason.as_deref(), bounce_type.as_deref(), code);
     let kind = wire::unless_final(kind, reply.as_ref());
-    let headers = fields.message.as_ref().and_then(|message| message.headers.as_ref());
+    let headers = fields.message.get().and_then(|message| message.headers.get());
     let message_id = headers.and_then(|headers| wire::bare_id(headers.message_id));
     let from = headers.and_then(|headers| headers.from);
-    let envelope_sender = fields.envelope.as_ref().and_then(|envelope| {
+    let envelope_sender = fields.envelope.get().and_then(|envelope| {
         let sender = Address::parse(&wire::text(envelope.sender)?).ok()?;
         let from = Address::parse(&wire::text(from)?).ok()?;
         (sender.key() != from.key()).then_some(sender)

@@ -249,6 +249,16 @@ fn a_deferral_with_a_final_reply_is_a_refusal() {
     }
 }
 
+#[test]
+fn a_nested_object_of_another_shape_spoils_nothing_beside_it() {
+    for odd in [json!([]), Value::Null, json!("x"), json!(17)] {
+        let of = failed(
+            &json!({"message": odd, "envelope": odd, "reject": odd, "delivery-status": {"code": 550, "message": "x"}}),
+        );
+        assert_eq!(event(&of).reply.and_then(|reply| reply.code), Some(550), "{odd}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

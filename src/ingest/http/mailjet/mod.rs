@@ -149,13 +149,19 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         _ => None,
     };
     let message_id = wire::id(fields.message_id);
-    let text = reply.as_ref().map_or("", |reply| reply.text.as_str());
     report.events.push(Event {
         provider: Provider::Mailjet,
         kind,
         at,
         sent_at: None,
-        dedupe: wire::by_content(Provider::Mailjet, message_id.as_deref(), &recipient, word, at, text),
+        dedupe: wire::by_content(
+            Provider::Mailjet,
+            message_id.as_deref(),
+            &recipient,
+            word,
+            at,
+            comment.as_deref().unwrap_or_default(),
+        ),
         message_id,
         recipient,
         from_domain: None,

@@ -91,6 +91,16 @@ fn message_ids_beyond_doubles_stay_apart() {
     assert_ne!(id(json!(9_007_199_254_740_993_i64)), id(json!(9_007_199_254_740_992_i64)));
 }
 
+#[test]
+fn without_an_id_the_whole_of_what_was_said_makes_the_same_event() {
+    let key = |said: &str| {
+        event(&json!({"event": "bounce", "time": 1_754_719_200, "email": "a@b.example", "comment": said})).dedupe
+    };
+    let long = format!("550 5.1.1 {}", "x".repeat(crate::model::MAX_REPLY_BYTES));
+    assert_eq!(key(&long), key(&long));
+    assert_ne!(key(&long), key(&format!("{long}y")), "beyond what is kept");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

@@ -14,7 +14,7 @@
 //!
 //! | event | becomes |
 //! |---|---|
-//! | `send`, `deferral` | sent, deferred |
+//! | `send`, `deferral` | sent, deferred; refused where the reply says 5xx |
 //! | `delivered` (inferred) | delivered |
 //! | `hard_bounce`, `soft_bounce` | refused; the first final by Mandrill's word |
 //! | `reject` for the address, or for no reason that is told | suppressed by provider |
@@ -37,7 +37,7 @@ use super::{
     auth::SecretError,
     feeds::{FeedError, Place, SetUp, secrets},
     mac::MacKeys,
-    wire::{self, Aside, Parts, Scalar, WireError},
+    wire::{self, Aside, Loose, Parts, Scalar, WireError},
 };
 use crate::{
     config::{Config, MandrillFeed},
@@ -176,8 +176,8 @@ struct Fields<'a> {
     id: Option<Scalar<'a>>,
     #[serde(borrow)]
     ts: Option<Scalar<'a>>,
-    #[serde(default, borrow, deserialize_with = "wire::object")]
-    msg: Option<Message<'a>>,
+    #[serde(default, borrow)]
+    msg: Loose<Message<'a>>,
     #[serde(borrow)]
     reject: Option<&'a RawValue>,
 }
@@ -219,7 +219,7 @@ struct Rejected<'a> {
 
 impl<'a> Fields<'a> {
     fn rejected(&self) -> Option<Rejected<'a>> {
-        let raw = self.reject.or_else(|| self.msg.as_ref()?.reject)?;
+        let raw = self.reject.or_else(|| self.msg.get()?.reject)?;
         serde_json::from_str(raw.get()).ok()
     }
 }
@@ -259,7 +259,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         _ => return Err(wire::unknown_type(word, fields.ts, now)),
     };
     let at = wire::event_time(fields.ts, now, word)?;
-    let message = fields.msg.as_ref();
+    let message = fields.msg.get();
     let email = message.and_then(|message| message.email).or_else(|| rejected.as_ref()?.email);
     let recipient = wire::recipient(email, at, word)?;
     let diagnostic = message.and_then(diagnostic).map(wire::without_nul);

@@ -15,7 +15,7 @@
 //!
 //! | event | becomes |
 //! |---|---|
-//! | `MessageSent`, `MessageDelayed` | delivered, deferred |
+//! | `MessageSent`, `MessageDelayed` | delivered, deferred; refused where the reply says 5xx |
 //! | `MessageDeliveryFailed` | refused; final by Postal's word with `status` `HardFail` |
 //! | `MessageBounced` | refused of unknown class: a bounce mail came later, and what it said is not told |
 //! | `MessageHeld` for the suppression list | suppressed by provider |
@@ -37,7 +37,7 @@ use super::{
     auth::{MAX_SECRETS, SecretError},
     feeds::{FeedError, Place, SetUp, secrets},
     mac::bad_signature,
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Loose, Parts, Scalar},
 };
 use crate::{
     config::{Config, PostalFeed},
@@ -173,16 +173,16 @@ struct Fields<'a> {
     timestamp: Option<Scalar<'a>>,
     #[serde(borrow)]
     uuid: Option<Scalar<'a>>,
-    #[serde(default, borrow, deserialize_with = "wire::object")]
-    payload: Option<Payload<'a>>,
+    #[serde(default, borrow)]
+    payload: Loose<Payload<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Payload<'a> {
-    #[serde(borrow)]
-    message: Option<Message<'a>>,
-    #[serde(borrow)]
-    original_message: Option<Message<'a>>,
+    #[serde(default, borrow)]
+    message: Loose<Message<'a>>,
+    #[serde(default, borrow)]
+    original_message: Loose<Message<'a>>,
     #[serde(borrow)]
     status: Option<Scalar<'a>>,
     #[serde(borrow)]
@@ -212,8 +212,8 @@ struct Message<'a> {
 fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), Aside> {
     let word = wire::text(fields.event);
     let word = word.as_deref().unwrap_or("unnamed");
-    let payload = fields.payload.as_ref();
-    let message = payload.and_then(|payload| payload.message.as_ref().or(payload.original_message.as_ref()));
+    let payload = fields.payload.get();
+    let message = payload.and_then(|payload| payload.message.get().or(payload.original_message.get()));
     let is_incoming = message.and_then(|message| wire::text(message.direction)).is_some_and(|text| text == "incoming");
     let status = payload.and_then(|payload| wire::text(payload.status));
     let details = payload.and_then(|payload| wire::text(payload.details)).map(wire::without_nul);
@@ -243,7 +243,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     let kind = wire::unless_final(kind, reply.as_ref());
     let message_id = wire::bare_id(message.and_then(|message| message.header_id))
         .or_else(|| wire::id(message.and_then(|message| message.id)));
-    let said = reply.as_ref().map_or("", |reply| reply.text.as_str());
+    let said = output.as_deref().or(details.as_deref()).unwrap_or_default();
     let dedupe = match wire::text(fields.uuid) {
         Some(id) => DedupeMaterial::new(Provider::Postal, &["id", id.trim()]),
         None => wire::by_content(Provider::Postal, message_id.as_deref(), &recipient, word, at, said),

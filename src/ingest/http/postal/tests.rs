@@ -138,6 +138,29 @@ fn a_deferral_with_a_final_reply_is_a_refusal() {
     }
 }
 
+#[test]
+fn a_nested_object_of_another_shape_spoils_nothing_beside_it() {
+    for odd in [json!([]), Value::Null, json!("x"), json!(17)] {
+        let of = json!({"event": "MessageDeliveryFailed", "timestamp": 1_754_719_200, "payload": {
+            "message": odd, "original_message": {"to": "a@b.example"}, "status": "HardFail", "output": "550 5.1.1 x",
+        }});
+        assert_eq!(event(&of).reply.and_then(|reply| reply.code), Some(550), "{odd}");
+    }
+}
+
+#[test]
+fn without_an_id_the_whole_of_what_was_said_makes_the_same_event() {
+    let key = |said: &str| {
+        event(&json!({"event": "MessageDeliveryFailed", "timestamp": 1_754_719_200, "payload": {
+            "message": {"to": "a@b.example"}, "status": "HardFail", "output": said,
+        }}))
+        .dedupe
+    };
+    let long = format!("550 5.1.1 {}", "x".repeat(crate::model::MAX_REPLY_BYTES));
+    assert_eq!(key(&long), key(&long));
+    assert_ne!(key(&long), key(&format!("{long}y")), "beyond what is kept");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

@@ -137,7 +137,7 @@ struct Fields<'a> {
 impl Fields<'_> {
     /// Each record has one of them.
     fn time(&self) -> Option<Scalar<'_>> {
-        self.bounced_at.or(self.delivered_at).or(self.changed_at)
+        wire::first(&[self.bounced_at, self.delivered_at, self.changed_at])
     }
 }
 
@@ -272,7 +272,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         Meaning::Plain(kind) => (kind, None, FailureClass::Unknown),
     };
     let at = wire::event_time(time, now, word)?;
-    let recipient = wire::recipient(fields.email.or(fields.recipient), at, word)?;
+    let recipient = wire::recipient(wire::first(&[fields.email, fields.recipient]), at, word)?;
     let message_id = wire::id(fields.message_id).filter(|id| id != NO_MESSAGE);
     let said = details.as_deref().unwrap_or_default();
     let dedupe = match wire::text(fields.id) {

@@ -11,7 +11,7 @@
 //! | type | event |
 //! |---|---|
 //! | `email_queued`, `email_delivered` | sent, delivered |
-//! | `email_deferred` | deferred |
+//! | `email_deferred` | deferred; refused where the reply says 5xx |
 //! | `email_dropped`, `email_mailbox_not_found` | refused, permanent: Scaleway's words for hard |
 //! | `email_spam` | refused, of unknown class unless the reply has a code (inferred: its payload is the one of a delivery) |
 //! | `email_blocklisted` | suppressed by provider: the address is on the project's list, so that nobody was asked |
@@ -200,7 +200,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         EventKind::SuppressedByProvider => said.as_deref().map(wire::own_words),
         EventKind::Sent => None,
         _ if said.is_none() && code.is_none() => None,
-        _ => Some(Reply::with_codes(said.as_deref().unwrap_or_default(), code, None)),
+        _ => Some(Reply::with_codes(wire::unwrapped(said.as_deref().unwrap_or_default()), code, None)),
     };
     let kind = wire::unless_final(kind, reply.as_ref());
     for recipient in recipients {

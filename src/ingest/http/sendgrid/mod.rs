@@ -18,7 +18,7 @@
 //!
 //! | event | becomes |
 //! |---|---|
-//! | `processed`, `delivered`, `deferred` | sent, delivered, deferred |
+//! | `processed`, `delivered`, `deferred` | sent, delivered, deferred; refused where the reply says 5xx |
 //! | `bounce` | refused. By SendGrid's `type`: `bounce` is final, `blocked` is about the message rather than the address, `expired` (reported only) is given up |
 //! | `dropped` for the address (`Bounced Address`, `Unsubscribed Address`, `Spam Reporting Address`, `Invalid`) | suppressed by provider |
 //! | `dropped` for anything else (`Spam Content`, `Invalid SMTPAPI header`, words that nobody knows) | refused of unknown class and without codes, since SendGrid never tried and the receiving side said nothing |

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `Send` | sent, one for each destination | `mail.timestamp` |
 //! | `Delivery` | delivered, with `smtpResponse` as the reply | `delivery.timestamp` |
-//! | `DeliveryDelay` | deferred | `deliveryDelay.timestamp` |
+//! | `DeliveryDelay` | deferred; refused where the reply says 5xx | `deliveryDelay.timestamp` |
 //! | `Bounce` | refused; also `Transient`, since SES reports it only after it gave up, and out-of-office answers among them, which the classifier tells apart | `bounce.timestamp` |
 //! | `Bounce` of a suppressed address | suppressed-by-provider | `bounce.timestamp` |
 //! | `Complaint` | complained, one for each *possible* complainer; `not-spam` is ignored | `complaint.timestamp` |

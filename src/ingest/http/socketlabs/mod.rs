@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `Queued` | sent |
 //! | `Sent`, `Delivered` | delivered |
-//! | `Deferred` | deferred |
+//! | `Deferred` | deferred; refused where the reply says 5xx |
 //! | `Failed` | refused, by `FailureType` (Permanent, Temporary); `Suppressed` is suppressed by provider |
 //! | `Complaint` | complained |
 //! | `Tracking`, `Validation` | ignored |
@@ -31,7 +31,7 @@ use super::{
     dates,
     feeds::{FeedError, Place, SetUp, secrets},
     form,
-    wire::{self, Aside, Parts, Scalar, WireError},
+    wire::{self, Aside, Loose, Parts, Scalar, WireError},
 };
 use crate::{
     config::{Config, SocketlabsFeed},
@@ -228,8 +228,8 @@ struct Fields<'a> {
     reason: Option<Scalar<'a>>,
     #[serde(borrow)]
     remote_mta: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    data: Option<Data<'a>>,
+    #[serde(default, borrow)]
+    data: Loose<Data<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -301,7 +301,7 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         from_domain: wire::domain(fields.from_address),
         envelope_sender: None,
         envelope_domain: None,
-        campaign: mailing.or_else(|| wire::first_name(fields.data.as_ref()?.tags?)),
+        campaign: mailing.or_else(|| wire::first_name(fields.data.get()?.tags?)),
         reply,
         remote_mta: wire::name(fields.remote_mta),
         provider_verdict: (word == "Failed" || word == "Deferred").then(|| match failure_code {

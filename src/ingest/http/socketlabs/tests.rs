@@ -98,6 +98,16 @@ fn a_deferral_with_a_final_reply_is_a_refusal() {
     }
 }
 
+#[test]
+fn a_nested_object_of_another_shape_spoils_nothing_beside_it() {
+    for odd in [json!([]), Value::Null, json!("x"), json!(17)] {
+        let of = json!({
+            "Type": "Failed", "SecretKey": KEY, "DateTime": "2025-08-09T06:00:03Z", "Address": "a@b.example", "Data": odd,
+        });
+        assert_eq!(receive(of.to_string()).expect("taken").events.len(), 1, "{odd}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

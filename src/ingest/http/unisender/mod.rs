@@ -31,8 +31,9 @@ use serde_json::value::RawValue;
 use super::{
     Delivery, Rejection, RejectionReason,
     auth::{MAX_SECRETS, SecretError},
+    dates,
     feeds::{FeedError, Place, SetUp, secrets},
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Loose, Parts, Scalar},
 };
 use crate::{
     config::{Config, UnisenderFeed},
@@ -174,8 +175,8 @@ struct User<'a> {
 struct Fields<'a> {
     #[serde(borrow)]
     event_name: Option<Scalar<'a>>,
-    #[serde(default, borrow, deserialize_with = "wire::object")]
-    event_data: Option<Data<'a>>,
+    #[serde(default, borrow)]
+    event_data: Loose<Data<'a>>,
     #[serde(borrow)]
     job_id: Option<Scalar<'a>>,
     #[serde(borrow)]
@@ -184,14 +185,14 @@ struct Fields<'a> {
     status: Option<Scalar<'a>>,
     #[serde(borrow)]
     event_time: Option<Scalar<'a>>,
-    #[serde(default, borrow, deserialize_with = "wire::object")]
-    delivery_info: Option<Info<'a>>,
+    #[serde(default, borrow)]
+    delivery_info: Loose<Info<'a>>,
 }
 
 impl<'a> Fields<'a> {
     fn data(&self) -> Data<'a> {
         let &Self { job_id, email, status, event_time, delivery_info, .. } = self;
-        self.event_data.unwrap_or(Data { job_id, email, status, event_time, delivery_info })
+        self.event_data.get().copied().unwrap_or(Data { job_id, email, status, event_time, delivery_info })
     }
 }
 
@@ -205,8 +206,8 @@ struct Data<'a> {
     status: Option<Scalar<'a>>,
     #[serde(borrow)]
     event_time: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    delivery_info: Option<Info<'a>>,
+    #[serde(default, borrow)]
+    delivery_info: Loose<Info<'a>>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -227,9 +228,9 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
             return Ok(());
         }
         Some("transactional_email_status") | None => status.as_deref().unwrap_or("unnamed"),
-        Some(other) => return Err(wire::unknown_type(other, data.event_time, now)),
+        Some(other) => return Err(dates::unknown_type(other, data.event_time, now)),
     };
-    let info = data.delivery_info.as_ref();
+    let info = data.delivery_info.get();
     let error = info.and_then(|info| wire::text(info.delivery_status));
     let error = error.as_deref().map(str::trim);
     let response = info.and_then(|info| wire::text(info.destination_response)).map(wire::without_nul);
@@ -253,9 +254,9 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
             });
             return Ok(());
         }
-        _ => return Err(wire::unknown_type(word, data.event_time, now)),
+        _ => return Err(dates::unknown_type(word, data.event_time, now)),
     };
-    let at = wire::event_time_utc(data.event_time, now, word)?;
+    let at = dates::event_time(data.event_time, now, word)?;
     let recipient = wire::recipient(data.email, at, word)?;
     let reply = match kind {
         EventKind::Refused | EventKind::Deferred => said,
@@ -264,13 +265,19 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     };
     let kind = wire::unless_final(kind, reply.as_ref());
     let message_id = wire::id(data.job_id);
-    let text = reply.as_ref().map_or("", |reply| reply.text.as_str());
     report.events.push(Event {
         provider: Provider::Unisender,
         kind,
         at,
         sent_at: (kind == EventKind::Sent).then_some(at),
-        dedupe: wire::by_content(Provider::Unisender, message_id.as_deref(), &recipient, word, at, text),
+        dedupe: wire::by_content(
+            Provider::Unisender,
+            message_id.as_deref(),
+            &recipient,
+            word,
+            at,
+            response.as_deref().unwrap_or_default(),
+        ),
         message_id,
         recipient,
         from_domain: None,

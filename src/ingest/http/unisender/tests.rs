@@ -106,6 +106,13 @@ fn times_are_in_utc() {
 }
 
 #[test]
+fn what_is_set_aside_keeps_its_time() {
+    let of = json!({"status": "of_tomorrow", "event_time": "2025-08-09 06:00:00", "email": "a@b.example"});
+    let report = receive(of.to_string()).expect("taken");
+    assert_eq!(report.set_aside.first().map(|aside| aside.at), Some(Some(Timestamp::from_seconds(1_754_719_200))));
+}
+
+#[test]
 fn a_deferral_with_a_final_reply_is_a_refusal() {
     for (said, kind) in [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
     {
@@ -114,6 +121,31 @@ fn a_deferral_with_a_final_reply_is_a_refusal() {
         }});
         assert_eq!(event(&of).kind, kind, "{said}");
     }
+}
+
+#[test]
+fn a_nested_object_of_another_shape_spoils_nothing_beside_it() {
+    for odd in [json!([]), Value::Null, json!("x"), json!(17)] {
+        let of = json!({
+            "event_name": "transactional_email_status",
+            "event_data": {
+                "status": "hard_bounced", "event_time": "2025-08-09 06:00:00", "email": "a@b.example", "delivery_info": odd,
+            },
+        });
+        assert_eq!(event(&of).reply, None, "{odd}");
+    }
+}
+
+#[test]
+fn without_an_id_the_whole_of_what_was_said_makes_the_same_event() {
+    let key = |said: &str| {
+        event(&json!({"status": "hard_bounced", "event_time": "2025-08-09 06:00:00", "email": "a@b.example", "delivery_info": {
+        "destination_response": said,
+    }})).dedupe
+    };
+    let long = format!("550 5.1.1 {}", "x".repeat(crate::model::MAX_REPLY_BYTES));
+    assert_eq!(key(&long), key(&long));
+    assert_ne!(key(&long), key(&format!("{long}y")), "beyond what is kept");
 }
 
 proptest! {
