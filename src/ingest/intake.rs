@@ -10,6 +10,8 @@ use crate::{
     ingest::{
         KEPT_WHOLE_MILLIS, Kept, KeptKind, Report, SetAsideReason,
         committer::{CommitError, Committer},
+        holds_address,
+        verdict_label,
     },
     metrics::Metrics,
     model::{
@@ -355,18 +357,11 @@ const MIN_LOCAL: usize = 6;
 /// The shortest text that is looked into for base64.
 const MIN_ENCODED: usize = 8;
 
-/// The provider's own verdict as rules and the store see it; nothing where it says nothing, or names the person.
-#[must_use]
-pub fn verdict_label(verdict: Option<&str>, person: Option<&Address>) -> Option<String> {
-    let label = verdict.map(super::label)?;
-    (!label.is_empty() && !person.is_some_and(|person| names(&label, person))).then_some(label)
-}
-
 /// Whether a text that is to be kept in the clear names the person: it holds an address, plain or escaped, or the address's
 /// local part as a word, or its base64.
 #[must_use]
 pub fn names(text: &str, person: &Address) -> bool {
-    if text.contains('@') || text.contains("%40") || text.contains("&#64;") {
+    if holds_address(text) {
         return true;
     }
     let (text, local) = (text.as_bytes(), person.local().as_bytes());

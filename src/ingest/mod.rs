@@ -222,11 +222,114 @@ pub fn plausible(at: Timestamp, now: Timestamp) -> bool {
     at >= EARLIEST_PLAUSIBLE && at.millis_since(now) <= MAX_AHEAD_MILLIS
 }
 
-/// A provider's own type or label, fit for a metric, a log line or the store: printable ASCII, at most 64 bytes, and no
-/// `@`, so that no address can hide in it.
+/// The longest label, in bytes.
+const MAX_LABEL: usize = 64;
+
+/// Whether a text holds an address: an `@`, plain, or escaped for a URL or for HTML.
+#[must_use]
+pub fn holds_address(text: &str) -> bool {
+    ["@", "%40", "&#64;"].iter().any(|at| text.contains(at))
+}
+
+/// A provider's own type or label, fit for a metric, a log line or the store: printable ASCII, at most 64 bytes, cut where a
+/// word ends, and with `?` for each word that holds an address, so that neither an address nor a part of one is left.
 #[must_use]
 pub fn label(text: &str) -> String {
-    let out: String =
-        text.chars().map(|c| if c.is_ascii_graphic() && c != '@' || c == ' ' { c } else { '?' }).take(64).collect();
-    out.trim().to_owned()
+    cut(&without_addresses(text))
+}
+
+/// A text of printable ASCII with `?` for each word that holds an address. What is joined before the first word by a stroke
+/// is the provider's own (`hard_bounced/…`), and stays.
+fn without_addresses(text: &str) -> String {
+    let mut out = String::new();
+    for word in text.split_whitespace() {
+        let first = out.is_empty();
+        if !first {
+            out.push(' ');
+        }
+        if !holds_address(word) {
+            out.extend(word.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }));
+        } else if first {
+            out.push_str(&own_word(word));
+        } else {
+            out.push('?');
+        }
+    }
+    out
+}
+
+/// The words that fit in [`MAX_LABEL`] bytes: part of one could be part of an address.
+fn cut(text: &str) -> String {
+    if text.len() <= MAX_LABEL {
+        return text.to_owned();
+    }
+    match text.bytes().take(MAX_LABEL + 1).rposition(|byte| byte == b' ') {
+        Some(end) => text.get(..end).unwrap_or_default().to_owned(),
+        None => own_word(text.split(' ').next().unwrap_or_default()),
+    }
+}
+
+/// What a word has before its first stroke, and `?` for the rest.
+fn own_word(word: &str) -> String {
+    match word.split_once('/') {
+        Some((own, _)) if own.len() < MAX_LABEL - 1 && !holds_address(own) => {
+            own.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }).chain("/?".chars()).collect()
+        }
+        _ => "?".to_owned(),
+    }
+}
+
+/// The provider's own verdict as rules and the store see it; nothing where it says nothing, or names the person.
+#[must_use]
+pub fn verdict_label(verdict: Option<&str>, person: Option<&crate::model::Address>) -> Option<String> {
+    // Looked into before it is cut: a name at the cut would not be known by what is left of it.
+    let whole = without_addresses(verdict?);
+    (!whole.is_empty() && !person.is_some_and(|person| intake::names(&whole, person))).then(|| cut(&whole))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_holds_neither_an_address_nor_a_part_of_one() {
+        for (text, shown) in [
+            ("hard_bounced/info@icloud.com is unknown here", "hard_bounced/? is unknown here"),
+            ("reject/on list: other.person@gmail.com", "reject/on list: ?"),
+            ("a <x@example.com>, b%40example.com and c&#64;example.com!", "a ? ? and ?"),
+            ("x@example.com", "?"),
+            ("x@example.com/hard", "?"),
+            (
+                "hard_bounced/The recipient server refused the message for dpdcnfqx7zhzk",
+                "hard_bounced/The recipient server refused the message for",
+            ),
+            (
+                "hard_bounced/The recipient server refused messages for dpdcnf@privaterelay.appleid.com",
+                "hard_bounced/The recipient server refused messages for ?",
+            ),
+            ("Permanent/General", "Permanent/General"),
+            (" Zu\u{e4}lle\tund\nmehr ", "Zu?lle und mehr"),
+            ("", ""),
+        ] {
+            assert_eq!(label(text), shown);
+            assert_eq!(label(&label(text)), shown, "a label is its own label");
+        }
+        let most = format!("{} b", "a".repeat(62));
+        assert_eq!(label(&most), most);
+        assert_eq!(label(&format!("{most}c")), "a".repeat(62), "cut where a word ends");
+        assert_eq!(label(&"a".repeat(65)), "?");
+        assert_eq!(label(&format!("bounce/{}", "a".repeat(65))), "bounce/?");
+    }
+
+    #[test]
+    fn a_verdict_that_names_its_person_is_not_kept() {
+        let person = crate::model::Address::parse("dpdcnfqx7zhzk@privaterelay.appleid.com").expect("an address");
+        let kept = |verdict: &str| verdict_label(Some(verdict), Some(&person));
+        assert_eq!(kept("hard_bounced/no dpdcnfqx7zhzk here"), None);
+        let late = "hard_bounced/The recipient server refused the message for dpdcnfqx7zhzk";
+        assert_eq!(kept(late), None, "also where its name lies at the cut");
+        assert_eq!(kept("reject/on list: other.person@gmail.com").as_deref(), Some("reject/on list: ?"));
+        assert_eq!(kept(" "), None);
+        assert_eq!(verdict_label(None, Some(&person)), None);
+    }
 }

@@ -11,7 +11,7 @@ use self::input::{Input, line_code, read_line};
 use super::{Exit, Format, told::VerdictFields};
 use crate::{
     classify::{Considered, LintFinding, Outcome, Parties, Rules, RulesError, context, host_that_said, template_of},
-    ingest::intake::verdict_label,
+    ingest::verdict_label,
     model::{Address, Cause, Evidence, Provider, RelayDomains, Reply, Verdict},
     rule_files::{RuleFileError, RuleFilesError},
 };
