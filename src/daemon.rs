@@ -592,7 +592,11 @@ fn setup(config: &Config, rules: &Arc<Rules>) -> Result<Setup, StartError> {
     Ok(Setup {
         feeds: Feeds::new(config)?,
         workers: Workers::new(config)?,
-        knowledge: Knowledge { rules: Arc::clone(rules), relay: config.relay.to_domains() },
+        knowledge: Knowledge {
+            rules: Arc::clone(rules),
+            relay: config.relay.to_domains(),
+            retention: Some(Retention::of(config)),
+        },
         body_bytes: usize::try_from(config.limits.body_bytes).unwrap_or(usize::MAX),
         request_timeout: config.limits.request_timeout(),
     })

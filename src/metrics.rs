@@ -89,6 +89,8 @@ metrics! {
     feed_kept: IntCounterVec["feed", "kind"] = "relaywatch_feed_kept_total";
     /// Apple's notices whose time of issue cannot be, by feed; they are kept.
     feed_misdated: IntCounterVec["feed"] = "relaywatch_feed_misdated_notices_total";
+    /// Outcomes and notices that were older than their retention, and so were not taken into the journal, by feed.
+    feed_expired: IntCounterVec["feed"] = "relaywatch_feed_expired_total";
     /// Reports that relaywatch has no use for, by feed.
     feed_ignored: IntCounterVec["feed"] = "relaywatch_feed_ignored_total";
     /// When the feed last accepted a delivery, in seconds since the epoch.

@@ -2,18 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Call, ControlError, Folding, Operator, Retention};
+use super::{Call, ControlError, Folding, Operator};
 use crate::{
     classify::destination,
     ingest::{
         Report,
         import::{Format, Position, source::Identity},
         intake::{FeedName, Knowledge, prepare},
+        kept::Kept,
         plausible,
     },
-    model::{DAY_MILLIS, Destination, Event, Exposure, Timestamp},
+    model::{Event, Exposure},
     privacy::Purpose,
-    store::{ImportFile, is_kept_long},
+    store::ImportFile,
 };
 
 /// Outcomes that one batch holds at most.
@@ -161,7 +162,7 @@ impl Call for ImportEvents {
         let Some(rules) = rules else {
             return Err(ControlError::Invalid("there are no reply rules to judge replies by"));
         };
-        let knowledge = Knowledge { rules, relay: operator.relay.borrow().clone() };
+        let knowledge = Knowledge { rules, relay: operator.relay.borrow().clone(), retention: None };
         let now = operator.clock.now();
         let horizon = operator.store.horizon().await?.dropped_before();
         let kept = Kept { retention: operator.retention, dropped_before: horizon, now };
@@ -190,27 +191,6 @@ impl Call for ImportEvents {
             wake.notify_one();
         }
         Ok(done)
-    }
-}
-
-/// What the journal still takes.
-#[derive(Debug, Clone, Copy)]
-struct Kept {
-    retention: Retention,
-    /// Deliveries from before this time are gone, and count nowhere any more.
-    dropped_before: Option<Timestamp>,
-    now: Timestamp,
-}
-
-impl Kept {
-    /// Whether an outcome has outlived its retention: it would be let go at once, and what repeats it could not be told from it.
-    fn is_too_old(&self, event: &Event, destination: Destination) -> bool {
-        let before = |days: u32| self.now.plus_millis(-i64::from(days) * DAY_MILLIS);
-        // Of the control group elsewhere only counts are kept, and what tells repeats for as long as deliveries.
-        if is_kept_long(event.kind) && destination != Destination::Other {
-            return event.at < before(self.retention.refusals_days);
-        }
-        event.at < before(self.retention.deliveries_days) || self.dropped_before.is_some_and(|start| event.at < start)
     }
 }
 
@@ -347,6 +327,7 @@ mod travel {
 mod tests {
     use super::*;
     use crate::ingest::import::{self, Reader, Settings, source::Source};
+    use crate::model::Timestamp;
 
     #[test]
     fn outcomes_arrive_as_they_left() {
@@ -372,26 +353,5 @@ mod tests {
         let text = serde_json::to_string(&call).expect("serialises");
         let there: ImportEvents = serde_json::from_str(&text).expect("is understood");
         assert_eq!(there.events, call.events);
-    }
-
-    #[test]
-    fn what_has_outlived_its_retention_is_told_by_kind() {
-        let now = Timestamp::from_seconds(1_754_805_600);
-        let kept = Kept { retention: Retention { deliveries_days: 14, refusals_days: 365 }, dropped_before: None, now };
-        let mut event = {
-            let text = r#"{"eventType":"Delivery","mail":{"timestamp":"2025-08-09T06:00:00Z","messageId":"m"},"delivery":{"timestamp":"2025-08-09T06:00:00Z","recipients":["a@privaterelay.appleid.com"]}}"#;
-            let report = crate::ingest::http::ses::decode(text, None, now).expect("decodes");
-            report.events.into_iter().next().expect("one")
-        };
-        let too_old = |event: &Event, kept: &Kept, days: i64, destination| {
-            let event = Event { at: now.plus_millis(-days * DAY_MILLIS), ..event.clone() };
-            kept.is_too_old(&event, destination)
-        };
-        assert!(!too_old(&event, &kept, 14, Destination::Relay) && too_old(&event, &kept, 15, Destination::Relay));
-        let dropped = Kept { dropped_before: Some(now.plus_millis(-3 * DAY_MILLIS)), ..kept };
-        assert!(too_old(&event, &dropped, 4, Destination::Relay), "checkpoints hold that day");
-        event.kind = crate::model::EventKind::Refused;
-        assert!(!too_old(&event, &dropped, 365, Destination::Relay) && too_old(&event, &kept, 366, Destination::Relay));
-        assert!(too_old(&event, &kept, 15, Destination::Other), "elsewhere only counts are kept");
     }
 }

@@ -35,6 +35,7 @@ pub use self::{
     server::{Socket, serve},
     standing::{AskStanding, FeedStanding, Running, Standing},
 };
+pub use crate::ingest::kept::Retention;
 use crate::{
     classify::Rules,
     clock::Clock,
@@ -89,26 +90,6 @@ pub enum Folding {
         /// How many finest streams of one day it tells apart.
         max_streams: u32,
     },
-}
-
-/// For how many days the journal keeps what happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// Sends, deliveries and deferrals.
-    pub deliveries_days: u32,
-    /// Everything else.
-    pub refusals_days: u32,
-}
-
-impl Retention {
-    /// By the settings.
-    #[must_use]
-    pub const fn of(config: &Config) -> Self {
-        Self {
-            deliveries_days: config.store.retention_deliveries_days,
-            refusals_days: config.store.retention_refusals_days,
-        }
-    }
 }
 
 /// What calls work with.

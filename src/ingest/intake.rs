@@ -11,6 +11,7 @@ use crate::{
         KEPT_WHOLE_MILLIS, Kept, KeptKind, Report, SetAsideReason,
         committer::{CommitError, Committer},
         holds_address,
+        kept::Retention,
         verdict_label,
     },
     metrics::Metrics,
@@ -36,6 +37,8 @@ pub struct Knowledge {
     pub rules: Arc<Rules>,
     /// Which domains hold relay addresses.
     pub relay: RelayDomains,
+    /// For how long what happened is kept; without it, what is older is taken as well.
+    pub retention: Option<Retention>,
 }
 
 /// Where a report comes from.

@@ -5,6 +5,7 @@ pub mod committer;
 pub mod http;
 pub mod import;
 pub mod intake;
+pub mod kept;
 pub mod mail;
 pub mod postfix;
 pub mod reception;

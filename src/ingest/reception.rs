@@ -14,6 +14,7 @@ use super::{
     committer::CommitError,
     http::{body::Budget, feeds::Feeds},
     intake::{FeedName, Intake, Knowledge},
+    kept::Kept,
     seen::{AllSeen, Seen},
     told::Told,
     workers::Workers,
@@ -223,15 +224,18 @@ impl Reception {
     pub async fn take(
         &self,
         feed: &FeedName,
-        report: Report,
+        mut report: Report,
         knowledge: &Knowledge,
         now: Timestamp,
     ) -> Result<(), NotTaken> {
+        let kept = knowledge.retention.map(|retention| Kept { retention, dropped_before: None, now });
+        let expired = kept.map_or(0, |kept| kept.leave_out(&mut report, &knowledge.relay));
         if self.intake.take(feed, &report, knowledge, now).await? == Outcome::TokenReused {
             return Err(NotTaken::TokenReused);
         }
         self.seen.committed(&feed.name, &report, now);
         self.warn_of(&feed.name, &report, now);
+        self.warn_of_expired(&feed.name, expired, now);
         if let Some(follow_up) = report.follow_up
             && self.follow_ups.try_send(follow_up).is_err()
         {
@@ -274,6 +278,22 @@ impl Reception {
     #[must_use]
     pub fn tells(&self, feed: &str, matter: &'static str) -> Option<u64> {
         self.told.count(feed, matter, self.clock.now())
+    }
+
+    /// Counts what was older than its retention, and says so once a minute.
+    fn warn_of_expired(&self, feed: &str, expired: u64, now: Timestamp) {
+        if expired == 0 {
+            return;
+        }
+        self.metrics.feed_expired.with_label_values(&[feed]).inc_by(expired);
+        if let Some(count) = self.told.count(feed, "expired", now) {
+            tracing::warn!(
+                feed,
+                count,
+                "a delivery was acknowledged and holds what is older than its retention ([store] retention_deliveries_days and \
+                 retention_refusals_days): that was left out. A late delivery, or an old one sent again; compare this machine's clock"
+            );
+        }
     }
 
     /// Says, once a minute, what was acknowledged and is not right.

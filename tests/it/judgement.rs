@@ -346,6 +346,7 @@ on_both_engines! {
             knowledge: Knowledge {
                 rules: Arc::new(Rules::built_in().expect("rules")),
                 relay: RelayDomains::default(),
+                retention: None,
             },
             body_bytes: 1,
             request_timeout: Duration::from_secs(1),

@@ -482,7 +482,11 @@ async fn a_queue_that_cannot_be_asked_for_ten_minutes_makes_a_blind_window() {
     let setup = Setup {
         feeds: Feeds::default(),
         workers: Workers::new(&config).expect("the feed"),
-        knowledge: Knowledge { rules: Arc::new(Rules::built_in().expect("rules")), relay: RelayDomains::default() },
+        knowledge: Knowledge {
+            rules: Arc::new(Rules::built_in().expect("rules")),
+            relay: RelayDomains::default(),
+            retention: None,
+        },
         body_bytes: 1,
         request_timeout: Duration::from_secs(1),
     };

@@ -68,7 +68,11 @@ fn operator(test: &TestStore, rules: &Arc<Rules>) -> Operator {
 
 /// Takes failures in, as the built-in rules classifier them: each with its hour, kind, recipient and text.
 async fn taken(test: &TestStore, failures: &[(i64, EventKind, &str, &str)]) {
-    let knowledge = Knowledge { rules: Arc::new(Rules::built_in().expect("rules")), relay: RelayDomains::default() };
+    let knowledge = Knowledge {
+        rules: Arc::new(Rules::built_in().expect("rules")),
+        relay: RelayDomains::default(),
+        retention: None,
+    };
     let metrics = Metrics::new().expect("metrics");
     let (committer, _writers) = committer(&test.store, &metrics, &Arc::new(tokio::sync::Notify::new()), 1);
     let intake = Intake::new(Arc::clone(&test.keyring), committer, metrics);

@@ -128,7 +128,7 @@ on_both_engines! {
         let recipients = ["jo@privaterelay.appleid.com", "x7kq2m9abc@private.icloud.com", "jo.doe@icloud.com"];
         let labels = [None, Some("bounce_class 10"), Some("Permanent/General"), Some("Transient/MailboxFull")];
         let hosts = [None, Some("smtp1.privaterelay.appleid.com"), Some("mx01.mail.icloud.com"), Some("mx.example.net")];
-        let knowledge = Knowledge { rules: Arc::new(Rules::built_in().expect("rules")), relay: RelayDomains::default() };
+        let knowledge = Knowledge { rules: Arc::new(Rules::built_in().expect("rules")), relay: RelayDomains::default(), retention: None };
         let metrics = Metrics::new().expect("metrics");
         let (committer, _writers) = committer(&test.store, &metrics, &Arc::new(tokio::sync::Notify::new()), 1);
         let intake = Intake::new(Arc::clone(&test.keyring), committer, metrics);

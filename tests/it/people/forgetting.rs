@@ -236,7 +236,7 @@ async fn take(test: &TestStore, report: &Report) {
     let intake = Intake::new(Arc::clone(&test.keyring), committer, metrics);
     let feed = FeedName { name: "mailgun".to_owned(), exposure: Exposure::Outcomes };
     let rules = Arc::new(relaywatch::classify::Rules::built_in().expect("rules"));
-    let knowledge = Knowledge { rules, relay: RelayDomains::default() };
+    let knowledge = Knowledge { rules, relay: RelayDomains::default(), retention: None };
     let submission = intake.prepare(&feed, report, &knowledge, at(0));
     test.store.commit(&[submission]).await.expect("commit");
 }

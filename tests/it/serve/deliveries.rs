@@ -563,3 +563,39 @@ async fn a_postgres_that_is_away_is_answered_with_come_again() {
     daemon.wait_for_metric("relaywatch_monitor_folded_events_total", EVENTS as u64);
     daemon.stop();
 }
+
+/// A body that was captured long ago, of a provider that signs no time, when what told its repeats has gone.
+async fn what_has_outlived_its_retention_is_acknowledged_and_left_out(engine: Engine) {
+    let Some(home) = Home::new(engine).await else { return };
+    let daemon = home.start();
+    let event = |id: &str, seconds: i64| {
+        let event = json!({ "type": "bounce", "event_id": id, "timestamp": seconds, "rcpt_to": payload::relay_address(1) });
+        json!({ "msys": { "message_event": event } })
+    };
+    // 2012: plausible, and before all that these tests keep.
+    let old = json!([event("1", 1_330_000_000)]).to_string();
+    for _ in 0..2 {
+        assert_eq!(post(&daemon, &old), 200);
+    }
+    daemon.wait_for_metric("relaywatch_feed_expired_total{feed=\"sparkpost\"}", 2);
+    assert_eq!(daemon.metric("relaywatch_journal_rows_added_total"), 0);
+    assert_eq!(post(&daemon, &json!([event("1", 1_330_000_000), event("2", now().as_seconds())]).to_string()), 200);
+    daemon.wait_for_metric("relaywatch_journal_rows_added_total", 1);
+    assert_eq!(daemon.metric("relaywatch_feed_expired_total{feed=\"sparkpost\"}"), 3);
+    assert_eq!(daemon.stop().matches("older than its retention").count(), 1, "once a minute");
+}
+
+fn post(daemon: &Daemon, body: &str) -> u16 {
+    let authorization = format!("Bearer {SPARKPOST_TOKEN}");
+    daemon.post("/in/sparkpost", &[("authorization", &authorization)], body.as_bytes()).status
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_delivery_sent_again_is_left_out_sqlite() {
+    what_has_outlived_its_retention_is_acknowledged_and_left_out(Engine::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_delivery_sent_again_is_left_out_postgres() {
+    what_has_outlived_its_retention_is_acknowledged_and_left_out(Engine::Postgres).await;
+}
