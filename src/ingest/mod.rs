@@ -46,6 +46,13 @@ pub struct Report {
     pub forward: Option<Forward>,
 }
 
+impl Report {
+    /// How many parts of the delivery it tells of.
+    pub(crate) fn parts(&self) -> usize {
+        self.events.len() + self.notices.len() + self.set_aside.len() + self.ignored.len()
+    }
+}
+
 /// The original body of a delivery, to be passed on by one POST with `Content-Type: application/json`. Holds a signed
 /// notice, with an address in it: never to be printed.
 #[derive(Clone, PartialEq, Eq)]

@@ -169,6 +169,11 @@ impl Aside {
         Self::new(SetAsideReason::Malformed, "unreadable")
     }
 
+    /// Elements beyond what one delivery may hold.
+    pub(super) fn too_many() -> Self {
+        Self::new(SetAsideReason::Malformed, "too many elements")
+    }
+
     /// What is handed on: the same, with the element as it came.
     pub(super) fn with(self, provider: Provider, body: &str) -> SetAside {
         let Self { reason, label, at } = self;
@@ -290,7 +295,7 @@ pub(in crate::ingest) enum WireError {
     Syntax { line: usize, column: usize },
     #[error("it has another shape, or a key twice (line {line}, column {column})")]
     Shape { line: usize, column: usize },
-    #[error("it holds more than {MAX_ELEMENTS} elements")]
+    #[error("it holds too many elements")]
     TooMany,
 }
 
@@ -339,21 +344,21 @@ pub(super) fn within(body: &[u8], most: usize) -> Result<(), Rejection> {
     ))
 }
 
-/// The elements of an array, no more than [`MAX_ELEMENTS`].
-struct Capped<T>(Vec<T>);
+/// The elements of an array, no more than `MOST`; others make the array unreadable.
+pub(super) struct Capped<T, const MOST: usize = MAX_ELEMENTS>(pub(super) Vec<T>);
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Capped<T> {
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for Capped<T, MOST> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Elements<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Elements<T> {
+        struct Elements<T, const MOST: usize>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Elements<T, MOST> {
             type Value = Vec<T>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "an array of at most {MAX_ELEMENTS} elements")
+                write!(f, "an array of at most {MOST} elements")
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
                 let mut elements = Vec::new();
                 while let Some(element) = seq.next_element()? {
-                    if elements.len() == MAX_ELEMENTS {
+                    if elements.len() == MOST {
                         return Err(A::Error::custom("too many elements"));
                     }
                     elements.push(element);
@@ -361,12 +366,24 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Capped<T> {
                 Ok(elements)
             }
         }
-        deserializer.deserialize_seq(Elements(std::marker::PhantomData)).map(Self)
+        deserializer.deserialize_seq(Elements::<T, MOST>(std::marker::PhantomData)).map(Self)
     }
 }
 
+/// The values of a list, or a single one; none where it's neither.
+///
+/// # Errors
+/// Where there are more than `MOST`: nobody is to be dropped without a word.
+pub(super) fn scalars<const MOST: usize>(list: &RawValue) -> Result<Vec<Scalar<'_>>, WireError> {
+    let text = list.get();
+    if text.starts_with('[') {
+        return serde_json::from_str::<Capped<Scalar<'_>, MOST>>(text).map(|all| all.0).map_err(|_| WireError::TooMany);
+    }
+    Ok(serde_json::from_str(text).into_iter().collect())
+}
+
 /// Reads an array, or a single value as an array of one.
-fn one_or_many<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Vec<T>, serde_json::Error> {
+pub(super) fn one_or_many<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Vec<T>, serde_json::Error> {
     if text.trim_start().starts_with('[') {
         return Ok(serde_json::from_str::<Capped<T>>(text)?.0);
     }
@@ -422,13 +439,19 @@ impl<'a, T: Deserialize<'a>> Parts<'a, T> {
         Ok(Self { text, elements, raws: OnceCell::from(raws) })
     }
 
+    /// How many there are.
+    pub(super) const fn len(&self) -> usize {
+        self.elements.len()
+    }
+
     /// An element as it came.
     fn raw(&self, index: usize) -> &'a str {
         let raws = self.raws.get_or_init(|| one_or_many(self.text).unwrap_or_default());
         raws.get(index).map_or("", |raw| raw.get())
     }
 
-    /// Gives each element to `take`, and sets aside those that it refuses and those that could not be read.
+    /// Gives each element to `take`, and sets aside those that it refuses, those that could not be read, and those that come
+    /// after the delivery told of [`MAX_ELEMENTS`] already, as where each has many recipients.
     pub(super) fn fold(
         &self,
         provider: Provider,
@@ -437,6 +460,7 @@ impl<'a, T: Deserialize<'a>> Parts<'a, T> {
     ) {
         for (index, element) in self.elements.iter().enumerate() {
             let outcome = match element {
+                Some(_) if report.parts() >= MAX_ELEMENTS => Err(Aside::too_many()),
                 Some(element) => take(element, report),
                 None => Err(Aside::unreadable()),
             };
@@ -607,6 +631,37 @@ mod tests {
         assert!(matches!(Parts::<&RawValue>::parse(&flood).err(), Some(WireError::Shape { .. })));
         let most = format!("[{}{{}}]", "{},".repeat(MAX_ELEMENTS - 1));
         assert!(Parts::<&RawValue>::parse(&most).is_ok());
+    }
+
+    #[test]
+    fn one_delivery_tells_of_so_many_however_they_are_nested() {
+        let text = format!("[{}{{}}]", "{},".repeat(10));
+        let parts = Parts::<std::collections::BTreeMap<String, u8>>::parse(&text).expect("elements");
+        let mut report = Report::default();
+        parts.fold(Provider::Generic, &mut report, |_, report| {
+            report.ignored.extend([""; MAX_ELEMENTS / 5]);
+            Ok(())
+        });
+        assert_eq!(report.ignored.len(), MAX_ELEMENTS);
+        let labels: Vec<&str> = report.set_aside.iter().map(|part| part.label.as_str()).collect();
+        assert_eq!(labels, ["too many elements"; 6]);
+    }
+
+    #[test]
+    fn a_list_or_a_single_value_is_read_within_its_cap() {
+        let read = |json: &str| {
+            let list: &RawValue = serde_json::from_str(json).expect("JSON");
+            let texts = |all: Vec<Scalar<'_>>| all.into_iter().filter_map(text_of).collect::<Vec<_>>();
+            scalars::<2>(list).map(texts)
+        };
+        fn text_of(one: Scalar<'_>) -> Option<String> {
+            one.text().map(Cow::into_owned)
+        }
+        assert_eq!(read("[\"a\",7]"), Ok(vec!["a".to_owned(), "7".to_owned()]));
+        assert_eq!(read(" \"a\""), Ok(vec!["a".to_owned()]));
+        assert_eq!(read("[]"), Ok(Vec::new()));
+        assert_eq!(read("{}"), Ok(Vec::new()));
+        assert_eq!(read("[1,2,3]"), Err(WireError::TooMany));
     }
 
     #[test]

@@ -34,7 +34,7 @@ use super::{
     dates,
     feeds::{FeedError, Place, SetUp, secrets},
     signed::{Keys, within_window},
-    wire::{self, Aside, Loose, Parts, Scalar},
+    wire::{self, Aside, Capped, Loose, Parts, Scalar},
 };
 use crate::{
     config::{Config, KlaviyoFeed},
@@ -54,6 +54,9 @@ pub const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 pub const WINDOW_MILLIS: i64 = 25 * HOUR_MILLIS;
 /// What the topics of Klaviyo's own events begin with.
 const PREFIX: &str = "event:klaviyo.";
+
+/// The most resources that an event can include: "Get Event" gives its metric, its profile and what it's attributed to.
+const MAX_INCLUDED: usize = 100;
 
 /// What the feed is made from.
 #[derive(Debug, Clone, Default)]
@@ -191,6 +194,16 @@ struct Payload<'a> {
     included: Option<&'a RawValue>,
 }
 
+impl<'a> Payload<'a> {
+    /// The address of the profile that is included. The list is read when it's needed, and let go: of thousands of events each
+    /// could include hundreds of thousands of nothing.
+    fn profile_email(&self) -> Option<Scalar<'a>> {
+        let included: Capped<Loose<Resource<'a>>, MAX_INCLUDED> = serde_json::from_str(self.included?.get()).ok()?;
+        let is_profile = |resource: &&Resource<'_>| wire::text(resource.kind).is_some_and(|kind| kind == "profile");
+        included.0.iter().filter_map(Loose::get).find(is_profile)?.attributes.get()?.email
+    }
+}
+
 #[derive(Deserialize, Default)]
 struct Resource<'a> {
     #[serde(borrow, rename = "type")]
@@ -263,8 +276,8 @@ fn take(element: &Element<'_>, now: Timestamp, report: &mut Report) -> Result<()
     let word = topic.strip_prefix(PREFIX).unwrap_or(topic);
     let at = dates::event_time(time, now, word)?;
     let properties = attributes.event_properties.get().unwrap_or(&no_properties);
-    let named = [properties.recipient, properties.email_address, payload.included.and_then(profile)];
-    let recipient = wire::recipient(wire::first(&named), at, word)?;
+    let named = wire::first(&[properties.recipient, properties.email_address]).or_else(|| payload.profile_email());
+    let recipient = wire::recipient(named, at, word)?;
     let bounce_type = wire::text(properties.bounce_type).filter(|_| kind == EventKind::Refused);
     let bounce_type = bounce_type.as_deref().map(str::trim);
     let message_id = wire::id(properties.cohort);

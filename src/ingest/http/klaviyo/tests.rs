@@ -104,6 +104,21 @@ fn a_nested_object_of_another_shape_spoils_nothing_beside_it() {
     }
 }
 
+#[test]
+fn the_profile_is_looked_for_among_what_an_event_can_include() {
+    let event = |others: usize| {
+        let mut included = vec![serde_json::json!({}); others];
+        included.push(serde_json::json!({"type": "profile", "attributes": {"email": "a@b.example"}}));
+        let attributes = serde_json::json!({"timestamp": NOW.as_seconds()});
+        let payload = serde_json::json!({"data": {"id": "1", "attributes": attributes}, "included": included});
+        let data = serde_json::json!([{"topic": "event:klaviyo.bounced_email", "payload": payload}]);
+        receive(serde_json::json!({"data": data, "meta": {"timestamp": NOW.as_seconds()}}).to_string()).expect("taken")
+    };
+    assert_eq!(event(MAX_INCLUDED - 1).events.len(), 1);
+    let many = event(MAX_INCLUDED);
+    assert_eq!((many.events.len(), many.set_aside.len()), (0, 1), "set aside, and never held");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

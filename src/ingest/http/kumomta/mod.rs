@@ -19,8 +19,6 @@
 //! | `Feedback` | complained, where the report names a recipient |
 //! | `Rejection`, `Delayed`, `Delay` and what is about queues alone | ignored |
 
-use std::borrow::Cow;
-
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -190,15 +188,6 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The texts of a list, or of a single one.
-fn texts(list: &RawValue) -> Vec<Cow<'_, str>> {
-    let all: Vec<Scalar<'_>> = match serde_json::from_str(list.get()) {
-        Ok(all) => all,
-        Err(_) => serde_json::from_str(list.get()).into_iter().collect(),
-    };
-    all.into_iter().take(MAX_RECIPIENTS).filter_map(Scalar::text).collect()
-}
-
 fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), Aside> {
     let word = wire::text(fields.kind);
     let word = word.as_deref().unwrap_or("unnamed");
@@ -223,9 +212,12 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     };
     let at = wire::event_time(time, now, word)?;
     let nobody = || Aside::new(SetAsideReason::NoRecipient, word).at(at);
-    let recipients: Vec<Address> = texts(fields.recipients(kind).ok_or_else(nobody)?)
-        .iter()
-        .map(|text| Address::parse(text).map_err(|_| Aside::new(SetAsideReason::Malformed, word).at(at)))
+    let malformed = || Aside::new(SetAsideReason::Malformed, word).at(at);
+    let recipients: Vec<Address> = wire::scalars::<MAX_RECIPIENTS>(fields.recipients(kind).ok_or_else(nobody)?)
+        .map_err(|_| malformed())?
+        .into_iter()
+        .filter_map(Scalar::text)
+        .map(|text| Address::parse(&text).map_err(|_| malformed()))
         .collect::<Result<_, _>>()?;
     if recipients.is_empty() {
         return Err(nobody());

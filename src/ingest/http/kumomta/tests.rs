@@ -147,6 +147,18 @@ fn several_spellings_of_a_header_may_stand_together() {
     assert_eq!(event(&of).from_domain.as_deref(), Some("mail.example.com"));
 }
 
+#[test]
+fn more_recipients_than_a_record_can_have_are_told_of() {
+    let record = |count: usize| {
+        let recipients: Vec<String> = (0..count).map(|number| format!("r{number}@privaterelay.appleid.com")).collect();
+        json!({"type": "Delivery", "timestamp": 1_754_719_200, "recipient": recipients}).to_string()
+    };
+    assert_eq!(receive(record(MAX_RECIPIENTS)).expect("taken").events.len(), MAX_RECIPIENTS);
+    let report = receive(record(MAX_RECIPIENTS + 1)).expect("taken");
+    let reasons: Vec<_> = report.set_aside.iter().map(|part| part.reason).collect();
+    assert_eq!((report.events.len(), reasons), (0, vec![SetAsideReason::Malformed]), "kept whole");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

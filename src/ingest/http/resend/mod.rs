@@ -35,7 +35,7 @@ use super::{
     feeds::{FeedError, Place, SetUp, secrets},
     ses::is_suppression,
     svix::Svix,
-    wire::{self, Aside, Loose, Parts, Scalar},
+    wire::{self, Aside, Loose, Parts, Scalar, WireError},
 };
 use crate::{
     config::{Config, ResendFeed},
@@ -158,13 +158,9 @@ struct Reason<'a> {
 }
 
 /// The texts of a list, or of a single one.
-fn texts(list: Option<&RawValue>) -> Vec<String> {
-    let Some(list) = list else { return Vec::new() };
-    let all: Vec<Scalar<'_>> = match serde_json::from_str(list.get()) {
-        Ok(all) => all,
-        Err(_) => serde_json::from_str(list.get()).into_iter().collect(),
-    };
-    all.into_iter().take(MAX_RECIPIENTS).filter_map(|one| Some(one.text()?.into_owned())).collect()
+fn texts(list: Option<&RawValue>) -> Result<Vec<String>, WireError> {
+    let all = list.map_or_else(|| Ok(Vec::new()), wire::scalars::<MAX_RECIPIENTS>)?;
+    Ok(all.into_iter().filter_map(|one| Some(one.text()?.into_owned())).collect())
 }
 
 /// The value of the first tag: of an object's first member, or of a list's first `{name, value}`.
@@ -211,9 +207,11 @@ fn take(fields: &Fields<'_>, id: &str, now: Timestamp, report: &mut Report) -> R
         _ => return Err(wire::unknown_type(word, fields.created_at, now)),
     };
     let at = wire::event_time(fields.created_at, now, word)?;
-    let data = data.ok_or_else(|| Aside::new(SetAsideReason::Malformed, word).at(at))?;
-    let diagnostics = texts(bounce.and_then(|bounce| bounce.diagnostic_code));
-    for (recipient, said) in recipients(&texts(data.to), kind, &diagnostics, word, at)? {
+    let malformed = || Aside::new(SetAsideReason::Malformed, word).at(at);
+    let data = data.ok_or_else(malformed)?;
+    let diagnostics = texts(bounce.and_then(|bounce| bounce.diagnostic_code)).map_err(|_| malformed())?;
+    let to = texts(data.to).map_err(|_| malformed())?;
+    for (recipient, said) in recipients(&to, kind, &diagnostics, word, at)? {
         let reply = reply_of(word, kind, data, said);
         report.events.push(Event {
             provider: Provider::Resend,

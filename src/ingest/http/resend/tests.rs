@@ -130,6 +130,15 @@ fn a_nested_object_of_another_shape_spoils_nothing_beside_it() {
     }
 }
 
+#[test]
+fn more_recipients_than_a_message_can_have_are_told_of() {
+    let to = vec!["a@privaterelay.appleid.com"; MAX_RECIPIENTS + 1];
+    let sent = json!({"type": "email.sent", "created_at": "2025-08-09T06:00:00Z", "data": {"to": to}});
+    let report = receive(sent.to_string()).expect("taken");
+    let reasons: Vec<_> = report.set_aside.iter().map(|part| part.reason).collect();
+    assert_eq!((report.events.len(), reasons), (0, vec![SetAsideReason::Malformed]), "kept whole");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

@@ -160,15 +160,6 @@ struct Fields<'a> {
     email_response_message: Option<Scalar<'a>>,
 }
 
-impl<'a> Fields<'a> {
-    /// One recipient, or several.
-    fn recipients(&self) -> Vec<Scalar<'a>> {
-        let Some(to) = self.email_to else { return Vec::new() };
-        let one = || serde_json::from_str(to.get()).map(|one: Scalar<'a>| vec![one]);
-        serde_json::from_str::<Vec<Scalar<'a>>>(to.get()).or_else(|_| one()).unwrap_or_default()
-    }
-}
-
 fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), Aside> {
     let word = wire::text(fields.kind);
     let word = word.as_deref().unwrap_or("unnamed").trim();
@@ -186,8 +177,9 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
         _ => return Err(wire::unknown_type(word, fields.created_at, now)),
     };
     let at = wire::event_time(fields.created_at, now, word)?;
-    let given = fields.recipients();
-    if given.is_empty() || given.len() > MAX_RECIPIENTS {
+    let given = fields.email_to.map_or_else(|| Ok(Vec::new()), wire::scalars::<MAX_RECIPIENTS>);
+    let given = given.map_err(|_| Aside::new(SetAsideReason::Malformed, word).at(at))?;
+    if given.is_empty() {
         return Err(Aside::new(SetAsideReason::NoRecipient, word).at(at));
     }
     let recipients: Vec<Address> =

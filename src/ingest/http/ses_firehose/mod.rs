@@ -97,9 +97,12 @@ impl SesFirehose {
             let read_to = events.byte_offset();
             let decoded = match events.next() {
                 None => break,
-                Some(_) if number == MAX_ELEMENTS => Err("too many events"),
-                Some(Ok(event)) => ses::decode(event.get(), self.campaign_tag.as_deref(), now).map_err(|_| "no JSON"),
-                Some(Err(_)) => Err("no JSON"),
+                // Of all records together: each of thousands could hold thousands.
+                Some(_) if report.parts() >= MAX_ELEMENTS => Err(Aside::too_many()),
+                Some(Ok(event)) => {
+                    ses::decode(event.get(), self.campaign_tag.as_deref(), now).map_err(|_| malformed("no JSON"))
+                }
+                Some(Err(_)) => Err(malformed("no JSON")),
             };
             match decoded {
                 Ok(decoded) => {
@@ -107,11 +110,11 @@ impl SesFirehose {
                     report.set_aside.extend(decoded.set_aside);
                     report.ignored.extend(decoded.ignored);
                 }
-                Err(what) if number == 0 => return Err(malformed(what)),
+                Err(aside) if number == 0 => return Err(aside),
                 // What stands before it has been read.
-                Err(what) => {
+                Err(aside) => {
                     let rest = text.get(read_to..).unwrap_or_default().trim_start();
-                    report.set_aside.push(malformed(what).with(Provider::Ses, rest));
+                    report.set_aside.push(aside.with(Provider::Ses, rest));
                     break;
                 }
             }

@@ -103,6 +103,15 @@ fn what_is_no_batch_is_refused_and_a_cap_of_ours_loses_nothing() {
     assert_eq!((large.status.as_u16(), large.reason), (503, RejectionReason::TooLarge));
 }
 
+#[test]
+fn all_records_together_hold_so_many_events() {
+    let opens = "{\"eventType\":\"Open\",\"mail\":{\"timestamp\":\"2025-08-09T06:00:00Z\"}}".repeat(MAX_ELEMENTS / 2);
+    let report = receive(batch(&[&opens, &opens, &line("delivery"), &opens])).expect("taken");
+    assert_eq!(report.ignored.len() + report.events.len(), MAX_ELEMENTS);
+    let labels: Vec<&str> = report.set_aside.iter().map(|part| part.label.as_str()).collect();
+    assert_eq!(labels, ["too many elements"; 2], "each record is kept whole");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -33,7 +33,7 @@ use super::{
     auth::{MAX_SECRETS, SecretError},
     dates,
     feeds::{FeedError, Place, SetUp, secrets},
-    wire::{self, Aside, Loose, Parts, Scalar},
+    wire::{self, Aside, Loose, MAX_ELEMENTS, Parts, Scalar},
 };
 use crate::{
     config::{Config, UnisenderFeed},
@@ -106,6 +106,9 @@ impl Unisender {
         });
         for list in lists {
             match Parts::<Fields<'_>>::parse(list.get()) {
+                Ok(parts) if report.parts() + parts.len() > MAX_ELEMENTS => {
+                    report.set_aside.push(Aside::too_many().with(Provider::Unisender, list.get()));
+                }
                 Ok(parts) => parts.fold(Provider::Unisender, &mut report, take),
                 Err(_) => report.set_aside.push(Aside::unreadable().with(Provider::Unisender, list.get())),
             }

@@ -148,6 +148,15 @@ fn without_an_id_the_whole_of_what_was_said_makes_the_same_event() {
     assert_ne!(key(&long), key(&format!("{long}y")), "beyond what is kept");
 }
 
+#[test]
+fn all_users_together_have_so_many_events() {
+    let list = format!("[{}{{}}]", "{},".repeat(MAX_ELEMENTS / 2 - 1));
+    let user = format!("{{\"events\":{list}}}");
+    let report = receive(format!("{{\"events_by_user\":[{user},{user},{user}]}}")).expect("taken");
+    assert_eq!(report.set_aside.len(), MAX_ELEMENTS + 1);
+    assert_eq!(report.set_aside.last().map(|part| part.label.as_str()), Some("too many elements"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
