@@ -179,6 +179,14 @@ crate::model::words! {
     }
 }
 
+impl RejectionReason {
+    /// Whether the same delivery may be taken a little later, whatever its provider has to be answered.
+    #[must_use]
+    pub const fn may_pass(self) -> bool {
+        matches!(self, Self::StoreUnavailable | Self::Overloaded | Self::KeysUnavailable | Self::Stale)
+    }
+}
+
 /// A token that its scheme allows once. The store binds it to the body's digest: the same body again is a retry, another
 /// body under the same token is a forgery.
 #[derive(Clone, PartialEq, Eq)]

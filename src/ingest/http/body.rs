@@ -49,8 +49,8 @@ impl Budget {
 /// Reads a body of at most `limit` bytes, coded and decoded alike, within `timeout`, out of `budget`.
 ///
 /// # Errors
-/// 503 where the budget is used up, 413 where it's larger, 408 where it takes longer, 415 for a coding other than gzip, deflate and identity, 400 where it
-/// breaks off or its coding is broken.
+/// 503 where the budget is used up, 413 where it's larger, 408 where it takes longer or breaks off, 415 for a coding other than
+/// gzip, deflate and identity, 400 where its coding is broken.
 pub async fn read(
     headers: &HeaderMap,
     body: Body,
@@ -88,7 +88,8 @@ async fn collect(body: Body, limit: usize, budget: &Budget, taken: &mut Taken) -
             if error.is::<LengthLimitError>() {
                 too_large(limit)
             } else {
-                Rejection::new(StatusCode::BAD_REQUEST, RejectionReason::Malformed, "the body broke off")
+                // The same delivery can come whole: 400 would make most providers give it up.
+                Rejection::new(StatusCode::REQUEST_TIMEOUT, RejectionReason::Malformed, "the body broke off")
             }
         })?;
         if let Ok(data) = frame.into_data() {
@@ -209,6 +210,27 @@ mod tests {
         ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, std::io::Error>>> {
             std::task::Poll::Pending
         }
+    }
+
+    /// A body whose connection breaks.
+    struct Broken;
+
+    impl axum::body::HttpBody for Broken {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, std::io::Error>>> {
+            std::task::Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_no_final_refusal() {
+        let error = read_it(None, Body::new(Broken)).await.expect_err("broken");
+        assert_eq!((error.status, error.reason), (StatusCode::REQUEST_TIMEOUT, RejectionReason::Malformed));
     }
 
     #[tokio::test(start_paused = true)]

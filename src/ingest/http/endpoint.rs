@@ -91,8 +91,8 @@ impl Endpoint {
                 answer.map_or_else(|| StatusCode::OK.into_response(), |answer| with_answer(StatusCode::OK, answer))
             }
             Err(rejection) => {
-                let later = rejection.status == StatusCode::SERVICE_UNAVAILABLE;
                 let rejection = feed.refusal(rejection);
+                let later = rejection.reason.may_pass();
                 let Rejection { status, reason, detail, conclusive, challenge } = &rejection;
                 let refused = Refused { reason: *reason, detail, later, conclusive: *conclusive };
                 self.reception.refused(name, refused);

@@ -80,9 +80,10 @@ impl SetUp for Brevo {
     type Table = BrevoFeed;
     const PROVIDER: Provider = Provider::Brevo;
 
-    /// Brevo gives up on every 5xx; what means to come again has to be 429.
+    /// Brevo gives up on every 5xx; what means to come again has to be 429. So has what is above a cap, which can be raised.
     fn refusal(rejection: Rejection) -> Rejection {
-        let means_again = rejection.status.is_server_error() || rejection.status == StatusCode::REQUEST_TIMEOUT;
+        let means_again = rejection.status.is_server_error()
+            || matches!(rejection.status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE);
         let status = if means_again { StatusCode::TOO_MANY_REQUESTS } else { rejection.status };
         Rejection { status, ..rejection }
     }

@@ -124,6 +124,16 @@ fn without_an_id_the_whole_of_what_was_said_makes_the_same_event() {
     assert_ne!(key(&long), key(&format!("{long}y")), "beyond what is kept");
 }
 
+#[test]
+fn what_can_be_taken_later_is_answered_by_what_brevo_comes_again_on() {
+    for status in [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT, StatusCode::SERVICE_UNAVAILABLE] {
+        let rejection = Rejection::new(status, RejectionReason::TooLarge, "");
+        assert_eq!(<Brevo as SetUp>::refusal(rejection).status, StatusCode::TOO_MANY_REQUESTS, "{status}");
+    }
+    let malformed = Rejection::new(StatusCode::BAD_REQUEST, RejectionReason::Malformed, "");
+    assert_eq!(<Brevo as SetUp>::refusal(malformed.clone()), malformed);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
