@@ -3,10 +3,7 @@
 use std::sync::LazyLock;
 
 use relaywatch::{
-    ingest::http::{
-        Delivery,
-        iterable::{Iterable, Settings},
-    },
+    ingest::http::{Delivery, auth::Credentials, iterable::Iterable},
     model::Timestamp,
 };
 
@@ -15,7 +12,7 @@ const NOW: Timestamp = Timestamp::from_seconds(1_754_805_600);
 
 static FEED: LazyLock<Iterable> = LazyLock::new(|| {
     let header = Some("x-token".to_owned());
-    Iterable::new(&Settings { tokens: vec!["fuzz".into()], header, ..Settings::default() }).expect("feed")
+    Iterable::new(&Credentials { tokens: vec!["fuzz".into()], header, ..Credentials::default() }).expect("feed")
 });
 
 /// Checks one input.

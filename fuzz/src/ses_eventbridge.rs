@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use relaywatch::{
     ingest::http::{
         Delivery,
+        auth::Credentials,
         ses_eventbridge::{SesEventBridge, Settings},
     },
     model::Timestamp,
@@ -15,7 +16,8 @@ const NOW: Timestamp = Timestamp::from_seconds(1_754_805_600);
 
 static FEED: LazyLock<SesEventBridge> = LazyLock::new(|| {
     let header = Some("x-token".to_owned());
-    SesEventBridge::new(&Settings { tokens: vec!["fuzz".into()], header, ..Settings::default() }).expect("feed")
+    let credentials = Credentials { tokens: vec!["fuzz".into()], header, ..Credentials::default() };
+    SesEventBridge::new(&Settings { credentials, campaign_tag: None }).expect("feed")
 });
 
 /// Checks one input.

@@ -1,6 +1,6 @@
 //! `[feeds.iterable]`: Iterable's system webhooks.
 
-use super::{super::validate::Checks, table};
+use super::{super::validate::Checks, credentials::Credentials, table};
 use crate::model::Exposure;
 
 table! {
@@ -22,24 +22,10 @@ table! {
 }
 
 fn check(feed: &IterableFeed, path: &str, checks: &mut Checks<'_>) {
-    if feed.username.is_some() != feed.password.is_some() {
-        checks.error(path, "`username` and `password` go together", "set both, or `token` alone");
-    } else if feed.password.is_none() && feed.token.is_none() {
-        checks.error(
-            path,
-            "the Iterable feed has no credentials, so anybody could post to it",
-            "set `username` and `password_file`, or `header` and `token_file`",
-        );
-    }
-    if feed.header.is_some() && feed.token.is_none() {
-        checks.error(
-            &format!("{path}.header"),
-            "`header` names where `token` is, and there is none",
-            "set `token_file`",
-        );
-    }
-    checks.token(&format!("{path}.password"), feed.password.as_ref());
-    checks.token(&format!("{path}.token"), feed.token.as_ref());
+    let IterableFeed { username, password, token, header, .. } = feed;
+    let (username, password) = (username.as_ref(), password.as_ref());
+    Credentials { provider: "Iterable", username, password, token: token.as_ref(), header: header.as_ref() }
+        .check(path, checks);
     if feed.exposure == Exposure::Outcomes {
         checks.wrong(
             &format!("{path}.exposure"),

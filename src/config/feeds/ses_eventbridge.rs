@@ -1,6 +1,6 @@
 //! `[feeds.ses_eventbridge]`: Amazon SES through EventBridge.
 
-use super::{super::validate::Checks, table};
+use super::{super::validate::Checks, credentials::Credentials, table};
 
 table! {
     /// Amazon SES through an API destination of EventBridge.
@@ -23,24 +23,10 @@ table! {
 }
 
 fn check(feed: &SesEventbridgeFeed, path: &str, checks: &mut Checks<'_>) {
-    if feed.username.is_some() != feed.password.is_some() {
-        checks.error(path, "`username` and `password` go together", "set both, or `token` alone");
-    } else if feed.password.is_none() && feed.token.is_none() {
-        checks.error(
-            path,
-            "the SES EventBridge feed has no credentials, so anybody could post to it",
-            "set `header` and `token_file` (API key), or `username` and `password_file`",
-        );
-    }
-    if feed.header.is_some() && feed.token.is_none() {
-        checks.error(
-            &format!("{path}.header"),
-            "`header` names where `token` is, and there is none",
-            "set `token_file`",
-        );
-    }
-    checks.token(&format!("{path}.password"), feed.password.as_ref());
-    checks.token(&format!("{path}.token"), feed.token.as_ref());
+    let SesEventbridgeFeed { username, password, token, header, .. } = feed;
+    let (username, password) = (username.as_ref(), password.as_ref());
+    Credentials { provider: "SES EventBridge", username, password, token: token.as_ref(), header: header.as_ref() }
+        .check(path, checks);
 }
 
 fn connect(feed: &SesEventbridgeFeed, at: &str) -> Vec<String> {

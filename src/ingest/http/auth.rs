@@ -33,7 +33,10 @@ pub enum SecretError {
     #[error("the feed has more than {MAX_SECRETS} secrets of one kind; remove those that are no longer in use")]
     TooMany,
     /// An empty secret, or one with characters that no header can carry.
-    #[error("a secret is empty or holds blanks at its ends or control characters; check its file for a stray line end")]
+    #[error(
+        "a secret is empty, or holds blanks at its ends, control characters or, as a token, others than ASCII; check its file for \
+         a stray line end"
+    )]
     Unusable,
     /// RFC 7617 section 2: a user name cannot hold a colon.
     #[error("a user name holds a colon, which basic authentication cannot carry")]
@@ -100,19 +103,19 @@ impl Secrets {
         if logins.is_empty() && tokens.is_empty() {
             return Err(SecretError::Missing);
         }
-        if logins.len() > MAX_SECRETS || tokens.len() > MAX_SECRETS {
+        if logins.len() > MAX_SECRETS {
             return Err(SecretError::TooMany);
         }
-        let mut accepted = Self { logins: Vec::new(), tokens: Vec::new(), header: None };
+        // A header carries visible ASCII only, so that another token would never match.
+        let token = |token: &str| token.is_ascii().then(|| sha256(token.as_bytes()));
+        let tokens = if tokens.is_empty() { Vec::new() } else { two(tokens, token)? };
+        let mut accepted = Self { logins: Vec::new(), tokens, header: None };
         for Login { username, password } in logins {
             if username.contains(':') {
                 return Err(SecretError::Colon);
             }
             let password = usable(password.expose_secret())?;
             accepted.logins.push(sha256(format!("{username}:{password}").as_bytes()));
-        }
-        for token in tokens {
-            accepted.tokens.push(sha256(usable(token.expose_secret())?.as_bytes()));
         }
         Ok(accepted)
     }
@@ -121,6 +124,11 @@ impl Secrets {
     #[must_use]
     pub fn with_tokens_in(self, header: HeaderName) -> Self {
         Self { header: Some(header), ..self }
+    }
+
+    /// Whether this is one of the tokens, in a time that tells nothing about them.
+    pub(super) fn holds(&self, presented: &[u8]) -> bool {
+        one_of(&self.tokens, presented)
     }
 
     /// Whether a bearer token opens.
@@ -169,7 +177,7 @@ impl Secrets {
         };
         if let Some(header) = self.header.as_ref().filter(|header| delivery.headers.contains_key(*header)) {
             let token = delivery.header(header.as_str()).ok_or_else(absent)?;
-            return if one_of(&self.tokens, token.as_bytes()) { Ok(()) } else { Err(self.wrong(header.as_str())) };
+            return if self.holds(token.as_bytes()) { Ok(()) } else { Err(self.wrong(header.as_str())) };
         }
         let value = delivery.header(header::AUTHORIZATION.as_str()).ok_or_else(absent)?;
         let (scheme, credentials) = value.trim().split_once(' ').ok_or_else(absent)?;
@@ -178,7 +186,7 @@ impl Secrets {
             let pair = BASE64.decode(credentials).map_err(|_| absent())?;
             one_of(&self.logins, &pair)
         } else if scheme.eq_ignore_ascii_case("bearer") && self.takes_bearer() {
-            one_of(&self.tokens, credentials.as_bytes())
+            self.holds(credentials.as_bytes())
         } else {
             return Err(absent());
         };
@@ -201,7 +209,7 @@ impl Secrets {
                 _ => rejection,
             });
         };
-        if given.next().is_none() && one_of(&self.tokens, token.as_bytes()) {
+        if given.next().is_none() && self.holds(token.as_bytes()) {
             return Ok(());
         }
         Err(Rejection::new(
@@ -222,8 +230,22 @@ impl Secrets {
     }
 }
 
-/// A secret that a header can carry unchanged.
-fn usable(secret: &str) -> Result<&str, SecretError> {
+/// What is made of one secret, or of two while they are rotated.
+///
+/// # Errors
+/// Where there is none, too many, or one that is not [`usable`] or of which nothing can be made.
+pub(super) fn two<T>(secrets: &[SecretString], make: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, SecretError> {
+    if secrets.is_empty() {
+        return Err(SecretError::Missing);
+    }
+    if secrets.len() > MAX_SECRETS {
+        return Err(SecretError::TooMany);
+    }
+    secrets.iter().map(|secret| make(usable(secret.expose_secret())?).ok_or(SecretError::Unusable)).collect()
+}
+
+/// A secret that its file holds and nothing else.
+pub(super) fn usable(secret: &str) -> Result<&str, SecretError> {
     let bad = secret.is_empty() || secret.trim() != secret || secret.chars().any(char::is_control);
     if bad { Err(SecretError::Unusable) } else { Ok(secret) }
 }
@@ -325,6 +347,8 @@ mod tests {
         assert_eq!(error(&[], &[]), SecretError::Missing);
         assert_eq!(error(&[], &["a".into(), "b".into(), "c".into()]), SecretError::TooMany);
         assert_eq!(error(&[], &["".into()]), SecretError::Unusable);
+        assert_eq!(error(&[], &["schl\u{fc}ssel".into()]), SecretError::Unusable, "no header carries it");
+        assert!(Secrets::new(&[login("a", "schl\u{fc}ssel")], &[]).is_ok(), "base64 carries it");
         assert_eq!(error(&[], &["secret\n".into()]), SecretError::Unusable);
         assert_eq!(error(&[login("a:b", "c")], &[]), SecretError::Colon);
         assert_eq!(error(&[login("a", "")], &[]), SecretError::Unusable);

@@ -3,14 +3,15 @@
 
 use aws_lc_rs::{constant_time, hmac};
 use axum::http::StatusCode;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 
 use super::{
     Delivery, Rejection, RejectionReason,
-    auth::{MAX_SECRETS, SecretError},
+    auth::{self, SecretError},
 };
 
 /// The keys of a feed: the one in force, and the one before it.
+#[derive(Clone)]
 pub(super) struct MacKeys(Vec<hmac::Key>);
 
 impl std::fmt::Debug for MacKeys {
@@ -37,29 +38,29 @@ impl MacKeys {
         keys: &[SecretString],
         decode: impl Fn(&str) -> Option<Vec<u8>>,
     ) -> Result<Self, SecretError> {
-        if keys.is_empty() {
-            return Err(SecretError::Missing);
-        }
-        if keys.len() > MAX_SECRETS {
-            return Err(SecretError::TooMany);
-        }
-        let key = |key: &SecretString| {
-            let text = key.expose_secret();
-            let bytes = decode(text).filter(|bytes| !bytes.is_empty() && text.trim() == text);
-            bytes.map(|bytes| hmac::Key::new(algorithm, &bytes)).ok_or(SecretError::Unusable)
+        let key = |text: &str| {
+            let bytes = decode(text).filter(|bytes| !bytes.is_empty())?;
+            Some(hmac::Key::new(algorithm, &bytes))
         };
-        Ok(Self(keys.iter().map(key).collect::<Result<_, _>>()?))
+        Ok(Self(auth::two(keys, key)?))
     }
 
     /// Whether one of the keys makes this tag of what was signed, given in parts. All keys are tried, so that the time tells
     /// nothing of which one it is; the comparison itself is constant-time.
     pub(super) fn verify(&self, signed: &[&[u8]], tag: &[u8]) -> bool {
+        self.verify_any(signed, &[tag])
+    }
+
+    /// The same for any of several tags: each key makes its own once, however many there are to compare.
+    pub(super) fn verify_any(&self, signed: &[&[u8]], tags: &[impl AsRef<[u8]>]) -> bool {
         self.0.iter().fold(false, |found, key| {
             let mut context = hmac::Context::with_key(key);
             for part in signed {
                 context.update(part);
             }
-            found | constant_time::verify_slices_are_equal(context.sign().as_ref(), tag).is_ok()
+            let made = context.sign();
+            let is_made = |tag: &[u8]| constant_time::verify_slices_are_equal(made.as_ref(), tag).is_ok();
+            tags.iter().fold(found, |found, tag| found | is_made(tag.as_ref()))
         })
     }
 
@@ -121,6 +122,9 @@ mod tests {
         assert!(!keys.verify(&[b"what do ya want ", b"for nothing"], &tag));
         assert!(!keys.verify(&[b"what do ya want for nothing?"], &[]));
         assert!(!keys.verify(&[b"what do ya want for nothing?"], tag.get(..31).expect("31 bytes")));
+        assert!(keys.verify_any(&[b"what do ya want for nothing?"], &[b"other".to_vec(), tag.clone()]));
+        assert!(!keys.verify_any(&[b"what do ya want for nothing?"], &[b"other", b"third"]));
+        assert!(!keys.verify_any(&[b"what do ya want for nothing?"], &[[0; 32]; 0]));
         assert_eq!(format!("{keys:?}"), "MacKeys(2)");
     }
 

@@ -47,7 +47,7 @@ pub use crate::ingest::RejectionReason;
 use crate::model::Timestamp;
 
 /// One delivery as it came in: whole, within the limits, and not yet trusted.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Delivery {
     /// The method: POST, unless the feed takes others.
     pub method: Method,
@@ -59,6 +59,15 @@ pub struct Delivery {
     pub body: Bytes,
     /// When it arrived.
     pub received_at: Timestamp,
+}
+
+/// Query, headers and body hold secrets and addresses.
+impl std::fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { method, query, headers, body, received_at } = self;
+        let (query, headers, body) = (query.len(), headers.len(), body.len());
+        write!(f, "Delivery({method} at {received_at}, query of {query} bytes, {headers} headers, {body} bytes)")
+    }
 }
 
 impl Delivery {
@@ -134,5 +143,16 @@ impl Rejection {
     #[must_use]
     pub fn conclusive(self) -> Self {
         Self { conclusive: true, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_delivery_is_not_printed() {
+        let delivery = super::testing::delivery(&[("authorization", "Bearer secret-1")], "secret-2");
+        let delivery = super::Delivery { query: "token=secret-3".to_owned(), ..delivery };
+        let shown = format!("{delivery:?}");
+        assert!(!shown.contains("secret") && shown.contains("1 headers, 8 bytes"), "{shown}");
     }
 }

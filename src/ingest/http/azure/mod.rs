@@ -27,7 +27,7 @@ use serde::Deserialize;
 
 use super::{
     Answer, Delivery, Rejection, RejectionReason,
-    auth::{SecretError, Secrets},
+    auth::{Credentials, SecretError, Secrets},
     feeds::{FeedError, Place, SetUp, secrets},
     wire::{self, Aside, Loose, Parts, Scalar},
 };
@@ -57,17 +57,6 @@ pub struct Settings {
     pub header: Option<String>,
 }
 
-/// What is wrong with the settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SettingsError {
-    /// The tokens.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// A text that is no header's name.
-    #[error("`header` can't be a header's name; write it as \"X-Relaywatch-Token\"")]
-    Header,
-}
-
 /// The feed of Azure's reports.
 #[derive(Debug, Clone)]
 pub struct Azure {
@@ -79,11 +68,10 @@ impl Azure {
     ///
     /// # Errors
     /// Where there is no token, or an unusable one, or the header can't have its name.
-    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
-        let secrets = Secrets::new(&[], &settings.tokens)?;
-        let header = settings.header.as_deref().unwrap_or("X-Relaywatch-Token");
-        let header = HeaderName::from_bytes(header.as_bytes()).map_err(|_| SettingsError::Header)?;
-        Ok(Self { secrets: secrets.with_tokens_in(header) })
+    pub fn new(settings: &Settings) -> Result<Self, SecretError> {
+        let header = settings.header.clone().unwrap_or_else(|| "X-Relaywatch-Token".to_owned());
+        let credentials = Credentials { logins: Vec::new(), tokens: settings.tokens.clone(), header: Some(header) };
+        Ok(Self { secrets: credentials.secrets()? })
     }
 
     /// Authenticates and decodes one batch, or answers a handshake.

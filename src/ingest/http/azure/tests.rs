@@ -65,7 +65,7 @@ fn an_error_of_ours_is_never_answered_with_what_ends_the_retries() {
     assert_eq!(outcome("", &[("x-relaywatch-token", "other")]), Err((503, RejectionReason::BadCredentials)));
     let large = Azure::refusal(receive(&" ".repeat(MAX_BODY_BYTES + 1)).expect_err("large"));
     assert_eq!((large.status.as_u16(), large.reason), (503, RejectionReason::TooLarge));
-    assert_eq!(Azure::new(&Settings::default()).expect_err("none"), SecretError::Missing.into());
+    assert_eq!(Azure::new(&Settings::default()).expect_err("none"), SecretError::Missing);
 }
 
 #[test]

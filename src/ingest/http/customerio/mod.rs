@@ -20,6 +20,7 @@
 //! Names are documented; that a `dropped` message was not attempted and what `failed` means follows from their descriptions
 //! (inferred). The reply stands in `failure_message`. Older payloads have `event_type` ("email_bounced") and `email_address`.
 
+use aws_lc_rs::hmac;
 use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -28,7 +29,8 @@ use super::{
     Delivery, Rejection, RejectionReason,
     auth::SecretError,
     feeds::{FeedError, Place, SetUp, secrets},
-    signed::{Keys, within_window},
+    mac::{MacKeys, bad_signature},
+    signed::{seconds, within_window},
     wire::{self, Aside, Loose, Parts, Scalar},
 };
 use crate::{
@@ -56,7 +58,7 @@ pub struct Settings {
 /// The feed of Customer.io's reports.
 #[derive(Debug, Clone)]
 pub struct CustomerIo {
-    keys: Keys,
+    keys: MacKeys,
 }
 
 impl CustomerIo {
@@ -65,7 +67,7 @@ impl CustomerIo {
     /// # Errors
     /// Where there is no signing key, or an unusable one.
     pub fn new(settings: &Settings) -> Result<Self, SecretError> {
-        Ok(Self { keys: Keys::new(&settings.signing_keys)? })
+        Ok(Self { keys: MacKeys::new(hmac::HMAC_SHA256, &settings.signing_keys)? })
     }
 
     /// Verifies and decodes one report.
@@ -95,20 +97,12 @@ impl CustomerIo {
             )
         };
         let timestamp = delivery.header(TIMESTAMP_HEADER).ok_or_else(absent)?;
-        let seconds: i64 = (timestamp.len() == 10 && timestamp.bytes().all(|byte| byte.is_ascii_digit()))
-            .then(|| timestamp.parse().ok())
-            .flatten()
-            .ok_or_else(absent)?;
+        let signed_at = seconds(timestamp).ok_or_else(absent)?;
         let tag = hex::decode(delivery.header(SIGNATURE_HEADER).ok_or_else(absent)?.trim()).map_err(|_| absent())?;
         if !self.keys.verify(&[b"v0:", timestamp.as_bytes(), b":", &delivery.body], &tag) {
-            return Err(Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::BadSignature,
-                "the signature verifies with none of the signing keys; compare them with the one of this reporting webhook at \
-                 Customer.io, and check that no proxy changes bodies",
-            ));
+            return Err(bad_signature("signing key of this reporting webhook"));
         }
-        within_window(Timestamp::from_seconds(seconds), delivery.received_at, WINDOW_MILLIS)
+        within_window(signed_at, delivery.received_at, WINDOW_MILLIS)
     }
 }
 

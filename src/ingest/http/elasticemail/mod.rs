@@ -101,7 +101,7 @@ fn json(delivery: &Delivery) -> Result<String, WireError> {
     let media = delivery.header(header::CONTENT_TYPE.as_str()).unwrap_or_default().to_ascii_lowercase();
     let is_form = media.starts_with("application/x-www-form-urlencoded");
     let encoded = match (&delivery.method, is_form) {
-        (&Method::GET | &Method::HEAD, _) => delivery.query.as_bytes(),
+        (&Method::GET, _) => delivery.query.as_bytes(),
         // Parameters in the address of a POST, with nothing in its body.
         (_, _) if delivery.body.is_empty() && has_parameters(&delivery.query) => delivery.query.as_bytes(),
         (_, true) => &delivery.body,
@@ -119,7 +119,8 @@ fn has_parameters(query: &str) -> bool {
 impl SetUp for ElasticEmail {
     type Table = ElasticemailFeed;
     const PROVIDER: Provider = Provider::Elasticemail;
-    const METHODS: &'static [Method] = &[Method::GET, Method::HEAD];
+    const METHODS: &'static [Method] = &[Method::GET];
+    const ASKS_BY: &'static [Method] = &[Method::HEAD];
 
     fn set_up(_: &Config, table: &ElasticemailFeed, place: &Place) -> Result<Self, Vec<FeedError>> {
         place.or_wrong(Self::new(&Settings {

@@ -14,6 +14,7 @@
 //!
 //! Answers: 2xx, the events are committed. 400 and 413: send no such body again. 401 and 503: send it again, later.
 
+use aws_lc_rs::hmac;
 use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -22,7 +23,8 @@ use super::{
     Delivery, Rejection, RejectionReason,
     auth::SecretError,
     feeds::{FeedError, Place, SetUp, secrets},
-    signed::{Keys, within_window},
+    mac::{MacKeys, bad_signature},
+    signed::{seconds, within_window},
     wire::{self, Aside, Parts, Scalar},
 };
 use crate::{
@@ -55,7 +57,7 @@ pub struct Settings {
 /// The feed of one's own events.
 #[derive(Debug, Clone)]
 pub struct Generic {
-    keys: Keys,
+    keys: MacKeys,
 }
 
 impl Generic {
@@ -64,7 +66,7 @@ impl Generic {
     /// # Errors
     /// Where there is no signing key, or an unusable one.
     pub fn new(settings: &Settings) -> Result<Self, SecretError> {
-        Ok(Self { keys: Keys::new(&settings.signing_keys)? })
+        Ok(Self { keys: MacKeys::new(hmac::HMAC_SHA256, &settings.signing_keys)? })
     }
 
     /// Verifies and decodes one body.
@@ -94,22 +96,14 @@ impl Generic {
             )
         };
         let timestamp = delivery.header(TIMESTAMP_HEADER).ok_or_else(absent)?;
-        let seconds: i64 = (timestamp.len() == 10 && timestamp.bytes().all(|byte| byte.is_ascii_digit()))
-            .then(|| timestamp.parse().ok())
-            .flatten()
-            .ok_or_else(absent)?;
+        let signed_at = seconds(timestamp).ok_or_else(absent)?;
         let tag =
             delivery.header(SIGNATURE_HEADER).and_then(|text| text.trim().strip_prefix(VERSION)).ok_or_else(absent)?;
         let tag = hex::decode(tag).map_err(|_| absent())?;
         if !self.keys.verify(&[b"v1:", timestamp.as_bytes(), b":", &delivery.body], &tag) {
-            return Err(Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::BadSignature,
-                "the signature verifies with none of this feed's signing keys; sign `v1:`, the timestamp, `:` and the raw body, \
-                 byte by byte as it is sent",
-            ));
+            return Err(bad_signature("signing key"));
         }
-        within_window(Timestamp::from_seconds(seconds), delivery.received_at, WINDOW_MILLIS)
+        within_window(signed_at, delivery.received_at, WINDOW_MILLIS)
     }
 }
 

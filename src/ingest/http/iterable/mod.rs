@@ -15,13 +15,12 @@
 //! There is no event of a delivery, and Iterable hands on no reply: the cause stays undetermined, and nothing is made up.
 //! `createdAt` is the time of the event, without an offset in UTC. Events have no id of their own.
 
-use axum::http::{HeaderName, StatusCode};
-use secrecy::SecretString;
+use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::{
     Delivery, Rejection,
-    auth::{Login, SecretError, Secrets},
+    auth::{Credentials, SecretError, Secrets},
     dates,
     feeds::{FeedError, Place, SetUp, logins, secrets},
     wire::{self, Aside, Loose, Parts, Scalar},
@@ -35,28 +34,6 @@ use crate::{
 /// The largest body that is taken; a delivery holds one event.
 pub const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 
-/// What the feed is made from.
-#[derive(Debug, Clone, Default)]
-pub struct Settings {
-    /// User names with passwords for basic authentication: up to two.
-    pub logins: Vec<Login>,
-    /// Tokens: up to two.
-    pub tokens: Vec<SecretString>,
-    /// The header that holds the token and nothing else; without it, the token is a bearer token.
-    pub header: Option<String>,
-}
-
-/// What is wrong with the settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SettingsError {
-    /// The secrets.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// A text that is no header's name.
-    #[error("`header` can't be a header's name; write it as \"X-Relaywatch-Token\"")]
-    Header,
-}
-
 /// The feed of Iterable's events.
 #[derive(Debug, Clone)]
 pub struct Iterable {
@@ -68,12 +45,8 @@ impl Iterable {
     ///
     /// # Errors
     /// Where there is no secret, or an unusable one, or the header can't have its name.
-    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
-        let Settings { logins, tokens, header } = settings;
-        let secrets = Secrets::new(logins, tokens)?;
-        let Some(header) = header else { return Ok(Self { secrets }) };
-        let header = HeaderName::from_bytes(header.as_bytes()).map_err(|_| SettingsError::Header)?;
-        Ok(Self { secrets: secrets.with_tokens_in(header) })
+    pub fn new(credentials: &Credentials) -> Result<Self, SecretError> {
+        Ok(Self { secrets: credentials.secrets()? })
     }
 
     /// Authenticates and decodes one event.
@@ -98,7 +71,7 @@ impl SetUp for Iterable {
     const PROVIDER: Provider = Provider::Iterable;
 
     fn set_up(_: &Config, table: &IterableFeed, place: &Place) -> Result<Self, Vec<FeedError>> {
-        place.or_wrong(Self::new(&Settings {
+        place.or_wrong(Self::new(&Credentials {
             logins: logins(table.username.as_deref(), &[&table.password, &table.previous_password]),
             tokens: secrets(&[&table.token, &table.previous_token]),
             header: table.header.clone(),

@@ -6,15 +6,16 @@ use serde_json::json;
 use super::*;
 use crate::ingest::http::{
     RejectionReason,
+    auth::Login,
     testing::{any_json, delivery, fixtures, render},
 };
 
 const TOKEN: (&str, &str) = ("x-relaywatch-token", "iterable-token");
 
-fn settings() -> Settings {
+fn settings() -> Credentials {
     let login = Login { username: "watch".to_owned(), password: "s3cret".into() };
     let tokens = vec!["iterable-before".into(), "iterable-token".into()];
-    Settings { logins: vec![login], tokens, header: Some("X-Relaywatch-Token".to_owned()) }
+    Credentials { logins: vec![login], tokens, header: Some("X-Relaywatch-Token".to_owned()) }
 }
 
 fn receive(body: impl Into<Vec<u8>>) -> Result<Report, Rejection> {
@@ -41,9 +42,9 @@ fn a_login_or_a_header_opens_and_nothing_else_does() {
     assert_eq!(outcome(&[("authorization", "Basic d2F0Y2g6czNjcmV0")]), Ok(()));
     assert_eq!(outcome(&[]), Err((401, RejectionReason::Unauthenticated)));
     assert_eq!(outcome(&[("x-relaywatch-token", "other")]), Err((401, RejectionReason::BadCredentials)));
-    assert_eq!(Iterable::new(&Settings::default()).expect_err("none"), SecretError::Missing.into());
-    let odd = Settings { header: Some("a b".to_owned()), ..settings() };
-    assert_eq!(Iterable::new(&odd).expect_err("no name"), SettingsError::Header);
+    assert_eq!(Iterable::new(&Credentials::default()).expect_err("none"), SecretError::Missing);
+    let odd = Credentials { header: Some("a b".to_owned()), ..settings() };
+    assert_eq!(Iterable::new(&odd).expect_err("no name"), SecretError::Header);
 }
 
 #[test]

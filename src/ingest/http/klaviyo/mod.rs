@@ -3,7 +3,8 @@
 //! Source: Klaviyo, "Working with system webhooks" (documented: headers, envelope, topics, the signature over the raw body and
 //! then the header `Klaviyo-Timestamp`). How `Klaviyo-Timestamp` is written is not documented; it is reported both as RFC 3339 and
 //! as HTTP writes dates, once five hours ahead of the time in the body. So the header is taken as it comes, as part of what is
-//! signed, and the age goes by `meta.timestamp`, which is signed as well; by the header only where that is absent. Retries are not
+//! signed, and the age goes by `meta.timestamp`, which is signed as well; by the header only where that is absent, which then may
+//! be as far ahead as any zone; in seconds with a fraction and in milliseconds it's read too (inferred). Retries are not
 //! documented: the time may be 25 hours old. `meta.klaviyo_webhook_id` and the header `Klaviyo-Webhook-Id` must be the same
 //! (documented).
 //!
@@ -23,6 +24,7 @@
 //! (Hard, Soft) and `Campaign Name` are inferred. `$_cohort$message_send_cohort`, `<time of sending>:<message>`, is the same in all
 //! events of one sending (inferred), so it stands for the message. Klaviyo hands on no reply: the cause stays undetermined.
 
+use aws_lc_rs::hmac;
 use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -33,7 +35,8 @@ use super::{
     auth::SecretError,
     dates,
     feeds::{FeedError, Place, SetUp, secrets},
-    signed::{Keys, within_window},
+    mac::{MacKeys, bad_signature},
+    signed::{seconds, within, within_window},
     wire::{self, Aside, Capped, Loose, Parts, Scalar},
 };
 use crate::{
@@ -55,6 +58,9 @@ pub const WINDOW_MILLIS: i64 = 25 * HOUR_MILLIS;
 /// What the topics of Klaviyo's own events begin with.
 const PREFIX: &str = "event:klaviyo.";
 
+/// How far ahead of the clock the header may be where the body has no time: it was seen to be written in another zone than it
+/// says, and none is farther from UTC.
+const HEADER_AHEAD_MILLIS: i64 = 14 * HOUR_MILLIS;
 /// The most resources that an event can include: "Get Event" gives its metric, its profile and what it's attributed to.
 const MAX_INCLUDED: usize = 100;
 
@@ -68,7 +74,7 @@ pub struct Settings {
 /// The feed of Klaviyo's events.
 #[derive(Debug, Clone)]
 pub struct Klaviyo {
-    keys: Keys,
+    keys: MacKeys,
 }
 
 impl Klaviyo {
@@ -77,7 +83,7 @@ impl Klaviyo {
     /// # Errors
     /// Where there is no secret key, or an unusable one.
     pub fn new(settings: &Settings) -> Result<Self, SecretError> {
-        Ok(Self { keys: Keys::new(&settings.secret_keys)? })
+        Ok(Self { keys: MacKeys::new(hmac::HMAC_SHA256, &settings.secret_keys)? })
     }
 
     /// Verifies and decodes one batch.
@@ -96,7 +102,10 @@ impl Klaviyo {
         let no_meta = Meta::default();
         let meta = body.meta.get().unwrap_or(&no_meta);
         let now = delivery.received_at;
-        within_window(meta.timestamp.and_then(dates::parse).unwrap_or(signed_at), now, WINDOW_MILLIS)?;
+        match meta.timestamp.and_then(dates::parse) {
+            Some(at) => within_window(at, now, WINDOW_MILLIS)?,
+            None => within(signed_at, now, WINDOW_MILLIS, HEADER_AHEAD_MILLIS)?,
+        }
         if let Some(webhook) = wire::text(meta.klaviyo_webhook_id)
             && delivery.header(WEBHOOK_HEADER).is_some_and(|header| header.trim() != webhook.trim())
         {
@@ -130,21 +139,18 @@ impl Klaviyo {
         if self.keys.verify(&[&delivery.body, timestamp.as_bytes()], &tag) {
             return Ok(at);
         }
-        Err(Rejection::new(
-            StatusCode::UNAUTHORIZED,
-            RejectionReason::BadSignature,
-            "the signature verifies with none of the secret keys; compare them with the one of this webhook at Klaviyo, and check \
-             that no proxy changes bodies",
-        ))
+        Err(bad_signature("secret key of this webhook"))
     }
 }
 
-/// Whole seconds, or a date.
+/// Seconds, with or without a fraction, milliseconds, or a date.
 fn header_time(text: &str) -> Option<Timestamp> {
-    if text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return text.parse().ok().map(Timestamp::from_seconds);
+    let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.split_once('.') {
+        Some((whole, fraction)) if are_digits(fraction) && fraction.len() <= 9 => seconds(whole),
+        None if text.len() == 13 && are_digits(text) => text.parse().ok().map(Timestamp::from_millis),
+        _ => seconds(text).or_else(|| dates::parse_text(text)),
     }
-    dates::parse_text(text)
 }
 
 impl SetUp for Klaviyo {
@@ -318,13 +324,6 @@ fn take(element: &Element<'_>, now: Timestamp, report: &mut Report) -> Result<()
         },
     });
     Ok(())
-}
-
-/// The address of the profile among what is included.
-fn profile(included: &RawValue) -> Option<Scalar<'_>> {
-    let all: Vec<Loose<Resource<'_>>> = serde_json::from_str(included.get()).ok()?;
-    let is_profile = |resource: &&Resource<'_>| wire::text(resource.kind).is_some_and(|kind| kind == "profile");
-    all.iter().filter_map(Loose::get).find(is_profile)?.attributes.get()?.email
 }
 
 /// The time of sending in `<seconds>:<message>`.

@@ -62,7 +62,11 @@ fn the_age_goes_by_the_time_in_the_body() {
     assert_eq!(outcome(AT, &at(now + 301)), stale);
     assert_eq!(outcome(AT, "{\"data\":[]}"), Ok(()), "the header stands in");
     assert_eq!(outcome("1754700000", "{\"data\":[]}"), stale);
-    for odd in ["", "yesterday", "11754805600"] {
+    for header in ["1754805600.123456", "1754805600123", "Sun, 10 Aug 2025 11:00:00 GMT", "2025-08-10T20:00:00Z"] {
+        assert_eq!(outcome(header, "{\"data\":[]}"), Ok(()), "{header}");
+    }
+    assert_eq!(outcome("2025-08-10T20:00:01Z", "{\"data\":[]}"), stale);
+    for odd in ["", "yesterday", "11754805600", "1754805600.", "1754805600.1x", "1754805600.1234567890"] {
         assert_eq!(outcome(odd, "{\"data\":[]}"), absent, "{odd}");
     }
 }

@@ -23,14 +23,14 @@ use super::{
     auth::{SecretError, sha256},
     feeds::{FeedError, Place, SetUp, secrets},
     mac::MacKeys,
+    signed::{MAX_AHEAD_MILLIS, seconds, within_window},
     wire::{self, Aside, Loose, Parts, Scalar, WireError},
 };
 use crate::{
     config::{Config, MailgunFeed},
     ingest::{OneTimeToken, Report, label},
     model::{
-        Address, DedupeMaterial, EnhancedCode, Event, EventKind, FailureClass, HOUR_MILLIS, MINUTE_MILLIS, Provider,
-        Reply, Timestamp,
+        Address, DedupeMaterial, EnhancedCode, Event, EventKind, FailureClass, HOUR_MILLIS, Provider, Reply, Timestamp,
     },
 };
 
@@ -40,8 +40,6 @@ pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 pub const DEFAULT_WINDOW_MILLIS: i64 = 24 * HOUR_MILLIS;
 /// Mailgun goes on trying for so long; a shorter window would refuse its last retries.
 pub const RETRY_HORIZON_MILLIS: i64 = 8 * HOUR_MILLIS;
-/// How far ahead of the clock a signed timestamp may be.
-pub const MAX_AHEAD_MILLIS: i64 = 5 * MINUTE_MILLIS;
 /// The longest token that is taken; real ones have 50 characters.
 const MAX_TOKEN_BYTES: usize = 256;
 
@@ -233,23 +231,13 @@ impl Mailgun {
                  Mailgun (it is not the API key)",
             ));
         }
-        let stale = |status, detail: &str| Rejection::new(status, RejectionReason::Stale, detail).conclusive();
-        let signed_at = seconds(&timestamp)
-            .ok_or_else(|| stale(StatusCode::NOT_ACCEPTABLE, "the signed timestamp is no time in whole seconds"))?;
-        let age = delivery.received_at.millis_since(signed_at);
-        if age > self.window_millis {
-            return Err(stale(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the signed timestamp is older than the time window; Mailgun itself gives up after 8 hours, so this is a \
-                 replay, or this machine's clock may be wrong (ahead): check it",
-            ));
-        }
-        if age < -MAX_AHEAD_MILLIS {
-            return Err(stale(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the signed timestamp is more than 5 minutes ahead: this machine's clock may be wrong (behind); check it",
-            ));
-        }
+        // Nothing parts timestamp and token in what is signed. Were other forms of a time taken, characters of the token could be
+        // moved into the timestamp (`1754805600` and `e0ab…` into `1754805600e0` and `ab…`): another token, the same signature.
+        let signed_at = seconds(&timestamp).ok_or_else(|| {
+            let detail = "the signed timestamp is no time in whole seconds";
+            Rejection::new(StatusCode::NOT_ACCEPTABLE, RejectionReason::Stale, detail).conclusive()
+        })?;
+        within_window(signed_at, delivery.received_at, self.window_millis)?;
         Ok(OneTimeToken {
             token: wire::clean(&token, MAX_TOKEN_BYTES),
             body_digest: sha256(&delivery.body),
@@ -257,18 +245,6 @@ impl Mailgun {
             expires_at: signed_at.plus_millis(self.window_millis).plus_millis(MAX_AHEAD_MILLIS),
         })
     }
-}
-
-/// The signed timestamp: ten digits, nothing else.
-///
-/// Nothing parts timestamp and token in what is signed. Were other forms of a time taken, characters of the token could
-/// be moved into the timestamp (`1754805600` and `e0ab…` into `1754805600e0` and `ab…`), which gives another token under
-/// the same signature.
-fn seconds(text: &str) -> Option<Timestamp> {
-    if text.len() != 10 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    text.parse().ok().map(Timestamp::from_seconds)
 }
 
 /// Refuses the forms of Mailgun's legacy webhooks, which are signed alike and hold other fields.

@@ -47,14 +47,14 @@ use super::{
     Delivery, Rejection, RejectionReason,
     auth::{Login, MAX_SECRETS, SecretError, Secrets},
     feeds::{FeedError, Place, SetUp, logins, secrets},
+    signed::{seconds, within_window},
     wire::{self, Aside, Parts, Scalar, WireError},
 };
 use crate::{
     config::{Config, SendgridFeed},
     ingest::{Report, label},
     model::{
-        Address, DedupeMaterial, EnhancedCode, Event, EventKind, FailureClass, HOUR_MILLIS, MINUTE_MILLIS, Provider,
-        Reply, Timestamp,
+        Address, DedupeMaterial, EnhancedCode, Event, EventKind, FailureClass, HOUR_MILLIS, Provider, Reply, Timestamp,
     },
 };
 
@@ -62,8 +62,6 @@ use crate::{
 pub const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// How old a signed timestamp may be: the 24 hours for which SendGrid tries again, and one for the last attempt and for clocks.
 pub const WINDOW_MILLIS: i64 = 25 * HOUR_MILLIS;
-/// How far ahead of the clock a signed timestamp may be.
-pub const MAX_AHEAD_MILLIS: i64 = 5 * MINUTE_MILLIS;
 /// The header with the signature: base64 of ECDSA's ASN.1 form.
 pub const SIGNATURE_HEADER: &str = "x-twilio-email-event-webhook-signature";
 /// The header with the timestamp that is signed, in seconds.
@@ -178,11 +176,7 @@ impl SendGrid {
             )
         };
         let timestamp = delivery.header(TIMESTAMP_HEADER).ok_or_else(absent)?;
-        // Ten digits and nothing else: no byte can move between it and a body that begins with a bracket.
-        let seconds: i64 = (timestamp.len() == 10 && timestamp.bytes().all(|byte| byte.is_ascii_digit()))
-            .then(|| timestamp.parse().ok())
-            .flatten()
-            .ok_or_else(absent)?;
+        let signed_at = seconds(timestamp).ok_or_else(absent)?;
         let signature = delivery.header(SIGNATURE_HEADER).filter(|text| !text.trim().is_empty()).ok_or_else(absent)?;
         let signature = BASE64_STANDARD.decode(signature.trim()).map_err(|_| absent())?;
         let mut signed = digest::Context::new(&digest::SHA256);
@@ -197,21 +191,7 @@ impl SendGrid {
                  has its own), and check that no proxy changes bodies",
             ));
         }
-        let age = delivery.received_at.millis_since(Timestamp::from_seconds(seconds));
-        let stale =
-            |detail: &str| Rejection::new(StatusCode::SERVICE_UNAVAILABLE, RejectionReason::Stale, detail).conclusive();
-        if age > WINDOW_MILLIS {
-            return Err(stale(
-                "the signed timestamp is older than 25 hours; SendGrid itself gives up after 24, so this is a replay, or this \
-                 machine's clock may be wrong (ahead): check it",
-            ));
-        }
-        if age < -MAX_AHEAD_MILLIS {
-            return Err(stale(
-                "the signed timestamp is more than 5 minutes ahead: this machine's clock may be wrong (behind); check it",
-            ));
-        }
-        Ok(())
+        within_window(signed_at, delivery.received_at, WINDOW_MILLIS)
     }
 }
 

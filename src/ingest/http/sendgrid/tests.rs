@@ -9,7 +9,10 @@ use super::{signing::Signer, *};
 use crate::{
     ingest::{
         SetAsideReason,
-        http::testing::{NOW, any_json, any_object, delivery, fixture, fixtures, render, reordered},
+        http::{
+            signed::MAX_AHEAD_MILLIS,
+            testing::{NOW, any_json, any_object, delivery, fixture, fixtures, render, reordered},
+        },
     },
     model::FailureClass::{Permanent, Transient, Unknown},
 };

@@ -10,12 +10,11 @@
 //!
 //! What is posted is read as SES's feed through SNS reads it, so that one event is one event by whichever way it comes.
 
-use axum::http::{HeaderName, StatusCode};
-use secrecy::SecretString;
+use axum::http::StatusCode;
 
 use super::{
     Delivery, Rejection, RejectionReason,
-    auth::{Login, SecretError, Secrets},
+    auth::{Credentials, SecretError, Secrets},
     feeds::{FeedError, Place, SetUp, logins, secrets},
     ses, wire,
 };
@@ -31,25 +30,10 @@ pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// What the feed is made from.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// User names with passwords for basic authentication: up to two.
-    pub logins: Vec<Login>,
-    /// API keys: up to two.
-    pub tokens: Vec<SecretString>,
-    /// The header that holds the API key and nothing else; without it, it is a bearer token.
-    pub header: Option<String>,
+    /// What the connection authenticates by; its API key is a token.
+    pub credentials: Credentials,
     /// The message tag that names the campaign; without it, `campaign`, then `ses:campaign`.
     pub campaign_tag: Option<String>,
-}
-
-/// What is wrong with the settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SettingsError {
-    /// The secrets.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// A text that is no header's name.
-    #[error("`header` can't be a header's name; write it as \"X-Relaywatch-Token\"")]
-    Header,
 }
 
 /// The feed at `/in/ses-eventbridge`.
@@ -64,13 +48,8 @@ impl SesEventBridge {
     ///
     /// # Errors
     /// Where there is no secret, or an unusable one, or the header can't have its name.
-    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
-        let mut secrets = Secrets::new(&settings.logins, &settings.tokens)?;
-        if let Some(header) = &settings.header {
-            let header = HeaderName::from_bytes(header.as_bytes()).map_err(|_| SettingsError::Header)?;
-            secrets = secrets.with_tokens_in(header);
-        }
-        Ok(Self { secrets, campaign_tag: settings.campaign_tag.clone() })
+    pub fn new(settings: &Settings) -> Result<Self, SecretError> {
+        Ok(Self { secrets: settings.credentials.secrets()?, campaign_tag: settings.campaign_tag.clone() })
     }
 
     /// Authenticates and decodes one event.
@@ -108,9 +87,11 @@ impl SetUp for SesEventBridge {
 
     fn set_up(_: &Config, table: &SesEventbridgeFeed, place: &Place) -> Result<Self, Vec<FeedError>> {
         place.or_wrong(Self::new(&Settings {
-            logins: logins(table.username.as_deref(), &[&table.password, &table.previous_password]),
-            tokens: secrets(&[&table.token, &table.previous_token]),
-            header: table.header.clone(),
+            credentials: Credentials {
+                logins: logins(table.username.as_deref(), &[&table.password, &table.previous_password]),
+                tokens: secrets(&[&table.token, &table.previous_token]),
+                header: table.header.clone(),
+            },
             campaign_tag: table.campaign_tag.clone(),
         }))
     }

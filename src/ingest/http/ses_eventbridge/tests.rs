@@ -1,7 +1,10 @@
 //! Tests of the feed of SES's events through EventBridge.
 
 use super::*;
-use crate::ingest::http::testing::{delivery, fixture, fixtures};
+use crate::ingest::http::{
+    auth::Login,
+    testing::{delivery, fixture, fixtures},
+};
 
 const KEY: (&str, &str) = ("x-relaywatch-token", "eventbridge-key");
 
@@ -9,7 +12,7 @@ fn settings() -> Settings {
     let login = Login { username: "watch".to_owned(), password: "s3cret".into() };
     let tokens = vec!["eventbridge-before".into(), "eventbridge-key".into()];
     let header = Some("X-Relaywatch-Token".to_owned());
-    Settings { logins: vec![login], tokens, header, campaign_tag: None }
+    Settings { credentials: Credentials { logins: vec![login], tokens, header }, campaign_tag: None }
 }
 
 fn receive(body: impl Into<Vec<u8>>) -> Result<Report, Rejection> {
@@ -47,9 +50,10 @@ fn a_key_or_a_login_opens_and_nothing_else_does() {
     assert_eq!(outcome(&[("authorization", "Basic d2F0Y2g6czNjcmV0")]), Ok(()));
     assert_eq!(outcome(&[]), Err((401, RejectionReason::Unauthenticated)));
     assert_eq!(outcome(&[("x-relaywatch-token", "other")]), Err((401, RejectionReason::BadCredentials)));
-    assert_eq!(SesEventBridge::new(&Settings::default()).expect_err("none"), SecretError::Missing.into());
-    let odd = Settings { header: Some("a b".to_owned()), ..settings() };
-    assert_eq!(SesEventBridge::new(&odd).expect_err("no name"), SettingsError::Header);
+    assert_eq!(SesEventBridge::new(&Settings::default()).expect_err("none"), SecretError::Missing);
+    let mut odd = settings();
+    odd.credentials.header = Some("a b".to_owned());
+    assert_eq!(SesEventBridge::new(&odd).expect_err("no name"), SecretError::Header);
 }
 
 #[test]

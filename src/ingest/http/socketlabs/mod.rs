@@ -19,7 +19,8 @@
 //! UTC are inferred. The reply stands in `DiagnosticCode`, its enhanced code in `BounceStatus`; `Reason` is SocketLabs' own
 //! sentence and is read only where nobody was asked. `FailureCode` is SocketLabs' own number. Retries are not documented.
 
-use aws_lc_rs::constant_time;
+use std::borrow::Cow;
+
 use axum::http::{StatusCode, header};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -27,7 +28,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     Answer, Delivery, Rejection, RejectionReason,
-    auth::{MAX_SECRETS, SecretError, sha256},
+    auth::{self, SecretError, Secrets},
     dates,
     feeds::{FeedError, Place, SetUp, secrets},
     form,
@@ -67,13 +68,13 @@ pub enum SettingsError {
 /// The feed of SocketLabs' events.
 #[derive(Clone)]
 pub struct SocketLabs {
-    secrets: Vec<[u8; 32]>,
+    secrets: Secrets,
     validation_key: SecretString,
 }
 
 impl std::fmt::Debug for SocketLabs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SocketLabs({} secret keys)", self.secrets.len())
+        write!(f, "SocketLabs({:?})", self.secrets)
     }
 }
 
@@ -83,22 +84,8 @@ impl SocketLabs {
     /// # Errors
     /// Where there is no secret key or no validation key, or an unusable one.
     pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
-        let unusable = |text: &str| text.is_empty() || text.trim() != text || text.chars().any(char::is_control);
-        if settings.secret_keys.is_empty() {
-            return Err(SecretError::Missing.into());
-        }
-        if settings.secret_keys.len() > MAX_SECRETS {
-            return Err(SecretError::TooMany.into());
-        }
-        let mut secrets = Vec::new();
-        for key in &settings.secret_keys {
-            let key = key.expose_secret();
-            if unusable(key) {
-                return Err(SecretError::Unusable.into());
-            }
-            secrets.push(sha256(key.as_bytes()));
-        }
-        let validation_key = settings.validation_key.clone().filter(|key| !unusable(key.expose_secret()));
+        let secrets = Secrets::new(&[], &settings.secret_keys)?;
+        let validation_key = settings.validation_key.clone().filter(|key| auth::usable(key.expose_secret()).is_ok());
         Ok(Self { secrets, validation_key: validation_key.ok_or(SettingsError::Validation)? })
     }
 
@@ -108,10 +95,8 @@ impl SocketLabs {
     /// 400 for what is no event, 401 without the secret key, 413 above the cap.
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
-        let malformed =
-            |error| wire::malformed(StatusCode::BAD_REQUEST, "an event of SocketLabs' ({\"Type\":…})", error);
         let text = json(delivery).map_err(malformed)?;
-        self.authenticate(&text).map_err(|error| error.map_or_else(absent, malformed))??;
+        self.authenticate(&text)?;
         let mut report = Report::default();
         let now = delivery.received_at;
         let parts = Parts::<Fields<'_>>::parse(&text).map_err(malformed)?;
@@ -123,37 +108,31 @@ impl SocketLabs {
         Ok(report)
     }
 
-    /// Looks for the secret key, in an event or in every one of several; `Err(None)` where it's absent.
-    fn authenticate(&self, text: &str) -> Result<Result<(), Rejection>, Option<WireError>> {
+    /// Looks for the secret key, in an event or in every one of several.
+    fn authenticate(&self, text: &str) -> Result<(), Rejection> {
         #[derive(Deserialize)]
         struct Secret<'a> {
             #[serde(borrow, rename = "SecretKey")]
             key: Option<Scalar<'a>>,
         }
-        let secrets: Vec<Secret<'_>> = if text.trim_start().starts_with('[') {
-            serde_json::from_str(text).map_err(|error| Some(error.into()))?
-        } else {
-            vec![serde_json::from_str(text).map_err(|error| Some(error.into()))?]
-        };
-        let mut all = !secrets.is_empty();
-        for secret in secrets {
-            let presented = sha256(wire::text(secret.key).ok_or(None)?.as_bytes());
-            // Every key is tried, so that the time tells nothing of which one it is.
-            all &= self
-                .secrets
-                .iter()
-                .fold(false, |found, key| found | constant_time::verify_slices_are_equal(key, &presented).is_ok());
+        let events = wire::one_or_many::<Secret<'_>>(text).map_err(|error| malformed(error.into()))?;
+        let mut all = !events.is_empty();
+        for event in events {
+            all &= self.secrets.holds(wire::text(event.key).ok_or_else(absent)?.as_bytes());
         }
-        Ok(if all {
-            Ok(())
-        } else {
-            Err(Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::BadCredentials,
-                "the SecretKey is none of this feed's; compare it with the endpoint's at SocketLabs",
-            ))
-        })
+        if all {
+            return Ok(());
+        }
+        Err(Rejection::new(
+            StatusCode::UNAUTHORIZED,
+            RejectionReason::BadCredentials,
+            "the SecretKey is none of this feed's; compare it with the endpoint's at SocketLabs",
+        ))
     }
+}
+
+fn malformed(error: WireError) -> Rejection {
+    wire::malformed(StatusCode::BAD_REQUEST, "an event of SocketLabs' ({\"Type\":…})", error)
 }
 
 fn absent() -> Rejection {
@@ -165,13 +144,13 @@ fn absent() -> Rejection {
 }
 
 /// The body as JSON; a form becomes the object of the same members.
-fn json(delivery: &Delivery) -> Result<String, WireError> {
+fn json(delivery: &Delivery) -> Result<Cow<'_, str>, WireError> {
     let media = delivery.header(header::CONTENT_TYPE.as_str()).unwrap_or_default().to_ascii_lowercase();
     if media.starts_with("application/x-www-form-urlencoded") {
         let object = form::object(&delivery.body, &[]).ok_or(WireError::Shape { line: 1, column: 1 })?;
-        return Ok(Value::Object(object).to_string());
+        return Ok(Cow::Owned(Value::Object(object).to_string()));
     }
-    wire::utf8(&delivery.body).map(ToOwned::to_owned)
+    wire::utf8(&delivery.body).map(Cow::Borrowed)
 }
 
 /// An element as it came, but for the secret key.

@@ -45,6 +45,8 @@ fn without_the_secret_nothing_is_taken_or_answered() {
     assert_eq!(outcome("{\"Type\":\"Tracking\"}".to_owned()), absent);
     assert_eq!(outcome(json!([event(json!(KEY)), event(json!("other"))]).to_string()), wrong, "each of several");
     assert_eq!(outcome("[]".to_owned()), wrong);
+    let flood = format!("[{}{{}}]", "{},".repeat(wire::MAX_ELEMENTS));
+    assert_eq!(outcome(flood), Err((400, RejectionReason::Malformed)), "no more are read before anybody is known");
     let new = |settings: Settings| SocketLabs::new(&settings).expect_err("settings");
     assert_eq!(new(Settings { secret_keys: vec![], ..settings() }), SecretError::Missing.into());
     assert_eq!(new(Settings { validation_key: None, ..settings() }), SettingsError::Validation);

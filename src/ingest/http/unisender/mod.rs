@@ -30,7 +30,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Delivery, Rejection, RejectionReason,
-    auth::{MAX_SECRETS, SecretError},
+    auth::{self, SecretError},
     dates,
     feeds::{FeedError, Place, SetUp, secrets},
     wire::{self, Aside, Loose, MAX_ELEMENTS, Parts, Scalar},
@@ -63,19 +63,7 @@ impl Unisender {
     /// # Errors
     /// Where there is no usable API key.
     pub fn new(settings: &Settings) -> Result<Self, SecretError> {
-        let keys = &settings.api_keys;
-        if keys.is_empty() {
-            return Err(SecretError::Missing);
-        }
-        if keys.len() > MAX_SECRETS {
-            return Err(SecretError::TooMany);
-        }
-        let is_usable =
-            |key: &SecretString| !key.expose_secret().is_empty() && key.expose_secret().trim() == key.expose_secret();
-        if !keys.iter().all(is_usable) {
-            return Err(SecretError::Unusable);
-        }
-        Ok(Self { api_keys: keys.clone() })
+        Ok(Self { api_keys: auth::two(&settings.api_keys, |key| Some(SecretString::from(key)))? })
     }
 
     /// Verifies and decodes one delivery.
