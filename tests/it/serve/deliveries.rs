@@ -569,7 +569,8 @@ async fn what_has_outlived_its_retention_is_acknowledged_and_left_out(engine: En
     let Some(home) = Home::new(engine).await else { return };
     let daemon = home.start();
     let event = |id: &str, seconds: i64| {
-        let event = json!({ "type": "bounce", "event_id": id, "timestamp": seconds, "rcpt_to": payload::relay_address(1) });
+        let event =
+            json!({ "type": "bounce", "event_id": id, "timestamp": seconds, "rcpt_to": payload::relay_address(1) });
         json!({ "msys": { "message_event": event } })
     };
     // 2012: plausible, and before all that these tests keep.
