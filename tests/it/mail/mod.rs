@@ -25,7 +25,7 @@ const RETURN_PATH: &str = "bounces+7-qx7zhzkndneko=privaterelay.appleid.com@boun
 const RECIPIENT: &str = "qx7zhzkndneko@privaterelay.appleid.com";
 
 /// Whether a program of Debian's is there; it may only be missing on a laptop.
-fn is_there(path: &str) -> bool {
+pub(crate) fn is_there(path: &str) -> bool {
     let there = Path::new(path).exists();
     assert!(
         there || std::env::var("CI").as_deref() != Ok("true"),
@@ -102,14 +102,14 @@ fn bounce(number: u32) -> String {
 }
 
 /// A client of SMTP.
-struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     read: BufReader<TcpStream>,
 }
 
 impl Client {
     /// Connects and greets.
-    fn new(address: SocketAddr) -> Self {
+    pub(crate) fn new(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("connected");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a limit");
         let read = BufReader::new(stream.try_clone().expect("cloned"));
@@ -130,7 +130,7 @@ impl Client {
         }
     }
 
-    fn say(&mut self, text: &str) -> String {
+    pub(crate) fn say(&mut self, text: &str) -> String {
         self.stream.write_all(text.as_bytes()).expect("sent");
         self.answer()
     }
@@ -150,6 +150,6 @@ impl Client {
 }
 
 /// Runs a program to its end.
-fn run(command: &mut Command) -> Output {
+pub(crate) fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }

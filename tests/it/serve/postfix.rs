@@ -5,11 +5,11 @@ use std::{
     fs::{self, OpenOptions},
     io::Write as _,
     path::Path,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use relaywatch::{
-    model::{Cause, EventKind, Timestamp},
+    model::{Cause, Destination, EventKind, Timestamp},
     store::{EventRecord, Position, Store},
 };
 
@@ -17,6 +17,7 @@ use crate::support::{
     Engine,
     daemon::{Daemon, Home, now},
     payload,
+    postfix::{Apple, Postfix, is_available},
 };
 
 pub(super) const LOG: &str = "[feeds.postfix]\nlog_file = \"mail.log\"\n";
@@ -76,7 +77,9 @@ async fn survive(engine: Engine) {
         write(MAILS / 3);
         // In the middle: something of this round is committed, and the log goes on.
         let metric = "relaywatch_feed_events_total{feed=\"postfix\",kind=\"refused\"}";
+        let began = Instant::now();
         while daemon.metric(metric) == 0 {
+            assert!(began.elapsed() < Duration::from_mins(1), "nothing of it is committed:\n{}", daemon.log());
             std::thread::yield_now();
         }
         write(MAILS / 3);
@@ -116,3 +119,42 @@ async fn a_killed_daemon_reads_on_where_it_was_postgres() {
     survive(Engine::Postgres).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_postfix_is_understood() {
+    if !is_available() {
+        return;
+    }
+    let home = Home::new(Engine::Sqlite).await.expect("SQLite is always there");
+    let texts = [
+        ("gonezhzkndnek", "550 5.1.1 <gonezhzkndnek@privaterelay.appleid.com>: user does not exist"),
+        ("unregistered0", "550 5.1.1 <bounces@mail.example.com>: unauthorized sender"),
+        ("laterzhzkndne", "451 4.7.1 Service unavailable - try again later"),
+    ];
+    let apple = Apple::start(texts.map(|(local, text)| (local.to_owned(), text.to_owned())).into());
+    let postfix = Postfix::start(apple.address, &format!("smtp:[127.0.0.1]:{}", apple.address.port()));
+    home.configure(&format!("[feeds.postfix]\nlog_file = \"{}\"\n", postfix.path("log").display()));
+    let daemon: Daemon = home.start();
+    let store = home.store().await;
+    let locals: Vec<&str> = texts.iter().map(|(local, _)| *local).chain(["finezhzkndnek"]).collect();
+    tokio::task::block_in_place(|| postfix.send("bounces@mail.example.com", &locals));
+    // The fake has an address of this machine, so that what it takes is handed on only. What is deferred is tried each second.
+    let expected = [("deferred", Some(451)), ("refused", Some(550)), ("sent", None)];
+    let understood = async {
+        loop {
+            let mut events = store.events_after(Position::START, 10_000).await.expect("the journal");
+            events.retain(|event| event.destination == Destination::Relay);
+            let seen: BTreeSet<_> =
+                events.iter().map(|event| (event.kind.as_str(), event.reply.and_then(|reply| reply.code))).collect();
+            let templates: BTreeSet<i32> = events.iter().filter_map(|event| Some(event.reply?.template)).collect();
+            // Whose address is in the brackets tells the two refusals apart.
+            if templates.len() == texts.len() && seen.len() == expected.len() {
+                return seen;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let seen = tokio::time::timeout(Duration::from_mins(1), understood).await;
+    assert_eq!(seen.map(|seen| Vec::from_iter(seen)), Ok(expected.to_vec()), "{}", postfix.log());
+    drop(postfix);
+    daemon.stop();
+}

@@ -4,6 +4,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod payload;
+pub(crate) mod postfix;
 pub(crate) mod sink;
 pub(crate) mod sqs;
 pub(crate) mod webhooks;
