@@ -12,27 +12,36 @@ postgres_programs() {
     done
 }
 
-# Debian's packages start what they bring. This one refuses it, while they are installed, where nothing else does.
+# Debian's packages start what they bring. This one refuses it, while they are installed, where nothing else does; `cleanup`
+# takes it away where that is broken off.
 no_services() {
     local policy=/usr/sbin/policy-rc.d
     if [ ! -e "$policy" ]; then
+        refused_by=$policy
         printf '#!/bin/sh\nexit 101\n' > "$policy"
         chmod 755 "$policy"
-        refused_by=$policy
     fi
+}
+
+# Takes that away again.
+services_again() {
+    [ -z "$refused_by" ] || rm -f "$refused_by"
+    refused_by=
+}
+
+# The packages that the mail feed's tests lack: a real mail server, and swaks with what it shakes hands by.
+mail_needs() {
+    [ -x /usr/sbin/postfix ] || echo postfix
+    command -v swaks >/dev/null || echo swaks
+    perl -MNet::SSLeay -e1 2>/dev/null || echo libnet-ssleay-perl
 }
 
 # Installs what is missing, the packages named as well, as root on Debian; elsewhere says what will be skipped.
 bring() {
-    local missing=() refused_by=
+    local missing=()
     [ -n "${RELAYWATCH_TEST_POSTGRES:-}" ] || [ -n "$(postgres_programs)" ] || missing+=(postgresql)
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
     [ "$#" = 0 ] || missing+=("$@")
-    # The mail feed is spoken to by a real mail server, and by swaks.
-    [ -x /usr/sbin/postfix ] || missing+=(postfix)
-    command -v swaks >/dev/null || missing+=(swaks)
-    # swaks shakes hands by this.
-    perl -MNet::SSLeay -e1 2>/dev/null || missing+=(libnet-ssleay-perl)
     [ "${#missing[@]}" -gt 0 ] || return 0
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "installing ${missing[*]}"
@@ -44,10 +53,8 @@ bring() {
         no_services
         echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
         apt-get update -qq >&2
-        local installed=0
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2 || installed=$?
-        [ -z "$refused_by" ] || rm -f "$refused_by"
-        [ "$installed" = 0 ] || exit "$installed"
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+        services_again
     elif [ "${CI:-}" = true ]; then
         say "missing ${missing[*]}, and no right to install them"
         exit 1
@@ -59,8 +66,10 @@ bring() {
 work=$(mktemp -d)
 server=
 sqs=
+refused_by=
 cleanup() {
     local code=$?
+    services_again
     [ -z "$sqs" ] || kill "$sqs" 2>/dev/null || true
     if [ -n "$server" ]; then
         as_postgres "$programs/pg_ctl" -D "$work/postgres" -m immediate -w stop >/dev/null 2>&1 || true
