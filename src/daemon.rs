@@ -3,6 +3,7 @@
 mod follow_up;
 mod forget;
 mod health;
+mod intaking;
 mod lead;
 mod made;
 mod reload;
@@ -21,13 +22,14 @@ use std::{
 
 pub use self::role::Role;
 use self::{
+    intaking::Intaking,
     lead::Lead,
-    made::{has_no_store, say_directories, say_store},
+    made::{open, say_directories},
 };
 
 use tokio::{
     net::TcpListener,
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, watch},
 };
 
 pub use forget::{FORGET_AFTER_MILLIS, forget_due};
@@ -40,15 +42,10 @@ use crate::{
     control::{self, Folding, Operator, Retention, Running, Socket, socket_path},
     detect::Parameters,
     ingest::{
-        alive,
-        committer::committer,
-        http::{
-            endpoint::Endpoint,
-            feeds::{FeedError, Feeds},
-        },
-        intake::{Intake, Knowledge},
-        reception::{Reception, Setup},
-        workers::{self, Opened, Worker, Workers},
+        http::feeds::{FeedError, Feeds},
+        intake::Knowledge,
+        reception::Setup,
+        workers::Workers,
     },
     lifecycle::{Lifecycle, Tasks},
     metrics::Metrics,
@@ -65,10 +62,6 @@ use crate::{
     web::{private, server},
 };
 
-/// Transactions that PostgreSQL takes at a time from one process.
-const POSTGRES_WRITERS: usize = 3;
-/// Follow-ups that may wait.
-const FOLLOW_UPS: usize = 64;
 /// How long it waits before it tries again to journal changed settings.
 const SETTINGS_RETRY: Duration = Duration::from_secs(5);
 
@@ -370,50 +363,6 @@ fn limits(config: &Config) -> server::Limits {
     }
 }
 
-/// What taking reports in works with.
-struct Intaking<'a> {
-    store: &'a Store,
-    keyring: &'a Arc<Keyring>,
-    clock: &'a Clock,
-    metrics: &'a Metrics,
-    /// Rung after every commit.
-    wake: &'a Arc<Notify>,
-}
-
-impl Intaking<'_> {
-    /// Starts the writers, and what follows deliveries up; gives what takes reports in.
-    fn start(&self, setup: Setup, notifiers: &Notifiers, client: reqwest::Client, tasks: &Tasks) -> Reception {
-        let (committer, writers) = committer(self.store, self.metrics, self.wake, POSTGRES_WRITERS);
-        for (number, writer) in writers.into_iter().enumerate() {
-            tasks.spawn_critical(format!("writer {number}"), async move {
-                writer.run().await;
-                Ok::<(), Infallible>(())
-            });
-        }
-        let (sender, receiver) = mpsc::channel(FOLLOW_UPS);
-        tasks.spawn_critical("follow-ups", follow_up::run(receiver, client, self.clock.clone(), tasks.soft()));
-        let intake = Intake::new(Arc::clone(self.keyring), committer, self.metrics.clone()).ringing(notifiers.wake());
-        Reception::new(setup, intake, self.clock.clone(), self.metrics.clone(), sender)
-    }
-
-    /// Starts what takes reports in: the public listener, and the feeds that work by themselves.
-    fn serve(
-        &self,
-        public: TcpListener,
-        opened: Vec<(Worker, Opened)>,
-        reception: &Reception,
-        config: &Config,
-        tasks: &Tasks,
-    ) {
-        let (store, clock, metrics) = (self.store.clone(), self.clock.clone(), self.metrics.clone());
-        tasks.spawn_critical("signs of life", alive::run(store, clock, reception.clone(), metrics, tasks.soft()));
-        tasks.spawn_critical("feeds", workers::run(opened, reception.clone(), tasks.soft()));
-        let concurrent = usize::try_from(config.limits.max_concurrent_requests).unwrap_or(usize::MAX);
-        let router = Endpoint::new(reception.clone(), concurrent).router();
-        tasks.spawn_critical("public listener", server::serve(public, router, limits(config), tasks.soft()));
-    }
-}
-
 /// Looks which key the store's users shall seal with, and says so where the key file lacks it.
 async fn heed_keys(store: &Store, keyring: &Keyring) {
     match store.announced_key().await {
@@ -452,68 +401,6 @@ async fn serve_commands(config: &Config, operator: Operator, tasks: &Tasks) {
              state directory of its own"
         ),
     }
-}
-
-/// The keys, made where there are none, and the store. The key file is there before the store is made with it, so that no
-/// crash leaves a store whose keys are gone.
-async fn open(config: &Config, said: &mut Vec<String>) -> Result<(Arc<Keyring>, Store), StartError> {
-    let path = config.key_file();
-    if !path.try_exists().unwrap_or(true) {
-        refuse_without_keys(config).await?;
-    }
-    let (keyring, made) = Keyring::load_or_create(&path)?;
-    let keyring = Arc::new(keyring);
-    let new = has_no_store(config, &keyring).await?;
-    let store = match Store::open(&store_options(config, Access::Write), Arc::clone(&keyring)).await {
-        // Another process has made the store in the meantime.
-        Err(StoreError::WrongKey { .. }) if made => return Err(forget_made_keys(config)),
-        opened => opened,
-    };
-    if made {
-        tracing::warn!(
-            file = %path.display(),
-            "made a new key file; back it up apart from the database: without it no stored address can be read"
-        );
-        said.push(format!(
-            "made a new key file {}; back it up apart from the database: without it no stored address can be read",
-            path.display()
-        ));
-    }
-    let store = store?;
-    if new {
-        said.push(say_store(config));
-    }
-    Ok((keyring, store))
-}
-
-/// Refuses, before any key is made, a store that has its keys already, and one that can't be reached.
-async fn refuse_without_keys(config: &Config) -> Result<(), StartError> {
-    if config.store.url.sqlite_file().is_some_and(|file| !file.exists()) {
-        return Ok(());
-    }
-    let stranger = Arc::new(Keyring::generate()?);
-    match Store::open(&store_options(config, Access::Read), stranger).await {
-        Ok(store) => {
-            store.close().await;
-            Ok(())
-        }
-        Err(StoreError::WrongKey { .. }) => Err(StartError::NoKeys { path: config.key_file() }),
-        Err(error) if error.is_without_tables() => Ok(()),
-        // A SQLite file that is empty has no tables either; whatever is wrong with it shows when it's opened for writing.
-        Err(_) if config.store.url.is_sqlite() => Ok(()),
-        Err(error) if error.is_transient() => Err(error.into()),
-        Err(_) => Ok(()),
-    }
-}
-
-/// Takes away the key file that was made a moment ago for a store that has other keys: nothing is sealed with it, and it
-/// would only be taken for the right one.
-fn forget_made_keys(config: &Config) -> StartError {
-    let path = config.key_file();
-    if let Err(error) = fs::remove_file(&path) {
-        tracing::warn!(%error, file = %path.display(), "the new key file, which is of no use, can't be removed");
-    }
-    StartError::NoKeys { path }
 }
 
 /// Sets up what the configuration names (feeds with their files, notifiers) and lets it go again: what `config check` adds to
