@@ -75,7 +75,8 @@ struct Weeks {
     events: Sums,
     /// Hours with events.
     busy: Sums,
-    /// Hours that were busy in each of the three weeks before.
+    /// Hours that were busy in each of the three weeks before, as were the hours on both sides: what keeps local time moves by an
+    /// hour when clocks are changed.
     regular: Sums,
     /// How often an hour was empty that was busy in both other weeks, of the three before.
     missed: f64,
@@ -97,7 +98,8 @@ impl Weeks {
         // After Jeffreys: what was never missed is missed at times all the same.
         let missed = (f64::from(missed) + 0.5) / (f64::from(kept + missed) + 1.0);
         let busy = Sums::new(first, now + 1, |hour| i64::from(is_busy(hour)));
-        let regular = Sums::new(now - WEEK, now, |hour| i64::from(busy_weeks(hour) == 3));
+        let is_kept = |hour: i64| (hour - 1..=hour + 1).all(|hour| busy_weeks(hour) == 3);
+        let regular = Sums::new(now - WEEK, now, |hour| i64::from(is_kept(hour)));
         Self { events, busy, regular, missed }
     }
 
@@ -118,7 +120,7 @@ impl Weeks {
 ///
 /// Enough are 20 events, and twice what its longest pause of the last three weeks left out, by the other weeks; what is `excused`
 /// (hours from and to, not included) was no pause of its own. Since reports come in heaps, events alone are no evidence: either
-/// the hours are ones that the feed keeps, so that all of them are empty by chance once in 500 times at most; or they were 12
+/// the hours are ones that the feed keeps (also an hour earlier and later, since clocks are changed), so that all of them are empty by chance once in 500 times at most; or they were 12
 /// hours with reports in each week. A feed that brings less than that in a week is never judged, nor is one that is younger
 /// than three weeks.
 #[must_use]
@@ -215,9 +217,10 @@ mod tests {
         let evening = NOW - NOW.rem_euclid(24) + 20;
         let mut feed = weeks(evening, by_day);
         assert_eq!(since(&feed, evening - 99, evening + 11), None, "it is night");
-        assert_eq!(since(&feed, evening - 99, evening + 13), Some(evening), "morning brought nothing");
-        feed.retain(|hour, _| !(evening + 12 - WEEK..evening + 13 - WEEK).contains(hour));
-        assert_eq!(since(&feed, evening - 99, evening + 13), None, "nor did it a week ago");
+        assert_eq!(since(&feed, evening - 99, evening + 13), None, "clocks may have been changed");
+        assert_eq!(since(&feed, evening - 99, evening + 14), Some(evening), "morning brought nothing");
+        feed.retain(|hour, _| !(evening + 13 - WEEK..evening + 14 - WEEK).contains(hour));
+        assert_eq!(since(&feed, evening - 99, evening + 14), None, "nor did it a week ago");
         let sparse: BTreeMap<i64, i64> = (0..8).map(|week| (NOW - 300 - week * 84, 19)).collect();
         assert_eq!(since(&sparse, NOW - 999, NOW), None);
         let young: BTreeMap<i64, i64> = (NOW - 2 * WEEK..NOW - 5).map(|hour| (hour, 100)).collect();
@@ -310,6 +313,19 @@ mod tests {
             (windows, tickets) = (windows + told.0, tickets + told.1);
         }
         assert!(windows <= 30 && tickets == 0, "{windows} windows, {tickets} tickets in 5 years");
+    }
+
+    #[test]
+    fn a_feed_that_keeps_local_time_is_not_silent_when_clocks_are_changed() {
+        for (before, after) in [(2, 1), (1, 2)] {
+            for change in (5 * WEEK..6 * WEEK).step_by(5) {
+                let told = false_silences(10 * WEEK, |hour| {
+                    let clock = (hour + if hour < change { before } else { after }).rem_euclid(24);
+                    if (8..20).contains(&clock) { 40 } else { 0 }
+                });
+                assert_eq!(told, (0, 0), "{change}");
+            }
+        }
     }
 
     proptest! {
