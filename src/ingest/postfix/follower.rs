@@ -5,7 +5,7 @@
 //! | the file is not there | it is waited for, and read from its beginning when it comes |
 //! | renamed, and a new one made | both are read until the old one has not grown for [`GRACE_MILLIS`]: programs write on until they are told |
 //! | copied, and cut to nothing (copytruncate) | the rest is read from the copy, then the file from its beginning |
-//! | rotated while relaywatch was down | the rest is looked for among the files beside it, and those that came after it are read as well |
+//! | rotated while relaywatch was down, or twice between two looks | the rest is looked for among the files beside it, and those that came after it are read as well |
 //! | packed before its rest was read | that rest is lost here, which is told: `relaywatch import` reads it |
 
 use std::{
@@ -62,12 +62,15 @@ struct Tail {
     cutter: Cutter,
     mark: Option<Mark>,
     grew_at: Timestamp,
+    /// When the file was changed last, as far as was seen.
+    changed: Option<SystemTime>,
 }
 
 impl Tail {
     fn new(file: File, now: Timestamp) -> io::Result<Self> {
-        let id = id(&file.metadata()?);
-        Ok(Self { file, id, read: 0, known: 0, cutter: Cutter::default(), mark: None, grew_at: now })
+        let metadata = file.metadata()?;
+        let (id, changed) = (id(&metadata), metadata.modified().ok());
+        Ok(Self { file, id, read: 0, known: 0, cutter: Cutter::default(), mark: None, grew_at: now, changed })
     }
 
     /// One whose lines are done up to a place.
@@ -93,7 +96,7 @@ impl Tail {
             Some(mark) if mark.is_whole() => mark.clone(),
             _ => self.mark.insert(Mark::of(&self.file, offset)?).clone(),
         };
-        Ok(Place { mark, offset })
+        Ok(Place { mark, offset, changed: self.changed.and_then(millis) })
     }
 
     /// Whether the file does not hold any more what was read of it.
@@ -120,6 +123,11 @@ impl Tail {
         self.grew_at = now;
         Ok(true)
     }
+}
+
+/// Milliseconds since the epoch.
+fn millis(time: SystemTime) -> Option<i64> {
+    i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
 fn id(metadata: &fs::Metadata) -> (u64, u64) {
@@ -213,12 +221,24 @@ impl Follower {
             Err(error) => return Err(error),
         };
         self.missing = 0;
-        if self.current.as_ref().is_some_and(|tail| tail.id == id(&metadata)) {
+        if let Some(tail) = self.current.as_mut().filter(|tail| tail.id == id(&metadata)) {
+            tail.changed = metadata.modified().ok();
             return Ok(());
         }
         let file = open(&self.path)?;
+        let since = self.current.as_ref().and_then(|tail| tail.changed);
         self.old.extend(self.current.take().map(|tail| Tail { grew_at: now, ..tail }));
-        self.current = Some(Tail::new(file, now)?);
+        let current = Tail::new(file, now)?;
+        if let Some(since) = since {
+            // What was made and rotated away since the last look.
+            for (changed, _, file) in beside(&self.path)? {
+                let tail = Tail::new(file, now)?;
+                if changed > since && tail.id != current.id && self.old.iter().all(|old| old.id != tail.id) {
+                    self.old.push(tail);
+                }
+            }
+        }
+        self.current = Some(current);
         self.news.push(News::Opened);
         Ok(())
     }
@@ -240,7 +260,8 @@ impl Follower {
     /// The file was cut to nothing and is written anew; its rest may be in a copy.
     fn start_over(&mut self, now: Timestamp) -> io::Result<()> {
         let Some(mut tail) = self.current.take() else { return Ok(()) };
-        let place = tail.mark.take().map(|mark| Place { mark, offset: tail.done() });
+        let changed = tail.changed.and_then(millis);
+        let place = tail.mark.take().map(|mark| Place { mark, offset: tail.done(), changed });
         if let Some(place) = place {
             match beside(&self.path)?.into_iter().rfind(|(_, _, file)| holds(file, &place)) {
                 Some((_, _, copy)) => {
@@ -269,16 +290,17 @@ fn resume(path: &Path, places: &[Place], now: Timestamp) -> io::Result<(Vec<Tail
         // The one changed last: a copy of a copy is older.
         let Some(found) = beside.iter().rposition(|(_, _, file)| holds(file, place)) else {
             news.push(News::RestLost);
+            since = since.max(place.changed);
             continue;
         };
         let (modified, _, file) = beside.remove(found);
-        since = since.max(Some(modified));
+        since = since.max(millis(modified));
         old.push(Tail::from(file, place, now)?);
     }
-    // What was rotated away after the last that is found was never seen.
+    // What was changed after the last that was read was never seen.
     if let (Some(since), None) = (since, &current) {
         for (modified, _, file) in beside {
-            if modified > since {
+            if millis(modified).is_some_and(|modified| modified > since) {
                 old.push(Tail::new(file, now)?);
             }
         }

@@ -56,6 +56,10 @@ pub(super) struct Place {
     pub(super) mark: Mark,
     /// Up to which byte its lines are committed.
     pub(super) offset: u64,
+    /// When it was changed last, as far as was seen, in milliseconds since the epoch: what was changed later was never seen. Earlier
+    /// versions kept none.
+    #[serde(default)]
+    pub(super) changed: Option<i64>,
 }
 
 /// How far the journal is read.

@@ -37,6 +37,13 @@ impl Logs {
         file.write_all(text.as_bytes()).expect("written");
     }
 
+    /// Says when a file was changed last, in seconds from now.
+    fn change(&self, name: &str, seconds: i64) {
+        let (by, now) = (std::time::Duration::from_secs(seconds.unsigned_abs()), SystemTime::now());
+        let file = OpenOptions::new().append(true).open(self.path(name)).expect("opened");
+        file.set_modified(if seconds < 0 { now - by } else { now + by }).expect("set");
+    }
+
     fn rename(&self, to: &str) {
         fs::rename(self.log(), self.path(to)).expect("renamed");
     }
@@ -154,20 +161,42 @@ fn after_a_restart_it_goes_on_where_it_was() {
     logs.rename("mail.log.2");
     logs.write_to("mail.log.1", "four\n");
     logs.write("five\n");
-    for (name, seconds) in [("mail.log.2", 1_000), ("mail.log.1", 2_000)] {
-        let file = OpenOptions::new().append(true).open(logs.path(name)).expect("opened");
-        file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).expect("set");
+    for (name, seconds) in [("mail.log.3", -9), ("mail.log.2", 1_000), ("mail.log.1", 2_000)] {
+        logs.write_to(name, "");
+        logs.change(name, seconds);
     }
     logs.write_to("mail.log.old.gz", "no log\n");
     logs.write_to("mail.log.1.gz", "no log\n");
     let mut follower = logs.follower(Some(places.clone()));
     assert_eq!(fresh(&mut follower), "half\nthree\nfour\nfive\n");
     assert_eq!(follower.news(), [News::Opened]);
-    // What is left of it was packed.
+    // What is left of it was packed: that rest is lost, and nothing of what came after it.
     fs::remove_file(logs.path("mail.log.2")).expect("removed");
-    let mut follower = logs.follower(Some(places));
-    assert_eq!(fresh(&mut follower), "five\n");
+    logs.write_to("mail.log.3", "old\n");
+    logs.change("mail.log.3", -9);
+    let mut follower = logs.follower(Some(places.clone()));
+    assert_eq!(fresh(&mut follower), "four\nfive\n");
     assert_eq!(follower.news(), [News::RestLost, News::Opened]);
+    // A position of an earlier version has no time.
+    let places = places.into_iter().map(|place| Place { changed: None, ..place }).collect();
+    assert_eq!(fresh(&mut logs.follower(Some(places))), "five\n");
+}
+
+#[test]
+fn what_was_rotated_away_twice_between_two_looks_is_read() {
+    let logs = Logs::new();
+    logs.write_to("mail.log.9", "old\n");
+    logs.change("mail.log.9", -9);
+    let mut follower = logs.follower(None);
+    logs.write("one\n");
+    assert_eq!(fresh(&mut follower), "one\n");
+    logs.write("two\n");
+    logs.rename("mail.log.2");
+    logs.write_to("mail.log.1", "three\n");
+    logs.change("mail.log.1", 1_000);
+    logs.write("four\n");
+    assert_eq!(fresh(&mut follower), "two\nthree\nfour\n");
+    assert_eq!(follower.news(), [News::Opened, News::Opened]);
 }
 
 #[test]
