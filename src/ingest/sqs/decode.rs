@@ -46,7 +46,11 @@ pub fn decode(body: &str, campaign_tag: Option<&str>, received_at: Timestamp) ->
             MessageType::UnsubscribeConfirmation => return ignored("sns-unsubscribe-confirmation"),
         },
         Err(NoEnvelope::Shape) => return poison(body, "shape"),
-        Err(NoEnvelope::NotJson) => return poison(body, if body.trim().is_empty() { "empty" } else { "not JSON" }),
+        // With raw message delivery what SES greets with stands alone, and is plain text.
+        Err(NoEnvelope::NotJson) => match ses::decode(body, campaign_tag, received_at) {
+            Ok(report) => return report,
+            Err(_) => return poison(body, if body.trim().is_empty() { "empty" } else { "not JSON" }),
+        },
     };
     let Ok(mut report) = ses::decode(&message, campaign_tag, received_at) else {
         return poison(body, "not JSON");
@@ -64,7 +68,8 @@ fn ignored(what: &'static str) -> Report {
     Report { ignored: vec![what], ..Report::default() }
 }
 
-fn poison(body: &str, label: &str) -> Report {
+/// What is kept of a message in which nothing was understood.
+pub(super) fn poison(body: &str, label: &str) -> Report {
     let part = SetAside {
         provider: Provider::Ses,
         reason: SetAsideReason::Malformed,

@@ -163,3 +163,11 @@ proptest! {
         prop_assert!(!report.set_aside.is_empty() || !report.events.is_empty() || !report.ignored.is_empty());
     }
 }
+
+#[test]
+fn what_ses_greets_with_is_acknowledged_by_every_way() {
+    let greeting = "Successfully validated SNS topic for Amazon SES event publishing.";
+    for body in [greeting.to_owned(), format!("{greeting}\n"), envelope(greeting).to_string()] {
+        assert_eq!(decode(&body, None, NOW), Report { ignored: vec!["ses-validation"], ..Report::default() });
+    }
+}
