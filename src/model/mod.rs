@@ -22,7 +22,7 @@ pub use event::{DedupeMaterial, Event, EventKind, Exposure, SendTime, SendTimeOr
 pub use label::LabelSays;
 pub(crate) use nearest::nearest_word;
 pub use notice::{Notice, NoticeKind, RelayNotice};
-pub use provider::{IMPORTED_PREFIX, Provider};
+pub use provider::{IMPORTED_PREFIX, Provider, holds_reports_millis};
 pub use reply::{EnhancedCode, FailureClass, MAX_REPLY_BYTES, Reply};
 pub use stream::{OTHER, StreamKey, StreamLevel};
 pub use time::{BIN_MILLIS, Bin, DAY_MILLIS, Day, HOUR_MILLIS, MINUTE_MILLIS, Timestamp};

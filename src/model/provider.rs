@@ -82,19 +82,33 @@ impl Provider {
     /// 27 hours after the first; Mailjet, the shorter of the two times that its pages name; Customer.io, "over a period of seven days";
     /// Azure Event Grid, 1440 minutes by default; Mailtrap, 40 times every 5 minutes. Amazon SNS tries three times 20 s
     /// apart by default; Mailgun does not retry the notification of a delivery; Brevo gives up at once on a proxy's 5xx; Postal
-    /// tries for 36 minutes. Of others nothing is documented. Postfix's log stays where it is until it's rotated away twice, at the
+    /// tries for 36 minutes. A mail server tries for four or five days (RFC 5321 section 4.5.4.1). Of others nothing is documented. Postfix's log stays where it is until it's rotated away twice, at the
     /// earliest after a day where it is rotated daily (Debian's and Fedora's `logrotate.d`: weekly).
     #[must_use]
     pub const fn holds_reports_millis(self) -> i64 {
         match self {
             Self::Sparkpost => 8 * HOUR_MILLIS,
             Self::Sendgrid | Self::Azure | Self::Postfix => DAY_MILLIS,
-            Self::Braze => 5 * DAY_MILLIS,
+            Self::Braze | Self::Mail => 5 * DAY_MILLIS,
             Self::Resend => 27 * HOUR_MILLIS,
             Self::Mailjet => 100 * MINUTE_MILLIS,
             Self::Mailtrap => 200 * MINUTE_MILLIS,
             Self::Customerio => 7 * DAY_MILLIS,
             _ => 0,
         }
+    }
+}
+
+/// For how long what a feed of this name brings is held while nobody takes it, in milliseconds: by its provider
+/// ([`Provider::holds_reports_millis`]), or by what lies between. A queue of SQS keeps messages for 4 days by default (SQS API
+/// Reference, `MessageRetentionPeriod`); a file stays.
+#[must_use]
+pub fn holds_reports_millis(feed: &str) -> i64 {
+    if feed.starts_with(IMPORTED_PREFIX) {
+        return i64::MAX;
+    }
+    match feed.split('/').next() {
+        Some("sqs") => 4 * DAY_MILLIS,
+        _ => Provider::of_feed(feed).map_or(0, Provider::holds_reports_millis),
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    blind::{self, Outage, Window},
+    blind::{self, Holds, Outage, Window},
     exposure::{Finding, Mismatch, check, only_refusals},
     judge::DAY_BINS,
     settings::installed_at,
@@ -33,6 +33,8 @@ pub(super) struct Context {
     pub(super) windows: Arc<[Window]>,
     /// Outages of ours, and whether what providers hold back of them has come.
     pub(super) outages: Vec<(Outage, bool)>,
+    /// For how long what is reported in them is held.
+    pub(super) holds: Holds,
     /// Providers whose declared exposure is no denominator.
     pub(super) distrusted: BTreeSet<Provider>,
     /// Providers that have reported something and are not among those.
@@ -87,8 +89,15 @@ impl Context {
         self.trusted.clear();
         self.bare_since.clear();
         self.since.clear();
+        self.holds = Holds::default();
         for (of, counts) in &hours {
-            let Some(provider) = names.get(&of.feed).and_then(|name| Provider::of_feed(name)) else { continue };
+            let Some((provider, name)) = names.get(&of.feed).and_then(|name| Some((Provider::of_feed(name)?, name)))
+            else {
+                continue;
+            };
+            if counts.events > 0 {
+                self.holds.note(name);
+            }
             self.heed(provider, of, counts);
         }
         self.read_at = Some(now);

@@ -13,7 +13,7 @@ use crate::{
         Alarm, Baseline, Cell, ClusterTotals, Moments, Parameters, Phase, Regime, StreamDetector, Update, Witnesses,
     },
     model::{Bin, DAY_MILLIS, Provider, StreamKey, StreamLevel},
-    monitor::blind::Outage,
+    monitor::blind::{Holds, Outage},
     store::Counts,
 };
 
@@ -95,6 +95,8 @@ pub struct Judge {
     stale: bool,
     /// Times in which relaywatch itself saw nothing.
     outages: Vec<Outage>,
+    /// For how long what they report is held.
+    holds: Holds,
     /// Providers whose feeds declare exposure and have only ever reported refusals.
     distrusted: BTreeSet<Provider>,
     /// The day on which relaywatch first ran.
@@ -117,6 +119,7 @@ impl Judge {
             regimes_to: None,
             stale: false,
             outages: Vec::new(),
+            holds: Holds::default(),
             distrusted: BTreeSet::new(),
             installed: None,
             phase: Phase::Learning,
@@ -197,6 +200,11 @@ impl Judge {
         self.outages = outages;
     }
 
+    /// Sets for how long reports are held. Where that has changed the caller brings the cells of outages again.
+    pub fn set_holds(&mut self, holds: Holds) {
+        self.holds = holds;
+    }
+
     /// Sets the providers whose feeds declare exposure and have only ever reported refusals: all of that is no denominator.
     /// Gives whether the set has changed; the caller then brings the ring's cells again.
     pub fn set_distrusted(&mut self, distrusted: BTreeSet<Provider>) -> bool {
@@ -224,7 +232,7 @@ impl Judge {
     /// Whether a bin of a finest stream is never judged by rate, since an outage of ours lost some of it.
     fn loses(&self, finest: i32, bin: Bin) -> bool {
         let provider = self.finest.get(&finest).and_then(|finest| finest.provider);
-        self.outages.iter().any(|outage| outage.covers(bin) && outage.loses(provider))
+        self.outages.iter().any(|outage| outage.covers(bin) && outage.loses(self.holds.millis(provider)))
     }
 
     fn distrusts(&self, provider: Option<Provider>) -> bool {
@@ -233,8 +241,8 @@ impl Judge {
 
     /// Whether a finest stream's cell moves no detector now, whatever it counts.
     fn withholds(&self, finest: &Finest, bin: Bin, now: Bin) -> bool {
-        self.distrusts(finest.provider)
-            || self.outages.iter().any(|outage| outage.withholds(bin, finest.provider, now.start()))
+        let held = self.holds.millis(finest.provider);
+        self.distrusts(finest.provider) || self.outages.iter().any(|outage| outage.withholds(bin, held, now.start()))
     }
 
     /// Whether a finest stream is known.

@@ -171,11 +171,13 @@ impl Watch {
     /// Reads what else judgements depend on; gives the cells that are to be judged again for it.
     async fn read_context(&mut self, store: &Store, ring: Bin, now: Timestamp) -> Result<Vec<(i32, i64)>, StoreError> {
         let before = std::mem::take(&mut self.context.outages);
+        let held_before = self.context.holds.clone();
         self.context.read(store, ring, now).await?;
         self.judge.set_installed(self.context.installed);
         self.judge.set_outages(self.context.outages.iter().map(|(outage, _)| *outage).collect());
         let distrust = self.judge.set_distrusted(self.context.distrusted.clone());
-        let moved = before != self.context.outages;
+        self.judge.set_holds(self.context.holds.clone());
+        let moved = before != self.context.outages || held_before != self.context.holds;
         if !distrust && !moved {
             return Ok(Vec::new());
         }
@@ -209,6 +211,7 @@ impl Watch {
             known_since: &self.context.bare_since,
             since: &self.context.since,
             outages: &self.context.outages,
+            holds: &self.context.holds,
         };
         self.incidents.follow_counts(store, &self.judge, &bare, announcer).await
     }

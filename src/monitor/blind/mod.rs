@@ -6,12 +6,14 @@
 mod silence;
 mod ticket;
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 pub(super) use self::silence::Silence;
 use crate::{
     explain::{BlindReason, BlindWindow, Watched},
-    model::{Bin, Provider, Timestamp},
+    model::{Bin, Provider, Timestamp, holds_reports_millis},
     store::{EntryKind, EntryRecord, Epoch, Store, StoreError},
 };
 
@@ -127,6 +129,27 @@ pub async fn known(store: &Store, now: Timestamp) -> Result<Vec<Window>, StoreEr
     Ok(windows(&store.entries_of_kind(EntryKind::BlindWindow, now, MOST).await?))
 }
 
+/// For how long what each provider reports is held while nobody takes it: the least of the feeds that brought its reports, since a
+/// stream does not say through which it came.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holds(BTreeMap<Provider, i64>);
+
+impl Holds {
+    /// Takes note of a feed, by its name.
+    pub fn note(&mut self, feed: &str) {
+        let Some(provider) = Provider::of_feed(feed) else { return };
+        let millis = holds_reports_millis(feed);
+        self.0.entry(provider).and_modify(|least| *least = millis.min(*least)).or_insert(millis);
+    }
+
+    /// For how long it is held, in milliseconds.
+    #[must_use]
+    pub fn millis(&self, provider: Option<Provider>) -> i64 {
+        let Some(provider) = provider else { return 0 };
+        self.0.get(&provider).copied().unwrap_or_else(|| provider.holds_reports_millis())
+    }
+}
+
 /// An outage of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Outage {
@@ -144,13 +167,13 @@ impl Outage {
         ours.map(|window| Self { from: window.from, until: window.until.unwrap_or(now) }).collect()
     }
 
-    /// Whether mail of this bin through this provider moves no detector because of the outage, seen from `now`.
+    /// Whether mail of this bin moves no detector because of the outage, seen from `now`, where its reports are held for so long.
     ///
     /// A bin that overlaps it is incomplete: some of its outcomes were reported to nobody. It counts again, with what has come
-    /// meanwhile, where the provider holds every report for longer than the outage took, once there was time for it to come.
+    /// meanwhile, where every report is held for longer than the outage took, once there was time for it to come.
     #[must_use]
-    pub fn withholds(&self, bin: Bin, provider: Option<Provider>, now: Timestamp) -> bool {
-        self.covers(bin) && (self.loses(provider) || now < self.refilled_at())
+    pub fn withholds(&self, bin: Bin, held_millis: i64, now: Timestamp) -> bool {
+        self.covers(bin) && (self.loses(held_millis) || now < self.refilled_at())
     }
 
     /// Whether a bin of send time overlaps it.
@@ -159,10 +182,10 @@ impl Outage {
         bin.end() > self.from && bin.start() < self.until
     }
 
-    /// Whether some of what this provider reported in it never comes: it lasted longer than the provider holds every report.
+    /// Whether some of what was reported in it never comes: it lasted longer than every report is held.
     #[must_use]
-    pub fn loses(&self, provider: Option<Provider>) -> bool {
-        self.until.millis_since(self.from) >= provider.map_or(0, Provider::holds_reports_millis)
+    pub const fn loses(&self, held_millis: i64) -> bool {
+        self.until.millis_since(self.from) >= held_millis
     }
 
     /// When what was held back has come.
@@ -217,14 +240,31 @@ mod tests {
     fn a_bin_of_an_outage_counts_again_only_where_the_provider_sends_all_of_it_again() {
         let outage = Outage { from: at(0), until: at(2) };
         let inside = at(1).bin();
-        let withheld = |provider, now| outage.withholds(inside, Some(provider), now);
+        let withheld = |provider, now| outage.withholds(inside, Holds::default().millis(Some(provider)), now);
         assert!(withheld(Provider::Sparkpost, at(3)), "its retries are still to come");
         assert!(!withheld(Provider::Sparkpost, at(4)), "it has sent all of it again");
         assert!(withheld(Provider::Ses, at(4_000)), "SNS gives up within minutes");
         assert!(withheld(Provider::Mailgun, at(4_000)), "deliveries do not come again, refusals do");
         let long = Outage { from: at(0), until: at(9) };
-        assert!(long.withholds(inside, Some(Provider::Sparkpost), at(4_000)), "longer than it tries");
-        assert!(!long.withholds(at(9).bin(), Some(Provider::Ses), at(9)), "after it");
-        assert!(!long.withholds(Bin(at(0).bin().0 - 1), Some(Provider::Ses), at(9)), "before it");
+        assert!(long.withholds(inside, 8 * HOUR_MILLIS, at(4_000)), "longer than it tries");
+        assert!(!long.withholds(at(9).bin(), 0, at(9)), "after it");
+        assert!(!long.withholds(Bin(at(0).bin().0 - 1), 0, at(9)), "before it");
+    }
+    #[test]
+    fn what_is_held_goes_by_the_feed_that_holds_least() {
+        let held = |feeds: &[&str], provider| {
+            let mut holds = Holds::default();
+            feeds.iter().for_each(|feed| holds.note(feed));
+            holds.millis(Some(provider))
+        };
+        assert_eq!(held(&["sqs/eu", "import/ses"], Provider::Ses), 4 * DAY_MILLIS);
+        assert_eq!(held(&["sqs/eu", "ses"], Provider::Ses), 0, "SNS gives up within minutes");
+        assert_eq!(held(&["sqs/eu", "ses-firehose"], Provider::Ses), 0);
+        assert_eq!(held(&["mail"], Provider::Mail), 5 * DAY_MILLIS);
+        assert_eq!(held(&["import/mailgun"], Provider::Mailgun), i64::MAX);
+        assert_eq!(held(&[], Provider::Sparkpost), 8 * HOUR_MILLIS, "none has reported");
+        let (outage, inside) = (Outage { from: at(0), until: at(2) }, at(1).bin());
+        assert!(!outage.withholds(inside, held(&["sqs"], Provider::Ses), at(4)), "the queue has brought all of it");
+        assert!(outage.withholds(inside, held(&["sqs"], Provider::Ses), at(3)), "it is still to come");
     }
 }

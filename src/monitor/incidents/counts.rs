@@ -10,7 +10,7 @@ use crate::{
     incident::{Basis, Body},
     model::{Bin, DAY_MILLIS, Destination, HOUR_MILLIS, Provider, StreamKey, StreamLevel, Timestamp},
     monitor::{
-        blind::{ALL, Outage, Window},
+        blind::{ALL, Holds, Outage, Window},
         judge::{Judge, RING_DAYS},
     },
     notify::PageKind,
@@ -40,6 +40,8 @@ pub(in crate::monitor) struct Bare<'a> {
     pub(in crate::monitor) since: &'a BTreeMap<Provider, i64>,
     /// Outages of ours.
     pub(in crate::monitor) outages: &'a [(Outage, bool)],
+    /// For how long what is reported in them is held.
+    pub(in crate::monitor) holds: &'a Holds,
 }
 
 /// Streams of one scope, with its episodes.
@@ -245,7 +247,8 @@ async fn find(
 
 /// The hours of send time that outages of ours cover and of which a provider's reports are lost in part.
 fn lost_hours(bare: &Bare<'_>, provider: Provider) -> BTreeSet<i64> {
-    let lost = bare.outages.iter().map(|(outage, _)| outage).filter(|outage| outage.loses(Some(provider)));
+    let lost =
+        bare.outages.iter().map(|(outage, _)| outage).filter(|outage| outage.loses(bare.holds.millis(Some(provider))));
     let hour = |at: Timestamp| at.as_millis().div_euclid(HOUR_MILLIS);
     lost.flat_map(|outage| hour(outage.from)..=hour(outage.until)).collect()
 }

@@ -44,7 +44,7 @@ impl Judge {
         let overlapping = self.outages.iter().filter(|outage| outage.from < to.end() && outage.until > from.start());
         let withholding = overlapping.filter(|outage| {
             let bin = outage.from.bin();
-            providers.iter().any(|provider| outage.withholds(bin, *provider, now.start()))
+            providers.iter().any(|provider| outage.withholds(bin, self.holds.millis(*provider), now.start()))
         });
         withholding.map(|outage| outage.until.bin()).max()
     }
