@@ -5,6 +5,7 @@ mod progress;
 mod summary;
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -128,7 +129,8 @@ impl ImportCommand {
     pub fn run(&self, file: Option<&Path>, out: &mut impl Write, diagnostics: &mut impl Write) -> anyhow::Result<Exit> {
         let config = open::config(file)?;
         let files = files::of(&self.paths)?;
-        self.settings_of(self.from.unwrap_or(Format::Ses), &config)?;
+        // Whether there is such a feed; what files hold that say nothing of it is not known yet.
+        self.settings_of(self.from.unwrap_or(Format::Sparkpost), &config)?;
         let summary = open::block_on(async {
             let writer = if self.dry_run {
                 None
@@ -173,7 +175,15 @@ impl ImportCommand {
         };
         let named =
             |provider: Provider, name: Option<&str>| wanted.is_none_or(|wanted| wanted == name_of(provider, name));
-        let ses: Vec<_> = config.feeds.ses.iter().filter(|feed| named(Provider::Ses, feed.name.as_deref())).collect();
+        let mut ses = ses_tags(config);
+        ses.retain(|(name, _)| wanted.is_none_or(|wanted| wanted == name));
+        if format == Format::Ses && ses.iter().any(|(_, tag)| Some(tag) != ses.first().map(|(_, first)| first)) {
+            let names: Vec<&str> = ses.iter().map(|(name, _)| name.as_str()).collect();
+            anyhow::bail!(
+                "the feeds of SES name the message tag of the campaign differently; say --like with one of {}",
+                names.join(", ")
+            );
+        }
         let sendgrid: Vec<_> =
             config.feeds.sendgrid.iter().filter(|feed| named(Provider::Sendgrid, feed.name.as_deref())).collect();
         let postfix: Vec<_> =
@@ -187,7 +197,7 @@ impl ImportCommand {
         }
         let mut settings = Settings::default();
         match (format, ses.as_slice(), sendgrid.as_slice(), postfix.as_slice()) {
-            (Format::Ses, [feed], ..) => settings.campaign_tag.clone_from(&feed.campaign_tag),
+            (Format::Ses, [(_, tag), ..], ..) => settings.campaign_tag.clone_from(tag),
             (Format::Sendgrid, _, [feed], _) => {
                 settings.from_argument.clone_from(&feed.from_argument);
                 settings.envelope_argument.clone_from(&feed.envelope_argument);
@@ -437,7 +447,7 @@ impl Import<'_> {
     /// Commits what waits; all of it, or as many whole batches as there are.
     async fn flush(&mut self, all: bool) -> anyhow::Result<()> {
         let Some(format) = self.batch.format else { return Ok(()) };
-        let mut events = std::mem::take(&mut self.batch.events);
+        let mut events = VecDeque::from(std::mem::take(&mut self.batch.events));
         let mut files = std::mem::take(&mut self.batch.files);
         self.batch.bytes = 0;
         let Some(writer) = &self.writer else { return Ok(()) };
@@ -447,16 +457,12 @@ impl Import<'_> {
                 bytes += weight(event);
                 bytes <= MAX_BATCH_BYTES
             });
-            let rest = events.split_off(fits.count().max(1).min(events.len()));
+            let fits = fits.count().max(1).min(events.len());
+            let now: Vec<_> = events.drain(..fits).collect();
             // A file is done up to a place when everything before it is committed.
-            let later = files.split_off(if rest.is_empty() { files.len().min(MAX_FILES) } else { 0 });
+            let later = files.split_off(if events.is_empty() { files.len().min(MAX_FILES) } else { 0 });
             let files_now = std::mem::replace(&mut files, later);
-            let call = ImportEvents {
-                format,
-                exposure: self.command.exposure,
-                events: std::mem::replace(&mut events, rest),
-                files: files_now,
-            };
+            let call = ImportEvents { format, exposure: self.command.exposure, events: now, files: files_now };
             let done = writer.call(call).await.context(
                 "not everything could be committed; run the same command again, it goes on from the last commit",
             )?;
@@ -465,6 +471,19 @@ impl Import<'_> {
         self.batch.files = files;
         Ok(())
     }
+}
+
+/// The feeds by which events of SES come, whatever the way, each with the message tag that holds the campaign.
+fn ses_tags(config: &Config) -> Vec<(String, Option<String>)> {
+    let feeds = &config.feeds;
+    let name = |kind: &str, name: &Option<String>| {
+        name.as_ref().map_or_else(|| kind.to_owned(), |name| format!("{kind}/{name}"))
+    };
+    let ses = feeds.ses.iter().map(|feed| (name("ses", &feed.name), feed.campaign_tag.clone()));
+    let sqs = feeds.sqs.iter().map(|feed| (name("sqs", &feed.name), feed.campaign_tag.clone()));
+    let firehose = feeds.ses_firehose.iter().map(|feed| (name("ses-firehose", &feed.name), feed.campaign_tag.clone()));
+    let bus = feeds.ses_eventbridge.iter().map(|feed| (name("ses-eventbridge", &feed.name), feed.campaign_tag.clone()));
+    ses.chain(sqs).chain(firehose).chain(bus).collect()
 }
 
 impl Batch {
@@ -487,5 +506,40 @@ fn read_ahead(mut reader: Reader, sender: &mpsc::Sender<Result<Chunk, ReadError>
         if sender.blocking_send(chunk).is_err() || failed {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        command: ImportCommand,
+    }
+
+    #[test]
+    fn the_campaign_tag_is_that_of_the_feeds_of_ses_whatever_their_way() {
+        let tag = |tables: &str, like: &[&str]| {
+            let Line { command } = Line::parse_from(["import", "events.jsonl"].iter().chain(like));
+            let config = Config::from_text(None, tables.to_owned(), HashMap::new()).expect("a configuration");
+            let settings = command.settings_of(Format::Ses, &config);
+            settings.map(|settings| settings.campaign_tag).map_err(|error| error.to_string())
+        };
+        let sqs = "[[feeds.sqs]]\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\ncampaign_tag = \"one\"\n";
+        let eu = format!("{sqs}name = \"eu\"\n");
+        assert_eq!(tag("", &[]), Ok(None));
+        assert_eq!(tag(sqs, &[]), Ok(Some("one".to_owned())));
+        let same = sqs.replace("/q", "/r");
+        assert_eq!(tag(&format!("{eu}{same}name = \"us\"\n"), &[]), Ok(Some("one".to_owned())));
+        let two = format!("{eu}{}name = \"us\"\n", same.replace("one", "two"));
+        let told = tag(&two, &[]).expect_err("they differ");
+        assert!(told.ends_with("say --like with one of sqs/eu, sqs/us"), "{told}");
+        assert_eq!(tag(&two, &["--like", "sqs/us"]), Ok(Some("two".to_owned())));
     }
 }

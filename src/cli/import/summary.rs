@@ -81,7 +81,7 @@ impl Summary {
             out,
             "{}: {} ({} sent, {} delivered, {} refused), {} ignored, {} unknown, {} implausible, {} broken",
             count(counts.records, "record"),
-            count(counts.outcomes, "outcome"),
+            count(counts.outcomes, "event"),
             counts.sent,
             counts.delivered,
             counts.refused,

@@ -20,6 +20,8 @@ use crate::{
 
 /// Records that one chunk is made of.
 const CHUNK_RECORDS: u64 = 500;
+/// Events after which a chunk is handed out: a line can hold a whole delivery.
+const CHUNK_EVENTS: usize = 2_000;
 /// Faults that one chunk tells one by one; the others are counted.
 const CHUNK_FAULTS: usize = 50;
 
@@ -227,7 +229,7 @@ impl Reader {
     fn fill(&mut self, chunk: &mut Chunk) -> io::Result<bool> {
         let Self { records, decoder, now, position, number, strict, .. } = self;
         let Some(records) = records.as_mut() else { return Ok(false) };
-        while chunk.counts.records < CHUNK_RECORDS {
+        while chunk.counts.records < CHUNK_RECORDS && chunk.events.len() < CHUNK_EVENTS {
             let Chunk { events, counts, faults, .. } = &mut *chunk;
             // What a file that is still written ends in is read again when there is more of it.
             let mut unfinished = false;
@@ -298,7 +300,7 @@ impl Reader {
                 }
             }
         }
-        Ok(chunk.counts.records >= CHUNK_RECORDS)
+        Ok(chunk.counts.records >= CHUNK_RECORDS || chunk.events.len() >= CHUNK_EVENTS)
     }
 }
 
