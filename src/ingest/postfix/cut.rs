@@ -5,7 +5,7 @@ use super::joiner::MAX_LINE_BYTES;
 /// Holds back a line until its end has come. A line that is too long is handed out as far as it may go, and one byte more, so
 /// that it is known for what it is.
 #[derive(Debug, Default)]
-pub(super) struct Cutter {
+pub struct Cutter {
     partial: Vec<u8>,
     /// Bytes of the current line that were passed over, the rest of it being of no use.
     skipped: u64,
@@ -19,7 +19,7 @@ impl Cutter {
     }
 
     /// Takes bytes; adds whole lines with their ends to `lines`.
-    pub(super) fn push(&mut self, mut bytes: &[u8], lines: &mut Vec<u8>) {
+    pub fn push(&mut self, mut bytes: &[u8], lines: &mut Vec<u8>) {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             let (line, rest) = bytes.split_at(end + 1);
             if !self.skips {
@@ -49,7 +49,7 @@ impl Cutter {
     }
 
     /// Hands out what has no end and will have none.
-    pub(super) fn finish(&mut self, lines: &mut Vec<u8>) {
+    pub fn finish(&mut self, lines: &mut Vec<u8>) {
         if !self.partial.is_empty() {
             lines.append(&mut self.partial);
             lines.push(b'\n');
