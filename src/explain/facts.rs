@@ -246,6 +246,8 @@ words! {
         Silent = 2, "silent";
         /// Whatever came failed its authentication.
         Refused = 3, "refused";
+        /// Its source could not be reached: a queue was not to be asked, a log not to be read, a port not to be opened.
+        Unreachable = 4, "unreachable";
     }
 }
 
@@ -257,6 +259,7 @@ impl BlindReason {
             Self::Outage => "relaywatch did not run, or could not reach its store",
             Self::Silent => "nothing came, unlike in the same hours of the weeks before",
             Self::Refused => "whatever came failed its authentication",
+            Self::Unreachable => "its queue, log or port could not be reached",
         }
     }
 }

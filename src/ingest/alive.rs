@@ -1,5 +1,5 @@
 //! Signs of life of the process that takes feeds in, and the blind windows that only it can see: outages of ours, and feeds
-//! whose every delivery is refused.
+//! whose every delivery is refused, or whose source can't be reached.
 
 use std::{
     collections::HashMap,
@@ -58,9 +58,11 @@ pub fn outage_millis(providers: impl Iterator<Item = Provider>) -> i64 {
     providers.map(bridged_millis).min().unwrap_or(OUTAGE_MILLIS)
 }
 
-/// Deliveries of one feed in a row that were refused by no stranger's doing.
+/// Deliveries of one feed in a row that were refused by no stranger's doing, or attempts to reach its source that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Run {
+    /// Why the last one failed.
+    reason: BlindReason,
     first: Timestamp,
     last: Timestamp,
     deliveries: u32,
@@ -98,10 +100,19 @@ impl Deliveries {
     /// verified and something else is wrong, or nothing can be verified. A signature or a secret that is wrong says nothing:
     /// whoever knows the address can post one. A feed whose secret was changed at one end falls silent, which the monitor sees.
     pub fn refused(&self, feed: &str, now: Timestamp) {
+        self.failed(feed, BlindReason::Refused, now);
+    }
+
+    /// Takes note that a feed's source can't be reached: a queue can't be asked, a log read, a port opened.
+    pub fn unreachable(&self, feed: &str, now: Timestamp) {
+        self.failed(feed, BlindReason::Unreachable, now);
+    }
+
+    fn failed(&self, feed: &str, reason: BlindReason, now: Timestamp) {
         let mut feeds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let latest = feeds.entry(feed.to_owned()).or_default();
-        let run = latest.run.get_or_insert(Run { first: now, last: now, deliveries: 0 });
-        run.last = now;
+        let run = latest.run.get_or_insert(Run { reason, first: now, last: now, deliveries: 0 });
+        (run.reason, run.last) = (reason, now);
         run.deliveries = run.deliveries.saturating_add(1);
     }
 
@@ -197,7 +208,7 @@ impl Life {
     }
 }
 
-/// Journals feeds whose every delivery is refused, and those that are taken again.
+/// Journals feeds whose every delivery is refused or whose source is out of reach, and those that are taken again.
 async fn refusals(store: &Store, deliveries: &Deliveries, metrics: &Metrics, now: Timestamp) -> Result<(), StoreError> {
     let latest = deliveries.latest();
     if latest.is_empty() {
@@ -206,12 +217,12 @@ async fn refusals(store: &Store, deliveries: &Deliveries, metrics: &Metrics, now
     let known = known(store, now).await?;
     for (feed, latest) in latest {
         let open = known.iter().find(|window| {
-            window.watched == feed && window.reason == Some(BlindReason::Refused) && window.until.is_none()
+            let is_failed = matches!(window.reason, Some(BlindReason::Refused | BlindReason::Unreachable));
+            window.watched == feed && is_failed && window.until.is_none()
         });
         let window = match (open, latest.run, latest.accepted_at) {
             (None, Some(run), _) if run.is_blind() => {
-                let reason = Some(BlindReason::Refused);
-                Window { from: run.first, watched: feed.clone(), reason, until: None }
+                Window { from: run.first, watched: feed.clone(), reason: Some(run.reason), until: None }
             }
             (Some(open), _, Some(accepted)) if accepted > open.from => Window { until: Some(accepted), ..open.clone() },
             _ => continue,
@@ -219,7 +230,8 @@ async fn refusals(store: &Store, deliveries: &Deliveries, metrics: &Metrics, now
         if window.journal(store, None).await? {
             let ended = window.until.is_some();
             metrics.blind_windows.with_label_values(&[feed.as_str()]).set(i64::from(!ended));
-            tracing::warn!(feed, since = %window.from, ended, "every genuine delivery of a feed is refused; the log says why");
+            let reason = window.reason.map_or("", BlindReason::says);
+            tracing::warn!(feed, since = %window.from, ended, reason, "a feed brings nothing that can be taken; the log says why");
         }
     }
     Ok(())
@@ -253,6 +265,12 @@ mod tests {
         assert!(blind("apple"));
         deliveries.accepted("apple", at(41));
         assert!(!blind("apple"));
+        for minute in 50..70 {
+            deliveries.unreachable("sqs", at(minute));
+        }
+        assert!(blind("sqs"));
+        let reason = deliveries.latest().into_iter().find(|(name, _)| name == "sqs").and_then(|(_, latest)| latest.run);
+        assert_eq!(reason.map(|run| run.reason), Some(BlindReason::Unreachable));
     }
 
     #[test]

@@ -176,6 +176,8 @@ crate::model::words! {
         Overloaded = 11, "overloaded";
         /// A password or a token that is none of the feed's.
         BadCredentials = 12, "bad-credentials";
+        /// Nothing came: the feed's queue, log or port could not be reached.
+        Unreachable = 13, "unreachable";
     }
 }
 

@@ -274,6 +274,19 @@ impl Reception {
         }
     }
 
+    /// Notes that a feed's queue, log or port can't be reached.
+    pub(super) fn unreachable(&self, feed: &str) {
+        let now = self.clock.now();
+        self.deliveries.unreachable(feed, now);
+        self.seen.refused(feed, RejectionReason::Unreachable, now);
+    }
+
+    /// Notes that it can, whether or not it brings anything.
+    pub(super) fn reached(&self, feed: &str) {
+        self.deliveries.accepted(feed, self.clock.now());
+        self.seen.reached(feed);
+    }
+
     /// Whether it is time to tell of this matter of a feed again, and how often it came since: once a minute.
     #[must_use]
     pub fn tells(&self, feed: &str, matter: &'static str) -> Option<u64> {

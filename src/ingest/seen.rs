@@ -34,6 +34,16 @@ impl AllSeen {
         self.change(feed, |seen| seen.refused = Some((now, reason)));
     }
 
+    /// Takes note that a feed's source is within reach again.
+    pub(super) fn reached(&self, feed: &str) {
+        let mut feeds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = feeds.get_mut(feed)
+            && matches!(seen.refused, Some((_, RejectionReason::Unreachable)))
+        {
+            seen.refused = None;
+        }
+    }
+
     /// Takes note of what was committed.
     pub(super) fn committed(&self, feed: &str, report: &Report, now: Timestamp) {
         let understood = !report.events.is_empty() || !report.notices.is_empty() || !report.kept.is_empty();
@@ -77,6 +87,10 @@ mod tests {
             kept_millis: KEPT_MILLIS,
         };
         all.refused("ses", RejectionReason::Foreign, at(1));
+        all.refused("sqs", RejectionReason::Unreachable, at(1));
+        assert_eq!(all.of("sqs").refused, Some((at(1), RejectionReason::Unreachable)));
+        ["ses", "sqs"].iter().for_each(|feed| all.reached(feed));
+        assert_eq!(all.of("sqs"), Seen::default());
         all.committed("ses", &Report { set_aside: vec![part.clone(), part], ..Report::default() }, at(2));
         all.committed("ses", &Report { ignored: vec!["open"], ..Report::default() }, at(3));
         let seen = Seen { refused: Some((at(1), RejectionReason::Foreign)), understood: None, set_aside: 2 };

@@ -6,6 +6,7 @@ use std::{
     collections::{BTreeMap, btree_map::Entry},
     convert::Infallible,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     time::Duration,
@@ -30,6 +31,17 @@ use crate::{
 /// How long it waits before it tries again to open a feed.
 const OPEN_AGAIN: Duration = Duration::from_secs(5);
 
+/// What reading something from outside gives; nothing where it breaks down over it. One message that is read again and again would
+/// otherwise take the process down again and again.
+pub(super) fn unless_it_breaks<T>(feed: &str, read: impl FnOnce() -> T) -> Option<T> {
+    // What it leaves half done is at worst what a part of the input would have left.
+    let read = catch_unwind(AssertUnwindSafe(read)).ok();
+    if read.is_none() {
+        tracing::error!(feed, "the reading of a message or line broke down; it is kept sealed");
+    }
+    read
+}
+
 /// A future in a box.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// What was opened, ready to work until it is told to stop. It ends early only where the feed has nothing more to say.
@@ -46,6 +58,11 @@ pub trait Work: fmt::Debug + Send + Sync + 'static {
 
     /// Where its reports come from, for people: an address, a queue, a file.
     fn place(&self) -> String;
+
+    /// Whether that can be reached just now, and else why not; nothing where it is not told as cheaply as by opening a file.
+    fn probe(&self) -> Boxed<'_, Option<Result<(), String>>> {
+        Box::pin(async { None })
+    }
 }
 
 /// A [`Work`] that can be compared with another.
@@ -81,6 +98,11 @@ impl Worker {
     #[must_use]
     pub fn place(&self) -> String {
         self.work.place()
+    }
+
+    /// Whether that can be reached just now, and else why not; nothing where that is not asked.
+    pub async fn probe(&self) -> Option<Result<(), String>> {
+        self.work.probe().await
     }
 }
 
@@ -248,13 +270,19 @@ async fn work(worker: Worker, opened: Option<Opened>, reception: Reception, stop
         Some(opened) => opened,
         None => loop {
             match worker.work.open().await {
-                Ok(opened) => break opened,
+                Ok(opened) => {
+                    reception.reached(&name);
+                    break opened;
+                }
                 Err(reason) => {
-                    tracing::error!(
-                        feed = name,
-                        reason,
-                        "the feed can't be opened; it is tried again every few seconds"
-                    );
+                    reception.unreachable(&name);
+                    if reception.tells(&name, "unopened").is_some() {
+                        tracing::error!(
+                            feed = name,
+                            reason,
+                            "the feed can't be opened; it is tried again every few seconds"
+                        );
+                    }
                 }
             }
             tokio::select! {
@@ -265,4 +293,16 @@ async fn work(worker: Worker, opened: Option<Opened>, reception: Reception, stop
     };
     opened(worker.name, reception, stop).await;
     name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_breaks_down_over_its_input_takes_nothing_else_down() {
+        assert_eq!(unless_it_breaks("sqs", || 7), Some(7));
+        let none: Option<&u8> = None;
+        assert_eq!(unless_it_breaks("sqs", || *none.expect("a panic of its own")), None);
+    }
 }

@@ -102,7 +102,7 @@ pub(super) enum Reach {
     Here,
     /// Nothing answers, or something else does: why.
     No(String),
-    /// It is not posted to, or it was not asked.
+    /// It was not asked, or there is nothing to ask cheaply.
     NotAsked,
 }
 
@@ -396,5 +396,8 @@ const fn means(reason: RejectionReason) -> &'static str {
         RejectionReason::StoreUnavailable => "the store was away; the provider comes again",
         RejectionReason::Overloaded => "too many at once; the provider comes again",
         RejectionReason::BadCredentials => "the password or token is not the feed's: compare both ends",
+        RejectionReason::Unreachable => {
+            "its queue, log or port can't be reached: the daemon's log says why and what to do"
+        }
     }
 }

@@ -111,7 +111,11 @@ async fn examine(loaded: Result<Config, ConfigErrors>, url: Option<&Url>, now: T
     }
     for worker in &workers {
         let (feed, at) = (worker.name.name.as_str(), worker.place());
-        let reach = feeds::Reach::NotAsked;
+        let reach = match worker.probe().await {
+            None => feeds::Reach::NotAsked,
+            Some(Ok(())) => feeds::Reach::Here,
+            Some(Err(why)) => feeds::Reach::No(why),
+        };
         let seen = Seen { known: known.of(feed), daemon: InDaemon::of(ingests, feed), reach };
         report.feeds.push(feeds::row(feed, &at, config.feeds.connect(feed, &at), &seen, now));
     }

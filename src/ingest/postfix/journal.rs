@@ -3,12 +3,13 @@
 //! Entries come as JSON, each with its cursor, so that reading goes on exactly where it was. What is read are all entries of the
 //! facility mail, with which Postfix logs by default.
 
-use std::{collections::VecDeque, io, path::PathBuf, process::Stdio};
+use std::{collections::VecDeque, io, path::PathBuf, process::Stdio, time::Duration};
 
 use serde::Deserialize;
 use tokio::{
     io::AsyncReadExt as _,
     process::{Child, ChildStdout, Command},
+    time::timeout,
 };
 
 use super::{
@@ -22,8 +23,11 @@ pub(super) const JOURNALCTL: &str = "journalctl";
 /// Syslog's number of the facility mail (RFC 5424 section 6.2.1), by which Postfix logs.
 const FACILITY: &str = "SYSLOG_FACILITY=2";
 /// How far before the last entry reading begins anew, in microseconds: mails in the queue are tried again within so long, and
-/// their senders told.
-const AGAIN_MICROS: i64 = 3_600_000_000;
+/// their senders told. Postfix waits for 4,000 s at most (postconf(5), `maximal_backoff_time`), and looks at its queue every 300 s
+/// (`queue_run_delay`).
+const AGAIN_MICROS: i64 = 4_500_000_000;
+/// How long it may be silent until it is taken for running: one that may not read the journal has ended by then.
+const QUIET: Duration = Duration::from_secs(2);
 /// How far apart entries are from which it can begin anew, in microseconds.
 const APART_MICROS: i64 = 600_000_000;
 /// Bytes that are read at a time.
@@ -66,11 +70,11 @@ impl Journal {
         Some(Position::Journal { last, earlier })
     }
 
-    /// The next lines, when there are any.
+    /// The next lines; nothing where it runs and has none to say.
     ///
     /// # Errors
     /// Where the program can't be started, or has ended. Asked again, it starts anew.
-    pub(super) async fn next(&mut self) -> io::Result<Lines> {
+    pub(super) async fn next(&mut self) -> io::Result<Option<Lines>> {
         let running = if let Some(running) = &mut self.running {
             running
         } else {
@@ -80,13 +84,15 @@ impl Journal {
         };
         let mut chunk = vec![0; CHUNK];
         let mut cut = Vec::new();
-        let bytes = running.output.read(&mut chunk).await?;
+        // What was not read by then stays in the pipe.
+        let Ok(read) = timeout(QUIET, running.output.read(&mut chunk)).await else { return Ok(None) };
+        let bytes = read?;
         if bytes == 0 {
             let ended = self.stop().await;
             return Err(io::Error::other(ended.unwrap_or_else(|error| error.to_string())));
         }
         running.cutter.push(chunk.get(..bytes).unwrap_or_default(), &mut cut);
-        Ok(self.sort(&cut))
+        Ok(Some(self.sort(&cut)))
     }
 
     /// Ends the program; says how it ended.

@@ -54,7 +54,10 @@ use crate::{
     model::{Provider, normalise_domain},
 };
 
-pub use self::joiner::{Joiner, MAX_LINE_BYTES};
+pub use self::{
+    cut::Cutter,
+    joiner::{Joiner, MAX_LINE_BYTES},
+};
 
 /// Where the lines come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,5 +134,22 @@ impl Work for Postfix {
             Log::File(path) => path.display().to_string(),
             Log::Journal(_) => "the journal, facility mail".to_owned(),
         }
+    }
+
+    fn probe(&self) -> Boxed<'_, Option<Result<(), String>>> {
+        Box::pin(async {
+            let Log::File(path) = &self.log else { return None };
+            match tokio::fs::metadata(path).await {
+                Ok(found) if found.is_file() => {}
+                Ok(_) => return Some(Err("it is no ordinary file".to_owned())),
+                Err(error) => return Some(Err(error.to_string())),
+            }
+            match tokio::fs::File::open(path).await {
+                Ok(_) => Some(Ok(())),
+                // The daemon may be another user.
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => None,
+                Err(error) => Some(Err(error.to_string())),
+            }
+        })
     }
 }

@@ -12,11 +12,12 @@ use super::{
 };
 use crate::{
     ingest::{
-        Report,
+        KEPT_MILLIS, Report, SetAside, SetAsideReason,
         intake::FeedName,
         reception::{NotTaken, Reception, Refused},
+        workers::unless_it_breaks,
     },
-    model::Timestamp,
+    model::{Provider, Timestamp},
 };
 
 /// How often a file is looked at that brings nothing new.
@@ -71,14 +72,14 @@ impl Runner {
             match self.read(now).await {
                 Ok(lines) => {
                     failures = 0;
-                    self.note_reading(now);
+                    self.note_reading();
                     match lines {
                         Some(lines) => self.settle(&lines, now).await,
                         None => self.pause(LOOK_EVERY).await,
                     }
                 }
                 Err(error) => {
-                    self.reception.deliveries().refused(&self.feed.name, now);
+                    self.reception.unreachable(&self.feed.name);
                     self.tell_of(&error);
                     failures += 1;
                     self.pause(wait_after(failures)).await;
@@ -88,14 +89,14 @@ impl Runner {
     }
 
     /// Notes that the log can be read, or that it is not there.
-    fn note_reading(&self, now: Timestamp) {
+    fn note_reading(&self) {
         let feed = self.feed.name.as_str();
         let missing = matches!(&self.source, Source::File(Some(follower)) if follower.is_missing());
         if !missing {
-            self.reception.deliveries().accepted(feed, now);
+            self.reception.reached(feed);
             return;
         }
-        self.reception.deliveries().refused(feed, now);
+        self.reception.unreachable(feed);
         if self.reception.tells(feed, "log-missing").is_some() {
             tracing::warn!(feed, place = self.place, "the log is not there; it is waited for");
         }
@@ -104,7 +105,7 @@ impl Runner {
     /// Some lines; nothing where there are none just now.
     async fn read(&mut self, now: Timestamp) -> io::Result<Option<Lines>> {
         match &mut self.source {
-            Source::Journal(journal) => journal.next().await.map(Some),
+            Source::Journal(journal) => journal.next().await,
             Source::File(place) => {
                 let Some(mut follower) = place.take() else {
                     return Err(io::Error::other("its reading was broken off"));
@@ -129,14 +130,11 @@ impl Runner {
 
     /// Commits what lines tell, and keeps the position after them. Where the store is away, nothing more is read until it is back.
     async fn settle(&mut self, lines: &Lines, now: Timestamp) {
-        let mut report = Report::default();
-        for line in lines.known.split(|byte| *byte == b'\n') {
-            self.joiner.line(line, now, &mut report);
-        }
-        report = Report::default();
-        for line in lines.fresh.split(|byte| *byte == b'\n') {
-            self.joiner.line(line, now, &mut report);
-        }
+        let (feed, joiner) = (self.feed.name.as_str(), &mut self.joiner);
+        let mut join = |lines: &[u8]| joined(feed, lines, |line, report| joiner.line(line, now, report));
+        // What known lines tell of mails in the queue stays with the joiner; their outcomes are done.
+        drop(join(&lines.known));
+        let report = join(&lines.fresh);
         if !lines.fresh.is_empty() {
             self.commit(report).await;
         }
@@ -227,7 +225,43 @@ impl Runner {
     }
 }
 
+/// What lines tell. One over which the joining breaks down is set aside.
+fn joined(feed: &str, lines: &[u8], mut join: impl FnMut(&[u8], &mut Report)) -> Report {
+    let mut report = Report::default();
+    for line in lines.split(|byte| *byte == b'\n') {
+        if unless_it_breaks(feed, || join(line, &mut report)).is_none() {
+            report.set_aside.push(SetAside {
+                provider: Provider::Postfix,
+                reason: SetAsideReason::Malformed,
+                label: "unreadable".to_owned(),
+                at: None,
+                body: line.to_vec(),
+                kept_millis: KEPT_MILLIS,
+            });
+        }
+    }
+    report
+}
+
 /// How long to wait after the nth failure in a row.
 fn wait_after(failures: u32) -> Duration {
     FIRST_WAIT.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_over_which_joining_breaks_down_is_set_aside_and_the_rest_goes_on() {
+        let mut read = Vec::new();
+        let report = joined("postfix", b"one\npoison\ntwo", |line, report| {
+            assert_ne!(line, b"poison");
+            read.push(line.to_vec());
+            report.ignored.push("probe");
+        });
+        assert_eq!((read.as_slice(), report.ignored.len()), ([b"one".to_vec(), b"two".to_vec()].as_slice(), 2));
+        let [part] = report.set_aside.as_slice() else { panic!("one part") };
+        assert_eq!((part.reason, part.body.as_slice()), (SetAsideReason::Malformed, b"poison".as_slice()));
+    }
 }

@@ -229,3 +229,19 @@ fn a_long_log_takes_no_more_memory_than_a_short_one() {
     }
     assert!((90_000..=100_000).contains(&known), "{known}");
 }
+
+#[tokio::test]
+async fn a_log_that_is_not_there_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let probe = async |log| {
+        let keeper = super::Keeper::new(folder.path(), "postfix");
+        let feed = super::Postfix { log, zone: TimeZone::UTC, smarthosts: Vec::new(), keeper };
+        crate::ingest::workers::Work::probe(&feed).await
+    };
+    let path = folder.path().join("mail.log");
+    assert!(matches!(probe(super::Log::File(path.clone())).await, Some(Err(_))));
+    assert_eq!(probe(super::Log::File(folder.path().to_owned())).await, Some(Err("it is no ordinary file".to_owned())));
+    std::fs::write(&path, "").expect("written");
+    assert_eq!(probe(super::Log::File(path)).await, Some(Ok(())));
+    assert_eq!(probe(super::Log::Journal("journalctl".into())).await, None);
+}

@@ -152,6 +152,20 @@ impl Work for MailListener {
             MailAddress::Unix(path) => format!("{protocol}+unix://{}", path.display()),
         }
     }
+
+    fn probe(&self) -> Boxed<'_, Option<Result<(), String>>> {
+        Box::pin(async {
+            // Which port it is, is not known where the machine chose it.
+            let MailAddress::Tcp(address) = self.address else { return None };
+            let connects = tokio::time::timeout(Duration::from_secs(3), tokio::net::TcpStream::connect(address));
+            match connects.await {
+                _ if address.port() == 0 => None,
+                Ok(Ok(_)) => Some(Ok(())),
+                Ok(Err(_)) => Some(Err("nobody listens there".to_owned())),
+                Err(_) => Some(Err("nothing answers in time".to_owned())),
+            }
+        })
+    }
 }
 
 /// Where the mails of a feed go.

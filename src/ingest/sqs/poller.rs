@@ -12,13 +12,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Settings,
-    decode::{CONFIRMATION, decode},
+    decode::{CONFIRMATION, decode, poison},
     queue::{BATCH, HIDDEN_SECONDS, Message, Queue, parted, without},
     trouble::Trouble,
 };
 use crate::ingest::{
     intake::FeedName,
     reception::{NotTaken, Reception, Refused, Setup},
+    workers::unless_it_breaks,
 };
 
 /// How often messages are hidden anew while they are held: two such requests may fail before others can see them.
@@ -126,8 +127,7 @@ impl Poller {
         let Some(answer) = self.answered(self.queue.receive(room, wait)).await else { return false };
         match answer {
             Ok(messages) => {
-                let now = self.reception.clock().now();
-                self.reception.deliveries().accepted(&self.feed.name, now);
+                self.reception.reached(&self.feed.name);
                 if held.is_empty() {
                     *failures = 0;
                     self.full.send_replace(messages.len() == room);
@@ -139,8 +139,7 @@ impl Poller {
             }
             Err(trouble) => {
                 self.note(&trouble);
-                let now = self.reception.clock().now();
-                self.reception.deliveries().refused(&self.feed.name, now);
+                self.reception.unreachable(&self.feed.name);
                 if held.is_empty() {
                     self.full.send_replace(false);
                     *failures += 1;
@@ -192,7 +191,8 @@ impl Poller {
     async fn take_one(&self, setup: &Setup, body: &str) -> bool {
         let (began, now) = (Instant::now(), self.reception.clock().now());
         let name = self.feed.name.as_str();
-        let report = decode(body, self.campaign_tag.as_deref(), now);
+        let report = unless_it_breaks(name, || decode(body, self.campaign_tag.as_deref(), now))
+            .unwrap_or_else(|| poison(body, "unreadable"));
         let confirmation = report.ignored.contains(&CONFIRMATION);
         let outcome = self.reception.take(&self.feed, report, &setup.knowledge, now).await;
         self.reception.metrics().feed_duration.with_label_values(&[name]).observe(began.elapsed().as_secs_f64());

@@ -158,7 +158,9 @@ impl Silence {
                 }
                 (None, Some(reason)) if !self.told.contains(&window.key()) => {
                     let lasts = match reason {
-                        BlindReason::Refused => now.millis_since(window.from) >= REFUSED_LASTS_MILLIS,
+                        BlindReason::Refused | BlindReason::Unreachable => {
+                            now.millis_since(window.from) >= REFUSED_LASTS_MILLIS
+                        }
                         BlindReason::Silent | BlindReason::Outage => lasting.contains(&window.watched),
                     };
                     if !lasts {

@@ -38,19 +38,24 @@ impl Window {
     /// The ticket, once it has lasted; `incidents` are the open ones that it touches.
     pub(super) fn ticket(&self, incidents: &[i64], now: Timestamp) -> Page {
         let (subject, is_many) = (self.subject(), self.watched.starts_with(NOTICES));
-        let is_refused = self.reason == Some(BlindReason::Refused);
-        let headline = match (is_refused, is_many) {
-            (true, _) => format!("{subject} brings nothing that can be taken: every genuine delivery is refused."),
-            (false, true) => format!("{subject} are silent, unlike in the weeks before."),
-            (false, false) => format!("{subject} is silent, unlike in the weeks before."),
+        let headline = match (self.reason, is_many) {
+            (Some(BlindReason::Refused), _) => {
+                format!("{subject} brings nothing that can be taken: every genuine delivery is refused.")
+            }
+            (Some(BlindReason::Unreachable), _) => {
+                format!("{subject} brings nothing: its queue, log or port can't be reached.")
+            }
+            (_, true) => format!("{subject} are silent, unlike in the weeks before."),
+            (_, false) => format!("{subject} is silent, unlike in the weeks before."),
         };
-        let since = if is_refused {
-            format!("Since {} nothing of it was taken.", self.from)
-        } else {
-            format!(
+        let since = match self.reason {
+            Some(BlindReason::Refused | BlindReason::Unreachable) => {
+                format!("Since {} nothing of it was taken.", self.from)
+            }
+            _ => format!(
                 "Nothing has come of the time since {}; in the same hours of each of the three weeks before it did.",
                 self.from
-            )
+            ),
         };
         let meanwhile = if self.is_of_notices() {
             "That no notice comes proves nothing meanwhile: revocations are not ruled out."
@@ -126,6 +131,7 @@ mod tests {
         let windows = [
             window("ses/eu", BlindReason::Silent),
             window("apple", BlindReason::Refused),
+            window("sqs", BlindReason::Unreachable),
             window("notices", BlindReason::Silent),
             window("notices/ABCDE12345/com.example.app", BlindReason::Silent),
         ];

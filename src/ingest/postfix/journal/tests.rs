@@ -33,7 +33,8 @@ async fn all(journal: &mut Journal) -> (String, String, String) {
     let (mut known, mut fresh) = (Vec::new(), Vec::new());
     loop {
         match journal.next().await {
-            Ok(lines) => {
+            Ok(None) => {}
+            Ok(Some(lines)) => {
                 known.extend(lines.known);
                 fresh.extend(lines.fresh);
             }
@@ -46,7 +47,7 @@ async fn all(journal: &mut Journal) -> (String, String, String) {
 }
 
 #[tokio::test]
-async fn it_goes_on_after_the_last_entry_and_reads_the_hour_before_it_again() {
+async fn it_goes_on_after_the_last_entry_and_reads_what_came_shortly_before_it_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut journal = Journal::new(program(folder.path(), 0..200), None);
     let (known, fresh, ended) = all(&mut journal).await;
@@ -56,10 +57,10 @@ async fn it_goes_on_after_the_last_entry_and_reads_the_hour_before_it_again() {
     assert_eq!(arguments, "--follow\n--no-tail\n--quiet\n--all\n--output=json\nSYSLOG_FACILITY=2\n");
     let position = journal.position();
     let Some(Position::Journal { last, earlier }) = &position else { panic!("a position") };
-    assert_eq!((last.cursor.as_str(), earlier.cursor.as_str()), ("c0199", "c0130"), "an hour before, and some minutes");
+    assert_eq!((last.cursor.as_str(), earlier.cursor.as_str()), ("c0199", "c0120"), "75 minutes before, and some more");
     let mut journal = Journal::new(program(folder.path(), 0..205), position);
     let (known, fresh, _) = all(&mut journal).await;
-    assert_eq!((known, fresh), (lines(130..200), lines(200..205)));
+    assert_eq!((known, fresh), (lines(120..200), lines(200..205)));
     // Started anew, and the last entry is not there any more: what comes after its time is new.
     journal.known = journal.last.clone();
     let left = lines(202..204) + &lines(205..208);
@@ -74,4 +75,15 @@ async fn a_program_that_is_not_there_is_told() {
     let error = journal.next().await.expect_err("not there");
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
     assert_eq!(journal.position(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_runs_and_is_silent_is_told_from_one_that_ends() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("journalctl");
+    fs::write(&path, "#!/bin/sh\nexec sleep 600\n").expect("written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
+    let mut journal = Journal::new(path, None);
+    assert_eq!(journal.next().await.expect("it runs"), None);
+    journal.stop().await.expect("stopped");
 }
