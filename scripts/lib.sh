@@ -139,7 +139,7 @@ bring_moto() {
         say "installing moto $moto_version into $moto_home"
         python3 -m venv --clear "$moto_home/venv" >&2 &&
             "$moto_home/venv/bin/pip" install --quiet --disable-pip-version-check \
-                "moto[sns,sqs]==$moto_version" flask flask-cors >&2 &&
+                --constraint scripts/moto-constraints.txt "moto[sns,sqs]==$moto_version" flask flask-cors >&2 &&
             touch "$moto_home/installed"
     ) 9>"$moto_home/lock"
 }
