@@ -252,13 +252,13 @@ fn take(fields: &Fields<'_>, untyped: &str, now: Timestamp, report: &mut Report)
     } else {
         (kind, provider_class)
     };
-    let reply = reason.as_deref().map(|text| match kind {
+    let reply = reason.as_deref().map(|text| {
         // Nobody was asked: the codes are the provider's own.
-        EventKind::SuppressedByProvider => wire::own_words(text),
-        _ => {
-            let code = fields.text(|f| f.bounce_code).and_then(|code| code.trim().parse().ok());
-            Reply::with_codes(text, code, None)
+        if kind == EventKind::SuppressedByProvider {
+            return wire::own_words(text);
         }
+        let code = fields.text(|f| f.bounce_code).and_then(|code| code.trim().parse().ok());
+        Reply::with_codes(text, code, None)
     });
     let kind = wire::unless_final(kind, reply.as_ref());
     let message_id = message_id(fields);

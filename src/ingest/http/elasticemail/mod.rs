@@ -194,7 +194,7 @@ fn meaning(status: &str, category: Option<&str>) -> Option<Result<(EventKind, Fa
     })
 }
 
-impl<'a> Fields<'a> {
+impl Fields<'_> {
     /// The same where the parameters' names have what the API's may have had.
     fn merged(&self) -> Self {
         let or = |parameter, api| wire::first(&[parameter, api]);
