@@ -421,7 +421,7 @@ fn relay(notification: &RelayNotification, out: &mut impl Write) -> io::Result<(
         writeln!(out, "address: {}", Safe(address.expose()))?;
     }
     let proof = if notification.authenticated {
-        "its topmost Authentication-Results says that Apple's domain passed"
+        "one's own mail server found that it is Apple's"
     } else {
         "nothing in it shows that Apple sent it: anyone can write such a From"
     };

@@ -47,6 +47,8 @@ pub struct AbuseReport {
     pub fields: AbuseFields,
     /// Who complained, where the report tells: `Original-Rcpt-To`, else a provider's own field. Many are redacted.
     pub recipients: Vec<Address>,
+    /// Whether recipients were left out, since there are more than 1,000.
+    pub cut: bool,
     /// The envelope sender of the message.
     pub sender: Option<Address>,
     /// The report's own date.
@@ -160,15 +162,18 @@ pub(super) fn read(mail: &Mail) -> Option<AbuseReport> {
             .all("original-rcpt-to")
             .chain(fields.all("removal-recipient").filter(|_| !fields.has("original-rcpt-to")));
         let mut named: Vec<Address> = Vec::new();
-        for address in recipients.filter_map(fields::address).take(MAX_RECIPIENTS) {
+        for address in recipients.filter_map(fields::address) {
             if !named.contains(&address) {
                 named.push(address);
             }
         }
+        let cut = named.len() > MAX_RECIPIENTS || fields.is_full();
+        named.truncate(MAX_RECIPIENTS);
         return Some(AbuseReport {
             feedback_type: feedback_type(fields.get("feedback-type").unwrap_or_default()),
             standard: true,
             recipients: named,
+            cut,
             sender: fields.get("original-mail-from").and_then(fields::address).or_else(|| original.return_path.clone()),
             fields: AbuseFields::read(&fields),
             date,
@@ -189,6 +194,7 @@ pub(super) fn read(mail: &Mail) -> Option<AbuseReport> {
         standard: false,
         fields: AbuseFields { version: 1, incidents: 1, ..AbuseFields::default() },
         recipients: complainant.into_iter().collect(),
+        cut: false,
         sender: original.return_path.clone(),
         date,
         original,

@@ -29,15 +29,15 @@ pub struct RelayNotification {
     pub addresses: Vec<Address>,
     /// Its date.
     pub date: Option<Timestamp>,
-    /// Whether the receiving side's DKIM or DMARC check passed for Apple's domain, by the topmost `Authentication-Results` field.
-    /// Anyone can write From: without this, it is a claim.
+    /// Whether one's own mail server found DKIM or DMARC passed for Apple's domain, by the topmost `Authentication-Results` field
+    /// under its name. Anyone can write From, and that field too: without this, it is a claim.
     pub authenticated: bool,
 }
 
 /// Reads a notification, where the mail is one.
-pub(super) fn read(mail: &Mail) -> Option<RelayNotification> {
+pub(super) fn read(mail: &Mail, authserv_id: Option<&str>) -> Option<RelayNotification> {
     let from = mail.header.get("from").and_then(domain_of)?;
-    if !is_apples(&from) {
+    if !is_apple(&from) {
         return None;
     }
     let subject = mail.subject.to_lowercase();
@@ -96,11 +96,16 @@ pub(super) fn read(mail: &Mail) -> Option<RelayNotification> {
         domains,
         addresses,
         date: mail.header.date(&["date"]),
-        authenticated: is_authenticated(mail, &from),
+        authenticated: authserv_id.is_some_and(|own| is_authenticated(mail, own)),
     })
 }
 
-/// Apple's own domains.
+/// Where Apple itself writes from: any of its users can write from the others.
+fn is_apple(domain: &str) -> bool {
+    crate::classify::is_within(domain, "apple.com")
+}
+
+/// Domains of Apple's, its users' among them: none of a sender.
 fn is_apples(domain: &str) -> bool {
     ["apple.com", "icloud.com", "appleid.com"].iter().any(|own| crate::classify::is_within(domain, own))
 }
@@ -115,21 +120,21 @@ fn is_domain(text: &str) -> bool {
     })
 }
 
-fn is_authenticated(mail: &Mail, from: &str) -> bool {
+/// Whether the topmost field of this name is by one's own server, and says so.
+fn is_authenticated(mail: &Mail, own: &str) -> bool {
     let Some(results) = mail.header.get("authentication-results") else { return false };
     let results = clean(results, 4_000).to_ascii_lowercase();
-    let passes = |method: &str| {
-        results.split(';').any(|part| {
-            let part = part.trim();
-            part.starts_with(method)
-                && part.split_whitespace().any(|word| {
-                    let value = word
-                        .strip_prefix("header.d=")
-                        .or_else(|| word.strip_prefix("header.i=@"))
-                        .or_else(|| word.strip_prefix("header.from="));
-                    value.is_some_and(|domain| is_apples(domain.trim_end_matches(['"', ','])))
+    let mut parts = results.split(';');
+    // Behind the name there can be a version (RFC 8601 section 2.2).
+    let id = parts.next().and_then(|id| id.split_whitespace().next()).unwrap_or_default();
+    id.trim_matches('"').eq_ignore_ascii_case(own)
+        && parts.map(str::trim).filter(|part| ["dkim=pass", "dmarc=pass"].iter().any(|one| part.starts_with(one))).any(
+            |part| {
+                part.split_whitespace().any(|word| {
+                    let value =
+                        ["header.d=", "header.i=@", "header.from="].iter().find_map(|key| word.strip_prefix(key));
+                    value.is_some_and(|domain| is_apple(domain.trim_matches(['"', ','])))
                 })
-        })
-    };
-    is_apples(from) && (passes("dkim=pass") || passes("dmarc=pass"))
+            },
+        )
 }

@@ -76,6 +76,8 @@ pub struct DeliveryReport {
     pub to: Option<Address>,
     /// One for each recipient, at most 1,000.
     pub recipients: Vec<RecipientReport>,
+    /// Whether recipients were left out, since there are more than 1,000.
+    pub cut: bool,
     /// The message that it is about.
     pub original: Original,
 }
@@ -160,6 +162,7 @@ pub(super) fn read(mail: &Mail) -> Option<DeliveryReport> {
         date: mail.header.date(&["date"]),
         to: mail.header.get("to").and_then(|to| Address::parse(to).ok()),
         recipients: Vec::new(),
+        cut: groups.len() >= fields::MAX_GROUPS,
         original: original.map(Original::read).unwrap_or_default(),
     };
     for group in groups.iter().filter(|group| !is_recipient(group)) {
@@ -170,7 +173,9 @@ pub(super) fn read(mail: &Mail) -> Option<DeliveryReport> {
             group.get("original-envelope-id").map(|id| clean(&fields::from_xtext(id), super::MAX_ID_BYTES))
         });
     }
-    let recipients: Vec<&Fields> = groups.iter().filter(|group| is_recipient(group)).take(MAX_RECIPIENTS).collect();
+    let mut recipients: Vec<&Fields> = groups.iter().filter(|group| is_recipient(group)).collect();
+    report.cut |= recipients.len() > MAX_RECIPIENTS;
+    recipients.truncate(MAX_RECIPIENTS);
     if recipients.is_empty() {
         return from_text(mail, &text, report);
     }
@@ -259,19 +264,21 @@ fn complete(report: &mut DeliveryReport, text: &str) {
 /// A bounce without the fields of RFC 3464.
 fn from_text(mail: &Mail, text: &str, mut report: DeliveryReport) -> Option<DeliveryReport> {
     let action = if is_delay(&mail.subject, text) { DeliveryAction::Delayed } else { DeliveryAction::Failed };
-    let failed: Vec<Address> = mail
+    let mut failed: Vec<Address> = mail
         .header
         .all("x-failed-recipients")
         .flat_map(|list| list.split(','))
         .filter_map(fields::address)
-        .take(MAX_RECIPIENTS)
+        .take(MAX_RECIPIENTS + 1)
         .collect();
     if !failed.is_empty() {
+        report.cut |= failed.len() > MAX_RECIPIENTS;
+        failed.truncate(MAX_RECIPIENTS);
         let blocks = notice::about(text, &failed);
         report.read_by = ReadBy::FailedRecipients;
         for address in failed {
             let block = blocks.get(&address.key()).map(String::as_str);
-            report.recipients.push(from_block(address, action, block));
+            report.recipients.push(from_block(Some(address), action, block));
         }
         return Some(report);
     }
@@ -284,14 +291,21 @@ fn from_text(mail: &Mail, text: &str, mut report: DeliveryReport) -> Option<Deli
             Habit::Transcript => ReadBy::Transcript,
             Habit::Sentence => ReadBy::Sentence,
         };
+        // The text is read up to so many.
+        report.cut |= said.len() >= MAX_RECIPIENTS;
         // A list of recipients, and somewhere else one reply for all, or a transcript.
         let shared = said.iter().all(|one| !notice::is_sure(&one.block));
         let addresses: Vec<Address> = said.iter().map(|one| one.recipient.clone()).collect();
         let blocks = if shared { notice::about(text, &addresses) } else { std::collections::HashMap::new() };
-        let all = (shared && notice::is_sure(text)).then_some(text);
+        // The reply for all is read once: the text can be long, and the recipients many.
+        let all = (shared && notice::is_sure(text)).then(|| from_block(None, action, Some(text)));
         for one in said {
             let own = blocks.get(&one.recipient.key()).map(String::as_str).filter(|block| notice::is_sure(block));
-            report.recipients.push(from_block(one.recipient.clone(), action, own.or(all).or(Some(&one.block))));
+            let recipient = Some(one.recipient.clone());
+            report.recipients.push(match (own, &all) {
+                (None, Some(all)) => RecipientReport { recipient, ..all.clone() },
+                (own, _) => from_block(recipient, action, own.or(Some(&one.block))),
+            });
         }
         let sure = report
             .recipients
@@ -311,8 +325,8 @@ fn from_text(mail: &Mail, text: &str, mut report: DeliveryReport) -> Option<Deli
     Some(report)
 }
 
-fn from_block(address: Address, action: DeliveryAction, block: Option<&str>) -> RecipientReport {
-    let mut one = RecipientReport::of(Some(address), action);
+fn from_block(recipient: Option<Address>, action: DeliveryAction, block: Option<&str>) -> RecipientReport {
+    let mut one = RecipientReport::of(recipient, action);
     if let Some(block) = block {
         let said = notice::reply(block);
         one.say(said.as_ref().map(|(said, _)| said.as_str()), None);

@@ -21,6 +21,9 @@ pub struct Envelope<'a> {
     pub received_at: Timestamp,
 }
 
+/// The label of a mail that is set aside beside its events.
+const LEFT_OUT: &str = "more than 1,000 recipients";
+
 /// To whom a mail that lies in a mailbox went, by what delivery agents write before it: Postfix's X-Original-To, which no alias has
 /// changed, Exim's Envelope-To, or Delivered-To. They are no standard. The Return-Path is the mail's sender, none of a bounce.
 #[must_use]
@@ -61,15 +64,30 @@ pub fn report(understood: &Understood, raw: &[u8], envelope: &Envelope<'_>) -> R
             }
             if let Some((reason, at)) = wrong {
                 aside(reason, understood.kind(), at);
+            } else if delivery.cut {
+                aside(SetAsideReason::Malformed, LEFT_OUT, events.first().map(|event| event.at));
             }
             if events.is_empty() && wrong.is_none() {
                 report.ignored.push("expanded");
             }
             report.events = events;
         }
-        Understood::Abuse(abuse) if abuse.feedback_type == FeedbackType::NotSpam => report.ignored.push("not-spam"),
+        // Nobody has complained: a receiver tells of a check that failed (DMARC's `ruf`, RFC 6591), or of a virus.
+        Understood::Abuse(abuse)
+            if matches!(
+                abuse.feedback_type,
+                FeedbackType::NotSpam | FeedbackType::AuthFailure | FeedbackType::Virus
+            ) =>
+        {
+            report.ignored.push(abuse.feedback_type.as_str());
+        }
         Understood::Abuse(abuse) => match complained(abuse, envelope) {
-            Ok(events) => report.events = events,
+            Ok(events) => {
+                if abuse.cut {
+                    aside(SetAsideReason::Malformed, LEFT_OUT, events.first().map(|event| event.at));
+                }
+                report.events = events;
+            }
             Err((reason, at)) => aside(reason, understood.kind(), at),
         },
         Understood::Robot(answer) if answer.kind == RobotKind::Unsubscribe => match unsubscribed(answer, envelope) {
@@ -107,7 +125,8 @@ fn delivered(report: &DeliveryReport, one: &RecipientReport, envelope: &Envelope
         DeliveryAction::Expanded => return Ok(None),
     };
     let now = envelope.received_at;
-    let at = first_plausible(&[one.last_attempt, report.arrival, report.date], now)?;
+    // The arrival is when the message came to whoever reports: it may be given up five days later.
+    let at = first_plausible(&[one.last_attempt, report.date, report.arrival], now)?;
     let original = &report.original;
     let verp = envelope.rcpt_to.or(report.to.as_ref());
     let recipient = recipient_of(report, one, verp).ok_or((SetAsideReason::NoRecipient, Some(at)))?;
@@ -177,7 +196,9 @@ fn recipient_of(report: &DeliveryReport, one: &RecipientReport, verp: Option<&Ad
 }
 
 /// The recipient that an envelope sender carries (VERP): `bounce+4711-jo=example.net@mail.example.com`, and whether it is certain.
-/// It is where one of those that are `known` ends it, or where one sign at most stands before it, so that nothing can be cut wrongly.
+/// It is where one of those that are `known` ends it, where it is all that there is, or where one sign parts it from a word that
+/// return paths begin with: else nobody knows which signs are the address's own. What others write into an envelope sender with
+/// the same sign is no recipient: BATV (draft-levine-smtp-batv; `btv1==` is Barracuda's, observed) and SRS.
 #[must_use]
 pub fn recipient_in(sender: &Address, known: &[Address]) -> Option<(Address, bool)> {
     let local = sender.local();
@@ -192,11 +213,24 @@ pub fn recipient_in(sender: &Address, known: &[Address]) -> Option<(Address, boo
     if let Some(address) = known.iter().filter(ends).max_by_key(|address| address.local().len()) {
         return Some((address.clone(), true));
     }
-    let signs = head.matches(['+', '-']).count();
-    let own = head.rsplit(['+', '-']).next().unwrap_or(head);
-    let own = own.rsplit('=').next().unwrap_or(own);
-    Some((Address::parse(&format!("{own}@{domain}")).ok()?, signs <= 1))
+    if NO_VERP.iter().any(|mark| lower.starts_with(mark)) {
+        return None;
+    }
+    let is_word = |word: &str| RETURN_WORDS.iter().any(|own| word.eq_ignore_ascii_case(own));
+    let certain = match head.split(['+', '-', '=']).collect::<Vec<_>>().as_slice() {
+        [_] => !is_word(head.split(['.', '_']).next().unwrap_or(head)),
+        [word, own] => is_word(word) && !own.is_empty(),
+        _ => false,
+    };
+    let own = head.rsplit(['+', '-', '=']).next().unwrap_or(head);
+    Some((Address::parse(&format!("{own}@{domain}")).ok()?, certain))
 }
+
+/// Beginnings of local parts that are signed (BATV, and PRVS as Microsoft and Mimecast write it) or rewritten (SRS).
+const NO_VERP: &[&str] = &["prvs=", "msprvs1=", "btv1=", "srs0=", "srs0+", "srs0-", "srs1=", "srs1+", "srs1-"];
+/// Words that return paths begin with: from the defaults of ezmlm, Mailman, Mailgun, SparkPost; recalled, not documented in one
+/// place.
+const RETURN_WORDS: &[&str] = &["b", "bo", "bounce", "bounces", "bnc", "err", "errors", "return", "returns", "verp"];
 
 fn complained(abuse: &AbuseReport, envelope: &Envelope<'_>) -> Result<Vec<Event>, Wrong> {
     let now = envelope.received_at;
@@ -206,9 +240,9 @@ fn complained(abuse: &AbuseReport, envelope: &Envelope<'_>) -> Result<Vec<Event>
     let original = &abuse.original;
     let mut recipients = abuse.recipients.clone();
     if recipients.is_empty() {
-        // A redacted report leaves the envelope sender, and what the sender wrote into it.
+        // A redacted report leaves the envelope sender, and what the sender wrote into it. Who may be another is not taken.
         let verp = abuse.sender.as_ref().and_then(|sender| recipient_in(sender, &original.recipients));
-        recipients.extend(verp.map(|(address, _)| address));
+        recipients.extend(verp.filter(|(_, certain)| *certain).map(|(address, _)| address));
     }
     if recipients.is_empty()
         && let [only] = original.recipients.as_slice()

@@ -5,7 +5,7 @@ use crate::model::{Address, Timestamp};
 /// Fields of one block that are read; a real header has some dozens.
 const MAX_FIELDS: usize = 500;
 /// Blocks of one text that are read: one for each recipient, and one for the message.
-const MAX_GROUPS: usize = super::MAX_RECIPIENTS + 16;
+pub(super) const MAX_GROUPS: usize = super::MAX_RECIPIENTS + 16;
 /// The longest value that is kept, in bytes.
 const MAX_VALUE_BYTES: usize = 8 * 1024;
 
@@ -79,6 +79,12 @@ impl Fields {
         }
     }
 
+    /// Puts a field in the place of all of its name.
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        self.0.retain(|field| field.name != name);
+        self.push(name, value);
+    }
+
     fn fold(&mut self, line: &str) {
         let Some(field) = self.0.last_mut() else { return };
         if field.value.len() + line.len() > MAX_VALUE_BYTES {
@@ -117,6 +123,11 @@ impl Fields {
             let Field { value, folded, .. } = field;
             folded.as_deref().unwrap_or(value)
         })
+    }
+
+    /// Whether there are as many as are read, so that others were left out.
+    pub(super) const fn is_full(&self) -> bool {
+        self.0.len() >= MAX_FIELDS
     }
 
     pub(super) const fn is_empty(&self) -> bool {

@@ -40,10 +40,15 @@ pub use self::{
 
 /// The largest mail that is read, in bytes.
 pub const MAX_MAIL_BYTES: usize = 16 * 1024 * 1024;
-/// The most recipients of one report; those after them are left out.
+/// The most recipients of one report; those after them are left out, and the mail is set aside.
 pub const MAX_RECIPIENTS: usize = 1_000;
 /// MIME parts that are looked at.
 const MAX_PARTS: usize = 200;
+/// Fields `Content-Type` up to which a mail is looked at: a report has some four, an aggregate report three.
+const MAX_TYPED_PARTS: usize = 50;
+/// How much a mail's length times its parts may be, in bytes, since every part may be looked for up to the end: it is cut where it's
+/// more, yet never below a megabyte.
+const MAX_SEARCHED_BYTES: usize = 64 * 1024 * 1024;
 /// How much human text is looked at, in bytes.
 const MAX_NOTICE_BYTES: usize = 256 * 1024;
 /// Attachments that are kept.
@@ -119,13 +124,30 @@ impl Understood {
 /// mbox `From ` line before it.
 #[must_use]
 pub fn understand(raw: &[u8]) -> Understood {
+    understand_received(raw, &Receipt::default())
+}
+
+/// How a mail was received by whoever has it read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Receipt<'a> {
+    /// The reverse path of MAIL FROM, empty where it's null; `None` where nobody knows any more, so that a `Return-Path` field that
+    /// stands in the mail counts. Else it counts for nothing: who receives a mail writes that field (RFC 5321 section 4.4).
+    pub reverse_path: Option<&'a str>,
+    /// The name under which one's own mail server writes `Authentication-Results` (RFC 8601 section 2.5), where one stands before
+    /// and takes away those that others wrote in its name.
+    pub authserv_id: Option<&'a str>,
+}
+
+/// The same of a mail of which it's known how it was received.
+#[must_use]
+pub fn understand_received(raw: &[u8], receipt: &Receipt<'_>) -> Understood {
     if raw.len() > MAX_MAIL_BYTES {
         return Understood::Unreadable(Unreadable::TooLarge);
     }
-    within(raw, MAX_ENCLOSED)
+    within(raw, receipt, MAX_ENCLOSED)
 }
 
-fn within(raw: &[u8], depth: usize) -> Understood {
+fn within(raw: &[u8], receipt: &Receipt<'_>, depth: usize) -> Understood {
     let raw = without_mbox_line(raw.trim_ascii_start());
     if raw.is_empty() {
         return Understood::Unreadable(Unreadable::Empty);
@@ -133,6 +155,9 @@ fn within(raw: &[u8], depth: usize) -> Understood {
     let Some(mut mail) = looks_like_header(raw).then(|| parts::take_apart(raw)).flatten() else {
         return Understood::Unreadable(Unreadable::NoHeader);
     };
+    if let Some(path) = receipt.reverse_path {
+        mail.header.set("return-path", &format!("<{path}>"));
+    }
     if let Some(report) = abuse::read(&mail) {
         return Understood::Abuse(Box::new(report));
     }
@@ -141,7 +166,7 @@ fn within(raw: &[u8], depth: usize) -> Understood {
         if let Some(report) = aggregate::read(&mut mail) {
             return Understood::Aggregate(Box::new(report));
         }
-        if let Some(notification) = apple::read(&mail) {
+        if let Some(notification) = apple::read(&mail, receipt.authserv_id) {
             return Understood::Relay(Box::new(notification));
         }
         if let Some(report) = ses::read(&mail) {
@@ -160,7 +185,8 @@ fn within(raw: &[u8], depth: usize) -> Understood {
     }
     if depth > 0
         && let Some(enclosed) = mail.enclosed.take()
-        && let found @ (Understood::Delivery(_) | Understood::Abuse(_)) = within(&enclosed, depth - 1)
+        && let found @ (Understood::Delivery(_) | Understood::Abuse(_)) =
+            within(&enclosed, &Receipt::default(), depth - 1)
     {
         return found;
     }

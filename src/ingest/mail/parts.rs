@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders, PartType, decoders::html::html_to_text};
 
 use super::{
-    MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS, MAX_NAME_BYTES, MAX_NOTICE_BYTES, MAX_PARTS,
+    MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS, MAX_NAME_BYTES, MAX_NOTICE_BYTES, MAX_PARTS, MAX_SEARCHED_BYTES,
+    MAX_TYPED_PARTS,
     fields::{Fields, clean, cut},
 };
 
@@ -59,7 +60,12 @@ static NESTING: LazyLock<regex::bytes::Regex> = LazyLock::new(|| {
 pub(super) fn take_apart(raw: &[u8]) -> Option<Mail> {
     // mail-parser keeps messages within messages as deep as they come, and ends the process where the stack ends: what is behind so
     // many parts is left out.
-    let raw = NESTING.find_iter(raw).nth(2 * MAX_PARTS).and_then(|found| raw.get(..found.start())).unwrap_or(raw);
+    let mut typed = 0;
+    let behind = NESTING.find_iter(raw).inspect(|_| typed += 1).nth(MAX_TYPED_PARTS);
+    let raw = behind.and_then(|found| raw.get(..found.start())).unwrap_or(raw);
+    // It also looks for each part's boundary up to the end.
+    let most = (MAX_SEARCHED_BYTES / typed.max(1)).max(1024 * 1024);
+    let raw = raw.get(..most).unwrap_or(raw);
     // Panics of mail-parser on hostile mail were found and mended before (0.11.3, .5, .6); one more must not end the feed. Its debug
     // assertions still hold for no broken multipart.
     let parsed =

@@ -46,6 +46,7 @@ pub(super) fn read(mail: &Mail) -> Option<DeliveryReport> {
         date: time(part).or_else(|| mail.header.date(&["date"])),
         to: None,
         recipients: Vec::new(),
+        cut: false,
         original: Original {
             message_id: string(header, "messageId").as_deref().and_then(super::original::message_id),
             from_domain: source.as_ref().map(|from| from.domain().to_owned()),
@@ -54,7 +55,9 @@ pub(super) fn read(mail: &Mail) -> Option<DeliveryReport> {
             ..Original::default()
         },
     };
-    for one in part.get(list)?.as_array()?.iter().take(MAX_RECIPIENTS) {
+    let list = part.get(list)?.as_array()?;
+    report.cut = list.len() > MAX_RECIPIENTS;
+    for one in list.iter().take(MAX_RECIPIENTS) {
         let address = string(one, "emailAddress").and_then(|text| Address::parse(&text).ok());
         let mut recipient = RecipientReport::of(address, action);
         let status = string(one, "status").and_then(|text| EnhancedCode::parse(&text));

@@ -11,7 +11,7 @@ use super::{
     tls,
 };
 use crate::{
-    config::{Config, MailAddress, MailFeed, Network, RecipientPattern},
+    config::{Config, MailAddress, MailFeed, MailProtocol, Network, RecipientPattern},
     ingest::{
         KEPT_MILLIS, Report, SetAside, SetAsideReason,
         http::{
@@ -31,8 +31,8 @@ const MAILS: usize = 64 * 1024 * 1024;
 /// How much is kept of a mail that was not understood: anybody can send one.
 const SET_ASIDE_BYTES: usize = 256 * 1024;
 
-/// What a mail says.
-pub type Read = fn(&Mail, Timestamp) -> Report;
+/// What a mail says, with the name under which one's own mail server tells what it has checked, where one stands before.
+pub type Read = fn(&Mail, Option<&str>, Timestamp) -> Report;
 
 /// A mail feed.
 #[derive(PartialEq)]
@@ -117,6 +117,7 @@ impl Work for MailListener {
                 .map_err(|error| format!("can't listen on {}: {error}; is another program there?", self.place()))?;
             let tls = self.handshake().map_err(|error| error.to_string())?;
             let (terms, peers) = (Arc::new(self.terms()), self.peers());
+            let authserv_id = (terms.protocol == MailProtocol::Lmtp).then(|| terms.hostname.clone());
             let max_connections = usize::try_from(self.table.max_connections()).unwrap_or(usize::MAX);
             let idle = Duration::from_secs(self.table.idle_seconds().into());
             let opened: Opened = Box::new(move |name: FeedName, reception: Reception, stop| {
@@ -131,7 +132,7 @@ impl Work for MailListener {
                     if let Some(address) = listening.address() {
                         tracing::info!(feed = name.name, %address, "mail is taken");
                     }
-                    let receiver = Desk { name, reception, read };
+                    let receiver = Desk { name, reception, read, authserv_id };
                     let service = Service { terms, common, peers, max_connections, receiver };
                     match listener::serve(listening, Arc::new(service), stop).await {
                         Ok(()) => {}
@@ -174,6 +175,9 @@ struct Desk {
     name: FeedName,
     reception: Reception,
     read: Read,
+    /// The listener's own name where it speaks LMTP, so that the mail comes through a server of one's own: anybody can write
+    /// `Authentication-Results` in it where it comes from anywhere.
+    authserv_id: Option<String>,
 }
 
 impl Receiver for Desk {
@@ -184,7 +188,8 @@ impl Receiver for Desk {
         let mail = Arc::new(mail);
         let reading = tokio::task::spawn_blocking({
             let mail = Arc::clone(&mail);
-            move || read(&mail, received_at)
+            let authserv_id = self.authserv_id.clone();
+            move || read(&mail, authserv_id.as_deref(), received_at)
         });
         let mut report = reading.await.unwrap_or_else(|_| {
             tracing::error!(feed, "the reading of a mail broke down; the mail is kept sealed");
@@ -237,8 +242,9 @@ fn set_aside(mail: &Mail, reason: SetAsideReason, label: &str) -> Report {
 }
 
 /// What a mail says. One that says nothing that relaywatch knows is kept as it is.
-fn read(mail: &Mail, received_at: Timestamp) -> Report {
-    let understood = mail::understand(&mail.content);
+fn read(mail: &Mail, authserv_id: Option<&str>, received_at: Timestamp) -> Report {
+    let reverse_path = Some(mail.sender.as_deref().unwrap_or_default());
+    let understood = mail::understand_received(&mail.content, &mail::Receipt { reverse_path, authserv_id });
     if matches!(understood, Understood::Other) {
         return set_aside(mail, SetAsideReason::UnknownType, understood.kind());
     }
