@@ -15,6 +15,7 @@ use relaywatch::{
         demo::DemoCommand, diagnose, doctor::DoctorCommand, events::EventsCommand, import::ImportCommand,
         incident::IncidentCommand, keys::KeysCommand, rebuild::RebuildCommand, score, serve::ServeCommand,
     },
+    clock::Clock,
     config::Config,
     rule_files,
 };
@@ -79,6 +80,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        // There is nobody left to tell where stderr is closed.
+        drop(io::stderr().write_all(of_a_panic(panic).as_bytes()));
+    }));
     let cli = Cli::parse();
     match run(&cli) {
         Ok(exit) => exit.into(),
@@ -182,7 +187,7 @@ fn run_diagnose(
         writeln!(diagnostics, "relaywatch: {said}")?;
     }
     let rules = rule_files::load(folder)?;
-    let options = diagnose::Options { rules: &rules, relay: &relay };
+    let options = diagnose::Options { rules: &rules, relay: &relay, now: Clock::System.now() };
     let named = args.file.as_deref().filter(|name| *name != Path::new("-"));
     let exit = match named {
         Some(name) => {
@@ -207,6 +212,12 @@ fn as_text(name: &Path) -> Option<String> {
             "there is no file of this name; to judge a reply, give it on standard input: echo '{quoted}' | relaywatch classify"
         )
     })
+}
+
+/// What is said of a panic: where it was. Its text may hold what was read, an address among it.
+fn of_a_panic(panic: &std::panic::PanicHookInfo<'_>) -> String {
+    let place = panic.location().map_or_else(|| "a place that is not known".to_owned(), ToString::to_string);
+    format!("relaywatch: it broke down at {place}; please report this\n")
 }
 
 /// A reader that has seen enough, as in `relaywatch config schema | head`, is no error.
@@ -242,6 +253,21 @@ mod tests {
         for subcommand in subcommands {
             check(subcommand, &format!("{path} {}", subcommand.get_name()));
         }
+    }
+
+    /// The parser's panics are caught, yet the hook would have printed their text before.
+    #[test]
+    fn a_panic_tells_its_place_and_nothing_of_what_was_read() {
+        let (sent, told) = std::sync::mpsc::channel();
+        let sent = std::sync::Mutex::new(sent);
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            sent.lock().expect("a channel").send(super::of_a_panic(panic)).expect("sent");
+        }));
+        let ended = std::panic::catch_unwind(|| panic!("byte 7 is in <{}>", "jo@example.net"));
+        std::panic::set_hook(before);
+        let told = told.recv().expect("told");
+        assert!(ended.is_err() && told.contains("src/main.rs:") && !told.contains("jo@"), "{told}");
     }
 
     #[test]

@@ -101,6 +101,11 @@ impl<'a> Traces<'a> {
 
     /// Whether one of them shows in the text.
     pub(super) fn shows_in(&self, text: &[u8]) -> bool {
+        self.shows_in_plain(text)
+            || [without_quoting(text), in_one_line(text)].into_iter().flatten().any(|text| self.shows_in_plain(&text))
+    }
+
+    fn shows_in_plain(&self, text: &[u8]) -> bool {
         let patterns = self.patterns.as_deref().unwrap_or_default();
         patterns.iter().any(|pattern| pattern.is_match(text)) || self.hash_shows_in(text, true)
     }
@@ -162,6 +167,51 @@ impl<'a> Traces<'a> {
     fn hash(&self, key: &str) -> [u8; 16] {
         self.keyring.hash(Purpose::Address, &[key.as_bytes()])
     }
+}
+
+/// A mail's text without its quoted-printable dress (RFC 2045 section 6.7), whichever part has it; nothing where there is none.
+/// What only looks like it changes too: it is read only here.
+fn without_quoting(text: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = text;
+    let mut out = Vec::new();
+    while let Some(at) = memchr::memchr(b'=', rest) {
+        let (before, behind) = rest.split_at(at);
+        out.extend_from_slice(before);
+        let digit = |at: usize| behind.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        // Blanks may stand before the line's end.
+        let end = behind.iter().skip(1).position(|byte| !matches!(byte, b' ' | b'\t' | b'\r')).map_or(0, |end| end + 1);
+        rest = if let (Some(high), Some(low)) = (digit(1), digit(2)) {
+            out.extend(u8::try_from(high * 16 + low));
+            behind.get(3..)
+        } else if end > 0 && behind.get(end) == Some(&b'\n') {
+            behind.get(end + 1..)
+        } else {
+            out.push(b'=');
+            behind.get(1..)
+        }
+        .unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    (out != text).then_some(out)
+}
+
+/// A mail's text with the lines of each base64 part in one (RFC 2045 section 6.8); nothing where there are no two.
+fn in_one_line(text: &[u8]) -> Option<Vec<u8>> {
+    let is_encoded = |line: &[u8]| {
+        !line.is_empty() && line.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
+    };
+    let (mut out, mut joined, mut was_encoded) = (Vec::with_capacity(text.len()), false, true);
+    for line in text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
+        let encoded = is_encoded(line);
+        if !(encoded && was_encoded) {
+            out.push(b'\n');
+        } else if !out.is_empty() {
+            joined = true;
+        }
+        out.extend_from_slice(line);
+        was_encoded = encoded;
+    }
+    joined.then_some(out)
 }
 
 /// What a run of base64 holds, in either alphabet and with or without its end.
@@ -229,6 +279,36 @@ mod tests {
         for text in ["550 user not found", "other@privaterelay.appleid.com", "xzhzkndnekox", "user@example.com", ""] {
             assert!(!name.shows_in(text.as_bytes()), "by name: {text}");
             assert!(!hash.shows_in(text.as_bytes()), "by hash: {text}");
+        }
+    }
+
+    /// As mails that were kept have it: lines of 76 characters, broken anywhere.
+    #[test]
+    fn a_person_is_found_in_the_parts_of_a_mail() {
+        let keyring = Keyring::generate().expect("keys");
+        let (name, hash) = (by_name(&keyring), by_hash(&keyring));
+        let head = "Content-Transfer-Encoding: base64\r\n\r\n";
+        for shift in 0..76 {
+            let encoded = STANDARD.encode(format!("{}The mail to {ADDRESS} came back.", "x ".repeat(shift)));
+            let lines: Vec<&str> =
+                encoded.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).expect("ASCII")).collect();
+            for end in ["\r\n", "\n"] {
+                let text = format!("{head}{}{end}--b--{end}", lines.join(end));
+                assert!(name.shows_in(text.as_bytes()), "by name: {text}");
+                assert!(hash.shows_in(text.as_bytes()), "by hash: {text}");
+            }
+        }
+        for text in [
+            "to zhzkndneko=40privaterelay.appleid.com=2E",
+            "to <zhzkndn=\r\neko@privaterelay.app=\r\nleid.com>",
+            "to <zhzkndn= \neko=40privaterelay.appleid.com>",
+            "=7Ahzkndneko@privaterelay=2Eappleid.com",
+        ] {
+            assert!(name.shows_in(text.as_bytes()), "by name: {text}");
+            assert!(hash.shows_in(text.as_bytes()), "by hash: {text}");
+        }
+        for text in ["to other=40privaterelay.appleid.com", "a=", "a==\n", "=4", "Zm9v\nYmFy\n"] {
+            assert!(!name.shows_in(text.as_bytes()) && !hash.shows_in(text.as_bytes()), "{text}");
         }
     }
 

@@ -9,7 +9,7 @@ use super::{Exit, Format};
 use crate::{
     classify::Rules,
     ingest::mail::{MAX_MAIL_BYTES, Understood, Unreadable, mails_of, understand},
-    model::RelayDomains,
+    model::{RelayDomains, Timestamp},
 };
 
 const EXAMPLES: &str = "\
@@ -70,6 +70,8 @@ pub struct Options<'a> {
     pub rules: &'a Rules,
     /// The domains that hold relay addresses.
     pub relay: &'a RelayDomains,
+    /// What time it is: an event of a time that cannot be is none.
+    pub now: Timestamp,
 }
 
 /// Why there is nothing to tell. Each says what to do.

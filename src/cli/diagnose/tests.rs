@@ -1,9 +1,12 @@
 use super::*;
 
+/// A day after the fixtures.
+const NOW: Timestamp = Timestamp::from_seconds(1_795_564_800);
+
 fn diagnosed(input: &[u8], format: Format) -> (Result<Exit, DiagnoseError>, String, String) {
     let (rules, relay) = (Rules::built_in().expect("rules"), RelayDomains::default());
     let (mut out, mut diagnostics) = (Vec::new(), Vec::new());
-    let done = run(input, &mut out, &mut diagnostics, format, &Options { rules: &rules, relay: &relay });
+    let done = run(input, &mut out, &mut diagnostics, format, &Options { rules: &rules, relay: &relay, now: NOW });
     (done, String::from_utf8(out).expect("UTF-8"), String::from_utf8(diagnostics).expect("UTF-8"))
 }
 
@@ -64,4 +67,33 @@ fn of_a_mailbox_the_first_mail_is_read() {
     let (done, out, diagnostics) = diagnosed(&mailbox, Format::Text);
     assert_eq!(done.expect("told"), Exit::Success);
     assert!(out.starts_with("delivery report") && diagnostics.contains("a mailbox"), "{out}{diagnostics}");
+}
+
+/// What is shown is what the listener would write: whom a certain envelope sender names, and nobody by one that may be cut wrongly.
+#[test]
+fn what_is_told_is_what_the_journal_gets() {
+    let delayed = String::from_utf8(fixture("delayed.eml")).expect("UTF-8");
+    let forwarded = delayed.replace(
+        "Final-Recipient: RFC822; qwertyuiopasd@privaterelay.appleid.com",
+        "Final-Recipient: RFC822; hidden@example.net",
+    );
+    let told = |sender: &str, now_is: &str| {
+        let raw = forwarded.replace("<bounces@mail.example.com>", sender).replace("23 Nov 2026", now_is);
+        let (done, out, _) = diagnosed(raw.as_bytes(), Format::Json);
+        assert_eq!(done.expect("told"), Exit::Success);
+        let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+        let one = told["recipients"][0].clone();
+        (one["recipient_by_sender"].clone(), one["event"].clone(), one["set_aside"].clone())
+    };
+    let null = serde_json::Value::Null;
+    let owner = "qwertyuiopasd@privaterelay.appleid.com";
+    assert_eq!(
+        told("<b-qwertyuiopasd=privaterelay.appleid.com@mail.example.com>", "23 Nov 2026"),
+        (owner.into(), "deferred".into(), null.clone())
+    );
+    assert_eq!(
+        told("<anna-jo=example.org@mail.example.com>", "23 Nov 2026"),
+        (null.clone(), "deferred".into(), null.clone())
+    );
+    assert_eq!(told("<bounces@mail.example.com>", "23 Nov 1998"), (null.clone(), null, "implausible-time".into()));
 }

@@ -12,11 +12,14 @@ use crate::{
         text::{Safe, count},
         told::VerdictFields,
     },
-    ingest::mail::{
-        AbuseReport, AggregateReport, DeliveryAction, DeliveryReport, Original, RecipientReport, RelayNotification,
-        RobotAnswer, RobotKind, StatusOrigin, Understood, derived_status, recipient_in,
+    ingest::{
+        SetAsideReason,
+        mail::{
+            AbuseReport, AggregateReport, DeliveryAction, DeliveryReport, Envelope, Original, RecipientReport,
+            RelayNotification, RobotAnswer, RobotKind, StatusOrigin, Understood, derived_status, outcome,
+        },
     },
-    model::{Action, Address, EnhancedCode, FailureClass, Provider, Reply, Timestamp, Verdict},
+    model::{Action, Address, EnhancedCode, Event, EventKind, FailureClass, Provider, Reply, Timestamp, Verdict},
 };
 
 /// Lines of a bare reply.
@@ -34,6 +37,8 @@ struct ToldRecipient {
     report: RecipientReport,
     /// The recipient that the envelope sender carries, where it is another.
     by_sender: Option<Address>,
+    /// What the journal gets of it; nothing of a reply without its mail.
+    journal: Option<Result<Option<Event>, SetAsideReason>>,
     status: Option<(EnhancedCode, &'static str)>,
     judged: Option<(Verdict, String)>,
 }
@@ -55,6 +60,11 @@ struct Line<'a> {
     remote_mta: Option<&'a str>,
     last_attempt_at: Option<String>,
     retry_until: Option<String>,
+    /// The kind of the event that the journal gets.
+    event: Option<EventKind>,
+    event_at: Option<String>,
+    /// Why it gets none.
+    set_aside: Option<SetAsideReason>,
     #[serde(flatten)]
     verdict: VerdictFields<'a>,
     family: Option<crate::model::CauseFamily>,
@@ -169,20 +179,13 @@ impl<'a> Told<'a> {
 
 impl ToldRecipient {
     fn of(report: &DeliveryReport, one: &RecipientReport, options: &Options<'_>) -> Self {
-        let known: Vec<Address> = [&one.recipient, &one.final_recipient]
-            .into_iter()
-            .flatten()
-            .chain(&report.original.recipients)
-            .cloned()
-            .collect();
-        let sender = report.original.return_path.as_ref();
-        let carrier = [sender, report.to.as_ref()];
+        // A bounce comes to the envelope sender of the message that failed.
+        let envelope = Envelope { rcpt_to: report.original.return_path.as_ref(), received_at: options.now };
+        let journal = outcome(report, one, &envelope);
+        let by_sender = journal.as_ref().ok().and_then(Option::as_ref).map(|event| event.recipient.clone());
         let by_sender =
-            carrier.into_iter().flatten().find_map(|sender| recipient_in(sender, &known)).map(|(address, _)| address);
-        let by_sender = by_sender.filter(|address| {
-            report.recipients.len() == 1 && one.recipient.as_ref().is_none_or(|named| named.key() != address.key())
-        });
-        Self::judge(one.clone(), by_sender, Some(&report.original), options)
+            by_sender.filter(|address| one.recipient.as_ref().is_none_or(|named| named.key() != address.key()));
+        Self { journal: Some(journal), ..Self::judge(one.clone(), by_sender, Some(&report.original), options) }
     }
 
     fn judge(
@@ -192,7 +195,7 @@ impl ToldRecipient {
         options: &Options<'_>,
     ) -> Self {
         let failed = matches!(report.action, DeliveryAction::Failed | DeliveryAction::Delayed);
-        let recipient = report.recipient.as_ref().or(by_sender.as_ref());
+        let recipient = by_sender.as_ref().or(report.recipient.as_ref());
         let status = report.status.map(|(code, _)| code);
         let reply = report.reply.clone().map(|reply| Reply { enhanced: reply.enhanced.or(status), ..reply });
         let reply = reply.or_else(|| status.map(|code| Reply { enhanced: Some(code), ..Reply::default() }));
@@ -218,12 +221,13 @@ impl ToldRecipient {
             Some((derived_status(verdict.cause, class)?, "derived"))
         };
         let status = status.map(|code| (code, "reported")).or_else(derived);
-        Self { report, by_sender, status, judged }
+        Self { report, by_sender, journal: None, status, judged }
     }
 
     fn line(&self) -> Line<'_> {
-        let Self { report, by_sender, status, judged } = self;
+        let Self { report, by_sender, journal, status, judged } = self;
         let reply = report.reply.as_ref();
+        let event = journal.as_ref().and_then(|journal| journal.as_ref().ok()?.as_ref());
         Line {
             recipient: report.recipient.as_ref().map(Address::expose),
             final_recipient: report.final_recipient.as_ref().map(Address::expose),
@@ -238,6 +242,9 @@ impl ToldRecipient {
             remote_mta: report.remote_mta.as_deref(),
             last_attempt_at: shown(report.last_attempt),
             retry_until: shown(report.retry_until),
+            event: event.map(|event| event.kind),
+            event_at: event.map(|event| event.at.to_string()),
+            set_aside: journal.as_ref().and_then(|journal| journal.as_ref().err().copied()),
             verdict: judged.as_ref().map_or_else(VerdictFields::default, |(verdict, template)| VerdictFields {
                 cause: Some(verdict.cause),
                 fault: Some(verdict.fault),
@@ -255,7 +262,7 @@ impl ToldRecipient {
     }
 
     fn text(&self, number: usize, out: &mut impl Write) -> io::Result<()> {
-        let Self { report, by_sender, status, judged } = self;
+        let Self { report, by_sender, journal, status, judged } = self;
         let name = report.recipient.as_ref().map_or("a recipient whom nobody names", Address::expose);
         writeln!(out, "\n{number}. {}: {}", Safe(name), report.action)?;
         let mut row = |word: &str, text: &str| writeln!(out, "   {word:<12}{text}");
@@ -296,6 +303,12 @@ impl ToldRecipient {
             }
         } else if matches!(report.action, DeliveryAction::Failed | DeliveryAction::Delayed) {
             row("cause", "none can be told: the mail holds neither a reply nor a status")?;
+        }
+        match journal {
+            Some(Ok(Some(event))) => row("journal", &format!("{}, {}", event.kind, event.at))?,
+            Some(Ok(None)) => row("journal", "nothing: others tell what became of it")?,
+            Some(Err(reason)) => row("journal", &format!("no event: set aside, {reason}"))?,
+            None => {}
         }
         Ok(())
     }

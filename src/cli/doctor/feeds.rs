@@ -309,7 +309,10 @@ pub(super) fn row(feed: &str, at: &str, connect: Vec<String>, seen: &Seen, now: 
     };
     if let Some((refused_at, reason)) = standing.refused {
         let ago = ago(refused_at, now);
-        let said = format!("last rejection {refused_at} ({ago}), {reason}: {}", means(reason));
+        let said = format!(
+            "last rejection {refused_at} ({ago}), {reason}: {}",
+            in_mail(feed, reason).unwrap_or_else(|| means(reason))
+        );
         // What was taken since shows that the feed works.
         let is_last = standing.accepted.is_none_or(|accepted| accepted < refused_at);
         raise(if is_last { Mark::Warning } else { Mark::Ok }, said);
@@ -368,6 +371,27 @@ fn ago(at: Timestamp, now: Timestamp) -> String {
         120..7_200 => format!("{} min ago", seconds / 60),
         7_200..172_800 => format!("{} h ago", seconds / 3_600),
         _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+/// The same of a feed that mail comes to by itself, where that means something else.
+fn in_mail(feed: &str, reason: RejectionReason) -> Option<&'static str> {
+    let (provider, _) = feed.split_once('/').unwrap_or((feed, ""));
+    if provider != Provider::Mail.as_str() {
+        return None;
+    }
+    match reason {
+        RejectionReason::TooLarge => {
+            Some("a mail is larger than `max_bytes` in the feed's table; raise it if it matters")
+        }
+        RejectionReason::Unauthenticated => Some(
+            "a mail without STARTTLS, and `require_tls` is set: let your mail server use it, or take the setting away",
+        ),
+        RejectionReason::Overloaded => Some(
+            "a peer asks for more than the feed's table allows, and comes again; name your own mail server in `trusted_peers`",
+        ),
+        RejectionReason::StoreUnavailable => Some("the store was away; the mail's sender comes again"),
+        _ => None,
     }
 }
 

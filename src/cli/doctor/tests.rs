@@ -90,6 +90,22 @@ fn every_state_says_what_to_do() {
     insta::assert_snapshot!("trouble", text(&report));
 }
 
+/// What a mail feed refuses is told with its own settings.
+#[test]
+fn mail_has_advice_of_its_own() {
+    let advice = |name: &str, reason| {
+        let standing = FeedStanding { refused: Some((at(-3), reason)), ..FeedStanding::default() };
+        let seen = Seen { daemon: InDaemon::Stands(standing), ..well() };
+        row(name, "smtp://127.0.0.1:2525", Vec::new(), &seen, at(0)).advice.concat()
+    };
+    for name in ["mail", "mail/dmarc"] {
+        assert!(advice(name, RejectionReason::TooLarge).contains("`max_bytes`"), "{name}");
+        assert!(advice(name, RejectionReason::Unauthenticated).contains("STARTTLS"), "{name}");
+        assert!(advice(name, RejectionReason::Overloaded).contains("`trusted_peers`"), "{name}");
+    }
+    assert!(advice("mailgun", RejectionReason::TooLarge).contains("`body_bytes`"));
+}
+
 #[test]
 fn each_provider_is_told_the_url_and_no_secret() {
     let lines = DEFAULT_FILE.lines().map(|line| match line.strip_prefix('#') {

@@ -116,6 +116,18 @@ fn first_plausible(times: &[Option<Timestamp>], now: Timestamp) -> Result<Timest
     times.iter().flatten().find(|at| plausible(**at, now)).copied().ok_or((reason, None))
 }
 
+/// What the journal gets of one recipient of a report, as [`report`] makes it: an event, nothing, or nothing and why.
+///
+/// # Errors
+/// Why the mail is set aside for this recipient.
+pub fn outcome(
+    report: &DeliveryReport,
+    one: &RecipientReport,
+    envelope: &Envelope<'_>,
+) -> Result<Option<Event>, SetAsideReason> {
+    delivered(report, one, envelope).map_err(|(reason, _)| reason)
+}
+
 fn delivered(report: &DeliveryReport, one: &RecipientReport, envelope: &Envelope<'_>) -> Result<Option<Event>, Wrong> {
     let kind = match one.action {
         DeliveryAction::Failed => EventKind::Refused,

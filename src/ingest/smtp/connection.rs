@@ -1,6 +1,6 @@
 //! One connection: bytes between a peer and its [`Session`], within the times that it may take.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tokio::{
@@ -108,12 +108,18 @@ pub async fn serve<S, R>(
                 if let Some(tls) = &common.tls {
                     // What came before the handshake is in nobody's confidence: `converse` has let go of it.
                     let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(&mut stream);
-                    match timeout(HANDSHAKE, handshake).await {
-                        Ok(Ok(mut secured)) => {
+                    let shaken = tokio::select! {
+                        biased;
+                        // No mail is begun: its sender comes again.
+                        () = stop.cancelled() => Err(Refusal::Stopping),
+                        shaken = timeout(HANDSHAKE, handshake) => shaken.ok().and_then(Result::ok).ok_or(Refusal::TlsFailed),
+                    };
+                    match shaken {
+                        Ok(mut secured) => {
                             dealing.session.secured();
                             dealing.converse_to_the_end(&mut secured).await;
                         }
-                        Ok(Err(_)) | Err(_) => common.refused(Refusal::TlsFailed, receiver),
+                        Err(why) => common.refused(why, receiver),
                     }
                 }
             }
@@ -239,11 +245,17 @@ impl<R: Receiver> Dealing<'_, R> {
             return Ok(());
         }
         let limit = if self.last_call.is_some() { GRACE } else { WRITE };
-        let written = timeout(limit, async {
+        let mut written = pin!(timeout(limit, async {
             stream.write_all(&out).await?;
             stream.flush().await
-        });
-        written.await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+        }));
+        let written = tokio::select! {
+            biased;
+            written = &mut written => written,
+            // A peer that does not read must not hold up the stop for longer than one that does not write.
+            () = self.stop.cancelled(), if self.last_call.is_none() => timeout(GRACE, written).await.and_then(|written| written),
+        };
+        written.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
     }
 }
 

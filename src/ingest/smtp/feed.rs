@@ -1,6 +1,12 @@
 //! A mail feed as the configuration makes it: from its table to a listener, and from a mail to a report.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::Semaphore;
 
 use super::{
     Mail, Receiver, Refusal, Taking,
@@ -23,13 +29,19 @@ use crate::{
         reception::{Reception, Refused},
         workers::{Boxed, Opened, Work},
     },
-    model::{Address, Provider, Timestamp},
+    model::{Address, DAY_MILLIS, Provider, Timestamp},
 };
 
 /// Bytes that all mails in work of one feed may take together; one of the largest beside another is always let in.
 const MAILS: usize = 64 * 1024 * 1024;
 /// How much is kept of a mail that was not understood: anybody can send one.
 const SET_ASIDE_BYTES: usize = 256 * 1024;
+/// How much is kept of the body of a mail that is no report at all, beside its header.
+const OTHER_BYTES: usize = 16 * 1024;
+/// How much of one day's mails is kept of a feed; those beyond it are only counted.
+const KEPT_A_DAY: usize = 64 * 1024 * 1024;
+/// Mails that are read at once, of one feed: one of the largest takes a while.
+const READ_AT_ONCE: usize = 2;
 
 /// What a mail says, with the name under which one's own mail server tells what it has checked, where one stands before.
 pub type Read = fn(&Mail, Option<&str>, Timestamp) -> Report;
@@ -132,7 +144,8 @@ impl Work for MailListener {
                     if let Some(address) = listening.address() {
                         tracing::info!(feed = name.name, %address, "mail is taken");
                     }
-                    let receiver = Desk { name, reception, read, authserv_id };
+                    let (kept, reading) = (Mutex::default(), Semaphore::new(READ_AT_ONCE));
+                    let receiver = Desk { name, reception, read, authserv_id, kept, reading };
                     let service = Service { terms, common, peers, max_connections, receiver };
                     match listener::serve(listening, Arc::new(service), stop).await {
                         Ok(()) => {}
@@ -178,6 +191,38 @@ struct Desk {
     /// The listener's own name where it speaks LMTP, so that the mail comes through a server of one's own: anybody can write
     /// `Authentication-Results` in it where it comes from anywhere.
     authserv_id: Option<String>,
+    kept: Mutex<Kept>,
+    reading: Semaphore,
+}
+
+/// What was kept of a day's mails.
+#[derive(Debug, Default)]
+struct Kept {
+    day: i64,
+    bytes: usize,
+}
+
+impl Kept {
+    /// Lets go of what is more than a day may leave behind, so that strangers fill no store; it's counted under a word of its own.
+    fn limit(&mut self, report: &mut Report, now: Timestamp, most: usize) {
+        let day = now.as_millis().div_euclid(DAY_MILLIS);
+        if self.day != day {
+            *self = Self { day, bytes: 0 };
+        }
+        let held = report.set_aside.len();
+        report.set_aside.retain(|part| {
+            let fits = self.bytes.saturating_add(part.body.len()) <= most;
+            self.bytes += if fits { part.body.len() } else { 0 };
+            fits
+        });
+        report.ignored.extend(std::iter::repeat_n("not-kept", held - report.set_aside.len()));
+    }
+}
+
+/// The header of a mail, and the beginning of its body.
+fn beginning(content: &[u8]) -> &[u8] {
+    let header = [&b"\r\n\r\n"[..], b"\n\n"].iter().filter_map(|end| memchr::memmem::find(content, end)).min();
+    content.get(..header.unwrap_or_default() + OTHER_BYTES).unwrap_or(content)
 }
 
 impl Receiver for Desk {
@@ -186,6 +231,8 @@ impl Receiver for Desk {
         let began = tokio::time::Instant::now();
         // What reads it may take its time, or break down over it: then it's kept as it is, and acknowledged.
         let mail = Arc::new(mail);
+        // Nobody closes it.
+        let turn = self.reading.acquire().await;
         let reading = tokio::task::spawn_blocking({
             let mail = Arc::clone(&mail);
             let authserv_id = self.authserv_id.clone();
@@ -195,9 +242,11 @@ impl Receiver for Desk {
             tracing::error!(feed, "the reading of a mail broke down; the mail is kept sealed");
             set_aside(&mail, SetAsideReason::Malformed, "unreadable")
         });
+        drop(turn);
         for part in &mut report.set_aside {
             part.body.truncate(SET_ASIDE_BYTES);
         }
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).limit(&mut report, received_at, KEPT_A_DAY);
         let knowledge = &self.reception.setup().knowledge;
         let taken = self.reception.take(&self.name, report, knowledge, received_at).await;
         let duration = &self.reception.metrics().feed_duration;
@@ -246,7 +295,9 @@ fn read(mail: &Mail, authserv_id: Option<&str>, received_at: Timestamp) -> Repor
     let reverse_path = Some(mail.sender.as_deref().unwrap_or_default());
     let understood = mail::understand_received(&mail.content, &mail::Receipt { reverse_path, authserv_id });
     if matches!(understood, Understood::Other) {
-        return set_aside(mail, SetAsideReason::UnknownType, understood.kind());
+        let mut report = set_aside(mail, SetAsideReason::UnknownType, understood.kind());
+        report.set_aside.iter_mut().for_each(|part| part.body.truncate(beginning(&mail.content).len()));
+        return report;
     }
     // Of several recipients nobody knows which one the bounce is to.
     let only = match mail.recipients.as_slice() {
@@ -254,4 +305,47 @@ fn read(mail: &Mail, authserv_id: Option<&str>, received_at: Timestamp) -> Repor
         _ => None,
     };
     mail::report(&understood, &mail.content, &mail::Envelope { rcpt_to: only.as_ref(), received_at })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_795_564_800);
+
+    fn mail(sender: Option<&str>, content: String) -> Mail {
+        Mail::new(sender.map(str::to_owned), vec!["bounces@example.com".to_owned()], content.into_bytes())
+    }
+
+    #[test]
+    fn the_null_reverse_path_makes_a_bounce() {
+        let content = "From: Jo <jo@example.net>\r\nDate: Mon, 23 Nov 2026 12:00:05 +0000\r\nSubject: x\r\n\r\n<kim@example.net>: 550 5.1.1 no such user\r\n";
+        let made = |sender| read(&mail(sender, content.to_owned()), None, NOW);
+        assert_eq!(made(None).events[0].recipient.expose(), "kim@example.net");
+        let person = made(Some("jo@example.net"));
+        assert_eq!((person.events.len(), person.set_aside[0].label.as_str()), (0, "other"));
+    }
+
+    #[test]
+    fn of_a_mail_that_is_no_report_only_the_beginning_is_kept() {
+        let header = "From: jo@example.net\r\nSubject: hello";
+        let made = read(&mail(Some("jo@example.net"), format!("{header}\r\n\r\n{}", "x".repeat(100_000))), None, NOW);
+        assert_eq!(made.set_aside[0].body.len(), header.len() + OTHER_BYTES);
+        let short = read(&mail(Some("jo@example.net"), format!("{header}\r\n\r\nx")), None, NOW);
+        assert_eq!(short.set_aside[0].body.len(), header.len() + 5);
+    }
+
+    #[test]
+    fn what_a_day_leaves_behind_is_bounded() {
+        let mut kept = Kept::default();
+        let mut take = |now| {
+            let mut report = set_aside(&mail(None, "x".repeat(40)), SetAsideReason::Malformed, "other");
+            kept.limit(&mut report, now, 100);
+            (report.set_aside.len(), report.ignored)
+        };
+        assert_eq!([take(NOW), take(NOW)], [(1, vec![]), (1, vec![])]);
+        assert_eq!(take(NOW), (0, vec!["not-kept"]));
+        let tomorrow = Timestamp::from_millis(NOW.as_millis() + DAY_MILLIS);
+        assert_eq!(take(tomorrow), (1, vec![]));
+    }
 }

@@ -1,6 +1,15 @@
 //! The listener of one mail feed: accepts connections, within their number and what each peer may ask.
 
-use std::{convert::Infallible, fs, io, net::IpAddr, os::unix::fs::FileTypeExt, path::Path, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fs::{self, Permissions},
+    io,
+    net::IpAddr,
+    os::unix::fs::{FileTypeExt, PermissionsExt as _},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use prometheus::IntGauge;
 use tokio::{
@@ -17,7 +26,7 @@ use super::{
     peers::{Peer, Peers},
     session::{Open, Session, Terms},
 };
-use crate::config::MailAddress;
+use crate::{config::MailAddress, ingest::told::Told};
 
 /// Where connections come from.
 #[derive(Debug)]
@@ -38,7 +47,10 @@ impl Listening {
             MailAddress::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp),
             MailAddress::Unix(path) => {
                 remove_left(path)?;
-                UnixListener::bind(path).map(Self::Unix)
+                let listener = UnixListener::bind(path)?;
+                // The mail server is another user. Who may come is said by the folder, and whoever comes is no more than a stranger.
+                fs::set_permissions(path, Permissions::from_mode(0o666))?;
+                Ok(Self::Unix(listener))
             }
         }
     }
@@ -106,6 +118,7 @@ pub async fn serve<R: Receiver>(
 ) -> Result<(), Infallible> {
     let places = Arc::new(Semaphore::new(service.max_connections.max(1)));
     let mut connections = JoinSet::new();
+    let failures = Told::default();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -121,9 +134,14 @@ pub async fn serve<R: Receiver>(
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of file descriptors, most likely: it passes when connections end.
-                tracing::warn!(%error, "a mail connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                // Out of file descriptors, most likely: it passes when connections end. Until then it comes with each try.
+                if let Some(times) = failures.count(&service.common.feed, "accept", service.common.clock.now()) {
+                    tracing::warn!(feed = service.common.feed, %error, times, "mail connections could not be accepted");
+                }
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = tokio::time::sleep(Duration::from_millis(100)) => {}
+                }
                 continue;
             }
         };

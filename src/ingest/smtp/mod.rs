@@ -108,14 +108,11 @@ words! {
 
 impl Refusal {
     /// What a mail that is lost by it is counted as, with what to do about it. Nothing where no mail was near, or where what
-    /// takes the mail counts itself.
+    /// takes the mail counts itself. Nor where a stranger tries a recipient that is not configured, as they all do: the metric
+    /// of refusals counts those.
     #[must_use]
     pub const fn rejection(self) -> Option<(RejectionReason, &'static str)> {
         Some(match self {
-            Self::Recipient => (
-                RejectionReason::Foreign,
-                "a mail for a recipient that is not configured; see `recipients` in [feeds.mail]",
-            ),
             Self::TooLarge => (
                 RejectionReason::TooLarge,
                 "a mail is larger than `max_bytes` in [feeds.mail]; raise it if it matters here",

@@ -18,6 +18,11 @@ use crate::config::Network;
 /// Peers that are told apart; the next ones share what one of them may ask.
 const MAX_PEERS: usize = 50_000;
 
+/// How often those who have asked for nothing of late are let go of, at most.
+const TIDY: Duration = Duration::from_secs(1);
+/// After how long a peer has its full allowance again.
+const FORGET: Duration = Duration::from_mins(1);
+
 /// Who is counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Key {
@@ -45,11 +50,21 @@ type Limiter = RateLimiter<Key, HashMapStateStore<Key>, Monotonic, NoOpMiddlewar
 #[derive(Debug, Clone)]
 pub struct Peers(Arc<Inner>);
 
+#[derive(Debug, Default)]
+struct Known {
+    /// When each of them last connected.
+    peers: HashMap<Key, Instant>,
+    tidied: Option<Instant>,
+}
+
 #[derive(Debug)]
 struct Inner {
     connections: Limiter,
     mails: Limiter,
     open: Mutex<HashMap<Key, u32>>,
+    /// Peers that are told apart.
+    known: Mutex<Known>,
+    max_peers: usize,
     at_once: u32,
     trusted: Vec<Network>,
 }
@@ -71,6 +86,10 @@ impl Peers {
     /// Nobody has asked anything yet.
     #[must_use]
     pub fn new(allowance: Allowance) -> Self {
+        Self::of(allowance, MAX_PEERS)
+    }
+
+    fn of(allowance: Allowance, max_peers: usize) -> Self {
         let started = Monotonic(Instant::now());
         let limiter = |number: u32| {
             let quota = Quota::per_minute(NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN));
@@ -80,6 +99,8 @@ impl Peers {
             connections: limiter(allowance.connections_per_minute),
             mails: limiter(allowance.mails_per_minute),
             open: Mutex::default(),
+            known: Mutex::default(),
+            max_peers,
             at_once: allowance.at_once.max(1),
             trusted: allowance.trusted,
         }))
@@ -110,21 +131,33 @@ impl Peers {
     }
 
     fn key(&self, address: IpAddr) -> Key {
-        for limiter in [&self.0.connections, &self.0.mails] {
-            if limiter.len() >= MAX_PEERS {
-                limiter.retain_recent();
-                if limiter.len() >= MAX_PEERS {
-                    return Key::Others;
-                }
-            }
-        }
-        match address {
+        let key = match address {
             IpAddr::V4(address) => Key::V4(address),
             IpAddr::V6(address) => {
                 let [a, b, c, d, ..] = address.segments();
                 Key::V6([a, b, c, d])
             }
+        };
+        let inner = &self.0;
+        let now = Instant::now();
+        let mut known = inner.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = known.peers.get_mut(&key) {
+            *last = now;
+            return key;
         }
+        // Looking through all of them is dear: a flood of strangers must not cause it with each connection.
+        if known.peers.len() >= inner.max_peers && known.tidied.is_none_or(|last| now.duration_since(last) >= TIDY) {
+            known.tidied = Some(now);
+            inner.connections.retain_recent();
+            inner.mails.retain_recent();
+            let open = inner.open.lock().unwrap_or_else(PoisonError::into_inner);
+            known.peers.retain(|key, last| open.contains_key(key) || now.duration_since(*last) < FORGET);
+        }
+        if known.peers.len() >= inner.max_peers {
+            return Key::Others;
+        }
+        known.peers.insert(key, now);
+        key
     }
 }
 
@@ -211,6 +244,25 @@ mod tests {
         }
         assert!(admit(&peers, "2001:db8::9").is_err());
         assert!(admit(&peers, "2001:db8:0:1::9").is_ok());
+    }
+
+    /// A flood of strangers takes nothing from those who were there before, and whoever has gone makes room.
+    #[tokio::test(start_paused = true)]
+    async fn who_is_known_stays_known_where_there_is_no_more_room() {
+        let peers =
+            Peers::of(Allowance { at_once: 2, connections_per_minute: 5, mails_per_minute: 3, trusted: vec![] }, 2);
+        let key = |text: &str| peers.key(text.parse().expect(text));
+        let stays = admit(&peers, "198.51.100.1").expect("one");
+        assert!(admit(&peers, "198.51.100.2").is_ok());
+        assert_eq!(key("198.51.100.3"), Key::Others);
+        assert_ne!(key("198.51.100.1"), Key::Others, "it was there before");
+        tokio::time::advance(FORGET + TIDY).await;
+        assert_ne!(key("198.51.100.3"), Key::Others, "the second has gone");
+        assert_eq!(key("198.51.100.2"), Key::Others);
+        drop(stays);
+        assert_eq!(key("198.51.100.2"), Key::Others, "not looked through twice in a second");
+        tokio::time::advance(TIDY).await;
+        assert_ne!(key("198.51.100.2"), Key::Others);
     }
 
     #[tokio::test(start_paused = true)]

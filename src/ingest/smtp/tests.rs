@@ -232,6 +232,18 @@ async fn a_peer_that_does_not_read_is_let_go() {
     tokio::time::timeout(Duration::from_mins(10), talk.task).await.expect("it does not wait for ever").expect("ended");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_read_does_not_hold_up_the_stop() {
+    let mut talk = connect();
+    let flood = async { while talk.stream.write_all(b"HELP\r\n").await.is_ok() {} };
+    // The two buffers are full, and the answer waits.
+    assert!(tokio::time::timeout(Duration::from_secs(1), flood).await.is_err());
+    let began = tokio::time::Instant::now();
+    talk.stop.cancel();
+    talk.task.await.expect("ended");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn a_mail_that_breaks_off_is_none() {
     let mut talk = connect();
@@ -323,6 +335,19 @@ mod secured {
         assert!(talk.tray.mails().is_empty());
     }
 
+    /// Half a minute, which a peer may take to shake hands, is not waited for at the stop.
+    #[tokio::test(start_paused = true)]
+    async fn a_handshake_does_not_hold_up_the_stop() {
+        let mut talk = connect_secured();
+        answer(&mut talk.stream).await;
+        assert!(say(&mut talk.stream, "STARTTLS\r\n").await.starts_with("220 "));
+        let began = tokio::time::Instant::now();
+        talk.stop.cancel();
+        talk.task.await.expect("ended");
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        assert_eq!(talk.tray.refusals(), [Refusal::Stopping]);
+    }
+
     #[tokio::test]
     async fn garbage_is_no_handshake() {
         let mut talk = connect_secured();
@@ -353,6 +378,8 @@ mod secured {
 }
 
 mod listening {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     struct Running {
@@ -434,6 +461,8 @@ mod listening {
         let address = MailAddress::Unix(path.clone());
         drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
         let running = start(&address, 10, Arc::default()).await;
+        let mode = std::fs::metadata(&path).expect("a socket").permissions().mode();
+        assert_eq!(mode & 0o777, 0o666, "the mail server is another user");
         let mut stream = tokio::net::UnixStream::connect(&path).await.expect("connected");
         begin_data(&mut stream).await;
         assert!(Listening::bind(&address).await.is_err(), "in use");
