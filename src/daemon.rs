@@ -233,6 +233,7 @@ fn log(mistakes: &[Mistake]) {
 ///
 /// # Errors
 /// Says what can't be had and what to do; nothing runs then.
+#[expect(clippy::too_many_lines, reason = "one part after the other; what each is made of stands by itself")]
 pub async fn start(
     config: Config,
     role: Role,

@@ -89,7 +89,9 @@ mod tests {
         all.refused("ses", RejectionReason::Foreign, at(1));
         all.refused("sqs", RejectionReason::Unreachable, at(1));
         assert_eq!(all.of("sqs").refused, Some((at(1), RejectionReason::Unreachable)));
-        ["ses", "sqs"].iter().for_each(|feed| all.reached(feed));
+        for feed in ["ses", "sqs"] {
+            all.reached(feed);
+        }
         assert_eq!(all.of("sqs"), Seen::default());
         all.committed("ses", &Report { set_aside: vec![part.clone(), part], ..Report::default() }, at(2));
         all.committed("ses", &Report { ignored: vec!["open"], ..Report::default() }, at(3));

@@ -178,10 +178,10 @@ impl ImportCommand {
         let mut ses = ses_tags(config);
         ses.retain(|(name, _)| wanted.is_none_or(|wanted| wanted == name));
         if format == Format::Ses && ses.iter().any(|(_, tag)| Some(tag) != ses.first().map(|(_, first)| first)) {
-            let names: Vec<&str> = ses.iter().map(|(name, _)| name.as_str()).collect();
+            let all: Vec<&str> = ses.iter().map(|(name, _)| name.as_str()).collect();
             anyhow::bail!(
                 "the feeds of SES name the message tag of the campaign differently; say --like with one of {}",
-                names.join(", ")
+                all.join(", ")
             );
         }
         let sendgrid: Vec<_> =

@@ -639,7 +639,7 @@ mod tests {
         let parts = Parts::<std::collections::BTreeMap<String, u8>>::parse(&text).expect("elements");
         let mut report = Report::default();
         parts.fold(Provider::Generic, &mut report, |_, report| {
-            report.ignored.extend([""; MAX_ELEMENTS / 5]);
+            report.ignored.extend(vec![""; MAX_ELEMENTS / 5]);
             Ok(())
         });
         assert_eq!(report.ignored.len(), MAX_ELEMENTS);
@@ -649,14 +649,14 @@ mod tests {
 
     #[test]
     fn a_list_or_a_single_value_is_read_within_its_cap() {
+        fn text_of(one: Scalar<'_>) -> Option<String> {
+            one.text().map(Cow::into_owned)
+        }
         let read = |json: &str| {
             let list: &RawValue = serde_json::from_str(json).expect("JSON");
             let texts = |all: Vec<Scalar<'_>>| all.into_iter().filter_map(text_of).collect::<Vec<_>>();
             scalars::<2>(list).map(texts)
         };
-        fn text_of(one: Scalar<'_>) -> Option<String> {
-            one.text().map(Cow::into_owned)
-        }
         assert_eq!(read("[\"a\",7]"), Ok(vec!["a".to_owned(), "7".to_owned()]));
         assert_eq!(read(" \"a\""), Ok(vec!["a".to_owned()]));
         assert_eq!(read("[]"), Ok(Vec::new()));

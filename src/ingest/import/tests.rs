@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Write as _,
     io::{Cursor, Write as _},
 };
 
@@ -564,7 +565,7 @@ fn a_mail_is_the_same_events_by_the_listener_as_a_file_and_in_an_mbox() {
         assert_eq!(counts.ignored, u64::from(single.is_empty()), "{name}: {counts:?}");
         mails_of_events += u64::from(!single.is_empty());
         let quoted = mail.replace("\nFrom ", "\n>From ");
-        mbox.push_str(&format!("From MAILER-DAEMON Tue Nov 24 06:00:00 2026\n{quoted}\n"));
+        writeln!(mbox, "From MAILER-DAEMON Tue Nov 24 06:00:00 2026\n{quoted}").expect("written");
         all.extend(events);
     }
     assert!(mails_of_events >= 6, "the fixtures hold bounces and complaints");
@@ -637,5 +638,5 @@ fn a_log_without_years_is_of_the_time_when_it_was_written() {
     let written_at = Some(Timestamp::from_seconds(1_754_730_000));
     assert_eq!(at(Settings { written_at, ..Settings::default() }), "2025-08-09T06:00:01Z");
     let zone = jiff::tz::TimeZone::get("Europe/Berlin").ok();
-    assert_eq!(at(Settings { written_at, zone, ..Settings::default() }), "2025-08-09T04:00:01Z");
+    assert_eq!(at(Settings { zone, written_at, ..Settings::default() }), "2025-08-09T04:00:01Z");
 }

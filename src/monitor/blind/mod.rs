@@ -254,7 +254,9 @@ mod tests {
     fn what_is_held_goes_by_the_feed_that_holds_least() {
         let held = |feeds: &[&str], provider| {
             let mut holds = Holds::default();
-            feeds.iter().for_each(|feed| holds.note(feed));
+            for feed in feeds {
+                holds.note(feed);
+            }
             holds.millis(Some(provider))
         };
         assert_eq!(held(&["sqs/eu", "import/ses"], Provider::Ses), 4 * DAY_MILLIS);

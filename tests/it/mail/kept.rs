@@ -44,10 +44,14 @@ async fn kept(engine: Engine) {
     let Some(home) = Home::new(engine).await else { return };
     let (daemon, address) = start(&home, "");
     let mails = [dated("aggregate"), dated("apple-notification"), dated("vacation")];
-    mails.iter().for_each(|mail| bring(address, mail));
+    for mail in &mails {
+        bring(address, mail);
+    }
     let store = home.store().await;
     let before = journal_rows(&store).await;
-    mails.iter().for_each(|mail| bring(address, mail));
+    for mail in &mails {
+        bring(address, mail);
+    }
     // By another server, which writes its own field before it.
     bring(address, &format!("Received: from other.example\r\n{}", mails[0]));
     assert_eq!(journal_rows(&store).await, before, "the same mails once more");

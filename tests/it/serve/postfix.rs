@@ -154,7 +154,7 @@ async fn a_real_postfix_is_understood() {
         }
     };
     let seen = tokio::time::timeout(Duration::from_mins(1), understood).await;
-    assert_eq!(seen.map(|seen| Vec::from_iter(seen)), Ok(expected.to_vec()), "{}", postfix.log());
+    assert_eq!(seen.map(Vec::from_iter), Ok(expected.to_vec()), "{}", postfix.log());
     drop(postfix);
     daemon.stop();
 }

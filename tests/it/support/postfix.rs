@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     fs,
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -135,7 +136,7 @@ impl Postfix {
             ("proxymap unix", "-", "-", "-", "proxymap"),
             ("postlog unix-dgram", "n", "-", "1", "postlogd"),
         ] {
-            master.push_str(&format!("{service} {private} - n {wakeup} {limit} {program}\n"));
+            writeln!(master, "{service} {private} - n {wakeup} {limit} {program}").expect("a line");
         }
         fs::write(path.join("etc/master.cf"), master).expect("written");
         let postfix = Self { address: SocketAddr::from(([127, 0, 0, 1], port)), folder };

@@ -39,8 +39,11 @@ impl Logs {
 
     /// Says when a file was changed last, in seconds from now.
     fn change(&self, name: &str, seconds: i64) {
-        let (by, now) = (std::time::Duration::from_secs(seconds.unsigned_abs()), SystemTime::now());
+        let by = std::time::Duration::from_secs(seconds.unsigned_abs());
         let file = OpenOptions::new().append(true).open(self.path(name)).expect("opened");
+        // What is written now is dated now.
+        file.set_len(file.metadata().expect("its size").len()).expect("touched");
+        let now = file.metadata().and_then(|metadata| metadata.modified()).expect("a time");
         file.set_modified(if seconds < 0 { now - by } else { now + by }).expect("set");
     }
 
