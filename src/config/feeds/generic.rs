@@ -28,6 +28,11 @@ fn connect(feed: &GenericFeed, at: &str) -> Vec<String> {
         format!(
             "Your sender posts to {at}, signed with the key of `signing_key`; docs/providers/generic.md has the format"
         ),
-        super::events(feed.exposure, "sent", "delivered", "refused, deferred, complained, suppressed"),
+        super::events(
+            feed.exposure,
+            "sent",
+            "delivered",
+            "refused, deferred, complained, unsubscribed, suppressed-by-provider",
+        ),
     ]
 }

@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(kept.address.as_ref().map(Address::expose), Some("news@mail.example.com"));
         assert_eq!(
             kept.says,
-            json!({ "says": "source-not-registered", "domains": ["mail.example.com"], "authenticated": true })
+            json!({ "says": "source-not-registered", "domains": ["mail.example.com"], "authenticated": false })
         );
         assert_eq!(kept.whole.as_deref(), Some(mail.as_bytes()));
         assert!(!kept.label.contains("news"), "{}", kept.label);

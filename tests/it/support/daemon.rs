@@ -199,8 +199,8 @@ pub(crate) fn program(folder: &Path) -> Command {
         .env("HOME", folder)
         .env("STATE_DIRECTORY", folder.join("state"))
         // The fixtures are of 2025, and the program goes by the machine's clock.
-        .env("RELAYWATCH_STORE__RETENTION_DELIVERIES_DAYS", "3650")
-        .env("RELAYWATCH_STORE__RETENTION_REFUSALS_DAYS", "3650")
+        .env("RELAYWATCH__STORE__RETENTION_DELIVERIES_DAYS", "3650")
+        .env("RELAYWATCH__STORE__RETENTION_REFUSALS_DAYS", "3650")
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

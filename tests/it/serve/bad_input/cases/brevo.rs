@@ -25,6 +25,10 @@ fn refused() -> Vec<Bad> {
         Bad::new(what, PATH, headers, good.as_str(), expected)
     };
     let mut all = of_every_webhook(PATH, &good, "{\"event\":\"a\",\"event\":\"b\"}");
+    // What is too large can be taken once the cap is raised.
+    for bad in all.iter_mut().filter(|bad| bad.status == 413) {
+        bad.status = 429;
+    }
     let headers = webhooks::headers("brevo", good.as_bytes());
     all.extend([
         bad("no secret", &[], (429, "unauthenticated")),
