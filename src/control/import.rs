@@ -130,7 +130,7 @@ pub struct ImportEvents {
     pub format: Format,
     /// What they tell of mail that did not bounce.
     pub exposure: Exposure,
-    /// The outcomes: at most [`MAX_EVENTS`].
+    /// The events: at most 2,000.
     #[serde(with = "travel")]
     pub events: Vec<Event>,
     /// Up to where files are done with these.

@@ -3,7 +3,7 @@
 //!
 //! Sources: RFC 3464 (delivery status notifications), 3461 (ORCPT, ENVID, xtext), 6522 (multipart/report), 6533 (internationalised
 //! reports), 5965 and 6591 (abuse reports), 3834 (auto-replies), 9990 (DMARC aggregate reports). Bounces without any of these are
-//! read by a few habits of writing ([`notice`]), which are observed. The reading of MIME, of charsets and of encoded words is
+//! read by a few habits of writing (`notice.rs`), which are observed. The reading of MIME, of charsets and of encoded words is
 //! mail-parser's.
 //!
 //! Nothing in a mail is authenticated: whoever can send one to the listener can claim anything. What becomes of it is bounded in
