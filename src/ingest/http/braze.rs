@@ -173,28 +173,22 @@ impl Braze {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         self.secrets.check(delivery)?;
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
-        let malformed =
-            |error| wire::malformed(StatusCode::BAD_REQUEST, "a batch of Braze's ({\"events\":[…]})", error);
-        let text = wire::utf8(&delivery.body).map_err(malformed)?;
-        if let Some(report) = postback(text) {
-            return Ok(report);
-        }
-        // A bare array is a batch as well.
-        let events = if text.trim_start().starts_with('[') {
-            text
-        } else {
-            serde_json::from_str::<Body<'_>>(text).map_err(|error| malformed(error.into()))?.events.get()
-        };
-        events_of(events, "unnamed", delivery.received_at).map_err(malformed)
+        wire::decoded(delivery, "a batch of Braze's ({\"events\":[…]})", |text| {
+            if let Some(report) = postback(text) {
+                return Ok(report);
+            }
+            // A bare array is a batch as well.
+            let is_bare = text.trim_start().starts_with('[');
+            let events = if is_bare { text } else { serde_json::from_str::<Body<'_>>(text)?.events.get() };
+            events_of(events, "unnamed", delivery.received_at)
+        })
     }
 }
 
 /// The events of an array, or a single one; `untyped` is the type of those that name none.
 fn events_of(events: &str, untyped: &str, now: Timestamp) -> Result<Report, WireError> {
     let parts = Parts::<Fields<'_>>::parse(events)?;
-    let mut report = Report::default();
-    parts.fold(Provider::Braze, &mut report, |fields, report| take(fields, untyped, now, report));
-    Ok(report)
+    Ok(parts.report(Provider::Braze, now, |fields, now, report| take(fields, untyped, now, report)))
 }
 
 /// The events of one record of a file: a batch as the connector posts it, or one event. Those of the storage schema do not say

@@ -73,24 +73,20 @@ impl SparkPost {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         self.secrets.check(delivery)?;
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
-        wire::utf8(&delivery.body).and_then(|text| batch(text, delivery.received_at)).map_err(|error| {
-            wire::malformed(StatusCode::BAD_REQUEST, "a batch of SparkPost's ([{\"msys\":{…}}])", error)
-        })
+        wire::decoded(delivery, "a batch of SparkPost's ([{\"msys\":{…}}])", |text| batch(text, delivery.received_at))
     }
 }
 
 /// The events of a batch, or of one element of it.
 fn batch(text: &str, now: Timestamp) -> Result<Report, WireError> {
     let parts = Parts::<Element<'_>>::parse(text)?;
-    let mut report = Report::default();
-    parts.fold(Provider::Sparkpost, &mut report, |element, report| match &element.msys.0 {
+    Ok(parts.report(Provider::Sparkpost, now, |element, now, report| match &element.msys.0 {
         None => {
             report.ignored.push("ping");
             Ok(())
         }
         Some((class, fields)) => take(class, fields, now, report),
-    });
-    Ok(report)
+    }))
 }
 
 /// The events of one record of a file: an element or a batch as the webhook has it, or bare fields, as the Events API gives
@@ -105,10 +101,8 @@ pub(in crate::ingest) fn decode(text: &str, now: Timestamp) -> Result<Report, Wi
     if !bare || text.trim_start().starts_with('[') {
         return batch(text, now);
     }
-    let mut report = Report::default();
     let parts = Parts::<Fields<'_>>::parse(text)?;
-    parts.fold(Provider::Sparkpost, &mut report, |fields, report| take("unnamed", fields, now, report));
-    Ok(report)
+    Ok(parts.report(Provider::Sparkpost, now, |fields, now, report| take("unnamed", fields, now, report)))
 }
 
 impl SetUp for SparkPost {

@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Rejection, RejectionReason};
+use super::{Delivery, Rejection, RejectionReason};
 use crate::{
     ingest::{KEPT_MILLIS, Report, SetAside, SetAsideReason, label, plausible},
     model::{Address, DedupeMaterial, EventKind, FailureClass, Provider, Reply, Timestamp, domain_of},
@@ -450,6 +450,18 @@ impl<'a, T: Deserialize<'a>> Parts<'a, T> {
         raws.get(index).map_or("", |raw| raw.get())
     }
 
+    /// What `take` reports of the elements, in a report of their own; see [`Parts::fold`].
+    pub(super) fn report(
+        &self,
+        provider: Provider,
+        now: Timestamp,
+        mut take: impl FnMut(&T, Timestamp, &mut Report) -> Result<(), Aside>,
+    ) -> Report {
+        let mut report = Report::default();
+        self.fold(provider, &mut report, |element, report| take(element, now, report));
+        report
+    }
+
     /// Gives each element to `take`, and sets aside those that it refuses, those that could not be read, and those that come
     /// after the delivery told of [`MAX_ELEMENTS`] already, as where each has many recipients.
     pub(super) fn fold(
@@ -469,6 +481,31 @@ impl<'a, T: Deserialize<'a>> Parts<'a, T> {
             }
         }
     }
+}
+
+/// What `decode` makes of a delivery's body; `what` says what the feed takes, to the person who connects it.
+///
+/// # Errors
+/// 400 for a body that is not UTF-8, or that `decode` cannot read.
+pub(super) fn decoded<'a>(
+    delivery: &'a Delivery,
+    what: &str,
+    decode: impl FnOnce(&'a str) -> Result<Report, WireError>,
+) -> Result<Report, Rejection> {
+    utf8(&delivery.body).and_then(decode).map_err(|error| malformed(StatusCode::BAD_REQUEST, what, error))
+}
+
+/// The same for a body that is an array of elements, or a single one, each of which is given to `take` ([`Parts::fold`]).
+///
+/// # Errors
+/// As [`decoded`].
+pub(super) fn elements<'a, T: Deserialize<'a>>(
+    delivery: &'a Delivery,
+    provider: Provider,
+    what: &str,
+    take: impl FnMut(&T, Timestamp, &mut Report) -> Result<(), Aside>,
+) -> Result<Report, Rejection> {
+    decoded(delivery, what, |text| Ok(Parts::parse(text)?.report(provider, delivery.received_at, take)))
 }
 
 #[cfg(test)]

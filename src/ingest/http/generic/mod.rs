@@ -77,13 +77,9 @@ impl Generic {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
         self.verify(delivery)?;
-        let parts = wire::utf8(&delivery.body).and_then(Parts::<Fields<'_>>::lines).map_err(|error| {
-            wire::malformed(StatusCode::BAD_REQUEST, "one event, an array of events or one event a line", error)
-        })?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Generic, &mut report, |fields, report| take(fields, now, report));
-        Ok(report)
+        wire::decoded(delivery, "one event, an array of events or one event a line", |text| {
+            Ok(Parts::lines(text)?.report(Provider::Generic, delivery.received_at, take))
+        })
     }
 
     fn verify(&self, delivery: &Delivery) -> Result<(), Rejection> {

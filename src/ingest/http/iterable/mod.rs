@@ -56,13 +56,7 @@ impl Iterable {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         self.secrets.check(delivery)?;
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
-        let parts = wire::utf8(&delivery.body).and_then(Parts::<Element<'_>>::parse).map_err(|error| {
-            wire::malformed(StatusCode::BAD_REQUEST, "an event of Iterable's ({\"eventName\":…})", error)
-        })?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Iterable, &mut report, |element, report| take(element, now, report));
-        Ok(report)
+        wire::elements(delivery, Provider::Iterable, "an event of Iterable's ({\"eventName\":…})", take)
     }
 }
 

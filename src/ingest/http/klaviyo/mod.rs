@@ -116,10 +116,8 @@ impl Klaviyo {
             )
             .conclusive());
         }
-        let parts = Parts::<Element<'_>>::parse(body.data.get()).map_err(malformed)?;
-        let mut report = Report::default();
-        parts.fold(Provider::Klaviyo, &mut report, |element, report| take(element, now, report));
-        Ok(report)
+        let parts = Parts::parse(body.data.get()).map_err(malformed)?;
+        Ok(parts.report(Provider::Klaviyo, now, take))
     }
 
     /// Checks the signature; gives the header's time.

@@ -62,13 +62,9 @@ impl KumoMta {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         self.secrets.check(delivery)?;
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
-        let parts = wire::utf8(&delivery.body)
-            .and_then(Parts::<Fields<'_>>::lines)
-            .map_err(|error| wire::malformed(StatusCode::BAD_REQUEST, "records of KumoMTA's ({\"type\":…})", error))?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Kumomta, &mut report, |fields, report| take(fields, now, report));
-        Ok(report)
+        wire::decoded(delivery, "records of KumoMTA's ({\"type\":…})", |text| {
+            Ok(Parts::lines(text)?.report(Provider::Kumomta, delivery.received_at, take))
+        })
     }
 }
 

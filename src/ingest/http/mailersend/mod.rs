@@ -73,13 +73,7 @@ impl MailerSend {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
         self.keys.check_body(delivery, SIGNATURE_HEADER, "webhook's signing secret")?;
-        let parts = wire::utf8(&delivery.body).and_then(Parts::<Fields<'_>>::parse).map_err(|error| {
-            wire::malformed(StatusCode::BAD_REQUEST, "an event of MailerSend's ({\"type\":…})", error)
-        })?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Mailersend, &mut report, |fields, report| take(fields, now, report));
-        Ok(report)
+        wire::elements(delivery, Provider::Mailersend, "an event of MailerSend's ({\"type\":…})", take)
     }
 }
 

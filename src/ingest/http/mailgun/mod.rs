@@ -407,10 +407,7 @@ pub(in crate::ingest) fn decode(text: &str, now: Timestamp) -> Result<Report, Wi
         event_data: Option<&'a RawValue>,
     }
     let whole = serde_json::from_str::<Probe<'_>>(text).ok().and_then(|probe| probe.event_data);
-    let mut report = Report::default();
-    let parts = Parts::<Fields<'_>>::parse(whole.map_or(text, RawValue::get))?;
-    parts.fold(Provider::Mailgun, &mut report, |fields, report| take(fields, now, report));
-    Ok(report)
+    Ok(Parts::parse(whole.map_or(text, RawValue::get))?.report(Provider::Mailgun, now, take))
 }
 
 /// Signs webhooks as Mailgun does: for tests, the demo and benchmarks.

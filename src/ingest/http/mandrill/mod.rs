@@ -118,11 +118,8 @@ impl Mandrill {
             }
             return Err(rejection);
         }
-        let parts = Parts::<Fields<'_>>::parse(&list).map_err(malformed)?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Mandrill, &mut report, |fields, report| take(fields, now, report));
-        Ok(report)
+        let parts = Parts::parse(&list).map_err(malformed)?;
+        Ok(parts.report(Provider::Mandrill, delivery.received_at, take))
     }
 
     /// Checks the signature of a form whose fields are sorted.

@@ -109,13 +109,7 @@ impl Postal {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
         self.verify(delivery)?;
-        let parts = wire::utf8(&delivery.body)
-            .and_then(Parts::<Fields<'_>>::parse)
-            .map_err(|error| wire::malformed(StatusCode::BAD_REQUEST, "an event of Postal's ({\"event\":…})", error))?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Postal, &mut report, |fields, report| take(fields, now, report));
-        Ok(report)
+        wire::elements(delivery, Provider::Postal, "an event of Postal's ({\"event\":…})", take)
     }
 
     /// Checks the better signature that is there.

@@ -71,13 +71,7 @@ impl Postmark {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         self.secrets.check(delivery)?;
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
-        let parts = wire::utf8(&delivery.body).and_then(Parts::<Fields<'_>>::parse).map_err(|error| {
-            wire::malformed(StatusCode::BAD_REQUEST, "a record of Postmark's ({\"RecordType\":…})", error)
-        })?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Postmark, &mut report, |fields, report| take(fields, now, report));
-        Ok(report)
+        wire::elements(delivery, Provider::Postmark, "a record of Postmark's ({\"RecordType\":…})", take)
     }
 }
 

@@ -78,17 +78,12 @@ impl Resend {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
         let id = self.svix.verify(delivery)?;
-        let parts = wire::utf8(&delivery.body)
-            .and_then(Parts::<Fields<'_>>::parse)
-            .map_err(|error| wire::malformed(StatusCode::BAD_REQUEST, "an event of Resend's ({\"type\":…})", error))?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
         let mut index = 0_usize;
-        parts.fold(Provider::Resend, &mut report, |fields, report| {
+        let numbered = |fields: &Fields<'_>, now, report: &mut Report| {
             index += 1;
             take(fields, &format!("{id}/{index}"), now, report)
-        });
-        Ok(report)
+        };
+        wire::elements(delivery, Provider::Resend, "an event of Resend's ({\"type\":…})", numbered)
     }
 }
 

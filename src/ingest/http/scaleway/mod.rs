@@ -98,14 +98,11 @@ impl Scaleway {
         let verified = self.verifier.verify(delivery).await?;
         match verified.kind {
             MessageType::Notification => {
-                let parts = Parts::<Fields<'_>>::parse(&verified.message).map_err(|error| {
+                let parts = Parts::parse(&verified.message).map_err(|error| {
                     let what = "an event of Scaleway's ({\"type\":…}) in an envelope of SNS";
                     wire::malformed(StatusCode::BAD_REQUEST, what, error)
                 })?;
-                let mut report = Report::default();
-                let now = delivery.received_at;
-                parts.fold(Provider::Scaleway, &mut report, |fields, report| take(fields, now, report));
-                Ok(report)
+                Ok(parts.report(Provider::Scaleway, delivery.received_at, take))
             }
             MessageType::SubscriptionConfirmation => Ok(Report {
                 ignored: vec!["sns-subscription-confirmation"],
