@@ -29,7 +29,7 @@ use super::{
     Answer, Delivery, Rejection, RejectionReason,
     auth::{Credentials, SecretError, Secrets},
     feeds::{FeedError, Place, SetUp, secrets},
-    wire::{self, Aside, Loose, Parts, Scalar},
+    wire::{self, Aside, Loose, Scalar},
 };
 use crate::{
     config::{AzureFeed, Config},

@@ -32,7 +32,7 @@ use super::{
     Delivery, Rejection,
     auth::{Credentials, SecretError, Secrets},
     feeds::{FeedError, Place, SetUp, logins, secrets},
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Scalar},
 };
 use crate::{
     config::{BrevoFeed, Config},

@@ -31,7 +31,7 @@ use super::{
     feeds::{FeedError, Place, SetUp, secrets},
     mac::{MacKeys, bad_signature},
     signed::{seconds, within_window},
-    wire::{self, Aside, Loose, Parts, Scalar},
+    wire::{self, Aside, Loose, Scalar},
 };
 use crate::{
     config::{Config, CustomerioFeed},

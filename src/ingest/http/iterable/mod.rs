@@ -15,7 +15,6 @@
 //! There is no event of a delivery, and Iterable hands on no reply: the cause stays undetermined, and nothing is made up.
 //! `createdAt` is the time of the event, without an offset in UTC. Events have no id of their own.
 
-use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::{
@@ -23,7 +22,7 @@ use super::{
     auth::{Credentials, SecretError, Secrets},
     dates,
     feeds::{FeedError, Place, SetUp, logins, secrets},
-    wire::{self, Aside, Loose, Parts, Scalar},
+    wire::{self, Aside, Loose, Scalar},
 };
 use crate::{
     config::{Config, IterableFeed},

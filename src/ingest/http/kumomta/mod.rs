@@ -19,7 +19,6 @@
 //! | `Feedback` | complained, where the report names a recipient |
 //! | `Rejection`, `Delayed`, `Delay` and what is about queues alone | ignored |
 
-use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 

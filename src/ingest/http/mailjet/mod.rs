@@ -19,14 +19,13 @@
 //! | `spam`, `unsub` | complained, unsubscribed |
 //! | `open`, `click` | ignored |
 
-use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::{
     Delivery, Rejection,
     auth::{Credentials, SecretError, Secrets},
     feeds::{FeedError, Place, SetUp, logins},
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Scalar},
 };
 use crate::{
     config::{Config, MailjetFeed},

@@ -22,7 +22,6 @@
 //! | `open`, `click` | ignored |
 
 use aws_lc_rs::hmac;
-use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -37,7 +37,7 @@ use super::{
     auth::{MAX_SECRETS, SecretError},
     feeds::{FeedError, Place, SetUp, secrets},
     mac::bad_signature,
-    wire::{self, Aside, Loose, Parts, Scalar},
+    wire::{self, Aside, Loose, Scalar},
 };
 use crate::{
     config::{Config, PostalFeed},

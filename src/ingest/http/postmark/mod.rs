@@ -29,14 +29,13 @@
 //! 1 and 100000 hard. The reply stands in `Details` (`smtp;550 5.1.1 …`). `Description` is one sentence of Postmark's for each
 //! type, said by no receiving side, and is not read: it says "unknown user" of whatever is hard.
 
-use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::{
     Delivery, Rejection,
     auth::{Credentials, SecretError, Secrets},
     feeds::{FeedError, Place, SetUp, logins, secrets},
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Scalar},
 };
 use crate::{
     config::{Config, PostmarkFeed},

@@ -24,7 +24,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -35,7 +34,7 @@ use super::{
     feeds::{FeedError, Place, SetUp, secrets},
     ses::is_suppression,
     svix::Svix,
-    wire::{self, Aside, Loose, Parts, Scalar, WireError},
+    wire::{self, Aside, Loose, Scalar, WireError},
 };
 use crate::{
     config::{Config, ResendFeed},
