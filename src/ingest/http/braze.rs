@@ -474,7 +474,10 @@ mod tests {
 
     #[test]
     fn any_json_is_taken_set_aside_or_refused() {
-        assert_any_json_is_answered(|body| vec![json!({"events": body}), json!({"events": [body]})], receive);
+        assert_any_json_is_answered(
+            |body| vec![body.clone(), json!({"events": body}), json!({"events": [body]})],
+            receive,
+        );
     }
 
     #[test]

@@ -460,7 +460,7 @@ mod tests {
     #[test]
     fn any_json_is_taken_set_aside_or_refused() {
         assert_any_json_is_answered(
-            |body| vec![json!([{"msys": body}]), json!([{"msys": {"message_event": body}}])],
+            |body| vec![body.clone(), json!([{"msys": body}]), json!([{"msys": {"message_event": body}}])],
             receive,
         );
     }

@@ -51,9 +51,7 @@ impl Svix {
     /// clock may be what is wrong.
     pub(super) fn verify<'d>(&self, delivery: &'d Delivery) -> Result<&'d str, Rejection> {
         let absent = || {
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
+            Rejection::unauthenticated(
                 "the headers svix-id, svix-timestamp and svix-signature (or webhook-*) are absent or unreadable; look at who posts, \
                  and let a proxy pass them on",
             )

@@ -207,11 +207,11 @@ pub(super) fn assert_all_that_was_said_counts(key: impl Fn(&str) -> DedupeMateri
     assert_ne!(key(&long), key(&format!("{long}y")), "beyond what is kept");
 }
 
-/// Checks that any text, and any JSON, also in the `dress` of the provider, is taken, set aside, or refused as what it is.
+/// Checks that any text, and any JSON in the `dress` of the provider, is taken, set aside, or refused as what it is.
 pub(super) fn assert_any_json_is_answered(dress: impl Fn(&Value) -> Vec<Value>, receive: impl Fn(String) -> Taken) {
     proptest!(ProptestConfig::with_cases(128), |(value in any_json(), text in "\\PC{0,60}")| {
         let dressed = dress(&value).into_iter().map(|body| body.to_string());
-        for body in dressed.chain([value.to_string(), text]) {
+        for body in dressed.chain([text]) {
             if let Err(rejection) = receive(body) {
                 prop_assert_eq!(rejection.status, StatusCode::BAD_REQUEST);
             }

@@ -104,7 +104,7 @@ fn any_json_is_taken_set_aside_or_refused() {
     assert_any_json_is_answered(
         |data| {
             let event = |kind| json!({"type": kind, "time": "2025-08-09T06:00:00Z", "data": data});
-            vec![event(REPORT), json!([event(REPORT), event(VALIDATION), event("new")])]
+            vec![data.clone(), event(REPORT), json!([event(REPORT), event(VALIDATION), event("new")])]
         },
         receive,
     );

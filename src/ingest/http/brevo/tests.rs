@@ -124,7 +124,7 @@ fn what_can_be_taken_later_is_answered_by_what_brevo_comes_again_on() {
 
 #[test]
 fn any_json_is_taken_set_aside_or_refused() {
-    assert_any_json_is_answered(|body| vec![json!([body])], receive);
+    assert_any_json_is_answered(|body| vec![body.clone(), json!([body])], receive);
 }
 
 #[test]

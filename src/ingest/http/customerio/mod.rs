@@ -21,12 +21,11 @@
 //! (inferred). The reply stands in `failure_message`. Older payloads have `event_type` ("email_bounced") and `email_address`.
 
 use aws_lc_rs::hmac;
-use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{
-    Delivery, Rejection, RejectionReason,
+    Delivery, Rejection,
     auth::SecretError,
     feeds::{FeedError, Place, SetUp, secrets},
     mac::{MacKeys, bad_signature},
@@ -83,9 +82,7 @@ impl CustomerIo {
 
     fn verify(&self, delivery: &Delivery) -> Result<(), Rejection> {
         let absent = || {
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
+            Rejection::unauthenticated(
                 "the headers X-CIO-Timestamp and X-CIO-Signature are absent or unreadable; Customer.io signs every reporting \
                  webhook, so look at who posts, and let a proxy pass them on",
             )

@@ -3,9 +3,12 @@
 use serde_json::json;
 
 use super::*;
-use crate::ingest::http::testing::{
-    NOW, assert_a_final_reply_refuses, assert_any_json_is_answered, assert_none_is_taken, delivery, no_objects,
-    read_fixtures,
+use crate::ingest::http::{
+    RejectionReason,
+    testing::{
+        NOW, assert_a_final_reply_refuses, assert_any_json_is_answered, assert_none_is_taken, delivery, no_objects,
+        read_fixtures,
+    },
 };
 
 const KEY: &str = "cio-key-0123456789";
@@ -108,7 +111,7 @@ fn any_json_is_taken_set_aside_or_refused() {
         |data| {
             let report =
                 |metric| json!({"object_type": "email", "metric": metric, "timestamp": 1_754_719_200, "data": data});
-            vec![report("bounced"), json!(["bounced", "sent", "dropped", "new"].map(report))]
+            vec![data.clone(), report("bounced"), json!(["bounced", "sent", "dropped", "new"].map(report))]
         },
         receive,
     );

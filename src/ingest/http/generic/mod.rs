@@ -15,12 +15,11 @@
 //! Answers: 2xx, the events are committed. 400 and 413: send no such body again. 401 and 503: send it again, later.
 
 use aws_lc_rs::hmac;
-use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{
-    Delivery, Rejection, RejectionReason,
+    Delivery, Rejection,
     auth::SecretError,
     feeds::{FeedError, Place, SetUp, secrets},
     mac::{MacKeys, bad_signature},
@@ -84,9 +83,7 @@ impl Generic {
 
     fn verify(&self, delivery: &Delivery) -> Result<(), Rejection> {
         let absent = || {
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
+            Rejection::unauthenticated(
                 "the headers X-Relaywatch-Timestamp (ten digits) and X-Relaywatch-Signature (v1= and 64 hexadecimal digits) are \
                  absent or unreadable; docs/providers/generic.md shows how they are made",
             )

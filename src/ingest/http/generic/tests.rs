@@ -4,8 +4,9 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::ingest::http::testing::{
-    NOW, any_object, assert_any_json_is_answered, assert_none_is_taken, delivery, read_fixtures,
+use crate::ingest::http::{
+    RejectionReason,
+    testing::{NOW, any_object, assert_any_json_is_answered, assert_none_is_taken, delivery, read_fixtures},
 };
 
 const KEY: &str = "generic-key-0123456789";
@@ -125,7 +126,7 @@ fn final_is_a_flag_in_every_dress() {
 
 #[test]
 fn any_json_is_taken_set_aside_or_refused() {
-    assert_any_json_is_answered(|body| vec![json!([body])], receive);
+    assert_any_json_is_answered(|body| vec![body.clone(), json!([body])], receive);
 }
 
 proptest! {

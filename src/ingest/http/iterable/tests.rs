@@ -65,7 +65,7 @@ fn any_json_is_taken_set_aside_or_refused() {
     assert_any_json_is_answered(
         |data| {
             let event = json!({"eventName": "emailBounce", "email": "a@b.example", "dataFields": data});
-            vec![json!([event]), event]
+            vec![data.clone(), json!([event]), event]
         },
         receive,
     );

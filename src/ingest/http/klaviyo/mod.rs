@@ -123,9 +123,7 @@ impl Klaviyo {
     /// Checks the signature; gives the header's time.
     fn verify(&self, delivery: &Delivery) -> Result<Timestamp, Rejection> {
         let absent = || {
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
+            Rejection::unauthenticated(
                 "the headers Klaviyo-Timestamp and Klaviyo-Signature are absent or unreadable; Klaviyo signs every webhook, so \
                  look at who posts, and let a proxy pass them on",
             )

@@ -119,7 +119,7 @@ fn without_an_id_the_whole_of_what_was_said_makes_the_same_event() {
 
 #[test]
 fn any_json_is_taken_set_aside_or_refused() {
-    assert_any_json_is_answered(|body| vec![json!([body])], receive);
+    assert_any_json_is_answered(|body| vec![body.clone(), json!([body])], receive);
 }
 
 #[test]

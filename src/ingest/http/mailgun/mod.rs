@@ -214,9 +214,7 @@ impl Mailgun {
     /// Checks signature and time; gives the token with the body that it came with.
     fn verify(&self, signature: &Signed<'_>, delivery: &Delivery) -> Result<OneTimeToken, Rejection> {
         let absent = || {
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
+            Rejection::unauthenticated(
                 "the signature has no timestamp, token or signature; Mailgun signs every webhook, so look at who posts",
             )
         };

@@ -125,9 +125,7 @@ impl Mandrill {
     /// Checks the signature of a form whose fields are sorted.
     fn verify(&self, form: &[(Cow<'_, str>, Cow<'_, str>)], delivery: &Delivery) -> Result<(), Rejection> {
         let absent = || {
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
+            Rejection::unauthenticated(
                 "the header X-Mandrill-Signature is absent or unreadable; Mandrill signs every webhook, so look at who posts",
             )
         };

@@ -134,7 +134,7 @@ fn a_deferral_with_a_final_reply_is_a_refusal() {
 
 #[test]
 fn any_json_is_taken_set_aside_or_refused() {
-    assert_any_json_is_answered(|body| vec![json!([body, {}])], receive);
+    assert_any_json_is_answered(|body| vec![body.clone(), json!([body, {}])], receive);
 }
 
 #[test]

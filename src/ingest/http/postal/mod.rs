@@ -27,13 +27,12 @@ use aws_lc_rs::signature::{
     ParsedPublicKey, RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
     RsaParameters,
 };
-use axum::http::StatusCode;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use super::{
-    Delivery, Rejection, RejectionReason,
+    Delivery, Rejection,
     auth::{MAX_SECRETS, SecretError},
     feeds::{FeedError, Place, SetUp, secrets},
     mac::bad_signature,
@@ -115,9 +114,7 @@ impl Postal {
     /// Checks the better signature that is there.
     fn verify(&self, delivery: &Delivery) -> Result<(), Rejection> {
         let absent = || {
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
+            Rejection::unauthenticated(
                 "the header X-Postal-Signature-256 or X-Postal-Signature is absent or unreadable; Postal signs every webhook, so \
                  look at who posts",
             )

@@ -6,10 +6,13 @@ use serde_json::{Value, json};
 
 use super::{signing::Signer, *};
 use crate::{
-    ingest::http::testing::{
-        assert_a_final_reply_refuses, assert_all_that_was_said_counts, assert_any_json_is_answered,
-        assert_elements_are_accounted_for, assert_keys_have_no_order, assert_none_is_taken, delivery, no_objects,
-        only_event, read_fixtures,
+    ingest::http::{
+        RejectionReason,
+        testing::{
+            assert_a_final_reply_refuses, assert_all_that_was_said_counts, assert_any_json_is_answered,
+            assert_elements_are_accounted_for, assert_keys_have_no_order, assert_none_is_taken, delivery, no_objects,
+            only_event, read_fixtures,
+        },
     },
     model::FailureClass::{Permanent, Transient, Unknown},
 };
@@ -151,7 +154,7 @@ fn without_an_id_the_whole_of_what_was_said_makes_the_same_event() {
 
 #[test]
 fn any_json_is_taken_set_aside_or_refused() {
-    assert_any_json_is_answered(|body| vec![json!([body])], receive);
+    assert_any_json_is_answered(|body| vec![body.clone(), json!([body])], receive);
 }
 
 #[test]

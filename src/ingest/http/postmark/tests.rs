@@ -141,7 +141,7 @@ fn a_bounce_is_known_by_its_id_and_all_else_by_its_content() {
 
 #[test]
 fn any_json_is_taken_set_aside_or_refused() {
-    assert_any_json_is_answered(|body| vec![json!([body])], receive);
+    assert_any_json_is_answered(|body| vec![body.clone(), json!([body])], receive);
 }
 
 #[test]

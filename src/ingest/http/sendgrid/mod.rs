@@ -166,9 +166,7 @@ impl SendGrid {
     /// Checks signature and time.
     fn verify(&self, delivery: &Delivery) -> Result<(), Rejection> {
         let absent = || {
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
+            Rejection::unauthenticated(
                 "the signature's headers are absent or unreadable; switch on Signature Verification for this webhook at \
                  SendGrid, and let a proxy pass X-Twilio-Email-Event-Webhook-* on",
             )

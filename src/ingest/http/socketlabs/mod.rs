@@ -134,9 +134,7 @@ fn malformed(error: WireError) -> Rejection {
 }
 
 fn absent() -> Rejection {
-    Rejection::new(
-        StatusCode::UNAUTHORIZED,
-        RejectionReason::Unauthenticated,
+    Rejection::unauthenticated(
         "the event has no SecretKey; SocketLabs puts the endpoint's into every event, so look at who posts",
     )
 }
