@@ -50,10 +50,7 @@ pub use types::{
     RefusedChange, ReplyRecord, Route, Subject, Submission, Turn, Whom, WordKind,
 };
 
-use crate::{
-    model::{StreamKey, Timestamp},
-    privacy::Keyring,
-};
+use crate::{model::Timestamp, privacy::Keyring};
 
 /// How the store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,12 +8,11 @@
 //! them a replay brings the same id.
 
 use aws_lc_rs::hmac;
-use axum::http::StatusCode;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::SecretString;
 
 use super::{
-    Delivery, Rejection, RejectionReason,
+    Delivery, Rejection,
     auth::SecretError,
     mac::{MacKeys, bad_signature},
     signed::{seconds, within_window},
@@ -96,7 +95,10 @@ pub mod signing {
 mod tests {
     use super::*;
     use crate::{
-        ingest::http::testing::{NOW, delivery},
+        ingest::http::{
+            RejectionReason,
+            testing::{NOW, delivery},
+        },
         model::Timestamp,
     };
 

@@ -16,20 +16,20 @@ use crate::support::{
     payload, webhooks,
 };
 
-pub const SUBJECT: &str = "000123.9f2c41d8a7b34e6fb0c1d2e3f4a5b6c7.0417";
+pub(super) const SUBJECT: &str = "000123.9f2c41d8a7b34e6fb0c1d2e3f4a5b6c7.0417";
 
 /// The outcomes in [`deliveries`].
-pub const EVENTS: usize = 27;
+pub(super) const EVENTS: usize = 27;
 
 /// A request as it is sent, so that it can be sent again.
-pub struct Delivery {
-    pub path: &'static str,
+pub(super) struct Delivery {
+    pub(super) path: &'static str,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
 }
 
 impl Delivery {
-    pub fn send(&self, daemon: &Daemon) -> Answer {
+    pub(super) fn send(&self, daemon: &Daemon) -> Answer {
         let headers: Vec<_> = self.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         daemon.post(self.path, &headers, &self.body)
     }
@@ -237,7 +237,7 @@ fn ses_once_more(millis: i64) -> Vec<Delivery> {
 }
 
 /// A delivery of each feed about messages of this second.
-pub fn deliveries(home: &Home, at: Timestamp) -> Vec<Delivery> {
+pub(super) fn deliveries(home: &Home, at: Timestamp) -> Vec<Delivery> {
     let millis = at.as_millis() / 1_000 * 1_000;
     let seconds = millis / 1_000;
     let sparkpost =
