@@ -9,7 +9,7 @@ use crate::{
         Report,
         import::{Format, Position, source::Identity},
         intake::{FeedName, Knowledge, prepare},
-        kept::Kept,
+        kept::RetentionAt,
         plausible,
     },
     model::{Event, Exposure},
@@ -165,7 +165,7 @@ impl Call for ImportEvents {
         let knowledge = Knowledge { rules, relay: operator.relay.borrow().clone(), retention: None };
         let now = operator.clock.now();
         let horizon = operator.store.horizon().await?.dropped_before();
-        let kept = Kept { retention: operator.retention, dropped_before: horizon, now };
+        let kept = RetentionAt { retention: operator.retention, dropped_before: horizon, now };
         let mut done = EventsImported::default();
         let mut report = Report::default();
         for event in self.events {

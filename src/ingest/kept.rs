@@ -29,9 +29,9 @@ impl Retention {
     }
 }
 
-/// What is kept at a time.
+/// How far back the journal still takes what happened, at a time.
 #[derive(Debug, Clone, Copy)]
-pub struct Kept {
+pub struct RetentionAt {
     /// By the settings.
     pub retention: Retention,
     /// Deliveries from before this time are gone, and count nowhere any more.
@@ -40,7 +40,7 @@ pub struct Kept {
     pub now: Timestamp,
 }
 
-impl Kept {
+impl RetentionAt {
     /// Whether an outcome for this destination has outlived its retention.
     #[must_use]
     pub fn is_too_old(&self, event: &Event, destination: Destination) -> bool {
@@ -86,24 +86,28 @@ mod tests {
         Timestamp::from_seconds(1_754_805_600)
     }
 
-    fn kept() -> Kept {
+    fn retained() -> RetentionAt {
         let retention = Retention { deliveries_days: 14, refusals_days: 365 };
-        Kept { retention, dropped_before: None, now: now() }
+        RetentionAt { retention, dropped_before: None, now: now() }
     }
 
     #[test]
     fn what_has_outlived_its_retention_is_told_by_kind() {
-        let (kept, mut event) = (kept(), event());
-        let too_old = |event: &Event, kept: &Kept, days: i64, destination| {
+        let (retained, mut event) = (retained(), event());
+        let too_old = |event: &Event, retained: &RetentionAt, days: i64, destination| {
             let event = Event { at: now().plus_millis(-days * DAY_MILLIS), ..event.clone() };
-            kept.is_too_old(&event, destination)
+            retained.is_too_old(&event, destination)
         };
-        assert!(!too_old(&event, &kept, 14, Destination::Relay) && too_old(&event, &kept, 15, Destination::Relay));
-        let dropped = Kept { dropped_before: Some(now().plus_millis(-3 * DAY_MILLIS)), ..kept };
+        assert!(
+            !too_old(&event, &retained, 14, Destination::Relay) && too_old(&event, &retained, 15, Destination::Relay)
+        );
+        let dropped = RetentionAt { dropped_before: Some(now().plus_millis(-3 * DAY_MILLIS)), ..retained };
         assert!(too_old(&event, &dropped, 4, Destination::Relay), "checkpoints hold that day");
         event.kind = EventKind::Refused;
-        assert!(!too_old(&event, &dropped, 365, Destination::Relay) && too_old(&event, &kept, 366, Destination::Relay));
-        assert!(too_old(&event, &kept, 15, Destination::Other), "elsewhere only counts are kept");
+        assert!(
+            !too_old(&event, &dropped, 365, Destination::Relay) && too_old(&event, &retained, 366, Destination::Relay)
+        );
+        assert!(too_old(&event, &retained, 15, Destination::Other), "elsewhere only counts are kept");
     }
 
     #[test]
@@ -113,8 +117,8 @@ mod tests {
         let (refused, ancient) = (aged(EventKind::Refused, 15), aged(EventKind::Refused, 366));
         let events = vec![old, young.clone(), refused.clone(), ancient];
         let mut report = Report { events, ignored: vec!["open"], ..Report::default() };
-        assert_eq!(kept().leave_out(&mut report, &RelayDomains::default()), 2);
+        assert_eq!(retained().leave_out(&mut report, &RelayDomains::default()), 2);
         assert_eq!(report, Report { events: vec![young, refused], ignored: vec!["open"], ..Report::default() });
-        assert_eq!(kept().leave_out(&mut report, &RelayDomains::default()), 0);
+        assert_eq!(retained().leave_out(&mut report, &RelayDomains::default()), 0);
     }
 }

@@ -14,7 +14,7 @@ use super::{
     committer::CommitError,
     http::{body::Budget, feeds::Feeds},
     intake::{FeedName, Intake, Knowledge},
-    kept::Kept,
+    kept::RetentionAt,
     seen::{AllSeen, Seen},
     told::Told,
     workers::Workers,
@@ -228,8 +228,8 @@ impl Reception {
         knowledge: &Knowledge,
         now: Timestamp,
     ) -> Result<(), NotTaken> {
-        let kept = knowledge.retention.map(|retention| Kept { retention, dropped_before: None, now });
-        let expired = kept.map_or(0, |kept| kept.leave_out(&mut report, &knowledge.relay));
+        let retained = knowledge.retention.map(|retention| RetentionAt { retention, dropped_before: None, now });
+        let expired = retained.map_or(0, |retained| retained.leave_out(&mut report, &knowledge.relay));
         if self.intake.take(feed, &report, knowledge, now).await? == Outcome::TokenReused {
             return Err(NotTaken::TokenReused);
         }

@@ -5,6 +5,7 @@
 
 mod batch;
 mod both;
+mod cells;
 mod engine;
 mod erase;
 mod error;
@@ -13,9 +14,12 @@ mod feeds;
 mod hash;
 mod imports;
 mod incidents;
+mod journal;
 mod lease;
 mod listing;
 mod new_words;
+mod outbox;
+mod people;
 mod postgres;
 mod recent;
 mod relabel;
@@ -46,10 +50,7 @@ pub use types::{
     RefusedChange, ReplyRecord, Route, Subject, Submission, Turn, Whom, WordKind,
 };
 
-use crate::{
-    model::{StreamKey, Timestamp},
-    privacy::Keyring,
-};
+use crate::{model::Timestamp, privacy::Keyring};
 
 /// How the store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,35 +213,6 @@ impl Store {
         dispatch!(self, store => store.commit(None, batch).await)
     }
 
-    /// When the paced rows of a target were sent that were sent after `since`, oldest first.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn outbox_pace(
-        &self,
-        route: Route,
-        target: &str,
-        since: Timestamp,
-    ) -> Result<Vec<Timestamp>, StoreError> {
-        dispatch!(self, store => store.outbox_pace(route, target, since).await)
-    }
-
-    /// The receiver's id of the first row of a target that was sent and has one: the thread of an incident.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn outbox_receipt(&self, route: Route, target: &str) -> Result<Option<String>, StoreError> {
-        dispatch!(self, store => store.outbox_receipt(route, target).await)
-    }
-
-    /// Where a row of the outbox stands; `None` where there's none of this key.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn outbox_state(&self, route: Route, key: &str) -> Result<Option<OutboxState>, StoreError> {
-        dispatch!(self, store => store.outbox_state(route, key).await)
-    }
-
     /// The database's own clock; `None` where the store is a file, which has none.
     ///
     /// # Errors
@@ -250,296 +222,6 @@ impl Store {
             Self::Sqlite(_) => Ok(None),
             Self::Postgres(store) => store.database_clock().await.map(Some),
         }
-    }
-
-    /// Whether anything of this key is in the outbox, or was and is still remembered.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn outbox_knows(&self, key: &str) -> Result<bool, StoreError> {
-        dispatch!(self, store => store.outbox_knows(key).await)
-    }
-
-    /// How full the outbox is.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn outbox_depth(&self) -> Result<OutboxDepth, StoreError> {
-        dispatch!(self, store => store.outbox_depth().await)
-    }
-
-    /// Outcomes after a place in the journal, in its order, at most `limit`.
-    ///
-    /// Never skips a transaction that commits late: on PostgreSQL it stops below the oldest one that still runs.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn events_after(&self, after: Position, limit: u32) -> Result<Vec<EventRecord>, StoreError> {
-        dispatch!(self, store => store.events_after(after, limit).await)
-    }
-
-    /// Whether [`Store::events_after`] would give anything: cheap enough to be asked every second.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn has_events_after(&self, after: Position) -> Result<bool, StoreError> {
-        dispatch!(self, store => store.has_events_after(after).await)
-    }
-
-    /// All outcomes up to a place in the journal of the given (address, message) pairs, in no particular order.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn events_of_messages(
-        &self,
-        messages: &[(i64, i64)],
-        up_to: Position,
-    ) -> Result<Vec<EventRecord>, StoreError> {
-        dispatch!(self, store => store.events_of_messages(messages, up_to).await)
-    }
-
-    /// All outcomes of one address, by time.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn events_of_address(&self, address: i64, limit: u32) -> Result<Vec<EventRecord>, StoreError> {
-        dispatch!(self, store => store.events_of_address(address, limit).await)
-    }
-
-    /// The latest outcomes by place in the journal, newest first; those before `before` where it's given.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn latest_events(&self, before: Option<Position>, limit: u32) -> Result<Vec<EventRecord>, StoreError> {
-        dispatch!(self, store => store.latest_events(before, limit).await)
-    }
-
-    /// Outcomes that pass the filter, latest event time first; those before `before` in that order where it's given.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn events_by_time(
-        &self,
-        filter: &EventFilter,
-        before: Option<EventKey>,
-        limit: u32,
-    ) -> Result<Vec<EventRecord>, StoreError> {
-        dispatch!(self, store => store.events_by_time(filter, before, limit).await)
-    }
-
-    /// The end of the journal for a reader that follows it: whatever is committed later comes after it, or, on PostgreSQL,
-    /// whatever a transaction that still runs will commit.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn journal_end(&self) -> Result<Position, StoreError> {
-        dispatch!(self, store => store.journal_end().await)
-    }
-
-    /// Other entries after a place in the journal, in its order, at most `limit`.
-    ///
-    /// # Errors
-    /// Where the store is away, or an entry is none that this version knows.
-    pub async fn entries_after(&self, after: Position, limit: u32) -> Result<Vec<EntryRecord>, StoreError> {
-        dispatch!(self, store => store.entries_after(after, limit).await)
-    }
-
-    /// Addresses whose mail is not yet counted as the latest word on them has it, at most `limit`.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn pending_turns(&self, limit: u32) -> Result<Vec<Turn>, StoreError> {
-        dispatch!(self, store => store.pending_turns(limit).await)
-    }
-
-    /// What the map or a notice says of an address: private or not.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn mark_of(&self, address: i64) -> Result<Option<Mark>, StoreError> {
-        dispatch!(self, store => store.mark_of(address).await)
-    }
-
-    /// All outcomes of these addresses up to a place in the journal, with the destination that the domain alone tells.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn events_by_domain(&self, addresses: &[i64], up_to: Position) -> Result<Vec<EventRecord>, StoreError> {
-        dispatch!(self, store => store.events_by_domain(addresses, up_to).await)
-    }
-
-    /// Where a reader of the journal stands.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn cursor(&self, name: &str) -> Result<Position, StoreError> {
-        dispatch!(self, store => store.cursor(name).await)
-    }
-
-    /// Throws away what the projections hold beyond the newest checkpoint, and puts the monitor's cursor back to the start, so
-    /// that it makes them again from what the journal has.
-    ///
-    /// A rebuild that has not come to its end goes on from the start, too.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn reset_projections(&self) -> Result<(), StoreError> {
-        dispatch!(self, store => store.reset_projections().await)
-    }
-
-    /// Cells of a stream between two bins, both included, by bin.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn cells(&self, stream: i32, from: i64, to: i64) -> Result<Vec<(CellKey, Counts)>, StoreError> {
-        dispatch!(self, store => store.cells(stream, from, to).await)
-    }
-
-    /// All cells from a bin on, by stream and bin.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn cells_since(&self, from: i64) -> Result<Vec<(CellKey, Counts)>, StoreError> {
-        dispatch!(self, store => store.cells_since(from).await)
-    }
-
-    /// Absolute counts of the given cells; those that count nothing are left out.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn cells_of(&self, keys: &[CellKey]) -> Result<Vec<(CellKey, Counts)>, StoreError> {
-        dispatch!(self, store => store.cells_of(keys).await)
-    }
-
-    /// Of each of these (finest stream, bin), up to three of the addresses that were refused for good, the smallest ids
-    /// first.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn refused_witnesses(&self, cells: &[(i32, i64)]) -> Result<Vec<(i32, i64, i64)>, StoreError> {
-        dispatch!(self, store => store.refused_witnesses(cells).await)
-    }
-
-    /// The different addresses that were refused for good in these finest streams in the bins from `from` to `to`, both
-    /// included, by id, at most `limit`.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn refused_addresses(
-        &self,
-        streams: &[i32],
-        from: i64,
-        to: i64,
-        limit: u32,
-    ) -> Result<Vec<i64>, StoreError> {
-        dispatch!(self, store => store.refused_addresses(streams, from, to, limit).await)
-    }
-
-    /// How many different addresses were refused for good in these finest streams in the bins from `from` to `to`, both included.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn refused_count(&self, streams: &[i32], from: i64, to: i64) -> Result<u64, StoreError> {
-        let counted = dispatch!(self, store => store.refused_count(streams, from, to).await)?;
-        Ok(u64::try_from(counted).unwrap_or(0))
-    }
-
-    /// What the ledger knows of an address.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn ledger(&self, address: i64) -> Result<Option<LedgerRow>, StoreError> {
-        dispatch!(self, store => store.ledger(address).await)
-    }
-
-    /// Counts of the control group outside the relay domains, since a bin: (stream, bin, sent, delivered, refused).
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn control_since(&self, from: i64) -> Result<Vec<(i32, i64, i64, i64, i64)>, StoreError> {
-        dispatch!(self, store => store.control_since(from).await)
-    }
-
-    /// The address with this keyed hash.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn address_by_hash(&self, hash: &[u8; 16]) -> Result<Option<AddressRecord>, StoreError> {
-        dispatch!(self, store => store.address_by_hash(hash).await)
-    }
-
-    /// The address with this random id.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn address_by_id(&self, id: i64) -> Result<Option<AddressRecord>, StoreError> {
-        dispatch!(self, store => store.address_by_id(id).await)
-    }
-
-    /// How many of the relay addresses that mail went to have a known account.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn map_coverage(&self) -> Result<MapCoverage, StoreError> {
-        dispatch!(self, store => store.map_coverage().await)
-    }
-
-    /// The account with this keyed hash.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn account_by_hash(&self, hash: &[u8; 16]) -> Result<Option<AccountRecord>, StoreError> {
-        dispatch!(self, store => store.account_by_hash(hash).await)
-    }
-
-    /// Accounts of an address.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn accounts_of_address(&self, address: i64) -> Result<Vec<AccountRecord>, StoreError> {
-        dispatch!(self, store => store.accounts_of_address(address).await)
-    }
-
-    /// Entries about an address or about one of its accounts, by time.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn entries_of(&self, address: i64, accounts: &[i64]) -> Result<Vec<EntryRecord>, StoreError> {
-        dispatch!(self, store => store.entries_of(address, accounts).await)
-    }
-
-    /// Puts accounts into the account map; known ones get what they lacked and the newer values. Gives how many are new.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn import_accounts(&self, accounts: &[NewAccount]) -> Result<u64, StoreError> {
-        dispatch!(self, store => store.import_accounts(accounts).await)
-    }
-
-    /// Tells every process of this store which key seals now. When this returns, no transaction that seals with an older
-    /// key is under way; a process whose keyring is older looks into its key file before it seals again.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn announce_key(&self) -> Result<(), StoreError> {
-        dispatch!(self, store => store.announce_key().await)
-    }
-
-    /// The key that was announced last; none before the first rotation.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn announced_key(&self) -> Result<Option<u16>, StoreError> {
-        dispatch!(self, store => store.announced_key().await)
-    }
-
-    /// Seals again, with the current key, up to `limit` values that an older key had sealed. Gives how many there were;
-    /// zero when all are done.
-    ///
-    /// # Errors
-    /// Where the store is away, or a value does not open.
-    pub async fn reseal(&self, limit: u32) -> Result<u64, StoreError> {
-        dispatch!(self, store => store.reseal(limit).await)
     }
 
     /// The texts of words by number.
@@ -556,14 +238,6 @@ impl Store {
     /// Where the store is away.
     pub async fn words_of(&self, kind: WordKind) -> Result<Vec<(i32, String)>, StoreError> {
         dispatch!(self, store => store.words_of(kind).await)
-    }
-
-    /// The numbers of streams; those that are new get one.
-    ///
-    /// # Errors
-    /// Where the store is away.
-    pub async fn stream_ids(&self, keys: &[StreamKey]) -> Result<Vec<i32>, StoreError> {
-        dispatch!(self, store => store.stream_ids(keys).await)
     }
 
     /// The sealed sample of a template and when it was first met.

@@ -168,11 +168,7 @@ impl Secrets {
             };
             Rejection {
                 challenge: self.challenge(),
-                ..Rejection::new(
-                    StatusCode::UNAUTHORIZED,
-                    RejectionReason::Unauthenticated,
-                    format!("this feed expects {expected}; set it at the provider"),
-                )
+                ..Rejection::unauthenticated(format!("this feed expects {expected}; set it at the provider"))
             }
         };
         if let Some(header) = self.header.as_ref().filter(|header| delivery.headers.contains_key(*header)) {

@@ -23,7 +23,6 @@
 
 use std::borrow::Cow;
 
-use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -173,28 +172,22 @@ impl Braze {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         self.secrets.check(delivery)?;
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
-        let malformed =
-            |error| wire::malformed(StatusCode::BAD_REQUEST, "a batch of Braze's ({\"events\":[…]})", error);
-        let text = wire::utf8(&delivery.body).map_err(malformed)?;
-        if let Some(report) = postback(text) {
-            return Ok(report);
-        }
-        // A bare array is a batch as well.
-        let events = if text.trim_start().starts_with('[') {
-            text
-        } else {
-            serde_json::from_str::<Body<'_>>(text).map_err(|error| malformed(error.into()))?.events.get()
-        };
-        events_of(events, "unnamed", delivery.received_at).map_err(malformed)
+        wire::decoded(delivery, "a batch of Braze's ({\"events\":[…]})", |text| {
+            if let Some(report) = postback(text) {
+                return Ok(report);
+            }
+            // A bare array is a batch as well.
+            let is_bare = text.trim_start().starts_with('[');
+            let events = if is_bare { text } else { serde_json::from_str::<Body<'_>>(text)?.events.get() };
+            events_of(events, "unnamed", delivery.received_at)
+        })
     }
 }
 
 /// The events of an array, or a single one; `untyped` is the type of those that name none.
 fn events_of(events: &str, untyped: &str, now: Timestamp) -> Result<Report, WireError> {
     let parts = Parts::<Fields<'_>>::parse(events)?;
-    let mut report = Report::default();
-    parts.fold(Provider::Braze, &mut report, |fields, report| take(fields, untyped, now, report));
-    Ok(report)
+    Ok(parts.report(Provider::Braze, now, |fields, now, report| take(fields, untyped, now, report)))
 }
 
 /// The events of one record of a file: a batch as the connector posts it, or one event. Those of the storage schema do not say
@@ -320,13 +313,14 @@ fn verdict(word: &str, dropped: bool, esp: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::ingest::http::{
-        RejectionReason,
-        testing::{any_json, any_object, delivery, fixture, fixtures, render, reordered},
+    use crate::ingest::http::testing::{
+        any_object, assert_any_json_is_answered, assert_keys_have_no_order, assert_none_is_taken, delivery, only_event,
+        read_fixtures,
     };
 
     const BEARER: (&str, &str) = ("authorization", "Bearer tok-new");
@@ -340,9 +334,7 @@ mod tests {
     }
 
     fn event(event: &Value) -> Event {
-        let report = receive(json!({ "events": [event] }).to_string()).expect("batch");
-        assert!(report.set_aside.is_empty(), "{report:?}");
-        report.events.into_iter().next().expect("event")
+        only_event(receive(json!({ "events": [event] }).to_string()))
     }
 
     fn bounce(extra: &Value) -> Value {
@@ -356,8 +348,8 @@ mod tests {
 
     #[test]
     fn fixtures_are_read_as_documented() {
-        for (name, body) in fixtures("braze") {
-            insta::assert_snapshot!(format!("braze_{name}"), render(&receive(body).expect("batch")));
+        for (name, read) in read_fixtures("braze", receive) {
+            insta::assert_snapshot!(name, read);
         }
     }
 
@@ -390,21 +382,13 @@ mod tests {
 
     #[test]
     fn bodies_that_are_no_batch_are_refused() {
-        for body in ["", "{", "{}", "null", "17", "{\"events\":17}", "{\"events\":[],\"events\":[]}", "{\"events\":[}"]
-        {
-            let rejection = receive(body).expect_err("refused");
-            assert_eq!(
-                (rejection.status, rejection.reason),
-                (StatusCode::BAD_REQUEST, RejectionReason::Malformed),
-                "{body}"
-            );
-        }
-        let invalid = receive(b"{\"events\":[\"\xff\"]}".to_vec()).expect_err("UTF-8");
-        assert_eq!(invalid.reason, RejectionReason::Malformed);
+        assert_none_is_taken(
+            receive,
+            MAX_BODY_BYTES,
+            &["{}", "{\"events\":17}", "{\"events\":[],\"events\":[]}", "{\"events\":[}"],
+        );
         let deep = format!("{{\"events\":[{}1{}]}}", "{\"user\":".repeat(2_000), "}".repeat(2_000));
         assert_eq!(receive(deep).expect("set aside").set_aside.len(), 1, "nested beyond reason");
-        let large = receive(vec![b' '; MAX_BODY_BYTES + 1]).expect_err("large");
-        assert_eq!((large.status, large.reason), (StatusCode::PAYLOAD_TOO_LARGE, RejectionReason::TooLarge));
     }
 
     #[test]
@@ -488,17 +472,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn any_json_is_taken_set_aside_or_refused() {
+        assert_any_json_is_answered(
+            |body| vec![body.clone(), json!({"events": body}), json!({"events": [body]})],
+            receive,
+        );
+    }
+
+    #[test]
+    fn the_order_of_keys_does_not_matter() {
+        assert_keys_have_no_order("braze", "flat_batch", receive);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(128))]
-
-        #[test]
-        fn any_json_is_taken_set_aside_or_refused(body in any_json(), text in "\\PC{0,60}") {
-            for body in [body.to_string(), json!({"events": body}).to_string(), json!({"events": [body]}).to_string(), text] {
-                if let Err(rejection) = receive(body) {
-                    prop_assert!(rejection.status.is_client_error());
-                }
-            }
-        }
 
         #[test]
         fn every_element_is_accounted_for(list in prop::collection::vec(any_object(&[
@@ -512,13 +500,6 @@ mod tests {
             }).collect();
             let report = receive(json!({ "events": events }).to_string()).expect("batch");
             prop_assert_eq!(report.events.len() + report.set_aside.len(), count);
-        }
-
-        #[test]
-        fn the_order_of_keys_does_not_matter(seed in any::<u64>()) {
-            let text = fixture("braze", "flat_batch");
-            let value: Value = serde_json::from_str(&text).expect("JSON");
-            prop_assert_eq!(receive(reordered(&value, seed)), receive(text));
         }
     }
 }

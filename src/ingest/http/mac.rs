@@ -71,13 +71,9 @@ impl MacKeys {
     /// `secret` what the provider calls the key.
     pub(super) fn check_body(&self, delivery: &Delivery, header: &str, secret: &str) -> Result<(), Rejection> {
         let absent = || {
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
-                format!(
-                    "the header {header} with the signature is absent or unreadable; look at who posts, and let a proxy pass it on"
-                ),
-            )
+            Rejection::unauthenticated(format!(
+                "the header {header} with the signature is absent or unreadable; look at who posts, and let a proxy pass it on"
+            ))
         };
         let tag = delivery.header(header).map(str::trim).filter(|text| !text.is_empty()).ok_or_else(absent)?;
         let tag = hex::decode(tag).map_err(|_| absent())?;

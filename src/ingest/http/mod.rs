@@ -133,6 +133,12 @@ impl Rejection {
         Self { status, reason, detail: detail.into(), conclusive: false, challenge: None }
     }
 
+    /// 401, for want of any credentials or signature.
+    #[must_use]
+    pub fn unauthenticated(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, RejectionReason::Unauthenticated, detail)
+    }
+
     /// The same, with how to authenticate.
     #[must_use]
     pub fn challenging(self, challenge: &'static str) -> Self {

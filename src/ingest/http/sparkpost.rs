@@ -17,7 +17,6 @@
 //! | `list_unsubscribe`, `link_unsubscribe` | unsubscribed |
 //! | opens, clicks, `relay_*` (inbound mail) and the ping of the set-up | ignored |
 
-use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::{
     Deserialize, Deserializer,
@@ -73,24 +72,20 @@ impl SparkPost {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         self.secrets.check(delivery)?;
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
-        wire::utf8(&delivery.body).and_then(|text| batch(text, delivery.received_at)).map_err(|error| {
-            wire::malformed(StatusCode::BAD_REQUEST, "a batch of SparkPost's ([{\"msys\":{…}}])", error)
-        })
+        wire::decoded(delivery, "a batch of SparkPost's ([{\"msys\":{…}}])", |text| batch(text, delivery.received_at))
     }
 }
 
 /// The events of a batch, or of one element of it.
 fn batch(text: &str, now: Timestamp) -> Result<Report, WireError> {
     let parts = Parts::<Element<'_>>::parse(text)?;
-    let mut report = Report::default();
-    parts.fold(Provider::Sparkpost, &mut report, |element, report| match &element.msys.0 {
+    Ok(parts.report(Provider::Sparkpost, now, |element, now, report| match &element.msys.0 {
         None => {
             report.ignored.push("ping");
             Ok(())
         }
         Some((class, fields)) => take(class, fields, now, report),
-    });
-    Ok(report)
+    }))
 }
 
 /// The events of one record of a file: an element or a batch as the webhook has it, or bare fields, as the Events API gives
@@ -105,10 +100,8 @@ pub(in crate::ingest) fn decode(text: &str, now: Timestamp) -> Result<Report, Wi
     if !bare || text.trim_start().starts_with('[') {
         return batch(text, now);
     }
-    let mut report = Report::default();
     let parts = Parts::<Fields<'_>>::parse(text)?;
-    parts.fold(Provider::Sparkpost, &mut report, |fields, report| take("unnamed", fields, now, report));
-    Ok(report)
+    Ok(parts.report(Provider::Sparkpost, now, |fields, now, report| take("unnamed", fields, now, report)))
 }
 
 impl SetUp for SparkPost {
@@ -337,6 +330,7 @@ pub(super) fn is_suppression(reason: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -344,9 +338,9 @@ mod tests {
         FailureClass::{Permanent, Transient, Unknown},
         *,
     };
-    use crate::ingest::http::{
-        RejectionReason,
-        testing::{any_json, any_object, delivery, fixture, fixtures, render, reordered},
+    use crate::ingest::http::testing::{
+        any_object, assert_a_final_reply_refuses, assert_any_json_is_answered, assert_keys_have_no_order,
+        assert_none_is_taken, delivery, read_fixtures,
     };
 
     const BASIC: (&str, &str) = ("authorization", "Basic d2F0Y2g6czNjcmV0");
@@ -370,20 +364,18 @@ mod tests {
 
     #[test]
     fn fixtures_are_read_as_documented() {
-        for (name, body) in fixtures("sparkpost") {
-            insta::assert_snapshot!(format!("sparkpost_{name}"), render(&receive(body).expect("batch")));
+        for (name, read) in read_fixtures("sparkpost", receive) {
+            insta::assert_snapshot!(name, read);
         }
     }
 
     #[test]
     fn a_deferral_with_a_final_reply_is_a_refusal() {
-        for (said, kind) in
-            [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
-        {
+        assert_a_final_reply_refuses(|said| {
             let of =
                 json!([{"type": "delay", "timestamp": 1_754_719_200, "rcpt_to": "a@b.example", "raw_reason": said}]);
-            assert_eq!(events(&of).first().map(|event| event.kind), Some(kind), "{said}");
-        }
+            events(&of).first().expect("event").kind
+        });
     }
 
     #[test]
@@ -404,15 +396,7 @@ mod tests {
 
     #[test]
     fn bodies_that_are_no_batch_are_refused() {
-        let many = format!("[{}{{}}]", "{},".repeat(wire::MAX_ELEMENTS));
-        for body in ["", "[", "{}", "null", "[{\"msys\":{}}", "a=b", "[{\"msys\":{}}] []", "\"text\"", &many] {
-            let rejection = receive(body).expect_err("refused");
-            assert_eq!((rejection.status, rejection.reason), (StatusCode::BAD_REQUEST, RejectionReason::Malformed));
-        }
-        let invalid = b"[{\"msys\":{\"message_event\":{\"type\":\"\xff\"}}}]".to_vec();
-        assert_eq!(receive(invalid).expect_err("UTF-8").reason, RejectionReason::Malformed);
-        let large = receive(vec![b' '; MAX_BODY_BYTES + 1]).expect_err("large");
-        assert_eq!((large.status, large.reason), (StatusCode::PAYLOAD_TOO_LARGE, RejectionReason::TooLarge));
+        assert_none_is_taken(receive, MAX_BODY_BYTES, &["[", "{}", "[{\"msys\":{}}", "[{\"msys\":{}}] []"]);
     }
 
     #[test]
@@ -473,17 +457,21 @@ mod tests {
         assert_eq!(classes, [Permanent, Transient, Permanent, Transient, Unknown]);
     }
 
+    #[test]
+    fn any_json_is_taken_set_aside_or_refused() {
+        assert_any_json_is_answered(
+            |body| vec![body.clone(), json!([{"msys": body}]), json!([{"msys": {"message_event": body}}])],
+            receive,
+        );
+    }
+
+    #[test]
+    fn the_order_of_keys_does_not_matter() {
+        assert_keys_have_no_order("sparkpost", "purge_batch", receive);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(128))]
-
-        #[test]
-        fn any_json_is_taken_set_aside_or_refused(body in any_json(), text in "\\PC{0,60}") {
-            for body in [body.to_string(), json!([{"msys": body}]).to_string(), json!([{"msys": {"message_event": body}}]).to_string(), text] {
-                if let Err(rejection) = receive(body) {
-                    prop_assert!(rejection.status.is_client_error());
-                }
-            }
-        }
 
         #[test]
         fn every_element_is_accounted_for(list in prop::collection::vec(any_object(&[
@@ -497,13 +485,6 @@ mod tests {
             }).collect();
             let report = receive(Value::from(batch).to_string()).expect("batch");
             prop_assert_eq!(report.events.len() + report.set_aside.len(), count);
-        }
-
-        #[test]
-        fn the_order_of_keys_does_not_matter(seed in any::<u64>()) {
-            let text = fixture("sparkpost", "purge_batch");
-            let value: Value = serde_json::from_str(&text).expect("JSON");
-            prop_assert_eq!(receive(reordered(&value, seed)), receive(text));
         }
     }
 }

@@ -8,12 +8,11 @@
 //! them a replay brings the same id.
 
 use aws_lc_rs::hmac;
-use axum::http::StatusCode;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::SecretString;
 
 use super::{
-    Delivery, Rejection, RejectionReason,
+    Delivery, Rejection,
     auth::SecretError,
     mac::{MacKeys, bad_signature},
     signed::{seconds, within_window},
@@ -51,9 +50,7 @@ impl Svix {
     /// clock may be what is wrong.
     pub(super) fn verify<'d>(&self, delivery: &'d Delivery) -> Result<&'d str, Rejection> {
         let absent = || {
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
+            Rejection::unauthenticated(
                 "the headers svix-id, svix-timestamp and svix-signature (or webhook-*) are absent or unreadable; look at who posts, \
                  and let a proxy pass them on",
             )
@@ -98,7 +95,10 @@ pub mod signing {
 mod tests {
     use super::*;
     use crate::{
-        ingest::http::testing::{NOW, delivery},
+        ingest::http::{
+            RejectionReason,
+            testing::{NOW, delivery},
+        },
         model::Timestamp,
     };
 

@@ -2,15 +2,15 @@
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use bytes::Bytes;
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::Delivery;
+use super::{Delivery, Rejection, RejectionReason, wire::MAX_ELEMENTS};
 use crate::{
     ingest::Report,
-    model::{Address, Notice, Timestamp},
+    model::{Address, DedupeMaterial, Event, EventKind, MAX_REPLY_BYTES, Notice, Timestamp},
 };
 
 /// When the tests' deliveries arrive: a day after the purge of 9 August 2025.
@@ -157,4 +157,89 @@ pub(super) fn reordered(value: &Value, seed: u64) -> String {
         }
         scalar => scalar.to_string(),
     }
+}
+
+/// What a feed makes of a delivery.
+pub(super) type Taken = Result<Report, Rejection>;
+
+/// The fixtures of a feed as it reads them, for snapshots: names and reports.
+pub(super) fn read_fixtures(feed: &str, receive: impl Fn(String) -> Taken) -> Vec<(String, String)> {
+    let read = |(name, body)| (format!("{feed}_{name}"), render(&receive(body).expect("taken")));
+    fixtures(feed).into_iter().map(read).collect()
+}
+
+/// The event of a delivery of which nothing is set aside.
+pub(super) fn only_event(taken: Taken) -> Event {
+    let report = taken.expect("taken");
+    assert!(report.set_aside.is_empty(), "{report:?}");
+    report.events.into_iter().next().expect("event")
+}
+
+/// Values in the place of an object.
+pub(super) fn no_objects() -> [Value; 4] {
+    [json!([]), Value::Null, json!("x"), json!(17)]
+}
+
+/// Checks that a body which holds nothing that a JSON feed takes, or one of `own`, or more than `most` bytes, is refused as that.
+pub(super) fn assert_none_is_taken(receive: impl Fn(Vec<u8>) -> Taken, most: usize, own: &[&str]) {
+    let refusal = |body: &[u8]| receive(body.to_vec()).expect_err("refused");
+    let many = format!("[{}{{}}]", "{},".repeat(MAX_ELEMENTS));
+    for body in ["", "{", "null", "17", "a=b", "{} {", "\"text\"", &many].iter().chain(own) {
+        let rejection = refusal(body.as_bytes());
+        assert_eq!((rejection.status.as_u16(), rejection.reason), (400, RejectionReason::Malformed), "{body}");
+        assert!(!rejection.detail.contains("text"), "{rejection}");
+    }
+    assert_eq!(refusal(b"{\"a\":\"\xff\"}").reason, RejectionReason::Malformed, "no UTF-8");
+    let large = refusal(&vec![b' '; most + 1]);
+    assert_eq!((large.status.as_u16(), large.reason), (413, RejectionReason::TooLarge));
+}
+
+/// Checks that what the provider calls a deferral is a refusal where the reply is final: `kind` is that of an event with this reply.
+pub(super) fn assert_a_final_reply_refuses(kind: impl Fn(&str) -> EventKind) {
+    assert_eq!(kind("550 5.1.1 x: unauthorized sender"), EventKind::Refused);
+    assert_eq!(kind("450 4.2.1 x"), EventKind::Deferred);
+}
+
+/// Checks that events are told apart by all that was said, beyond what is kept of it: `key` is that of an event with this reply.
+pub(super) fn assert_all_that_was_said_counts(key: impl Fn(&str) -> DedupeMaterial) {
+    let long = format!("550 5.1.1 {}", "x".repeat(MAX_REPLY_BYTES));
+    assert_eq!(key(&long), key(&long));
+    assert_ne!(key(&long), key(&format!("{long}y")), "beyond what is kept");
+}
+
+/// Checks that any text, and any JSON in the `dress` of the provider, is taken, set aside, or refused as what it is.
+pub(super) fn assert_any_json_is_answered(dress: impl Fn(&Value) -> Vec<Value>, receive: impl Fn(String) -> Taken) {
+    proptest!(ProptestConfig::with_cases(128), |(value in any_json(), text in "\\PC{0,60}")| {
+        let dressed = dress(&value).into_iter().map(|body| body.to_string());
+        for body in dressed.chain([text]) {
+            if let Err(rejection) = receive(body) {
+                prop_assert_eq!(rejection.status, StatusCode::BAD_REQUEST);
+            }
+        }
+    });
+}
+
+/// Checks that an element with one of the `kinds` under `key`, and anything under some of the `keys`, becomes an event, or is set aside
+/// or ignored.
+pub(super) fn assert_elements_are_accounted_for(
+    keys: &'static [&'static str],
+    key: &str,
+    kinds: &'static [&'static str],
+    receive: impl Fn(Value) -> Taken,
+) {
+    proptest!(ProptestConfig::with_cases(128), |(element in any_object(keys), kind in prop::sample::select(kinds))| {
+        let mut element = element;
+        element.as_object_mut().expect("object").insert(key.to_owned(), kind.into());
+        let report = receive(element).expect("taken");
+        prop_assert_eq!(report.events.len() + report.set_aside.len() + report.ignored.len(), 1);
+    });
+}
+
+/// Checks that a fixture says the same with the keys of its objects in any other order.
+pub(super) fn assert_keys_have_no_order(feed: &str, name: &str, receive: impl Fn(String) -> Taken) {
+    let text = fixture(feed, name);
+    let value: Value = serde_json::from_str(&text).expect("JSON");
+    proptest!(ProptestConfig::with_cases(128), |(seed in any::<u64>())| {
+        prop_assert_eq!(receive(reordered(&value, seed)), receive(text.clone()));
+    });
 }

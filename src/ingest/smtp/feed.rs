@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -144,7 +144,7 @@ impl Work for MailListener {
                     if let Some(address) = listening.address() {
                         tracing::info!(feed = name.name, %address, "mail is taken");
                     }
-                    let (kept, reading) = (Mutex::default(), Semaphore::new(READ_AT_ONCE));
+                    let (kept, reading) = (Mutex::new(DayOfMails::new(KEPT_A_DAY)), Semaphore::new(READ_AT_ONCE));
                     let receiver = Desk { name, reception, read, authserv_id, kept, reading };
                     let service = Service { terms, common, peers, max_connections, receiver };
                     match listener::serve(listening, Arc::new(service), stop).await {
@@ -191,31 +191,58 @@ struct Desk {
     /// The listener's own name where it speaks LMTP, so that the mail comes through a server of one's own: anybody can write
     /// `Authentication-Results` in it where it comes from anywhere.
     authserv_id: Option<String>,
-    kept: Mutex<Kept>,
+    kept: Mutex<DayOfMails>,
     reading: Semaphore,
 }
 
-/// What was kept of a day's mails.
-#[derive(Debug, Default)]
-struct Kept {
+impl Desk {
+    fn kept(&self) -> MutexGuard<'_, DayOfMails> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is kept of one day's mails.
+#[derive(Debug)]
+struct DayOfMails {
+    day: i64,
+    bytes: usize,
+    most: usize,
+}
+
+/// What one mail takes up of a day.
+#[derive(Debug, Clone, Copy)]
+struct Room {
     day: i64,
     bytes: usize,
 }
 
-impl Kept {
+impl DayOfMails {
+    const fn new(most: usize) -> Self {
+        Self { day: 0, bytes: 0, most }
+    }
+
     /// Lets go of what is more than a day may leave behind, so that strangers fill no store; it's counted under a word of its own.
-    fn limit(&mut self, report: &mut Report, now: Timestamp, most: usize) {
+    /// Gives the room that the rest takes up.
+    fn limit(&mut self, report: &mut Report, now: Timestamp) -> Room {
         let day = now.as_millis().div_euclid(DAY_MILLIS);
         if self.day != day {
-            *self = Self { day, bytes: 0 };
+            *self = Self { day, bytes: 0, ..*self };
         }
-        let held = report.set_aside.len();
+        let (held, before) = (report.set_aside.len(), self.bytes);
         report.set_aside.retain(|part| {
-            let fits = self.bytes.saturating_add(part.body.len()) <= most;
+            let fits = self.bytes.saturating_add(part.body.len()) <= self.most;
             self.bytes += if fits { part.body.len() } else { 0 };
             fits
         });
         report.ignored.extend(std::iter::repeat_n("not-kept", held - report.set_aside.len()));
+        Room { day, bytes: self.bytes - before }
+    }
+
+    /// Takes back the room of a mail that was not committed: its sender comes again with it.
+    const fn give_back(&mut self, room: Room) {
+        if self.day == room.day {
+            self.bytes -= room.bytes;
+        }
     }
 }
 
@@ -246,7 +273,7 @@ impl Receiver for Desk {
         for part in &mut report.set_aside {
             part.body.truncate(SET_ASIDE_BYTES);
         }
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).limit(&mut report, received_at, KEPT_A_DAY);
+        let room = self.kept().limit(&mut report, received_at);
         let knowledge = &self.reception.setup().knowledge;
         let taken = self.reception.take(&self.name, report, knowledge, received_at).await;
         let duration = &self.reception.metrics().feed_duration;
@@ -257,6 +284,7 @@ impl Receiver for Desk {
                 Taking::Committed
             }
             Err(error) => {
+                self.kept().give_back(room);
                 let refused = Refused {
                     reason: error.reason(),
                     detail: "a mail is not taken just now; its sender comes again",
@@ -309,7 +337,24 @@ fn read(mail: &Mail, authserv_id: Option<&str>, received_at: Timestamp) -> Repor
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::{Notify, mpsc};
+
     use super::*;
+    use crate::{
+        classify::Rules,
+        clock::Clock,
+        ingest::{
+            committer::{Writer, committer},
+            http::feeds::Feeds,
+            intake::{Intake, Knowledge},
+            reception::Setup,
+            workers::Workers,
+        },
+        metrics::Metrics,
+        model::{Exposure, RelayDomains},
+        privacy::Keyring,
+        store::{Access, Store, StoreOptions},
+    };
 
     const NOW: Timestamp = Timestamp::from_seconds(1_795_564_800);
 
@@ -337,15 +382,57 @@ mod tests {
 
     #[test]
     fn what_a_day_leaves_behind_is_bounded() {
-        let mut kept = Kept::default();
+        let mut kept = DayOfMails::new(100);
         let mut take = |now| {
             let mut report = set_aside(&mail(None, "x".repeat(40)), SetAsideReason::Malformed, "other");
-            kept.limit(&mut report, now, 100);
+            kept.limit(&mut report, now);
             (report.set_aside.len(), report.ignored)
         };
         assert_eq!([take(NOW), take(NOW)], [(1, vec![]), (1, vec![])]);
         assert_eq!(take(NOW), (0, vec!["not-kept"]));
         let tomorrow = Timestamp::from_millis(NOW.as_millis() + DAY_MILLIS);
         assert_eq!(take(tomorrow), (1, vec![]));
+    }
+
+    /// A desk for mails of strangers, and what takes them to the store; nothing does before the writers run.
+    async fn opened(folder: &std::path::Path, metrics: &Metrics) -> (Desk, Vec<Writer>) {
+        let keyring = Arc::new(Keyring::generate().expect("keys"));
+        let options = StoreOptions::new(format!("sqlite://{}/test.db", folder.display()), Access::Write);
+        let store = Store::open(&options, Arc::clone(&keyring)).await.expect("opens");
+        let (committer, writers) = committer(&store, metrics, &Arc::new(Notify::new()), 1);
+        let rules = Arc::new(Rules::built_in().expect("rules"));
+        let setup = Setup {
+            feeds: Feeds::default(),
+            workers: Workers::default(),
+            knowledge: Knowledge { rules, relay: RelayDomains::default(), retention: None },
+            body_bytes: 1,
+            request_timeout: Duration::from_secs(1),
+        };
+        let intake = Intake::new(keyring, committer, metrics.clone());
+        let reception = Reception::new(setup, intake, Clock::System, metrics.clone(), mpsc::channel(1).0);
+        let name = FeedName { name: "mail".to_owned(), exposure: Exposure::None };
+        let (kept, reading) = (Mutex::new(DayOfMails::new(100)), Semaphore::new(READ_AT_ONCE));
+        (Desk { name, reception, read, authserv_id: None, kept, reading }, writers)
+    }
+
+    #[tokio::test]
+    async fn a_mail_that_comes_again_since_the_store_was_away_takes_up_its_room_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let metrics = Metrics::new().expect("metrics");
+        let (mut desk, writers) = opened(folder.path(), &metrics).await;
+        let bring = |n: u8| mail(Some("jo@example.net"), format!("From: jo@example.net\r\nSubject: {n}\r\n\r\nabcdef"));
+        drop(writers);
+        for _ in 0..3 {
+            assert!(matches!(desk.take(bring(0), NOW).await, Taking::Later));
+        }
+        let other = tempfile::tempdir().expect("a folder");
+        let (again, writers) = opened(other.path(), &metrics).await;
+        desk.reception = again.reception;
+        writers.into_iter().for_each(|writer| drop(tokio::spawn(writer.run())));
+        for n in 0..3 {
+            assert!(matches!(desk.take(bring(n), NOW).await, Taking::Committed));
+        }
+        let kept = metrics.feed_set_aside.with_label_values(&["mail", "unknown-type"]).get();
+        assert_eq!((kept, metrics.feed_ignored.with_label_values(&["mail"]).get()), (2, 1));
     }
 }

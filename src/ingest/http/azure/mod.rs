@@ -29,7 +29,7 @@ use super::{
     Answer, Delivery, Rejection, RejectionReason,
     auth::{Credentials, SecretError, Secrets},
     feeds::{FeedError, Place, SetUp, secrets},
-    wire::{self, Aside, Loose, Parts, Scalar},
+    wire::{self, Aside, Loose, Scalar},
 };
 use crate::{
     config::{AzureFeed, Config},
@@ -91,13 +91,7 @@ impl Azure {
             return origin(delivery);
         }
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
-        let parts = wire::utf8(&delivery.body).and_then(Parts::<Element<'_>>::parse).map_err(|error| {
-            wire::malformed(StatusCode::BAD_REQUEST, "a batch of Event Grid's ([{\"eventType\":…}])", error)
-        })?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Azure, &mut report, |element, report| take(element, now, report));
-        Ok(report)
+        wire::elements(delivery, Provider::Azure, "a batch of Event Grid's ([{\"eventType\":…}])", take)
     }
 }
 

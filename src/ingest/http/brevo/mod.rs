@@ -32,7 +32,7 @@ use super::{
     Delivery, Rejection,
     auth::{Credentials, SecretError, Secrets},
     feeds::{FeedError, Place, SetUp, logins, secrets},
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Scalar},
 };
 use crate::{
     config::{BrevoFeed, Config},
@@ -66,13 +66,7 @@ impl Brevo {
         let again = |rejection| Rejection { status: StatusCode::TOO_MANY_REQUESTS, challenge: None, ..rejection };
         self.secrets.check(delivery).map_err(again)?;
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
-        let parts = wire::utf8(&delivery.body)
-            .and_then(Parts::<Fields<'_>>::parse)
-            .map_err(|error| wire::malformed(StatusCode::BAD_REQUEST, "an event of Brevo's ({\"event\":…})", error))?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Brevo, &mut report, |fields, report| take(fields, now, report));
-        Ok(report)
+        wire::elements(delivery, Provider::Brevo, "an event of Brevo's ({\"event\":…})", take)
     }
 }
 

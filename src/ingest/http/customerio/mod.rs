@@ -21,17 +21,16 @@
 //! (inferred). The reply stands in `failure_message`. Older payloads have `event_type` ("email_bounced") and `email_address`.
 
 use aws_lc_rs::hmac;
-use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{
-    Delivery, Rejection, RejectionReason,
+    Delivery, Rejection,
     auth::SecretError,
     feeds::{FeedError, Place, SetUp, secrets},
     mac::{MacKeys, bad_signature},
     signed::{seconds, within_window},
-    wire::{self, Aside, Loose, Parts, Scalar},
+    wire::{self, Aside, Loose, Scalar},
 };
 use crate::{
     config::{Config, CustomerioFeed},
@@ -78,20 +77,12 @@ impl CustomerIo {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
         self.verify(delivery)?;
-        let parts = wire::utf8(&delivery.body).and_then(Parts::<Fields<'_>>::parse).map_err(|error| {
-            wire::malformed(StatusCode::BAD_REQUEST, "a report of Customer.io's ({\"event_id\":…})", error)
-        })?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Customerio, &mut report, |fields, report| take(fields, now, report));
-        Ok(report)
+        wire::elements(delivery, Provider::Customerio, "a report of Customer.io's ({\"event_id\":…})", take)
     }
 
     fn verify(&self, delivery: &Delivery) -> Result<(), Rejection> {
         let absent = || {
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
+            Rejection::unauthenticated(
                 "the headers X-CIO-Timestamp and X-CIO-Signature are absent or unreadable; Customer.io signs every reporting \
                  webhook, so look at who posts, and let a proxy pass them on",
             )

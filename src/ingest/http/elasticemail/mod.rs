@@ -79,20 +79,18 @@ impl ElasticEmail {
         self.secrets.check_with_query(delivery)?;
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
         wire::within(delivery.query.as_bytes(), MAX_BODY_BYTES)?;
-        let mut report = Report::default();
         let malformed = |error| {
             wire::malformed(StatusCode::BAD_REQUEST, "a notification of Elastic Email's (to=…&status=…)", error)
         };
         let text = json(delivery).map_err(malformed)?;
         if text == "{}" && delivery.method != Method::POST {
             // Elastic Email looks whether somebody is there.
-            report.ignored.push("validation");
-            return Ok(report);
+            return Ok(Report { ignored: vec!["validation"], ..Report::default() });
         }
         let parts = Parts::<Fields<'_>>::parse(&text).map_err(malformed)?;
-        let now = delivery.received_at;
-        parts.fold(Provider::Elasticemail, &mut report, |fields, report| take(&fields.merged(), now, report));
-        Ok(report)
+        Ok(parts.report(Provider::Elasticemail, delivery.received_at, |fields, now, report| {
+            take(&fields.merged(), now, report)
+        }))
     }
 }
 

@@ -15,12 +15,11 @@
 //! Answers: 2xx, the events are committed. 400 and 413: send no such body again. 401 and 503: send it again, later.
 
 use aws_lc_rs::hmac;
-use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{
-    Delivery, Rejection, RejectionReason,
+    Delivery, Rejection,
     auth::SecretError,
     feeds::{FeedError, Place, SetUp, secrets},
     mac::{MacKeys, bad_signature},
@@ -77,20 +76,14 @@ impl Generic {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
         self.verify(delivery)?;
-        let parts = wire::utf8(&delivery.body).and_then(Parts::<Fields<'_>>::lines).map_err(|error| {
-            wire::malformed(StatusCode::BAD_REQUEST, "one event, an array of events or one event a line", error)
-        })?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Generic, &mut report, |fields, report| take(fields, now, report));
-        Ok(report)
+        wire::decoded(delivery, "one event, an array of events or one event a line", |text| {
+            Ok(Parts::lines(text)?.report(Provider::Generic, delivery.received_at, take))
+        })
     }
 
     fn verify(&self, delivery: &Delivery) -> Result<(), Rejection> {
         let absent = || {
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
+            Rejection::unauthenticated(
                 "the headers X-Relaywatch-Timestamp (ten digits) and X-Relaywatch-Signature (v1= and 64 hexadecimal digits) are \
                  absent or unreadable; docs/providers/generic.md shows how they are made",
             )

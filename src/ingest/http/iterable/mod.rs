@@ -15,7 +15,6 @@
 //! There is no event of a delivery, and Iterable hands on no reply: the cause stays undetermined, and nothing is made up.
 //! `createdAt` is the time of the event, without an offset in UTC. Events have no id of their own.
 
-use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::{
@@ -23,7 +22,7 @@ use super::{
     auth::{Credentials, SecretError, Secrets},
     dates,
     feeds::{FeedError, Place, SetUp, logins, secrets},
-    wire::{self, Aside, Loose, Parts, Scalar},
+    wire::{self, Aside, Loose, Scalar},
 };
 use crate::{
     config::{Config, IterableFeed},
@@ -56,13 +55,7 @@ impl Iterable {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         self.secrets.check(delivery)?;
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
-        let parts = wire::utf8(&delivery.body).and_then(Parts::<Element<'_>>::parse).map_err(|error| {
-            wire::malformed(StatusCode::BAD_REQUEST, "an event of Iterable's ({\"eventName\":…})", error)
-        })?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Iterable, &mut report, |element, report| take(element, now, report));
-        Ok(report)
+        wire::elements(delivery, Provider::Iterable, "an event of Iterable's ({\"eventName\":…})", take)
     }
 }
 

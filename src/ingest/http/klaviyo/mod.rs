@@ -116,18 +116,14 @@ impl Klaviyo {
             )
             .conclusive());
         }
-        let parts = Parts::<Element<'_>>::parse(body.data.get()).map_err(malformed)?;
-        let mut report = Report::default();
-        parts.fold(Provider::Klaviyo, &mut report, |element, report| take(element, now, report));
-        Ok(report)
+        let parts = Parts::parse(body.data.get()).map_err(malformed)?;
+        Ok(parts.report(Provider::Klaviyo, now, take))
     }
 
     /// Checks the signature; gives the header's time.
     fn verify(&self, delivery: &Delivery) -> Result<Timestamp, Rejection> {
         let absent = || {
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
+            Rejection::unauthenticated(
                 "the headers Klaviyo-Timestamp and Klaviyo-Signature are absent or unreadable; Klaviyo signs every webhook, so \
                  look at who posts, and let a proxy pass them on",
             )

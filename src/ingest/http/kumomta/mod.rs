@@ -19,7 +19,6 @@
 //! | `Feedback` | complained, where the report names a recipient |
 //! | `Rejection`, `Delayed`, `Delay` and what is about queues alone | ignored |
 
-use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -62,13 +61,9 @@ impl KumoMta {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         self.secrets.check(delivery)?;
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
-        let parts = wire::utf8(&delivery.body)
-            .and_then(Parts::<Fields<'_>>::lines)
-            .map_err(|error| wire::malformed(StatusCode::BAD_REQUEST, "records of KumoMTA's ({\"type\":…})", error))?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Kumomta, &mut report, |fields, report| take(fields, now, report));
-        Ok(report)
+        wire::decoded(delivery, "records of KumoMTA's ({\"type\":…})", |text| {
+            Ok(Parts::lines(text)?.report(Provider::Kumomta, delivery.received_at, take))
+        })
     }
 }
 

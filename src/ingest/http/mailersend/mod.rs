@@ -21,7 +21,6 @@
 //! | opens, clicks, surveys, `webhook.test` | ignored |
 
 use aws_lc_rs::hmac;
-use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -31,7 +30,7 @@ use super::{
     auth::SecretError,
     feeds::{FeedError, Place, SetUp, secrets},
     mac::MacKeys,
-    wire::{self, Aside, Loose, Parts, Scalar},
+    wire::{self, Aside, Loose, Scalar},
 };
 use crate::{
     config::{Config, MailersendFeed},
@@ -73,13 +72,7 @@ impl MailerSend {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
         self.keys.check_body(delivery, SIGNATURE_HEADER, "webhook's signing secret")?;
-        let parts = wire::utf8(&delivery.body).and_then(Parts::<Fields<'_>>::parse).map_err(|error| {
-            wire::malformed(StatusCode::BAD_REQUEST, "an event of MailerSend's ({\"type\":…})", error)
-        })?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Mailersend, &mut report, |fields, report| take(fields, now, report));
-        Ok(report)
+        wire::elements(delivery, Provider::Mailersend, "an event of MailerSend's ({\"type\":…})", take)
     }
 }
 

@@ -214,9 +214,7 @@ impl Mailgun {
     /// Checks signature and time; gives the token with the body that it came with.
     fn verify(&self, signature: &Signed<'_>, delivery: &Delivery) -> Result<OneTimeToken, Rejection> {
         let absent = || {
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
+            Rejection::unauthenticated(
                 "the signature has no timestamp, token or signature; Mailgun signs every webhook, so look at who posts",
             )
         };
@@ -407,10 +405,7 @@ pub(in crate::ingest) fn decode(text: &str, now: Timestamp) -> Result<Report, Wi
         event_data: Option<&'a RawValue>,
     }
     let whole = serde_json::from_str::<Probe<'_>>(text).ok().and_then(|probe| probe.event_data);
-    let mut report = Report::default();
-    let parts = Parts::<Fields<'_>>::parse(whole.map_or(text, RawValue::get))?;
-    parts.fold(Provider::Mailgun, &mut report, |fields, report| take(fields, now, report));
-    Ok(report)
+    Ok(Parts::parse(whole.map_or(text, RawValue::get))?.report(Provider::Mailgun, now, take))
 }
 
 /// Signs webhooks as Mailgun does: for tests, the demo and benchmarks.

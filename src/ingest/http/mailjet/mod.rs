@@ -19,14 +19,13 @@
 //! | `spam`, `unsub` | complained, unsubscribed |
 //! | `open`, `click` | ignored |
 
-use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::{
     Delivery, Rejection,
     auth::{Credentials, SecretError, Secrets},
     feeds::{FeedError, Place, SetUp, logins},
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Scalar},
 };
 use crate::{
     config::{Config, MailjetFeed},
@@ -59,13 +58,7 @@ impl Mailjet {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         self.secrets.check(delivery)?;
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
-        let parts = wire::utf8(&delivery.body).and_then(Parts::<Fields<'_>>::parse).map_err(|error| {
-            wire::malformed(StatusCode::BAD_REQUEST, "an event of Mailjet's ({\"event\":…})", error)
-        })?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Mailjet, &mut report, |fields, report| take(fields, now, report));
-        Ok(report)
+        wire::elements(delivery, Provider::Mailjet, "an event of Mailjet's ({\"event\":…})", take)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Tests of the feed of Mailjet's events.
 
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -8,7 +7,10 @@ use crate::{
     ingest::http::{
         RejectionReason,
         auth::Login,
-        testing::{any_json, any_object, delivery, fixture, fixtures, render, reordered},
+        testing::{
+            assert_all_that_was_said_counts, assert_any_json_is_answered, assert_elements_are_accounted_for,
+            assert_keys_have_no_order, assert_none_is_taken, delivery, only_event, read_fixtures,
+        },
     },
     model::FailureClass::{Permanent, Transient, Unknown},
 };
@@ -27,29 +29,18 @@ fn receive(body: impl Into<Vec<u8>>) -> Result<Report, Rejection> {
 
 #[test]
 fn fixtures_are_read_as_documented() {
-    for (name, body) in fixtures("mailjet") {
-        insta::assert_snapshot!(format!("mailjet_{name}"), render(&receive(body).expect("taken")));
+    for (name, read) in read_fixtures("mailjet", receive) {
+        insta::assert_snapshot!(name, read);
     }
 }
 
 fn event(record: &Value) -> Event {
-    let report = receive(record.to_string()).expect("taken");
-    assert!(report.set_aside.is_empty(), "{report:?}");
-    report.events.into_iter().next().expect("event")
+    only_event(receive(record.to_string()))
 }
 
 #[test]
 fn bodies_that_are_none_are_refused() {
-    let many = format!("[{}{{}}]", "{},".repeat(wire::MAX_ELEMENTS));
-    for body in ["", "{", "null", "17", "a=b", "{} {", "\"text\"", TWICE, &many] {
-        let rejection = receive(body).expect_err("refused");
-        let is = (rejection.status, rejection.reason);
-        assert_eq!(is, (StatusCode::BAD_REQUEST, RejectionReason::Malformed), "{body}");
-        assert!(!rejection.detail.contains("text"), "{rejection}");
-    }
-    assert_eq!(receive(b"{\"a\":\"\xff\"}".to_vec()).expect_err("UTF-8").reason, RejectionReason::Malformed);
-    let large = receive(vec![b' '; MAX_BODY_BYTES + 1]).expect_err("large");
-    assert_eq!((large.status, large.reason), (StatusCode::PAYLOAD_TOO_LARGE, RejectionReason::TooLarge));
+    assert_none_is_taken(receive, MAX_BODY_BYTES, &[TWICE]);
 }
 
 #[test]
@@ -93,40 +84,24 @@ fn message_ids_beyond_doubles_stay_apart() {
 
 #[test]
 fn without_an_id_the_whole_of_what_was_said_makes_the_same_event() {
-    let key = |said: &str| {
+    assert_all_that_was_said_counts(|said| {
         event(&json!({"event": "bounce", "time": 1_754_719_200, "email": "a@b.example", "comment": said})).dedupe
-    };
-    let long = format!("550 5.1.1 {}", "x".repeat(crate::model::MAX_REPLY_BYTES));
-    assert_eq!(key(&long), key(&long));
-    assert_ne!(key(&long), key(&format!("{long}y")), "beyond what is kept");
+    });
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+#[test]
+fn any_json_is_taken_set_aside_or_refused() {
+    assert_any_json_is_answered(|body| vec![body.clone(), json!([body])], receive);
+}
 
-    #[test]
-    fn any_json_is_taken_set_aside_or_refused(body in any_json(), text in "\\PC{0,60}") {
-        for body in [body.to_string(), json!([body]).to_string(), text] {
-            if let Err(rejection) = receive(body) {
-                prop_assert_eq!(rejection.status, StatusCode::BAD_REQUEST);
-            }
-        }
-    }
+#[test]
+fn every_element_is_accounted_for() {
+    let keys = &["time", "email", "MessageID", "hard_bounce", "error_related_to", "error", "comment", "customcampaign"];
+    let kinds = &["sent", "bounce", "blocked", "spam", "open", "new"];
+    assert_elements_are_accounted_for(keys, "event", kinds, |element| receive(element.to_string()));
+}
 
-    #[test]
-    fn every_element_is_accounted_for(
-        mut record in any_object(&["time", "email", "MessageID", "hard_bounce", "error_related_to", "error", "comment", "customcampaign"]),
-        kind in prop::sample::select(vec!["sent", "bounce", "blocked", "spam", "open", "new"]),
-    ) {
-        record.as_object_mut().expect("object").insert("event".to_owned(), kind.into());
-        let report = receive(record.to_string()).expect("taken");
-        prop_assert_eq!(report.events.len() + report.set_aside.len() + report.ignored.len(), 1);
-    }
-
-    #[test]
-    fn the_order_of_keys_does_not_matter(seed in any::<u64>()) {
-        let text = fixture("mailjet", "every_event");
-        let value: Value = serde_json::from_str(&text).expect("JSON");
-        prop_assert_eq!(receive(reordered(&value, seed)), receive(text));
-    }
+#[test]
+fn the_order_of_keys_does_not_matter() {
+    assert_keys_have_no_order("mailjet", "every_event", receive);
 }

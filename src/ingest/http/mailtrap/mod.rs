@@ -22,7 +22,6 @@
 //! | `open`, `click` | ignored |
 
 use aws_lc_rs::hmac;
-use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -74,19 +73,9 @@ impl Mailtrap {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
         self.keys.check_body(delivery, SIGNATURE_HEADER, "webhook's signing secret")?;
-        let malformed = |error| {
-            wire::malformed(
-                StatusCode::BAD_REQUEST,
-                "a batch of Mailtrap's ({\"events\":[…]}, or an event a line)",
-                error,
-            )
-        };
-        let text = wire::utf8(&delivery.body).map_err(malformed)?;
-        let parts = parts(text).map_err(malformed)?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Mailtrap, &mut report, |fields, report| take(fields, now, report));
-        Ok(report)
+        wire::decoded(delivery, "a batch of Mailtrap's ({\"events\":[…]}, or an event a line)", |text| {
+            Ok(parts(text)?.report(Provider::Mailtrap, delivery.received_at, take))
+        })
     }
 }
 

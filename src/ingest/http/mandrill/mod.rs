@@ -118,19 +118,14 @@ impl Mandrill {
             }
             return Err(rejection);
         }
-        let parts = Parts::<Fields<'_>>::parse(&list).map_err(malformed)?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Mandrill, &mut report, |fields, report| take(fields, now, report));
-        Ok(report)
+        let parts = Parts::parse(&list).map_err(malformed)?;
+        Ok(parts.report(Provider::Mandrill, delivery.received_at, take))
     }
 
     /// Checks the signature of a form whose fields are sorted.
     fn verify(&self, form: &[(Cow<'_, str>, Cow<'_, str>)], delivery: &Delivery) -> Result<(), Rejection> {
         let absent = || {
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
+            Rejection::unauthenticated(
                 "the header X-Mandrill-Signature is absent or unreadable; Mandrill signs every webhook, so look at who posts",
             )
         };

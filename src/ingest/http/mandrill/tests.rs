@@ -1,11 +1,13 @@
 //! Tests of the feed of Mandrill's events.
 
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    ingest::http::testing::{any_json, any_object, delivery, fixture, fixtures, render, reordered},
+    ingest::http::testing::{
+        assert_a_final_reply_refuses, assert_any_json_is_answered, assert_elements_are_accounted_for,
+        assert_keys_have_no_order, delivery, only_event, read_fixtures,
+    },
     model::FailureClass::{Permanent, Transient, Unknown},
 };
 
@@ -26,15 +28,13 @@ fn receive(events: impl Into<String>) -> Result<Report, Rejection> {
 
 #[test]
 fn fixtures_are_read_as_documented() {
-    for (name, body) in fixtures("mandrill") {
-        insta::assert_snapshot!(format!("mandrill_{name}"), render(&receive(body).expect("taken")));
+    for (name, read) in read_fixtures("mandrill", receive) {
+        insta::assert_snapshot!(name, read);
     }
 }
 
 fn event(record: &Value) -> Event {
-    let report = receive(record.to_string()).expect("taken");
-    assert!(report.set_aside.is_empty(), "{report:?}");
-    report.events.into_iter().next().expect("event")
+    only_event(receive(record.to_string()))
 }
 
 fn outcome(result: Result<Report, Rejection>) -> (u16, RejectionReason) {
@@ -126,39 +126,25 @@ fn an_event_is_known_by_its_content() {
 
 #[test]
 fn a_deferral_with_a_final_reply_is_a_refusal() {
-    for (said, kind) in [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
-    {
+    assert_a_final_reply_refuses(|said| {
         let of = json!({"event": "deferral", "ts": 1_754_719_200, "msg": {"email": "a@b.example", "diag": said}});
-        assert_eq!(event(&of).kind, kind, "{said}");
-    }
+        event(&of).kind
+    });
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+#[test]
+fn any_json_is_taken_set_aside_or_refused() {
+    assert_any_json_is_answered(|body| vec![body.clone(), json!([body, {}])], receive);
+}
 
-    #[test]
-    fn any_json_is_taken_set_aside_or_refused(body in any_json(), text in "\\PC{0,60}") {
-        for body in [body.to_string(), format!("[{body},{{}}]"), text] {
-            if let Err(rejection) = receive(body) {
-                prop_assert_eq!(rejection.status, StatusCode::BAD_REQUEST);
-            }
-        }
-    }
+#[test]
+fn every_element_is_accounted_for() {
+    let keys = &["_id", "ts", "msg", "reject", "action"];
+    let kinds = &["send", "hard_bounce", "reject", "open", "blacklist", "new"];
+    assert_elements_are_accounted_for(keys, "event", kinds, |element| receive(element.to_string()));
+}
 
-    #[test]
-    fn every_element_is_accounted_for(
-        mut record in any_object(&["_id", "ts", "msg", "reject", "action"]),
-        kind in prop::sample::select(vec!["send", "hard_bounce", "reject", "open", "blacklist", "new"]),
-    ) {
-        record.as_object_mut().expect("object").insert("event".to_owned(), kind.into());
-        let report = receive(record.to_string()).expect("taken");
-        prop_assert_eq!(report.events.len() + report.set_aside.len() + report.ignored.len(), 1);
-    }
-
-    #[test]
-    fn the_order_of_keys_does_not_matter(seed in any::<u64>()) {
-        let text = fixture("mandrill", "every_event");
-        let value: Value = serde_json::from_str(&text).expect("JSON");
-        prop_assert_eq!(receive(reordered(&value, seed)), receive(text));
-    }
+#[test]
+fn the_order_of_keys_does_not_matter() {
+    assert_keys_have_no_order("mandrill", "every_event", receive);
 }

@@ -27,17 +27,16 @@ use aws_lc_rs::signature::{
     ParsedPublicKey, RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
     RsaParameters,
 };
-use axum::http::StatusCode;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use super::{
-    Delivery, Rejection, RejectionReason,
+    Delivery, Rejection,
     auth::{MAX_SECRETS, SecretError},
     feeds::{FeedError, Place, SetUp, secrets},
     mac::bad_signature,
-    wire::{self, Aside, Loose, Parts, Scalar},
+    wire::{self, Aside, Loose, Scalar},
 };
 use crate::{
     config::{Config, PostalFeed},
@@ -109,21 +108,13 @@ impl Postal {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
         self.verify(delivery)?;
-        let parts = wire::utf8(&delivery.body)
-            .and_then(Parts::<Fields<'_>>::parse)
-            .map_err(|error| wire::malformed(StatusCode::BAD_REQUEST, "an event of Postal's ({\"event\":…})", error))?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Postal, &mut report, |fields, report| take(fields, now, report));
-        Ok(report)
+        wire::elements(delivery, Provider::Postal, "an event of Postal's ({\"event\":…})", take)
     }
 
     /// Checks the better signature that is there.
     fn verify(&self, delivery: &Delivery) -> Result<(), Rejection> {
         let absent = || {
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
+            Rejection::unauthenticated(
                 "the header X-Postal-Signature-256 or X-Postal-Signature is absent or unreadable; Postal signs every webhook, so \
                  look at who posts",
             )

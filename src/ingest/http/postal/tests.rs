@@ -2,12 +2,18 @@
 
 use std::sync::LazyLock;
 
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{signing::Signer, *};
 use crate::{
-    ingest::http::testing::{any_json, any_object, delivery, fixture, fixtures, render, reordered},
+    ingest::http::{
+        RejectionReason,
+        testing::{
+            assert_a_final_reply_refuses, assert_all_that_was_said_counts, assert_any_json_is_answered,
+            assert_elements_are_accounted_for, assert_keys_have_no_order, assert_none_is_taken, delivery, no_objects,
+            only_event, read_fixtures,
+        },
+    },
     model::FailureClass::{Permanent, Transient, Unknown},
 };
 
@@ -35,29 +41,18 @@ fn receive(body: impl Into<Vec<u8>>) -> Result<Report, Rejection> {
 
 #[test]
 fn fixtures_are_read_as_documented() {
-    for (name, body) in fixtures("postal") {
-        insta::assert_snapshot!(format!("postal_{name}"), render(&receive(body).expect("taken")));
+    for (name, read) in read_fixtures("postal", receive) {
+        insta::assert_snapshot!(name, read);
     }
 }
 
 fn event(record: &Value) -> Event {
-    let report = receive(record.to_string()).expect("taken");
-    assert!(report.set_aside.is_empty(), "{report:?}");
-    report.events.into_iter().next().expect("event")
+    only_event(receive(record.to_string()))
 }
 
 #[test]
 fn bodies_that_are_none_are_refused() {
-    let many = format!("[{}{{}}]", "{},".repeat(wire::MAX_ELEMENTS));
-    for body in ["", "{", "null", "17", "a=b", "{} {", "\"text\"", TWICE, &many] {
-        let rejection = receive(body).expect_err("refused");
-        let is = (rejection.status, rejection.reason);
-        assert_eq!(is, (StatusCode::BAD_REQUEST, RejectionReason::Malformed), "{body}");
-        assert!(!rejection.detail.contains("text"), "{rejection}");
-    }
-    assert_eq!(receive(b"{\"a\":\"\xff\"}".to_vec()).expect_err("UTF-8").reason, RejectionReason::Malformed);
-    let large = receive(vec![b' '; MAX_BODY_BYTES + 1]).expect_err("large");
-    assert_eq!((large.status, large.reason), (StatusCode::PAYLOAD_TOO_LARGE, RejectionReason::TooLarge));
+    assert_none_is_taken(receive, MAX_BODY_BYTES, &[TWICE]);
 }
 
 #[test]
@@ -129,18 +124,17 @@ fn an_event_is_known_by_its_uuid() {
 
 #[test]
 fn a_deferral_with_a_final_reply_is_a_refusal() {
-    for (said, kind) in [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
-    {
+    assert_a_final_reply_refuses(|said| {
         let of = json!({"event": "MessageDelayed", "timestamp": 1_754_719_200, "payload": {
             "message": {"to": "a@b.example"}, "status": "SoftFail", "output": said,
         }});
-        assert_eq!(event(&of).kind, kind, "{said}");
-    }
+        event(&of).kind
+    });
 }
 
 #[test]
 fn a_nested_object_of_another_shape_spoils_nothing_beside_it() {
-    for odd in [json!([]), Value::Null, json!("x"), json!(17)] {
+    for odd in no_objects() {
         let of = json!({"event": "MessageDeliveryFailed", "timestamp": 1_754_719_200, "payload": {
             "message": odd, "original_message": {"to": "a@b.example"}, "status": "HardFail", "output": "550 5.1.1 x",
         }});
@@ -150,43 +144,27 @@ fn a_nested_object_of_another_shape_spoils_nothing_beside_it() {
 
 #[test]
 fn without_an_id_the_whole_of_what_was_said_makes_the_same_event() {
-    let key = |said: &str| {
+    assert_all_that_was_said_counts(|said| {
         event(&json!({"event": "MessageDeliveryFailed", "timestamp": 1_754_719_200, "payload": {
             "message": {"to": "a@b.example"}, "status": "HardFail", "output": said,
         }}))
         .dedupe
-    };
-    let long = format!("550 5.1.1 {}", "x".repeat(crate::model::MAX_REPLY_BYTES));
-    assert_eq!(key(&long), key(&long));
-    assert_ne!(key(&long), key(&format!("{long}y")), "beyond what is kept");
+    });
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+#[test]
+fn any_json_is_taken_set_aside_or_refused() {
+    assert_any_json_is_answered(|body| vec![body.clone(), json!([body])], receive);
+}
 
-    #[test]
-    fn any_json_is_taken_set_aside_or_refused(body in any_json(), text in "\\PC{0,60}") {
-        for body in [body.to_string(), json!([body]).to_string(), text] {
-            if let Err(rejection) = receive(body) {
-                prop_assert_eq!(rejection.status, StatusCode::BAD_REQUEST);
-            }
-        }
-    }
+#[test]
+fn every_element_is_accounted_for() {
+    let keys = &["timestamp", "uuid", "payload"];
+    let kinds = &["MessageSent", "MessageHeld", "MessageLoaded", "SendLimitExceeded", "New"];
+    assert_elements_are_accounted_for(keys, "event", kinds, |element| receive(element.to_string()));
+}
 
-    #[test]
-    fn every_element_is_accounted_for(
-        mut record in any_object(&["timestamp", "uuid", "payload"]),
-        kind in prop::sample::select(vec!["MessageSent", "MessageHeld", "MessageLoaded", "SendLimitExceeded", "New"]),
-    ) {
-        record.as_object_mut().expect("object").insert("event".to_owned(), kind.into());
-        let report = receive(record.to_string()).expect("taken");
-        prop_assert_eq!(report.events.len() + report.set_aside.len() + report.ignored.len(), 1);
-    }
-
-    #[test]
-    fn the_order_of_keys_does_not_matter(seed in any::<u64>()) {
-        let text = fixture("postal", "every_event");
-        let value: Value = serde_json::from_str(&text).expect("JSON");
-        prop_assert_eq!(receive(reordered(&value, seed)), receive(text));
-    }
+#[test]
+fn the_order_of_keys_does_not_matter() {
+    assert_keys_have_no_order("postal", "every_event", receive);
 }

@@ -29,14 +29,13 @@
 //! 1 and 100000 hard. The reply stands in `Details` (`smtp;550 5.1.1 …`). `Description` is one sentence of Postmark's for each
 //! type, said by no receiving side, and is not read: it says "unknown user" of whatever is hard.
 
-use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::{
     Delivery, Rejection,
     auth::{Credentials, SecretError, Secrets},
     feeds::{FeedError, Place, SetUp, logins, secrets},
-    wire::{self, Aside, Parts, Scalar},
+    wire::{self, Aside, Scalar},
 };
 use crate::{
     config::{Config, PostmarkFeed},
@@ -71,13 +70,7 @@ impl Postmark {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         self.secrets.check(delivery)?;
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
-        let parts = wire::utf8(&delivery.body).and_then(Parts::<Fields<'_>>::parse).map_err(|error| {
-            wire::malformed(StatusCode::BAD_REQUEST, "a record of Postmark's ({\"RecordType\":…})", error)
-        })?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        parts.fold(Provider::Postmark, &mut report, |fields, report| take(fields, now, report));
-        Ok(report)
+        wire::elements(delivery, Provider::Postmark, "a record of Postmark's ({\"RecordType\":…})", take)
     }
 }
 

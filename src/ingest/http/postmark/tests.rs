@@ -1,6 +1,6 @@
 //! Tests of the feed of Postmark's records.
 
-use proptest::prelude::*;
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::*;
@@ -8,7 +8,10 @@ use crate::{
     ingest::http::{
         RejectionReason,
         auth::Login,
-        testing::{any_json, any_object, delivery, fixture, fixtures, render, reordered},
+        testing::{
+            assert_any_json_is_answered, assert_elements_are_accounted_for, assert_keys_have_no_order,
+            assert_none_is_taken, delivery, fixture, only_event, read_fixtures,
+        },
     },
     model::FailureClass::{Permanent, Transient, Unknown},
 };
@@ -25,9 +28,7 @@ fn receive(body: impl Into<Vec<u8>>) -> Result<Report, Rejection> {
 }
 
 fn event(record: &Value) -> Event {
-    let report = receive(record.to_string()).expect("record");
-    assert!(report.set_aside.is_empty(), "{report:?}");
-    report.events.into_iter().next().expect("event")
+    only_event(receive(record.to_string()))
 }
 
 fn bounce(extra: &Value) -> Event {
@@ -38,8 +39,8 @@ fn bounce(extra: &Value) -> Event {
 
 #[test]
 fn fixtures_are_read_as_documented() {
-    for (name, body) in fixtures("postmark") {
-        insta::assert_snapshot!(format!("postmark_{name}"), render(&receive(body).expect("records")));
+    for (name, read) in read_fixtures("postmark", receive) {
+        insta::assert_snapshot!(name, read);
     }
 }
 
@@ -81,17 +82,7 @@ fn settings_are_checked() {
 #[test]
 fn bodies_that_are_no_record_are_refused_and_never_with_403() {
     let twice = "{\"RecordType\":\"Open\",\"RecordType\":\"Click\"}";
-    for body in ["", "{", "null", "17", "a=b", "{} {}", "\"text\"", twice] {
-        let rejection = receive(body).expect_err("refused");
-        assert_eq!(
-            (rejection.status, rejection.reason),
-            (StatusCode::BAD_REQUEST, RejectionReason::Malformed),
-            "{body}"
-        );
-    }
-    assert_eq!(receive(b"{\"Tag\":\"\xff\"}".to_vec()).expect_err("UTF-8").reason, RejectionReason::Malformed);
-    let large = receive(vec![b' '; MAX_BODY_BYTES + 1]).expect_err("large");
-    assert_eq!((large.status, large.reason), (StatusCode::PAYLOAD_TOO_LARGE, RejectionReason::TooLarge));
+    assert_none_is_taken(receive, MAX_BODY_BYTES, &["{} {}", twice]);
 }
 
 #[test]
@@ -148,35 +139,36 @@ fn a_bounce_is_known_by_its_id_and_all_else_by_its_content() {
     assert_ne!(delivered("m", at), delivered("m", "2025-08-09T06:00:01Z"));
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+#[test]
+fn any_json_is_taken_set_aside_or_refused() {
+    assert_any_json_is_answered(|body| vec![body.clone(), json!([body])], receive);
+}
 
-    #[test]
-    fn any_json_is_taken_set_aside_or_refused(body in any_json(), text in "\\PC{0,60}") {
-        for body in [body.to_string(), json!([body]).to_string(), text] {
-            if let Err(rejection) = receive(body) {
-                prop_assert_eq!(rejection.status, StatusCode::BAD_REQUEST);
-            }
-        }
-    }
+#[test]
+fn every_record_is_accounted_for() {
+    let keys = &[
+        "ID",
+        "MessageID",
+        "Type",
+        "TypeCode",
+        "Email",
+        "Recipient",
+        "From",
+        "BouncedAt",
+        "DeliveredAt",
+        "ChangedAt",
+        "Details",
+        "Tag",
+        "Inactive",
+        "SuppressSending",
+        "SuppressionReason",
+        "Origin",
+    ];
+    let kinds = &["Bounce", "Delivery", "SpamComplaint", "SubscriptionChange", "Open", "New"];
+    assert_elements_are_accounted_for(keys, "RecordType", kinds, |element| receive(element.to_string()));
+}
 
-    #[test]
-    fn every_record_is_accounted_for(
-        mut record in any_object(&[
-            "ID", "MessageID", "Type", "TypeCode", "Email", "Recipient", "From", "BouncedAt", "DeliveredAt", "ChangedAt",
-            "Details", "Tag", "Inactive", "SuppressSending", "SuppressionReason", "Origin",
-        ]),
-        kind in prop::sample::select(vec!["Bounce", "Delivery", "SpamComplaint", "SubscriptionChange", "Open", "New"]),
-    ) {
-        record.as_object_mut().expect("object").insert("RecordType".to_owned(), kind.into());
-        let report = receive(record.to_string()).expect("record");
-        prop_assert_eq!(report.events.len() + report.set_aside.len() + report.ignored.len(), 1);
-    }
-
-    #[test]
-    fn the_order_of_keys_does_not_matter(seed in any::<u64>()) {
-        let text = fixture("postmark", "hard_bounce");
-        let value: Value = serde_json::from_str(&text).expect("JSON");
-        prop_assert_eq!(receive(reordered(&value, seed)), receive(text));
-    }
+#[test]
+fn the_order_of_keys_does_not_matter() {
+    assert_keys_have_no_order("postmark", "hard_bounce", receive);
 }

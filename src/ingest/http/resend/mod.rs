@@ -24,7 +24,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -35,7 +34,7 @@ use super::{
     feeds::{FeedError, Place, SetUp, secrets},
     ses::is_suppression,
     svix::Svix,
-    wire::{self, Aside, Loose, Parts, Scalar, WireError},
+    wire::{self, Aside, Loose, Scalar, WireError},
 };
 use crate::{
     config::{Config, ResendFeed},
@@ -78,17 +77,12 @@ impl Resend {
     pub fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
         let id = self.svix.verify(delivery)?;
-        let parts = wire::utf8(&delivery.body)
-            .and_then(Parts::<Fields<'_>>::parse)
-            .map_err(|error| wire::malformed(StatusCode::BAD_REQUEST, "an event of Resend's ({\"type\":…})", error))?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
         let mut index = 0_usize;
-        parts.fold(Provider::Resend, &mut report, |fields, report| {
+        let numbered = |fields: &Fields<'_>, now, report: &mut Report| {
             index += 1;
             take(fields, &format!("{id}/{index}"), now, report)
-        });
-        Ok(report)
+        };
+        wire::elements(delivery, Provider::Resend, "an event of Resend's ({\"type\":…})", numbered)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Tests of the feed of Resend's events.
 
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -8,7 +7,10 @@ use crate::{
     ingest::http::{
         RejectionReason,
         svix::signing,
-        testing::{NOW, any_json, any_object, delivery, fixture, fixtures, render, reordered},
+        testing::{
+            NOW, assert_any_json_is_answered, assert_elements_are_accounted_for, assert_keys_have_no_order,
+            assert_none_is_taken, delivery, no_objects, only_event, read_fixtures,
+        },
     },
     model::FailureClass::{Permanent, Transient, Unknown},
 };
@@ -32,29 +34,18 @@ fn receive(body: impl Into<Vec<u8>>) -> Result<Report, Rejection> {
 
 #[test]
 fn fixtures_are_read_as_documented() {
-    for (name, body) in fixtures("resend") {
-        insta::assert_snapshot!(format!("resend_{name}"), render(&receive(body).expect("taken")));
+    for (name, read) in read_fixtures("resend", receive) {
+        insta::assert_snapshot!(name, read);
     }
 }
 
 fn event(record: &Value) -> Event {
-    let report = receive(record.to_string()).expect("taken");
-    assert!(report.set_aside.is_empty(), "{report:?}");
-    report.events.into_iter().next().expect("event")
+    only_event(receive(record.to_string()))
 }
 
 #[test]
 fn bodies_that_are_none_are_refused() {
-    let many = format!("[{}{{}}]", "{},".repeat(wire::MAX_ELEMENTS));
-    for body in ["", "{", "null", "17", "a=b", "{} {", "\"text\"", TWICE, &many] {
-        let rejection = receive(body).expect_err("refused");
-        let is = (rejection.status, rejection.reason);
-        assert_eq!(is, (StatusCode::BAD_REQUEST, RejectionReason::Malformed), "{body}");
-        assert!(!rejection.detail.contains("text"), "{rejection}");
-    }
-    assert_eq!(receive(b"{\"a\":\"\xff\"}".to_vec()).expect_err("UTF-8").reason, RejectionReason::Malformed);
-    let large = receive(vec![b' '; MAX_BODY_BYTES + 1]).expect_err("large");
-    assert_eq!((large.status, large.reason), (StatusCode::PAYLOAD_TOO_LARGE, RejectionReason::TooLarge));
+    assert_none_is_taken(receive, MAX_BODY_BYTES, &[TWICE]);
 }
 
 fn bounced(bounce: &Value) -> Event {
@@ -122,7 +113,7 @@ fn a_delivery_is_known_by_its_id() {
 
 #[test]
 fn a_nested_object_of_another_shape_spoils_nothing_beside_it() {
-    for odd in [json!([]), Value::Null, json!("x"), json!(17)] {
+    for odd in no_objects() {
         let of = json!({"type": "email.bounced", "created_at": "2025-08-09T06:00:00Z", "data": {
             "to": ["a@b.example"], "bounce": odd, "failed": odd, "suppressed": odd,
         }});
@@ -139,32 +130,19 @@ fn more_recipients_than_a_message_can_have_are_told_of() {
     assert_eq!((report.events.len(), reasons), (0, vec![SetAsideReason::Malformed]), "kept whole");
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+#[test]
+fn any_json_is_taken_set_aside_or_refused() {
+    assert_any_json_is_answered(|body| vec![body.clone(), json!([body])], receive);
+}
 
-    #[test]
-    fn any_json_is_taken_set_aside_or_refused(body in any_json(), text in "\\PC{0,60}") {
-        for body in [body.to_string(), json!([body]).to_string(), text] {
-            if let Err(rejection) = receive(body) {
-                prop_assert_eq!(rejection.status, StatusCode::BAD_REQUEST);
-            }
-        }
-    }
+#[test]
+fn every_element_is_accounted_for() {
+    let keys = &["created_at", "data"];
+    let kinds = &["email.opened", "email.new", "contact.created", "email.bounced"];
+    assert_elements_are_accounted_for(keys, "type", kinds, |element| receive(element.to_string()));
+}
 
-    #[test]
-    fn every_element_is_accounted_for(
-        mut record in any_object(&["created_at", "data"]),
-        kind in prop::sample::select(vec!["email.opened", "email.new", "contact.created", "email.bounced"]),
-    ) {
-        record.as_object_mut().expect("object").insert("type".to_owned(), kind.into());
-        let report = receive(record.to_string()).expect("taken");
-        prop_assert_eq!(report.events.len() + report.set_aside.len() + report.ignored.len(), 1);
-    }
-
-    #[test]
-    fn the_order_of_keys_does_not_matter(seed in any::<u64>()) {
-        let text = fixture("resend", "every_type");
-        let value: Value = serde_json::from_str(&text).expect("JSON");
-        prop_assert_eq!(receive(reordered(&value, seed)), receive(text));
-    }
+#[test]
+fn the_order_of_keys_does_not_matter() {
+    assert_keys_have_no_order("resend", "every_type", receive);
 }

@@ -29,15 +29,12 @@ use serde_json::value::RawValue;
 use super::{
     Delivery, Rejection,
     feeds::{FeedError, Place, SetUp, whole},
-    sns::{
-        Cloud, FetchCertificate, MessageType, SettingsError, SnsSettings, Verifier, check_authorities,
-        check_certificates,
-    },
+    sns::{Cloud, FetchCertificate, SettingsError, SnsSettings, Verifier, check_authorities, check_certificates},
     wire::{self, Aside, Parts, Scalar},
 };
 use crate::{
     config::{Config, ScalewayFeed},
-    ingest::{FollowUp, Report, SetAsideReason, label},
+    ingest::{Report, SetAsideReason, label},
     model::{Address, DedupeMaterial, Event, EventKind, FailureClass, Provider, Reply, Timestamp},
 };
 
@@ -95,29 +92,13 @@ impl Scaleway {
     /// # Errors
     /// A rejection with the status that SNS is answered with: 503 where the message is worth sending again, else 4xx.
     pub async fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
-        let verified = self.verifier.verify(delivery).await?;
-        match verified.kind {
-            MessageType::Notification => {
-                let parts = Parts::<Fields<'_>>::parse(&verified.message).map_err(|error| {
-                    let what = "an event of Scaleway's ({\"type\":…}) in an envelope of SNS";
-                    wire::malformed(StatusCode::BAD_REQUEST, what, error)
-                })?;
-                let mut report = Report::default();
-                let now = delivery.received_at;
-                parts.fold(Provider::Scaleway, &mut report, |fields, report| take(fields, now, report));
-                Ok(report)
-            }
-            MessageType::SubscriptionConfirmation => Ok(Report {
-                ignored: vec!["sns-subscription-confirmation"],
-                follow_up: verified
-                    .subscribe_url
-                    .map(|url| FollowUp::ConfirmSubscription { url, topic: verified.topic.to_owned() }),
-                ..Report::default()
-            }),
-            MessageType::UnsubscribeConfirmation => {
-                Ok(Report { ignored: vec!["sns-unsubscribe-confirmation"], ..Report::default() })
-            }
-        }
+        self.verifier.verify(delivery).await?.report(|message| {
+            let parts = Parts::parse(message).map_err(|error| {
+                let what = "an event of Scaleway's ({\"type\":…}) in an envelope of SNS";
+                wire::malformed(StatusCode::BAD_REQUEST, what, error)
+            })?;
+            Ok(parts.report(Provider::Scaleway, delivery.received_at, take))
+        })
     }
 }
 

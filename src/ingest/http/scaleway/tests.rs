@@ -6,13 +6,16 @@ use axum::http::Method;
 
 use super::*;
 use crate::{
-    ingest::http::{
-        RejectionReason,
-        sns::{
-            FetchError, Fetching, SignatureVersion,
-            signing::{Draft, SCALEWAY_CERTIFICATE, Signer},
+    ingest::{
+        FollowUp,
+        http::{
+            RejectionReason,
+            sns::{
+                FetchError, Fetching, MessageType, SignatureVersion,
+                signing::{Draft, SCALEWAY_CERTIFICATE, Signer},
+            },
+            testing::{NOW, delivery, fixture, render},
         },
-        testing::{NOW, delivery, fixture, render},
     },
     model::DAY_MILLIS,
 };

@@ -121,9 +121,7 @@ pub(in crate::ingest) struct Arguments {
 /// The events of a batch, or a single one, as the webhook has them and as files of them do.
 pub(in crate::ingest) fn decode(text: &str, arguments: &Arguments, now: Timestamp) -> Result<Report, WireError> {
     let parts = Parts::<Element<'_>>::parse(text)?;
-    let mut report = Report::default();
-    parts.fold(Provider::Sendgrid, &mut report, |element, report| take(element, arguments, now, report));
-    Ok(report)
+    Ok(parts.report(Provider::Sendgrid, now, |element, now, report| take(element, arguments, now, report)))
 }
 
 impl SendGrid {
@@ -160,17 +158,15 @@ impl SendGrid {
         if !self.keys.is_empty() {
             self.verify(delivery)?;
         }
-        wire::utf8(&delivery.body)
-            .and_then(|text| decode(text, &self.arguments, delivery.received_at))
-            .map_err(|error| wire::malformed(StatusCode::BAD_REQUEST, "a batch of SendGrid's ([{\"event\":…}])", error))
+        wire::decoded(delivery, "a batch of SendGrid's ([{\"event\":…}])", |text| {
+            decode(text, &self.arguments, delivery.received_at)
+        })
     }
 
     /// Checks signature and time.
     fn verify(&self, delivery: &Delivery) -> Result<(), Rejection> {
         let absent = || {
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
+            Rejection::unauthenticated(
                 "the signature's headers are absent or unreadable; switch on Signature Verification for this webhook at \
                  SendGrid, and let a proxy pass X-Twilio-Email-Event-Webhook-* on",
             )

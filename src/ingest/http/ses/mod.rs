@@ -12,17 +12,14 @@ use axum::http::StatusCode;
 
 use crate::{
     config::{self, Config},
-    ingest::{FollowUp, Report},
+    ingest::Report,
     model::{Exposure, Provider},
 };
 
 use super::{
     Delivery, Rejection, RejectionReason,
     feeds::{FeedError, Place, SetUp, whole},
-    sns::{
-        DEFAULT_TOLERANCE_MILLIS, FetchCertificate, MessageType, SettingsError, SnsSettings, Verified, Verifier,
-        check_certificates,
-    },
+    sns::{DEFAULT_TOLERANCE_MILLIS, FetchCertificate, SettingsError, SnsSettings, Verifier, check_certificates},
 };
 pub(super) use decode::is_suppression;
 pub use decode::{DecodeError, decode, decode_bytes};
@@ -108,27 +105,10 @@ impl SesFeed {
     /// # Errors
     /// A rejection with the status that makes SNS do the right thing.
     pub async fn receive(&self, delivery: &Delivery) -> Result<Report, Rejection> {
-        let verified = self.verifier.verify(delivery).await?;
-        self.report(verified, delivery)
-    }
-
-    fn report(&self, verified: Verified<'_>, delivery: &Delivery) -> Result<Report, Rejection> {
-        match verified.kind {
-            MessageType::Notification => decode(&verified.message, self.campaign_tag.as_deref(), delivery.received_at)
-                .map_err(|error| {
-                    Rejection::new(StatusCode::BAD_REQUEST, RejectionReason::Malformed, error.to_string())
-                }),
-            MessageType::SubscriptionConfirmation => Ok(Report {
-                ignored: vec!["sns-subscription-confirmation"],
-                follow_up: verified
-                    .subscribe_url
-                    .map(|url| FollowUp::ConfirmSubscription { url, topic: verified.topic.to_owned() }),
-                ..Report::default()
-            }),
-            MessageType::UnsubscribeConfirmation => {
-                Ok(Report { ignored: vec!["sns-unsubscribe-confirmation"], ..Report::default() })
-            }
-        }
+        self.verifier.verify(delivery).await?.report(|message| {
+            decode(message, self.campaign_tag.as_deref(), delivery.received_at)
+                .map_err(|error| Rejection::new(StatusCode::BAD_REQUEST, RejectionReason::Malformed, error.to_string()))
+        })
     }
 }
 

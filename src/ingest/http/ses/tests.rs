@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     ingest::{
-        SetAsideReason,
+        FollowUp, SetAsideReason,
         http::sns::{
-            SignatureVersion,
+            MessageType, SignatureVersion,
             signing::{Draft, Signer, message_id},
         },
     },

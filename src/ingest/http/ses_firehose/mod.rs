@@ -78,9 +78,9 @@ impl SesFirehose {
         let body: Body<'_> = wire::whole_object(text).map_err(malformed)?;
         let request = request_id(&body, delivery)?;
         let records = Parts::<Record<'_>>::parse(body.records.get()).map_err(malformed)?;
-        let mut report = Report::default();
-        records.fold(Provider::Ses, &mut report, |record, report| self.take(record, delivery.received_at, report));
-        let timestamp = delivery.received_at.as_millis();
+        let now = delivery.received_at;
+        let mut report = records.report(Provider::Ses, now, |record, now, report| self.take(record, now, report));
+        let timestamp = now.as_millis();
         let answer = serde_json::json!({ "requestId": request, "timestamp": timestamp }).to_string();
         report.answer = Some(Answer::of("application/json", answer));
         Ok(report)

@@ -24,7 +24,10 @@ use axum::http::StatusCode;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use url::Url;
 
-use crate::model::Timestamp;
+use crate::{
+    ingest::{FollowUp, Report},
+    model::Timestamp,
+};
 
 use super::{Delivery, Rejection, RejectionReason};
 pub use certificates::{CertificateError, FetchCertificate, FetchError, Fetching, HttpsFetcher};
@@ -141,6 +144,29 @@ pub struct Verified<'a> {
     pub message: Cow<'a, str>,
     /// The checked address that confirms the subscription; only in a `SubscriptionConfirmation`.
     pub subscribe_url: Option<Url>,
+}
+
+impl Verified<'_> {
+    /// What the message reports: by `decode`, where it is published; else what SNS itself says of the subscription, of which a
+    /// confirmation is to be followed.
+    ///
+    /// # Errors
+    /// As `decode`.
+    pub(super) fn report(self, decode: impl FnOnce(&str) -> Result<Report, Rejection>) -> Result<Report, Rejection> {
+        match self.kind {
+            MessageType::Notification => decode(&self.message),
+            MessageType::SubscriptionConfirmation => Ok(Report {
+                ignored: vec!["sns-subscription-confirmation"],
+                follow_up: self
+                    .subscribe_url
+                    .map(|url| FollowUp::ConfirmSubscription { url, topic: self.topic.to_owned() }),
+                ..Report::default()
+            }),
+            MessageType::UnsubscribeConfirmation => {
+                Ok(Report { ignored: vec!["sns-unsubscribe-confirmation"], ..Report::default() })
+            }
+        }
+    }
 }
 
 impl fmt::Debug for Verified<'_> {

@@ -97,10 +97,8 @@ impl SocketLabs {
         wire::within(&delivery.body, MAX_BODY_BYTES)?;
         let text = json(delivery).map_err(malformed)?;
         self.authenticate(&text)?;
-        let mut report = Report::default();
-        let now = delivery.received_at;
-        let parts = Parts::<Fields<'_>>::parse(&text).map_err(malformed)?;
-        parts.fold(Provider::Socketlabs, &mut report, |fields, report| take(fields, now, report));
+        let parts = Parts::parse(&text).map_err(malformed)?;
+        let mut report = parts.report(Provider::Socketlabs, delivery.received_at, take);
         for aside in &mut report.set_aside {
             aside.body = without_secret(&aside.body);
         }
@@ -136,9 +134,7 @@ fn malformed(error: WireError) -> Rejection {
 }
 
 fn absent() -> Rejection {
-    Rejection::new(
-        StatusCode::UNAUTHORIZED,
-        RejectionReason::Unauthenticated,
+    Rejection::unauthenticated(
         "the event has no SecretKey; SocketLabs puts the endpoint's into every event, so look at who posts",
     )
 }

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::ingest::http::testing::{any_json, delivery, fixtures, render};
+use crate::ingest::http::testing::{
+    any_json, assert_a_final_reply_refuses, assert_none_is_taken, delivery, fixtures, no_objects, read_fixtures,
+};
 
 const KEY: &str = "socketlabs-secret-key";
 
@@ -19,8 +21,8 @@ fn receive(body: impl Into<Vec<u8>>) -> Result<Report, Rejection> {
 
 #[test]
 fn fixtures_are_read_as_documented() {
-    for (name, body) in fixtures("socketlabs") {
-        insta::assert_snapshot!(format!("socketlabs_{name}"), render(&receive(body).expect("events")));
+    for (name, read) in read_fixtures("socketlabs", receive) {
+        insta::assert_snapshot!(name, read);
     }
 }
 
@@ -80,29 +82,23 @@ fn a_form_is_read_as_json_is() {
 
 #[test]
 fn bodies_that_are_no_event_are_refused() {
-    for body in ["", "{", "null", "17", "a=b", "{} {}", "{\"SecretKey\":\"a\",\"SecretKey\":\"b\"}"] {
-        let rejection = receive(body).expect_err("refused");
-        assert_eq!((rejection.status.as_u16(), rejection.reason), (400, RejectionReason::Malformed), "{body}");
-    }
-    let large = receive(vec![b' '; MAX_BODY_BYTES + 1]).expect_err("large");
-    assert_eq!((large.status.as_u16(), large.reason), (413, RejectionReason::TooLarge));
+    assert_none_is_taken(receive, MAX_BODY_BYTES, &["{} {}", "{\"SecretKey\":\"a\",\"SecretKey\":\"b\"}"]);
 }
 
 #[test]
 fn a_deferral_with_a_final_reply_is_a_refusal() {
-    for (said, kind) in [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
-    {
+    assert_a_final_reply_refuses(|said| {
         let event = json!({
             "Type": "Deferred", "SecretKey": KEY, "DateTime": "2025-08-09T06:00:03Z", "Address": "a@b.example", "DiagnosticCode": said,
         });
         let report = receive(event.to_string()).expect("taken");
-        assert_eq!(report.events.first().map(|event| event.kind), Some(kind), "{said}");
-    }
+        report.events.first().expect("event").kind
+    });
 }
 
 #[test]
 fn a_nested_object_of_another_shape_spoils_nothing_beside_it() {
-    for odd in [json!([]), Value::Null, json!("x"), json!(17)] {
+    for odd in no_objects() {
         let of = json!({
             "Type": "Failed", "SecretKey": KEY, "DateTime": "2025-08-09T06:00:03Z", "Address": "a@b.example", "Data": odd,
         });

@@ -107,9 +107,7 @@ impl Unisender {
     /// Checks `auth`, in a time that tells nothing about the keys.
     fn verify(&self, body: &str, auth: Option<&RawValue>) -> Result<(), Rejection> {
         let absent = || {
-            Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                RejectionReason::Unauthenticated,
+            Rejection::unauthenticated(
                 "`auth` is absent or no MD5; Unisender Go sends one with every webhook, so look at who posts",
             )
         };

@@ -1,11 +1,13 @@
 //! Tests of the feed of Unisender Go's events.
 
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    ingest::http::testing::{any_json, any_object, delivery, fixture, fixtures, render, reordered},
+    ingest::http::testing::{
+        assert_a_final_reply_refuses, assert_all_that_was_said_counts, assert_any_json_is_answered,
+        assert_elements_are_accounted_for, assert_keys_have_no_order, delivery, no_objects, only_event, read_fixtures,
+    },
     model::FailureClass::{Permanent, Transient, Unknown},
 };
 
@@ -25,15 +27,13 @@ fn receive(object: impl Into<String>) -> Result<Report, Rejection> {
 
 #[test]
 fn fixtures_are_read_as_documented() {
-    for (name, body) in fixtures("unisender") {
-        insta::assert_snapshot!(format!("unisender_{name}"), render(&receive(body).expect("taken")));
+    for (name, read) in read_fixtures("unisender", receive) {
+        insta::assert_snapshot!(name, read);
     }
 }
 
 fn event(record: &Value) -> Event {
-    let report = receive(record.to_string()).expect("taken");
-    assert!(report.set_aside.is_empty(), "{report:?}");
-    report.events.into_iter().next().expect("event")
+    only_event(receive(record.to_string()))
 }
 
 #[test]
@@ -114,18 +114,17 @@ fn what_is_set_aside_keeps_its_time() {
 
 #[test]
 fn a_deferral_with_a_final_reply_is_a_refusal() {
-    for (said, kind) in [("550 5.1.1 x: unauthorized sender", EventKind::Refused), ("450 4.2.1 x", EventKind::Deferred)]
-    {
+    assert_a_final_reply_refuses(|said| {
         let of = json!({"status": "soft_bounced", "event_time": "2025-08-09 06:00:00", "email": "a@b.example", "delivery_info": {
             "delivery_status": "err_will_retry", "destination_response": said,
         }});
-        assert_eq!(event(&of).kind, kind, "{said}");
-    }
+        event(&of).kind
+    });
 }
 
 #[test]
 fn a_nested_object_of_another_shape_spoils_nothing_beside_it() {
-    for odd in [json!([]), Value::Null, json!("x"), json!(17)] {
+    for odd in no_objects() {
         let of = json!({
             "event_name": "transactional_email_status",
             "event_data": {
@@ -138,14 +137,11 @@ fn a_nested_object_of_another_shape_spoils_nothing_beside_it() {
 
 #[test]
 fn without_an_id_the_whole_of_what_was_said_makes_the_same_event() {
-    let key = |said: &str| {
+    assert_all_that_was_said_counts(|said| {
         event(&json!({"status": "hard_bounced", "event_time": "2025-08-09 06:00:00", "email": "a@b.example", "delivery_info": {
         "destination_response": said,
     }})).dedupe
-    };
-    let long = format!("550 5.1.1 {}", "x".repeat(crate::model::MAX_REPLY_BYTES));
-    assert_eq!(key(&long), key(&long));
-    assert_ne!(key(&long), key(&format!("{long}y")), "beyond what is kept");
+    });
 }
 
 #[test]
@@ -157,32 +153,22 @@ fn all_users_together_have_so_many_events() {
     assert_eq!(report.set_aside.last().map(|part| part.label.as_str()), Some("too many elements"));
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+#[test]
+fn any_json_is_taken_set_aside_or_refused() {
+    assert_any_json_is_answered(
+        |body| vec![json!({"events_by_user": body}), json!({"events_by_user": [{"events": body}]})],
+        receive,
+    );
+}
 
-    #[test]
-    fn any_json_is_taken_set_aside_or_refused(body in any_json(), text in "\\PC{0,60}") {
-        for body in [json!({"events_by_user": body}).to_string(), json!({"events_by_user": [{"events": body}]}).to_string(), text] {
-            if let Err(rejection) = receive(body) {
-                prop_assert_eq!(rejection.status, StatusCode::BAD_REQUEST);
-            }
-        }
-    }
+#[test]
+fn every_element_is_accounted_for() {
+    let keys = &["job_id", "email", "event_time", "delivery_info"];
+    let kinds = &["sent", "hard_bounced", "opened", "new"];
+    assert_elements_are_accounted_for(keys, "status", kinds, |element| receive(element.to_string()));
+}
 
-    #[test]
-    fn every_element_is_accounted_for(
-        mut record in any_object(&["job_id", "email", "event_time", "delivery_info"]),
-        kind in prop::sample::select(vec!["sent", "hard_bounced", "opened", "new"]),
-    ) {
-        record.as_object_mut().expect("object").insert("status".to_owned(), kind.into());
-        let report = receive(record.to_string()).expect("taken");
-        prop_assert_eq!(report.events.len() + report.set_aside.len() + report.ignored.len(), 1);
-    }
-
-    #[test]
-    fn the_order_of_keys_does_not_matter(seed in any::<u64>()) {
-        let text = fixture("unisender", "flat");
-        let value: Value = serde_json::from_str(&text).expect("JSON");
-        prop_assert_eq!(receive(reordered(&value, seed)), receive(text));
-    }
+#[test]
+fn the_order_of_keys_does_not_matter() {
+    assert_keys_have_no_order("unisender", "flat", receive);
 }
