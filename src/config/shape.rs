@@ -82,9 +82,11 @@ impl<'s> Shape<'s> {
         matches!(self.format(), Some(format::SECRET | format::STORE_URL))
     }
 
-    /// What the key is for, in a line.
+    /// What the key with a closed list is for, in a line.
     fn description(&self) -> Option<String> {
-        let text = self.0.iter().find_map(|schema| schema.get("description")?.as_str())?;
+        // What stands beside a single word is of that word alone.
+        let list = self.0.iter().find(|schema| schema.get("enum").is_some())?;
+        let text = list.get("description")?.as_str()?;
         Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 

@@ -170,7 +170,7 @@ fn unanswered(error: &reqwest::Error, host: Option<&str>) -> String {
     if error.is_timeout() {
         "nothing answers in time: a firewall, or the wrong address?".to_owned()
     } else if is_of_dns {
-        format!("no such host: {host} is not in DNS")
+        format!("no such host: {host} can't be resolved")
     } else if error.is_connect() && kind() == Some(std::io::ErrorKind::ConnectionRefused) {
         "unreachable: the connection is refused, so nothing listens there".to_owned()
     } else if causes().any(|cause| cause.to_string().contains("certificate")) {
@@ -364,8 +364,8 @@ pub(super) fn row(
         (None, Some(hour)) => format!("last event in the hour of {hour}"),
         (None, None) if heard => "no event for long".to_owned(),
         (None, None) if known.is_some() => {
-            raise(Mark::Warning, "nothing of it has ever come: set it up at the provider, as below".to_owned());
-            "no event yet".to_owned()
+            mark = mark.max(Mark::Warning);
+            "nothing of it has ever come: set it up at the provider, as below".to_owned()
         }
         (None, None) => "last event not known: the store was not read".to_owned(),
     };

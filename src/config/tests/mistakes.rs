@@ -204,7 +204,7 @@ fn what_makes_no_sense_is_found_at_its_line() {
         ("[feeds.postfix]", 1, "no log"),
         ("[feeds.postfix]\njournal = true\nlog_file = \"mail.log\"", 1, "both a log file and the journal"),
         ("[feeds.postfix]\njournal = true\ntime_zone = \"Mars/Olympus\"", 3, "no time zone"),
-        ("[feeds.postfix]\njournal = true\nsmarthosts = [\"smtp example\"]", 3, "no domain name"),
+        ("[feeds.postfix]\njournal = true\nsmarthosts = [\"smtp example\"]", 3, "no host's name"),
         ("[feeds.sendgrid]", 1, "neither a verification key nor credentials"),
         ("[feeds.sendgrid]\npassword = \"0123456789abcdef\"", 1, "go together"),
         ("[feeds.sendgrid]\nprevious_token = \"0123456789abcdef\"", 2, "without `token`"),
