@@ -2,6 +2,7 @@
 
 mod follow_up;
 mod forget;
+mod ground;
 mod health;
 mod intaking;
 mod lead;
@@ -20,12 +21,8 @@ use std::{
     time::Duration,
 };
 
-pub use self::role::Role;
-use self::{
-    intaking::Intaking,
-    lead::Lead,
-    made::{open, say_directories},
-};
+use self::{ground::Ground, intaking::Intaking, lead::Lead};
+pub use self::{made::keys_are_lost, role::Role};
 
 use tokio::{
     net::TcpListener,
@@ -38,7 +35,7 @@ pub use health::Health;
 use crate::{
     classify::Rules,
     clock::Clock,
-    config::{AddressKeeping, Config, ConfigErrors, Mistake, Place, Severity},
+    config::{AddressKeeping, Config, ConfigErrors, Mistake, Severity},
     control::{self, Folding, Operator, Retention, Running, Socket, socket_path},
     detect::Parameters,
     ingest::{
@@ -48,7 +45,6 @@ use crate::{
         workers::Workers,
     },
     lifecycle::{Lifecycle, Tasks},
-    metrics::Metrics,
     monitor::{
         Progress,
         new_words::LastRead,
@@ -195,16 +191,6 @@ pub fn make_directories(config: &Config) -> Result<Vec<PathBuf>, StartError> {
     Ok(made_now)
 }
 
-/// Says that nobody is told of trouble where reports come in.
-fn warn_where_nobody_is_told(feeds: bool, notifiers: bool) {
-    if feeds && !notifiers {
-        tracing::warn!(
-            "no notifier is configured: incidents are recorded and nobody is told of them; set [notify.slack] or \
-             [notify.webhook]"
-        );
-    }
-}
-
 /// Logs what may not work as meant in a configuration, each with its place and what to do.
 pub fn log_warnings(config: &Config) {
     log(&config.provenance.warnings);
@@ -216,12 +202,9 @@ fn log_mistakes(errors: &ConfigErrors) {
 }
 
 fn log(mistakes: &[Mistake]) {
-    for Mistake { severity, path: setting, message, help, place, file } in mistakes {
-        let place = match place {
-            Place::Line { line, .. } => format!("{file}:{line}"),
-            Place::Variable(name) => name.clone(),
-            Place::Nowhere => file.clone(),
-        };
+    for mistake in mistakes {
+        let Mistake { severity, path: setting, message, help, .. } = mistake;
+        let place = mistake.stands_at();
         match severity {
             Severity::Error => tracing::error!(setting, place, help, "{message}"),
             Severity::Warning => tracing::warn!(setting, place, help, "{message}"),
@@ -233,7 +216,6 @@ fn log(mistakes: &[Mistake]) {
 ///
 /// # Errors
 /// Says what can't be had and what to do; nothing runs then.
-#[expect(clippy::too_many_lines, reason = "one part after the other; what each is made of stands by itself")]
 pub async fn start(
     config: Config,
     role: Role,
@@ -241,22 +223,10 @@ pub async fn start(
     lifecycle: &mut Lifecycle,
     filter: Option<FilterHandle>,
 ) -> Result<Daemon, StartError> {
-    if config.store.url.is_sqlite() && role != Role::All {
-        return Err(StartError::Role(role));
-    }
-    let mut made = say_directories(&make_directories(&config)?);
-    let public = if role.ingests() { Some(bind(config.listen.public.0, "public").await?) } else { None };
-    let private = bind(config.listen.private.0, "private").await?;
-    let metrics = Metrics::new()?;
-    let rules = rules::rules(&config)?;
-    let setup = if role.ingests() { Some(setup(&config, &rules)?) } else { None };
-    let notifiers = Notifiers::new(notify::Setup::new(&config)?);
-    let (keyring, store) = open(&config, &mut made).await?;
-    metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), store.engine(), role.as_str()]).set(1);
-    let (feeds, working) = setup.as_ref().map_or_else(Default::default, feeds_of);
-    let opened = if let Some(setup) = &setup { setup.workers.open().await? } else { Vec::new() };
-
-    warn_where_nobody_is_told(role == Role::Monitor || !feeds.is_empty(), notifiers.reach_somebody());
+    let Ground { made, public, private, metrics, rules, setup, opened, notifiers, keyring, store, feeds, working } =
+        Ground::of(&config, role).await?;
+    let public_address = public.as_ref().map(|public| address(public, "public")).transpose()?;
+    let private_address = address(&private, "private")?;
 
     let tasks = lifecycle.tasks();
     heed_keys(&store, &keyring).await;
@@ -267,14 +237,9 @@ pub async fn start(
         None => None,
     };
     let (wake, client) = (Arc::new(Notify::new()), crate::http_client::build(Duration::from_secs(10))?);
-    let public_address = public.as_ref().map(|public| address(public, "public")).transpose()?;
-    let private_address = address(&private, "private")?;
-
     let intake = Intaking { store: &store, keyring: &keyring, clock: &clock, metrics: &metrics, wake: &wake };
     let reception = setup.map(|setup| intake.start(setup, &notifiers, client.clone(), &tasks));
 
-    let (progress, leading) = (watch::Sender::new(Progress::default()), watch::Sender::new(false));
-    let (told, leads) = (progress.subscribe(), leading.subscribe());
     let lead = Lead {
         store: store.clone(),
         keyring: Arc::clone(&keyring),
@@ -285,9 +250,10 @@ pub async fn start(
         notifiers: notifiers.clone(),
         client,
         settings: config.store.clone(),
-        progress,
-        leading,
+        progress: watch::Sender::new(Progress::default()),
+        leading: watch::Sender::new(false),
     };
+    let (told, leads) = (lead.progress.subscribe(), lead.leading.subscribe());
     let (relay, relay_in_force) = watch::channel(config.relay.to_domains());
     let (rules, rules_in_force) = watch::channel(Some(rules));
     let operator = Operator {
@@ -316,43 +282,19 @@ pub async fn start(
         token: config.listen.private_token.clone(),
         previous_token: config.listen.previous_private_token.clone(),
     };
-    tasks.spawn_critical(
-        "private listener",
-        server::serve(private, private::router(state), limits(&config), tasks.soft()),
-    );
+    let serving = server::serve(private, private::router(state), limits(&config), tasks.soft());
+    tasks.spawn_critical("private listener", serving);
     if let (Some(public), Some(reception)) = (public, &reception) {
         intake.serve(public, opened, reception, &config, &tasks);
     }
-    lifecycle.on_reload(Arc::new(reload::Reloader::new(
-        config,
-        reception,
-        notifiers.clone(),
-        (relay, rules),
-        filter,
-        settings,
-    )));
+    let reloader = reload::Reloader::new(config, reception, notifiers.clone(), (relay, rules), filter, settings);
+    lifecycle.on_reload(Arc::new(reloader));
     if role.monitors() {
         tasks.spawn_critical("monitor", lead.run(tasks.soft()));
     }
     tasks.spawn_critical("cluster", lead::watch_cluster(store.clone(), tasks.soft()));
-    Ok(Daemon {
-        made,
-        role,
-        public: public_address,
-        private: private_address,
-        store,
-        keyring,
-        notifiers,
-        progress: told,
-        feeds,
-        working,
-    })
-}
-
-/// The names of all feeds, and of those to which nobody posts also where their reports come from.
-fn feeds_of(setup: &Setup) -> (Vec<String>, Vec<(String, String)>) {
-    let working = setup.workers.iter().map(|worker| (worker.name.name.clone(), worker.place()));
-    (setup.exposures().into_keys().collect(), working.collect())
+    let (public, private, progress) = (public_address, private_address, told);
+    Ok(Daemon { made, role, public, private, store, keyring, notifiers, progress, feeds, working })
 }
 
 /// What both listeners keep to.
@@ -488,10 +430,6 @@ fn setup(config: &Config, rules: &Arc<Rules>) -> Result<Setup, StartError> {
         body_bytes: usize::try_from(config.limits.body_bytes).unwrap_or(usize::MAX),
         request_timeout: config.limits.request_timeout(),
     })
-}
-
-async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, key, source })
 }
 
 fn address(listener: &TcpListener, key: &'static str) -> Result<SocketAddr, StartError> {

@@ -115,10 +115,23 @@ pub(super) fn verified(result: Result<Config, ConfigErrors>) -> Result<Config, C
         Err(errors) => return Err(errors),
     };
     let refused = mistakes.iter().any(|mistake| mistake.severity == Severity::Error);
-    // Beside mistakes of the settings themselves only the files tell something new: all else may be the echo of those.
-    let wrong = daemon::verify(&config).into_iter().filter(|(_, error)| !refused || error.is_of_a_named_file());
-    let wrong: Vec<Mistake> = wrong
-        .map(|(setting, error)| config.provenance.mistake(&setting, format!("{:#}", anyhow::Error::from(error))))
+    // What a feed or notifier is short of beside a mistake in its own settings may be the echo of that; not so its files.
+    let told: Vec<String> = mistakes
+        .iter()
+        .filter(|mistake| mistake.severity == Severity::Error)
+        .map(|mistake| mistake.path.clone())
+        .collect();
+    let wrong: Vec<Mistake> = daemon::verify(&config)
+        .into_iter()
+        .map(|(setting, error)| {
+            let is_of_a_named_file = error.is_of_a_named_file();
+            let mistake = config.provenance.mistake(&setting, format!("{:#}", anyhow::Error::from(error)));
+            (is_of_a_named_file, mistake)
+        })
+        .filter(|(is_of_a_named_file, mistake)| {
+            *is_of_a_named_file || !told.iter().any(|told| is_of_one_part(told, &mistake.path))
+        })
+        .map(|(_, mistake)| mistake)
         .collect();
     if !refused && wrong.is_empty() {
         mistakes.extend(unconnected(&config));
@@ -133,6 +146,13 @@ pub(super) fn verified(result: Result<Config, ConfigErrors>) -> Result<Config, C
         Place::Nowhere => (usize::MAX, 1),
     });
     Err(ConfigErrors { mistakes, sound: None })
+}
+
+/// Whether one of two settings is the other one, or stands in its table.
+fn is_of_one_part(one: &str, other: &str) -> bool {
+    let below =
+        |above: &str, path: &str| path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    below(one, other) || below(other, one)
 }
 
 /// What `serve` warns of at its start beside the settings: that nothing comes in, or that nobody is told.
@@ -420,6 +440,27 @@ mod tests {
         // … and beside what only makes no sense. That no app is configured is a warning's, not an error's, echo.
         assert_eq!(found(&text.replace("publik = 1\n", "\n")), files.map(told));
         assert!(found(&text.replace("/nonexistent/old", "")).iter().all(|(line, _)| *line > 0), "each has its line");
+    }
+
+    /// A mistake in one feed hides none of another's, nor the files of its own.
+    #[test]
+    fn what_one_feed_is_short_of_hides_nothing() {
+        let text = "[feeds.mail]\nlisten = \"nowhere\"\nrecipients = [\"example.com\"]\nrequire_tls = true\n\
+                    tls_certificate = \"/nonexistent/cert\"\n[feeds.sendgrid]\nverification_key = \"short\"\n\
+                    [feeds.postal]\npublic_key = \"x\"\n[feeds.braze]\n";
+        let ConfigErrors { mistakes, .. } = verified(from_text(text, &[])).expect_err("refused");
+        let errors = mistakes.iter().filter(|mistake| mistake.severity == Severity::Error);
+        let paths: Vec<&str> = errors.map(|mistake| mistake.path.as_str()).collect();
+        for path in [
+            "feeds.mail",
+            "feeds.mail.listen",
+            "feeds.mail.tls_certificate",
+            "feeds.sendgrid",
+            "feeds.postal",
+            "feeds.braze",
+        ] {
+            assert_eq!(paths.iter().filter(|told| **told == path).count(), 1, "{path}: {mistakes:#?}");
+        }
     }
 
     macro_rules! explains {

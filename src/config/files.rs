@@ -1,7 +1,7 @@
 //! Files that the configuration names: relative paths become absolute, secrets are read.
 
 use std::{
-    io::Read,
+    io::{ErrorKind, Read},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -61,7 +61,7 @@ pub(super) fn resolve(node: &mut Node, shape: &Shape<'_>, base: &Path, path: &st
                         table.insert(key.clone(), node);
                     }
                     Err(error) => {
-                        report.wrong_value(&file.origin, &below, format!("{name}: {error}"), None);
+                        report.wrong_value(&file.origin, &below, format!("{name}: {error}"), error.help(key));
                         // Nothing starts with this error; a stand-in keeps the later checks from calling it missing too.
                         let text = if secret.format() == Some(format::SECRET) { STAND_IN } else { STORE_STAND_IN };
                         let node = Node::new(file.origin.clone(), Value::Leaf(toml::Value::String(text.to_owned())));
@@ -90,6 +90,20 @@ enum SecretFileError {
     Empty,
     #[error("the secret's file is longer than {MAX_SECRET_BYTES} bytes; is it the right one?")]
     TooLong,
+}
+
+impl SecretFileError {
+    /// What to do.
+    fn help(&self, key: &str) -> Option<String> {
+        let Self::Io(error) = self else { return None };
+        match error.kind() {
+            ErrorKind::NotFound => Some(format!(
+                "put the file back, or point `{key}_file` at it; where the secret is lost, make a new one at both ends"
+            )),
+            ErrorKind::PermissionDenied => Some("let relaywatch's user read it, and nobody else".to_owned()),
+            _ => None,
+        }
+    }
 }
 
 /// The secret, without one newline at its end, and whether every user may read the file.

@@ -4,6 +4,7 @@
 //! variables of the environment are checked against that schema, on a tree that knows the line of every value, so that all
 //! mistakes are told at once. `docs/configuration.md` tells operators how it's used.
 
+mod clashes;
 mod feeds;
 mod files;
 mod forms;
@@ -374,7 +375,7 @@ fn take_out(tree: &mut Node, shape: &Shape<'_>, path: &str) -> String {
 /// Where the settings of feeds, notifiers and rules stand: those that name something that can be wrong in itself.
 fn places_of(tree: &Node, report: &Report) -> BTreeMap<String, Written> {
     fn walk(node: &Node, path: &str, (tree, report): (&Node, &Report), places: &mut BTreeMap<String, Written>) {
-        let written = Written { place: report.place_of(&node.origin, false), path: tree.written(path) };
+        let written = Written { place: report.place_of(&node.origin, path), path: tree.written(path) };
         places.insert(path.to_owned(), written);
         let mut below = |step: &str, child: &Node| walk(child, &shape::join(path, step), (tree, report), places);
         match &node.value {

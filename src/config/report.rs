@@ -55,6 +55,18 @@ pub struct Mistake {
     pub file: String,
 }
 
+impl Mistake {
+    /// Where it stands, in short: the file with the line, the variable, the file, or nothing.
+    #[must_use]
+    pub fn stands_at(&self) -> String {
+        match &self.place {
+            Place::Line { line, .. } => format!("{}:{line}", self.file),
+            Place::Variable(name) => name.clone(),
+            Place::Nowhere => self.file.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
@@ -175,15 +187,15 @@ impl Report {
             Origin::Variable(_) => usize::MAX - 1,
             Origin::Default => usize::MAX,
         };
-        let place = self.place_of(origin, path.is_empty());
+        let place = self.place_of(origin, path);
         let mistake = Mistake { severity, path: path.to_owned(), message, help, place, file: self.file.clone() };
         self.found.push(Found { order, mistake, by_itself });
     }
 
-    /// Where something was written.
-    pub(super) fn place_of(&self, origin: &Origin, broken_syntax: bool) -> Place {
+    /// Where something was written; without a path, it's the syntax that is broken.
+    pub(super) fn place_of(&self, origin: &Origin, path: &str) -> Place {
         match origin {
-            Origin::Span(span) => place(&self.text, span, broken_syntax),
+            Origin::Span(span) => place(&self.text, span, path),
             Origin::Variable(name) => Place::Variable(name.to_string()),
             Origin::Default => Place::Nowhere,
         }
@@ -223,7 +235,7 @@ impl Report {
     }
 }
 
-fn place(source: &str, span: &Range<usize>, broken_syntax: bool) -> Place {
+fn place(source: &str, span: &Range<usize>, path: &str) -> Place {
     let start = span.start.min(source.len());
     let before = source.get(..start).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
@@ -233,31 +245,45 @@ fn place(source: &str, span: &Range<usize>, broken_syntax: bool) -> Place {
     let meant = source.get(start..span.end.min(source.len())).unwrap_or_default();
     let meant = meant.lines().next().unwrap_or_default().chars().count();
     let skip = if lead > MAX_SHOWN / 2 { lead - MAX_SHOWN / 3 } else { 0 };
-    let text: String = hide(full, broken_syntax).chars().skip(skip).take(MAX_SHOWN).collect();
+    let text: String = hide(full, path).chars().skip(skip).take(MAX_SHOWN).collect();
     let column = lead - skip + 1;
     let width = meant.min((text.chars().count() + 1).saturating_sub(column)).max(1);
     Place::Line { line, column, width, text: text.trim_end().to_owned() }
 }
 
-/// A line fit for showing: as long as it was, without control characters, and with what may be a secret starred out.
+/// A line fit for showing: as long as it was, without control characters, and with what may be a secret starred out. `path` is of the
+/// mistake that stands in it, and empty where the syntax is broken.
 ///
 /// The line is wrong in some way, so its key can't be trusted to be known: only what is known to be harmless is shown
 /// after the `=`.
-fn hide(line: &str, broken_syntax: bool) -> String {
+fn hide(line: &str, path: &str) -> String {
+    let broken_syntax = path.is_empty();
+    let bare =
+        |key: &str| key.trim().rsplit('.').next().unwrap_or_default().trim_matches(['"', '\'', '{', ' ']).to_owned();
+    // One name can be a secret's in one table and none in another: the path tells.
+    let is_shown = shape::is_shown(path);
+    let own = path.split('.').rfind(|step| step.parse::<usize>().is_err()).unwrap_or_default();
     let harmless = |key: &str| {
-        shape::never_secret(key.trim().rsplit('.').next().unwrap_or_default().trim_matches(['"', '\'', '{', ' ']))
+        let key = bare(key);
+        shape::never_secret(&key) || is_shown && key == own
     };
     let star = |text: &str| -> String { text.chars().map(|c| if c.is_alphanumeric() { '*' } else { c }).collect() };
     let trimmed = line.trim_start();
     let shown = match line.split_once('=') {
         None if trimmed.starts_with('[') || trimmed.starts_with("\"arn:") => line.to_owned(),
-        Some((key, value)) if harmless(key) && !value.contains('=') && !value.contains(['@', '?']) => line.to_owned(),
+        None if is_shown && trimmed.starts_with(['"', '\'']) && !may_hold_credentials(line) => line.to_owned(),
+        Some((key, value)) if harmless(key) && !value.contains('=') && !may_hold_credentials(value) => line.to_owned(),
         // Where the syntax is broken, what looks like a key may be a line of a secret that has several.
         Some((key, value)) if !broken_syntax || shape::is_key(key.trim()) => format!("{key}={}", star(value)),
         None if !broken_syntax && !line.contains(['"', '\'']) => line.to_owned(),
         _ => star(line),
     };
     shown.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Whether something in it may be a URL with credentials or with parameters: a mail address is none.
+fn may_hold_credentials(value: &str) -> bool {
+    value.contains('?') || value.split_once(':').is_some_and(|(_, behind)| behind.contains('@'))
 }
 
 #[cfg(test)]
@@ -290,21 +316,44 @@ mod tests {
             ("[feeds.ses]", "[feeds.ses]", "[feeds.ses]"),
         ];
         for (line, shown, shown_where_syntax_is_broken) in cases {
-            assert_eq!(hide(line, false), shown);
-            assert_eq!(hide(line, true), shown_where_syntax_is_broken);
+            assert_eq!(hide(line, "feeds.sparkpost.pasword"), shown);
+            assert_eq!(hide(line, ""), shown_where_syntax_is_broken);
         }
+    }
+
+    #[test]
+    fn what_is_no_secret_where_it_stands_is_shown() {
+        let shown = |path: &str, line: &str| {
+            let hidden = hide(line, path);
+            assert!(hidden == line || hidden.contains('*'), "{hidden}");
+            hidden == line
+        };
+        let webhook = "url = \"hooks.example.com/in/mandrill\"";
+        assert!(shown("feeds.mandrill.0.url", webhook));
+        assert!(!shown("notify.webhook.url", webhook) && !shown("notify.heartbeat.url", webhook));
+        assert!(!shown("feeds.mandrill.0.url", "url = \"https://me:hunter2@rw.example.com/\""));
+        assert!(!shown("feeds.mandrill.0.url", "key = \"hunter2\""), "another key on its line");
+        let own = "recipients = [\"bounces@example\"]";
+        assert!(shown("feeds.mail.0.recipients.0", own));
+        assert!(shown("feeds.mail.0.recipients.0", "  \"bounces@example\","), "an array's own line");
+        assert!(!shown("feeds.mail.0.recipients.0", "{ password = \"hunter2\" },"));
+        assert!(shown("feeds.sqs.0.queue_url", "queue_url = \"arn:aws:sqs:eu-west-1:123456789012:q\""));
+        assert!(!shown("feeds.sqs.0.queue_url", "queue_url = \"https://u:pw@sqs.example.com/q\""));
+        assert!(!shown("feeds.sparkpost.0.password", "\"hunter2\"") && !shown("feeds.braze.0", "\"hunter2\""));
     }
 
     #[test]
     fn long_lines_and_odd_spans_keep_the_caret_inside() {
         let source = format!("topics = [\"{}\", 5]\n", "é".repeat(300));
         let at = source.find('5').expect("there");
-        let Place::Line { column, width, text, line } = place(&source, &(at..at + 1), false) else { panic!("no line") };
+        let Place::Line { column, width, text, line } = place(&source, &(at..at + 1), "feeds.ses") else {
+            panic!("no line")
+        };
         assert_eq!((line, width), (1, 1));
         assert_eq!(text.chars().nth(column - 1), Some('5'));
         for span in [0..0, source.len()..source.len() + 9, 12..13, Range { start: 5, end: 2 }] {
-            assert!(matches!(place(&source, &span, true), Place::Line { width: 1.., .. }));
+            assert!(matches!(place(&source, &span, ""), Place::Line { width: 1.., .. }));
         }
-        assert!(matches!(place("", &(0..0), false), Place::Line { line: 1, column: 1, width: 1, .. }));
+        assert!(matches!(place("", &(0..0), "listen"), Place::Line { line: 1, column: 1, width: 1, .. }));
     }
 }

@@ -82,6 +82,14 @@ impl<'s> Shape<'s> {
         matches!(self.format(), Some(format::SECRET | format::STORE_URL))
     }
 
+    /// What the key with a closed list is for, in a line.
+    fn description(&self) -> Option<String> {
+        // What stands beside a single word is of that word alone.
+        let list = self.0.iter().find(|schema| schema.get("enum").is_some())?;
+        let text = list.get("description")?.as_str()?;
+        Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
     /// The words of a closed list.
     pub(super) fn words(&self) -> Vec<&'s str> {
         let mut words = Vec::new();
@@ -174,6 +182,22 @@ pub(super) fn never_secret(key: &str) -> bool {
     KEYS.get(key) == Some(&false)
 }
 
+/// Whether what stands at this path (`feeds.mandrill.0.url`) is known, and no secret.
+pub(super) fn is_shown(path: &str) -> bool {
+    let mut shape = Shape::new(&SCHEMA);
+    for step in path.split('.') {
+        let below = match step.parse::<usize>() {
+            // An index into what is a single table as well.
+            Ok(_) => shape.items(),
+            Err(_) => shape.key(step),
+        };
+        let Some(below) = below else { return false };
+        shape = below;
+    }
+    let is_text = |shape: &Shape<'_>| !shape.is("object") && !shape.is_secret();
+    is_text(&shape) && shape.items().is_none_or(|item| is_text(&item))
+}
+
 /// Whether it's the name of any key that holds a value.
 pub(super) fn is_key(key: &str) -> bool {
     KEYS.contains_key(key)
@@ -244,7 +268,7 @@ fn wrong_kind(node: &Node, shape: &Shape<'_>, path: &str, report: &mut Report) {
     let help = match (&node.value, shape.items()) {
         (Value::Table(_), Some(item)) if item.is("object") => Some(format!("write [[{name}]], with two brackets")),
         (Value::Leaf(toml::Value::String(_)), Some(item)) if item.is("string") => {
-            Some("put the text in brackets: [\"…\"]".to_owned())
+            Some(format!("write a list: {} = [\"…\"]", name.rsplit('.').next().unwrap_or_default()))
         }
         (Value::Leaf(toml::Value::String(text)), _) if shape.is("integer") => {
             let number = text.parse::<i64>().is_ok();
@@ -284,6 +308,7 @@ fn check_text(node: &Node, text: &str, shape: &Shape<'_>, path: &str, report: &m
     let words = shape.words();
     if !words.is_empty() && !words.contains(&text) {
         let help = nearest_word(text, words.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
+        let help = help.or_else(|| shape.description());
         return report.error(&node.origin, path, format!("`{name}` must be {}", shape.expected()), help);
     }
     match shape.format() {

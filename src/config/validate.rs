@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     Config, Heartbeat, Secret, Slack, Webhook,
+    clashes::collide,
     feeds::{Rotating, Stands},
     forms::{is_feed_name, is_name},
     report::Report,
@@ -27,6 +28,7 @@ pub(super) fn check(config: &Config, tree: &Node, report: &mut Report) {
     checks.relay();
     checks.teams();
     checks.feeds();
+    checks.clashes();
     checks.notify();
     if telemetry::parse_filter(&config.log.level).is_err() {
         let help = "write a level (error, warn, info, debug, trace) or `info,relaywatch::ingest=debug`";
@@ -36,7 +38,7 @@ pub(super) fn check(config: &Config, tree: &Node, report: &mut Report) {
 
 /// What has been found so far, and what it is looked for in.
 pub(super) struct Checks<'a> {
-    config: &'a Config,
+    pub(super) config: &'a Config,
     tree: &'a Node,
     report: &'a mut Report,
 }
@@ -46,9 +48,22 @@ pub(crate) fn is_team_id(text: &str) -> bool {
     text.len() == 10 && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
 }
 
+fn is_domain(text: &str) -> bool {
+    let name = normalise_domain(text);
+    let label = |label: &str| {
+        !label.is_empty() && label.len() <= 63 && label.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
+    };
+    name.len() <= 253 && name.contains('.') && name.split('.').all(label)
+}
+
 impl Checks<'_> {
     fn origin(&self, path: &str) -> Origin {
         self.tree.nearest(path).origin.clone()
+    }
+
+    /// A path as the operator writes it.
+    pub(super) fn written(&self, path: &str) -> String {
+        self.tree.written(path)
     }
 
     pub(super) fn error(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
@@ -77,10 +92,10 @@ impl Checks<'_> {
     fn listen(&mut self) {
         let listen = &self.config.listen;
         let (public, private) = (listen.public.0, listen.private.0);
-        if public == private && public.port() != 0 {
+        if collide(public, private) {
             self.error(
                 "listen.private",
-                "both listeners have the same address",
+                "both listeners have the same address and port (`listen.public`)",
                 "give `listen.private` a port of its own: it must not be reachable where the feeds are",
             );
         }
@@ -133,13 +148,23 @@ impl Checks<'_> {
     }
 
     pub(super) fn domain(&mut self, path: &str, domain: &str) {
-        let name = normalise_domain(domain);
-        let label = |label: &str| {
-            !label.is_empty() && label.len() <= 63 && label.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
-        };
-        if name.len() > 253 || !name.contains('.') || !name.split('.').all(label) {
+        if !is_domain(domain) {
             self.wrong(path, "this is no domain name", "write the domain only, such as \"mail.example.com\"");
         }
+    }
+
+    /// A host that Postfix hands mail to. Its own settings have brackets and a port around it; its log has not.
+    pub(super) fn host(&mut self, path: &str, host: &str) {
+        if is_domain(host) {
+            return;
+        }
+        let inner = host.trim_start_matches('[').split([']', ':']).next().unwrap_or_default();
+        let help = if is_domain(inner) && inner != host {
+            format!("write \"{inner}\", without brackets and port")
+        } else {
+            "write the host's name alone, as Postfix logs it behind relay=: \"smtp.example.net\"".to_owned()
+        };
+        self.wrong(path, "this is no host's name", help);
     }
 
     fn relay(&mut self) {
@@ -255,16 +280,26 @@ impl Checks<'_> {
                     "1 to 32 of a-z, 0-9 and -, since it's the last part of the feed's path",
                 );
             }
-            if seen.insert((*kind, name), *index).is_some() {
+            // Told of each but the first, which is named by its place: both have the same name.
+            let first = *seen.entry((*kind, name)).or_insert(*index);
+            if first != *index {
                 match name {
                     Some(_) => self.error(
                         &format!("{path}.name"),
-                        format!("two {kind} feeds have this name"),
+                        format!(
+                            "two {kind} feeds have this name: [[feeds.{kind}]] number {} and {}",
+                            first + 1,
+                            index + 1
+                        ),
                         "give each a name of its own",
                     ),
                     None => self.error(
                         &path,
-                        format!("two {kind} feeds have no name"),
+                        format!(
+                            "two {kind} feeds have no name: [[feeds.{kind}]] number {} and {}",
+                            first + 1,
+                            index + 1
+                        ),
                         "add `name = \"…\"`; only one feed of a kind can go without",
                     ),
                 }

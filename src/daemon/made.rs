@@ -41,6 +41,12 @@ pub(super) async fn open(config: &Config, said: &mut Vec<String>) -> Result<(Arc
     Ok((keyring, store))
 }
 
+/// Whether the store is there and was made with keys, and the key file is not.
+pub async fn keys_are_lost(config: &Config) -> bool {
+    let is_there = config.key_file().try_exists().unwrap_or(true);
+    !is_there && matches!(refuse_without_keys(config).await, Err(StartError::NoKeys { .. }))
+}
+
 /// Refuses, before any key is made, a store that has its keys already, and one that can't be reached.
 async fn refuse_without_keys(config: &Config) -> Result<(), StartError> {
     if config.store.url.sqlite_file().is_some_and(|file| !file.exists()) {

@@ -71,7 +71,7 @@ impl Reloader {
                 tracing::warn!("{name} has changed and needs a restart; until then the old settings stay in force");
             }
             let told = new.notify.slack.is_some() || new.notify.webhook.is_some();
-            super::warn_where_nobody_is_told(!new.feeds.paths().is_empty(), told);
+            super::ground::warn_where_nobody_is_told(!new.feeds.paths().is_empty(), told);
             relay.send_replace(new.relay.to_domains());
             rules_in_force.send_replace(Some(rules));
             if let Some((reception, setup)) = reception.zip(setup) {

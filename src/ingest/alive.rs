@@ -25,7 +25,7 @@ pub const NAME: &str = "ingest";
 /// How often a sign of life is given.
 const EVERY: Duration = Duration::from_secs(10);
 /// Three signs of life that are missing: what is shorter can be one that comes late.
-const LATE_MILLIS: i64 = 30_000;
+pub const LATE_MILLIS: i64 = 30_000;
 /// Without a sign of life for so long, there was an outage, where every provider tries again for hours. A restart takes less.
 pub const OUTAGE_MILLIS: i64 = 3 * MINUTE_MILLIS;
 /// Deliveries in a row that are refused before a feed counts as blind …

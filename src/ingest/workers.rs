@@ -3,7 +3,7 @@
 
 use std::{
     any::Any,
-    collections::{BTreeMap, btree_map::Entry},
+    collections::BTreeMap,
     convert::Infallible,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -217,23 +217,18 @@ pub async fn run(
         tasks.spawn(work(worker.clone(), Some(opened), reception.clone(), stop.clone()));
         working.insert(worker.name.name.clone(), Working { worker, stop, ended: false });
     }
-    loop {
+    while !stop.is_cancelled() {
         let wanted: Vec<Worker> = setups.borrow_and_update().setup.workers.0.clone();
-        // Those that changed or are gone stop first: what replaces them may want the same port.
+        // Those that changed or are gone stop; each start waits for nothing but what it takes the place of.
         for working in working.values().filter(|working| !wanted.contains(&working.worker)) {
             working.stop.cancel();
         }
-        while working.values().any(|working| working.stop.is_cancelled() && !working.ended) {
-            let Some(ended) = tasks.join_next().await else { break };
-            note_end(&mut working, ended);
-        }
-        working.retain(|_, working| !working.stop.is_cancelled());
+        working.retain(|_, working| !(working.stop.is_cancelled() && working.ended));
         for worker in wanted {
-            let name = worker.name.name.clone();
-            if let Entry::Vacant(place) = working.entry(name) {
-                let stop = stop.child_token();
+            if may_start(&working, &worker) {
+                let (name, stop) = (worker.name.name.clone(), stop.child_token());
                 tasks.spawn(work(worker.clone(), None, reception.clone(), stop.clone()));
-                place.insert(Working { worker, stop, ended: false });
+                working.insert(name, Working { worker, stop, ended: false });
             }
         }
         tokio::select! {
@@ -247,6 +242,17 @@ pub async fn run(
         note_end(&mut working, ended);
     }
     Ok(())
+}
+
+/// Whether a feed can start: it does not work already, and nothing that still stops holds its name or the place that it wants.
+fn may_start(working: &BTreeMap<String, Working>, worker: &Worker) -> bool {
+    // A port is the same one by SMTP and by LMTP.
+    fn bare(place: &str) -> &str {
+        place.split_once("://").map_or(place, |(_, place)| place)
+    }
+    let place = worker.place();
+    let mut stopping = working.values().filter(|working| working.stop.is_cancelled() && !working.ended);
+    !working.contains_key(&worker.name.name) && !stopping.any(|other| bare(&other.worker.place()) == bare(&place))
 }
 
 /// Takes note of a feed whose task has ended; its panic is passed on.
@@ -298,6 +304,49 @@ async fn work(worker: Worker, opened: Option<Opened>, reception: Reception, stop
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A feed at a place, which is never opened.
+    #[derive(Debug, PartialEq)]
+    struct At(&'static str);
+
+    impl Work for At {
+        fn open(&self) -> Boxed<'_, Result<Opened, String>> {
+            Box::pin(async { Err("it is a stand-in".to_owned()) })
+        }
+
+        fn place(&self) -> String {
+            self.0.to_owned()
+        }
+    }
+
+    #[test]
+    fn a_feed_waits_for_what_it_takes_the_place_of_alone() {
+        let worker = |name: &str, place| Worker {
+            name: FeedName { name: name.to_owned(), exposure: crate::model::Exposure::None },
+            provider: Provider::Mail,
+            table: "feeds.mail.0".to_owned(),
+            work: Arc::new(At(place)),
+        };
+        let working = |worker: Worker, stops: bool, ended| {
+            let stop = CancellationToken::new();
+            if stops {
+                stop.cancel();
+            }
+            (worker.name.name.clone(), Working { worker, stop, ended })
+        };
+        let slow = worker("mail/slow", "smtp://127.0.0.1:25");
+        let all = BTreeMap::from([
+            working(slow.clone(), true, false),
+            working(worker("mail/other", "smtp://127.0.0.1:26"), false, false),
+        ]);
+        let starts = |name: &str, place| may_start(&all, &worker(name, place));
+        assert!(starts("mail/new", "smtp://127.0.0.1:27"), "the slow one is none of its business");
+        assert!(!starts("mail/slow", "smtp://127.0.0.1:27"), "its predecessor has not stopped");
+        assert!(!starts("mail/renamed", "lmtp://127.0.0.1:25"), "its port is not free");
+        assert!(!starts("mail/other", "smtp://127.0.0.1:26"), "it works already");
+        let stopped = BTreeMap::from([working(slow, true, true)]);
+        assert!(may_start(&stopped, &worker("mail/renamed", "lmtp://127.0.0.1:25")));
+    }
 
     #[test]
     fn what_breaks_down_over_its_input_takes_nothing_else_down() {

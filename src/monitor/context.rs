@@ -5,15 +5,17 @@ use std::{
     sync::Arc,
 };
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 use super::{
     blind::{self, Holds, Outage, Window},
-    exposure::{Finding, Mismatch, check, only_refusals},
+    exposure::{Finding, Mismatch, check, never_heard_advice, never_heard_headline, never_heard_of, only_refusals},
     judge::DAY_BINS,
     settings::installed_at,
 };
 use crate::{
     metrics::Metrics,
-    model::{Bin, Exposure, HOUR_MILLIS, Provider, Timestamp},
+    model::{Bin, DAY_MILLIS, Exposure, HOUR_MILLIS, Provider, Timestamp, counted},
     notify::{Notifiers, Page, PageKind, Severity},
     store::{FeedCounts, FeedHour, Leader, Store, StoreError, WordKind},
 };
@@ -48,6 +50,7 @@ pub(super) struct Context {
     /// The day on which relaywatch first ran.
     pub(super) installed: Option<i64>,
     findings: Vec<Finding>,
+    unheard: Unheard,
 }
 
 impl Context {
@@ -137,9 +140,19 @@ impl Context {
         for finding in findings.iter().filter(|finding| !self.findings.contains(finding)) {
             metrics.feed_mismatches.with_label_values(&labels(finding)).set(1);
             tracing::warn!(feed = finding.feed, mismatch = %finding.mismatch, advice = finding.advice(), "check the set-up");
+            // These are told of together.
+            if finding.mismatch == Mismatch::NeverHeard {
+                continue;
+            }
             // While a row of the outbox is kept, the same key is no new page.
             store.enqueue(&notifiers.pages(&ticket(finding, now))).await?;
             notifiers.wake().notify_one();
+        }
+        let unheard = never_heard_of(&findings);
+        if self.unheard.is_due(&unheard, now) {
+            store.enqueue(&notifiers.pages(&unheard_ticket(&unheard, now))).await?;
+            notifiers.wake().notify_one();
+            self.unheard = Unheard { feeds: unheard, at: Some(now) };
         }
         self.findings = findings;
         Ok(())
@@ -155,19 +168,56 @@ async fn accepts(store: &Store, ring: Bin, now: Timestamp) -> Result<BTreeSet<Pr
     Ok(keys.into_iter().filter_map(|(_, key)| key.provider).collect())
 }
 
+/// The feeds of which was told that they were never heard.
+#[derive(Debug, Default)]
+struct Unheard {
+    feeds: Vec<String>,
+    at: Option<Timestamp>,
+}
+
+impl Unheard {
+    /// Whether these are to be told of: at once where one is new among them, and once a day where one has been heard since.
+    fn is_due(&self, now_unheard: &[String], now: Timestamp) -> bool {
+        let is_new = now_unheard.iter().any(|feed| !self.feeds.contains(feed));
+        let is_less = !now_unheard.is_empty() && now_unheard.len() < self.feeds.len();
+        is_new || is_less && self.at.is_none_or(|at| now.millis_since(at) >= DAY_MILLIS)
+    }
+}
+
 fn ticket(finding: &Finding, now: Timestamp) -> Page {
+    setup_ticket(
+        format!("setup/{}/{}/{}", finding.feed, finding.mismatch, finding.declared),
+        (format!("feed {}", finding.feed), finding.feed.clone()),
+        (format!("The feed {} reports otherwise than its configuration says.", finding.feed), finding.advice()),
+        now,
+    )
+}
+
+/// One ticket for all feeds that were never heard: another one where they are others.
+fn unheard_ticket(feeds: &[String], now: Timestamp) -> Page {
+    let digest = digest(&SHA256, feeds.join("\n").as_bytes());
+    let key =
+        digest.as_ref().iter().take(8).fold("setup/never-heard/".to_owned(), |key, byte| format!("{key}{byte:02x}"));
+    let stream = if let [feed] = feeds { feed.clone() } else { counted(feeds.len() as u64, "feed") };
+    let told = (never_heard_headline(feeds), never_heard_advice(feeds));
+    setup_ticket(key, ("feeds never heard".to_owned(), stream), told, now)
+}
+
+fn setup_ticket(
+    key: String,
+    (incident, stream): (String, String),
+    (headline, advice): (String, String),
+    now: Timestamp,
+) -> Page {
     Page {
-        key: format!("setup/{}/{}/{}", finding.feed, finding.mismatch, finding.declared),
+        key,
         kind: PageKind::Setup,
         severity: Severity::Ticket,
         raised: false,
-        incident: format!("feed {}", finding.feed),
+        incident,
         installation: None,
-        stream: finding.feed.clone(),
-        headline: match finding.mismatch {
-            Mismatch::NeverHeard => format!("The feed {} has brought nothing since it was configured.", finding.feed),
-            _ => format!("The feed {} reports otherwise than its configuration says.", finding.feed),
-        },
+        stream,
+        headline,
         since: now,
         turned: None,
         at: now,
@@ -175,7 +225,7 @@ fn ticket(finding: &Finding, now: Timestamp) -> Page {
         sent: 0,
         facts: Vec::new(),
         explanation: Vec::new(),
-        safe_action: Some(finding.advice()),
+        safe_action: Some(advice),
         links: Vec::new(),
     }
 }
@@ -183,6 +233,27 @@ fn ticket(finding: &Finding, now: Timestamp) -> Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn feeds_that_are_never_heard_make_one_ticket_which_follows_them() {
+        let names = |text: &str| text.split_whitespace().map(ToOwned::to_owned).collect::<Vec<_>>();
+        let at = |hours: i64| Timestamp::from_millis(hours * HOUR_MILLIS);
+        let all = names("braze mailgun ses");
+        let mut told = Unheard::default();
+        assert!(!told.is_due(&[], at(0)), "there is none");
+        assert!(told.is_due(&all, at(0)));
+        told = Unheard { feeds: all.clone(), at: Some(at(0)) };
+        assert!(!told.is_due(&all, at(99)), "nothing has changed");
+        assert!(!told.is_due(&names("braze ses"), at(23)) && told.is_due(&names("braze ses"), at(24)));
+        assert!(told.is_due(&names("braze postmark ses"), at(1)), "one more is told of at once");
+        assert!(!told.is_due(&[], at(99)), "all are heard: there is nothing to do");
+
+        let (page, less) = (unheard_ticket(&all, at(0)), unheard_ticket(&names("braze ses"), at(0)));
+        assert_eq!(page.headline, "3 feeds have brought nothing since they were configured: braze, mailgun, ses.");
+        assert_eq!(page.incident, less.incident);
+        assert_ne!(page.key, less.key);
+        assert_eq!(page.key, unheard_ticket(&all, at(9)).key, "the same feeds make the same page after a restart");
+    }
 
     #[test]
     fn a_provider_that_is_not_trusted_is_asked_about_now_and_then() {

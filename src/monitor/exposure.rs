@@ -21,6 +21,8 @@ const LEAST: i64 = 20;
 const UNHEARD_MILLIS: i64 = DAY_MILLIS;
 /// … and one of notices, which are rare.
 const UNHEARD_NOTICES_MILLIS: i64 = 7 * DAY_MILLIS;
+/// Feeds that are named where many are told of together.
+const SHOWN: usize = 20;
 /// Outcomes may lack their send in this share: reports cross each other on their way.
 const UNSENT_SHARE: f64 = 0.1;
 
@@ -81,13 +83,54 @@ impl Finding {
                  deliveries are not reported. Nothing of it is judged by its rate. Let the provider report deliveries too; or set \
                  exposure = \"none\" in its table."
             ),
-            Mismatch::NeverHeard => format!(
-                "The feed {feed} has brought nothing since it was configured. Either the provider was not told of it, or nothing that \
-                 comes is taken: `relaywatch doctor` shows its URL, what to set in the provider's console, and the last rejection \
-                 with its reason. If it is not in use, remove its table."
-            ),
+            Mismatch::NeverHeard => {
+                let feeds = std::slice::from_ref(feed);
+                format!("{} {}", never_heard_headline(feeds), never_heard_advice(feeds))
+            }
         }
     }
+}
+
+/// What all of them are, a sentence or two each, and what to change: the feeds that were never heard are told together.
+#[must_use]
+pub fn advice(findings: &[Finding]) -> Vec<String> {
+    let unheard = never_heard_of(findings);
+    let others = findings.iter().filter(|finding| finding.mismatch != Mismatch::NeverHeard).map(Finding::advice);
+    let unheard =
+        (!unheard.is_empty()).then(|| format!("{} {}", never_heard_headline(&unheard), never_heard_advice(&unheard)));
+    others.chain(unheard).collect()
+}
+
+/// The names of the feeds among them that were never heard.
+pub(super) fn never_heard_of(findings: &[Finding]) -> Vec<String> {
+    let unheard = findings.iter().filter(|finding| finding.mismatch == Mismatch::NeverHeard);
+    unheard.map(|finding| finding.feed.clone()).collect()
+}
+
+/// Which feeds have brought nothing, in a sentence.
+pub(super) fn never_heard_headline(feeds: &[String]) -> String {
+    match feeds {
+        [feed] => format!("The feed {feed} has brought nothing since it was configured."),
+        feeds => {
+            let shown: Vec<&str> = feeds.iter().take(SHOWN).map(String::as_str).collect();
+            let more = feeds.len().saturating_sub(SHOWN);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let (count, shown) = (feeds.len(), shown.join(", "));
+            format!("{count} feeds have brought nothing since they were configured: {shown}{more}.")
+        }
+    }
+}
+
+/// What to do about feeds that have brought nothing.
+pub(super) fn never_heard_advice(feeds: &[String]) -> String {
+    let (of, its, unused) = match feeds {
+        [_] => ("it", "its URL", "If it is not in use, remove its table."),
+        _ => ("them", "for each its URL", "Of what is not in use, remove the table."),
+    };
+    format!(
+        "Either the provider was not told of {of}, or nothing that comes is taken: `relaywatch doctor` shows {its}, what to set in the \
+         provider's console, and the last rejection with its reason. {unused}"
+    )
 }
 
 /// What a feed reported under the exposure that it declared last: of late, and in a longer time.
@@ -280,6 +323,24 @@ mod tests {
             assert!(advice.contains("ses/eu") && advice.contains("its table"), "{advice}");
             assert!(advice.contains("exposure = ") || *mismatch == Mismatch::NeverHeard, "{advice}");
         }
+    }
+
+    #[test]
+    fn feeds_that_were_never_heard_are_told_of_together() {
+        let finding = |feed: &str, mismatch| Finding { feed: feed.to_owned(), declared: Exposure::Outcomes, mismatch };
+        let never = |feed| finding(feed, Mismatch::NeverHeard);
+        let advice = advice(&[never("braze"), finding("ses", Mismatch::NoSends), never("mailgun/eu")]);
+        assert_eq!(advice.len(), 2, "{advice:?}");
+        assert!(advice[0].contains("The feed ses declares"), "{advice:?}");
+        assert_eq!(
+            advice[1],
+            "2 feeds have brought nothing since they were configured: braze, mailgun/eu. Either the provider was not told of them, \
+             or nothing that comes is taken: `relaywatch doctor` shows for each its URL, what to set in the provider's console, and \
+             the last rejection with its reason. Of what is not in use, remove the table."
+        );
+        assert_eq!(super::advice(&[never("braze")]), [never("braze").advice()], "one alone is told as one");
+        let many: Vec<String> = (0..30).map(|number| format!("ses/{number}")).collect();
+        assert!(never_heard_headline(&many).ends_with("ses/19 and 10 more."), "{}", never_heard_headline(&many));
     }
 
     #[test]

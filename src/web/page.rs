@@ -56,8 +56,15 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// A time as the page writes all of them: to the second, since some of what is shown is known no closer.
+fn time(at: Timestamp) -> String {
+    Timestamp::from_seconds(at.as_seconds()).to_string()
+}
+
 /// How a feed stands.
 struct FeedRow {
+    /// Its name: `ses/eu`.
+    name: String,
     /// Where it is.
     address: String,
     /// When it last took a delivery.
@@ -115,7 +122,12 @@ async fn standing(state: &State) -> Result<Standing, StoreError> {
     let seconds = |seconds: i64| (seconds > 0).then(|| Timestamp::from_seconds(seconds));
     let last = |path: &str| seconds(state.metrics.feed_last_accepted.with_label_values(&[path]).get());
     let feeds = state.reception.as_ref().zip(state.public).map(|(reception, public)| {
-        let row = |name: &str, address| FeedRow { address, accepted: last(name), seen: reception.seen(name) };
+        let row = |name: &str, address| FeedRow {
+            name: name.to_owned(),
+            address,
+            accepted: last(name),
+            seen: reception.seen(name),
+        };
         let setup = reception.setup();
         let posted = setup.feeds.paths().into_iter().map(|path| row(path, format!("http://{public}/in/{path}")));
         let workers = setup.workers.iter().map(|worker| row(&worker.name.name, worker.place()));
@@ -142,8 +154,7 @@ async fn standing(state: &State) -> Result<Standing, StoreError> {
 
 async fn findings(state: &State) -> Result<Vec<String>, StoreError> {
     let now = state.clock.now();
-    let mut items: Vec<String> =
-        exposure::check(&state.store, now).await?.iter().map(exposure::Finding::advice).collect();
+    let mut items = exposure::advice(&exposure::check(&state.store, now).await?);
     let refused = state.reload_refused.borrow().clone();
     items.extend(refused.map(|why| {
         format!(
@@ -154,7 +165,7 @@ async fn findings(state: &State) -> Result<Vec<String>, StoreError> {
     let windows = blind::known(&state.store, now).await?;
     items.extend(windows.iter().filter(|window| window.until.is_none()).map(|window| {
         let why = window.reason.map_or("", crate::explain::BlindReason::says);
-        format!("Blind since {}: {}; {why}. Absence proves nothing.", window.from, window.watched)
+        format!("Blind since {}: {}; {why}. Absence proves nothing.", time(window.from), window.watched)
     }));
     Ok(items)
 }
@@ -192,7 +203,7 @@ fn page(standing: &Standing) -> String {
     words(&standing.words, &mut out);
     feeds(standing.feeds.as_deref(), standing.has_file, &mut out);
     let caught_up = if standing.leads {
-        standing.caught_up.map_or_else(|| "not yet".to_owned(), |at| at.to_string())
+        standing.caught_up.map_or_else(|| "not yet".to_owned(), time)
     } else {
         "another process monitors".to_owned()
     };
@@ -201,7 +212,7 @@ fn page(standing: &Standing) -> String {
         ("Events received since the start", standing.added.to_string()),
         ("Caught up at", caught_up),
         ("Pages and notices that wait to leave", standing.waiting.to_string()),
-        ("Now", standing.now.to_string()),
+        ("Now", time(standing.now)),
     ];
     out.push_str("<h2>State</h2><table>");
     for (name, value) in rows {
@@ -236,7 +247,7 @@ fn incidents(found: &[(IncidentRecord, Option<Body>)], out: &mut String) {
         );
         let severity =
             if record.state == IncidentState::Masked { "masked: yours to close".to_owned() } else { severity };
-        let cells = [&record.id.to_string(), &severity, &record.onset.to_string(), &stream, &refused, &cause];
+        let cells = [&record.id.to_string(), &severity, &time(record.onset), &stream, &refused, &cause];
         // The place that pages link to, as `config::Notify::link_to` has it.
         _ = write!(out, "<tr id=\"incident-{}\">", record.id);
         for cell in cells {
@@ -264,8 +275,8 @@ fn words(found: &AllWords, out: &mut String) {
         let cells = [
             of.replies.to_string(),
             of.addresses.to_string(),
-            of.first.to_string(),
-            of.last.to_string(),
+            time(of.first),
+            time(of.last),
             Escaped(&guess).to_string(),
         ];
         for cell in &cells {
@@ -313,15 +324,17 @@ fn feeds(found: Option<&[FeedRow]>, has_file: bool, out: &mut String) {
         return;
     }
     out.push_str(
-        "<table><tr><th>Address, behind your TLS proxy</th><th>Last delivery</th><th>Last event understood</th>\
+        "<table><tr><th>Feed</th><th>Address, behind your TLS proxy</th><th>Last delivery</th><th>Last event understood</th>\
          <th>Last refused delivery</th><th>Set aside</th></tr>",
     );
-    for FeedRow { address, accepted, seen } in found {
-        let time = |at: Option<Timestamp>| at.map_or_else(|| "none since the start".to_owned(), |at| at.to_string());
-        let refused =
-            seen.refused.map_or_else(|| "none since the start".to_owned(), |(at, reason)| format!("{at}: {reason}"));
+    for FeedRow { name, address, accepted, seen } in found {
+        let time = |at: Option<Timestamp>| at.map_or_else(|| "none since the start".to_owned(), time);
+        let refused = seen
+            .refused
+            .map_or_else(|| "none since the start".to_owned(), |(at, reason)| format!("{}: {reason}", self::time(at)));
         let cells = [time(*accepted), time(seen.understood), refused, seen.set_aside.to_string()];
-        out.extend(["<tr><td><code>", &Escaped(address).to_string(), "</code></td>"]);
+        let (name, address) = (Escaped(name).to_string(), Escaped(address).to_string());
+        out.extend(["<tr><td>", &name, "</td><td><code>", &address, "</code></td>"]);
         for cell in &cells {
             out.extend(["<td>", cell, "</td>"]);
         }
@@ -342,7 +355,8 @@ mod tests {
     use crate::ingest::http::RejectionReason;
 
     fn row(address: &str, seen: Seen) -> FeedRow {
-        FeedRow { address: address.to_owned(), accepted: None, seen }
+        let name = address.split_once("/in/").map_or(address, |(_, name)| name);
+        FeedRow { name: name.to_owned(), address: address.to_owned(), accepted: None, seen }
     }
 
     fn quiet() -> Standing {
@@ -392,6 +406,21 @@ mod tests {
         assert!(named.contains(&format!("<title>relaywatch: {name}</title>")), "{named}");
         assert!(named.contains(&format!(": {name}</h1>")), "{named}");
         assert!(page(&quiet()).contains("<title>relaywatch</title>"));
+    }
+
+    #[test]
+    fn feeds_of_one_provider_have_names_and_all_times_one_form() {
+        let at = Timestamp::from_millis(1_754_719_100_123);
+        let seen = Seen { refused: Some((at, RejectionReason::Stale)), understood: Some(at), set_aside: 0 };
+        let feeds = ["http://127.0.0.1:8025/in/ses/eu", "http://127.0.0.1:8025/in/ses/us"];
+        let shown = page(&Standing {
+            now: at,
+            caught_up: Some(at),
+            feeds: Some(feeds.map(|address| row(address, seen)).into()),
+            ..quiet()
+        });
+        assert!(shown.contains("<td>ses/eu</td>") && shown.contains("<td>ses/us</td>"), "{shown}");
+        assert!(shown.contains("2025-08-09T05:58:20Z") && !shown.contains("20.123"), "{shown}");
     }
 
     #[test]

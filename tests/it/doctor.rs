@@ -108,10 +108,7 @@ async fn beside_a_daemon(engine: Engine) {
     let (code, report) = json(&home, &["--url", &elsewhere]);
     assert_eq!(code, Some(1));
     assert!(
-        of(&report, "feeds", "feed", "braze")["advice"][0]
-            .as_str()
-            .expect("said")
-            .contains("something else answers there")
+        of(&report, "feeds", "feed", "braze")["says"].as_str().expect("said").contains("something else answers there")
     );
 
     if engine == Engine::Sqlite {
@@ -167,4 +164,54 @@ async fn where_the_store_is_away_and_the_keys_are_open_to_others() {
     let (code, text) = doctor(&home, &["--url", "http://127.0.0.1:1"]);
     assert_eq!(code, Some(1));
     insta::assert_snapshot!("store_away", redacted(&home, &text));
+}
+
+/// What is gone is told as what it is, with what to do; what was never there is no failure.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_something_is_gone() {
+    let home = Home::new(Engine::Sqlite).await.expect("SQLite is always there");
+    let log = home.path("mail.log");
+    std::fs::write(&log, "").expect("written");
+    home.configure(&format!("[feeds.postfix]\nlog_file = \"{}\"\n", log.display()));
+    home.start().stop();
+
+    // A daemon that has just stopped is no process that takes reports in.
+    let (code, report) = json(&home, &[]);
+    let ingest = check(&report, "ingest");
+    assert_eq!((code, &ingest["mark"]), (Some(1), &"wrong".into()), "{ingest:#}");
+    assert!(ingest["says"].as_str().expect("said").contains("the last was heard 20"), "{ingest:#}");
+    let postfix = of(&report, "feeds", "feed", "postfix");
+    assert_eq!((&postfix["reachable"], &postfix["url"]), (&"yes".into(), &Value::Null), "{postfix:#}");
+
+    std::fs::remove_file(&log).expect("removed");
+    let (_, report) = json(&home, &[]);
+    let postfix = of(&report, "feeds", "feed", "postfix");
+    assert_eq!((&postfix["mark"], &postfix["reachable"]), (&"wrong".into(), &"no".into()), "{postfix:#}");
+    assert!(postfix["says"].as_str().expect("said").contains("there is no such file"), "{postfix:#}");
+
+    std::fs::remove_file(home.path("state/relaywatch.key")).expect("removed");
+    let (code, report) = json(&home, &[]);
+    let keys = check(&report, "keys");
+    assert_eq!((code, &keys["mark"]), (Some(1), &"wrong".into()), "{keys:#}");
+    assert!(keys["says"].as_str().expect("said").contains("is gone"), "{keys:#}");
+    assert!(!home.path("state/relaywatch.key").exists(), "it changes nothing");
+}
+
+/// An address that leads nowhere is told by why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_address_leads_elsewhere() {
+    let home = Home::new(Engine::Sqlite).await.expect("SQLite is always there");
+    home.configure(&format!("[feeds.braze]\ntoken = \"{BRAZE_TOKEN}\"\n"));
+    let said = |url: &str| {
+        let (_, report) = json(&home, &["--url", url]);
+        of(&report, "feeds", "feed", "braze")["says"].as_str().expect("said").to_owned()
+    };
+    let refused = said("http://127.0.0.1:1");
+    assert!(refused.contains("unreachable: the connection is refused"), "{refused}");
+    let unknown = said("http://relaywatch.invalid");
+    assert!(unknown.contains("no such host: relaywatch.invalid"), "{unknown}");
+    let daemon = home.start();
+    let elsewhere = said(&format!("http://{}", daemon.private));
+    assert!(elsewhere.contains("(HTTP 404): the wrong host or path"), "{elsewhere}");
+    daemon.stop();
 }

@@ -8,7 +8,7 @@ use super::providers::{Providers, TOPIC, USERNAME};
 use crate::{
     config::Config,
     model::{DAY_MILLIS, Provider},
-    simulate::{APP, Plan, TEAM},
+    simulate::{APP, Plan, TEAM, What},
 };
 
 /// The name of the configuration file.
@@ -32,16 +32,32 @@ pub(super) fn lay_out(plan: &Plan, folder: &Path, providers: &Providers, slack: 
     Ok(Config::from_text(Some(&folder.join(CONFIG_FILE)), text, HashMap::new())?)
 }
 
-/// All feeds, one team, and Slack. What the sender's provider tells of mail that did not bounce is declared.
+/// What the case's mail comes through, Apple's notices, one team, and Slack. What the sender's provider tells of mail that did not bounce is declared.
 fn config(plan: &Plan, folder: &Path) -> String {
     let sender = &plan.sender;
-    let exposure = |provider: Provider| {
-        if sender.provider == provider { format!("exposure = \"{}\"\n", sender.exposure) } else { String::new() }
+    let posts = |provider: Provider| {
+        plan.posts.iter().any(|post| match &post.what {
+            What::Ses { .. } => provider == Provider::Ses,
+            What::Sparkpost(_) => provider == Provider::Sparkpost,
+            What::Braze(_) => provider == Provider::Braze,
+            What::Notice(_) | What::Accounts(_) => false,
+        })
+    };
+    // A feed that nobody posts to would be told of as never heard.
+    let feed = |provider: Provider, settings: &str| {
+        let exposure =
+            if sender.provider == provider { format!("exposure = \"{}\"\n", sender.exposure) } else { String::new() };
+        if posts(provider) { format!("[feeds.{provider}]\n{settings}{exposure}\n") } else { String::new() }
     };
     let text = |text: &str| serde_json::Value::from(text).to_string();
     let store = text(&format!("sqlite://{}", folder.join("relaywatch.db").display()));
     let registered = text(&sender.envelope_domain);
-    let [ses, sparkpost, braze] = [Provider::Ses, Provider::Sparkpost, Provider::Braze].map(exposure);
+    let feeds = [
+        feed(Provider::Ses, &format!("topics = [\"{TOPIC}\"]\nsigning_certificates = [\"sns.pem\"]\n")),
+        feed(Provider::Sparkpost, &format!("username = \"{USERNAME}\"\npassword_file = \"secret\"\n")),
+        feed(Provider::Braze, "token_file = \"secret\"\n"),
+    ]
+    .concat();
     format!(
         "# The case {case} of `relaywatch demo`.
 [listen]
@@ -68,21 +84,7 @@ domain = {registered}
 [feeds.apple]
 jwks_file = \"apple-keys.json\"
 
-[feeds.ses]
-topics = [\"{TOPIC}\"]
-signing_certificates = [\"sns.pem\"]
-{ses}
-[feeds.sparkpost]
-username = \"{USERNAME}\"
-password_file = \"secret\"
-{sparkpost}
-[feeds.braze]
-token_file = \"secret\"
-{braze}
-[feeds.mailgun]
-signing_key_file = \"secret\"
-
-[notify.slack]
+{feeds}[notify.slack]
 webhook_url_file = \"slack-webhook-url\"
 ",
         case = plan.case

@@ -152,17 +152,33 @@ impl<'a> Asked<'a> {
         match answer.await {
             Ok(answer) => understood(feed, answer).await,
             Err(error) => {
-                let why = if error.is_timeout() {
-                    "nothing answers in time"
-                } else if error.is_connect() {
-                    "nothing can be reached"
-                } else {
-                    "no sound HTTP is spoken"
-                };
-                self.dead = Some(why.to_owned());
-                Reach::No(why.to_owned())
+                let why = unanswered(&error, self.base.and_then(Url::host_str));
+                self.dead = Some(why.clone());
+                Reach::No(why)
             }
         }
+    }
+}
+
+/// Why nothing answers.
+fn unanswered(error: &reqwest::Error, host: Option<&str>) -> String {
+    let causes = || std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let kind = || causes().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    // The resolver's own error is of a private type; its words are these.
+    let is_of_dns = causes().any(|cause| cause.to_string().starts_with("dns error"));
+    let host = host.unwrap_or("the address");
+    if error.is_timeout() {
+        "nothing answers in time: a firewall, or the wrong address?".to_owned()
+    } else if is_of_dns {
+        format!("no such host: {host} can't be resolved")
+    } else if error.is_connect() && kind() == Some(std::io::ErrorKind::ConnectionRefused) {
+        "unreachable: the connection is refused, so nothing listens there".to_owned()
+    } else if causes().any(|cause| cause.to_string().contains("certificate")) {
+        format!("the TLS certificate of {host} is not valid; providers refuse it as well")
+    } else if error.is_connect() {
+        "unreachable: no connection comes about".to_owned()
+    } else {
+        "no sound HTTP is spoken".to_owned()
     }
 }
 
@@ -200,6 +216,13 @@ fn read(feed: &str, status: StatusCode, body: &[u8]) -> Reach {
             Reach::No("a relaywatch answers there and does not have this feed: reload it (SIGHUP)".to_owned())
         }
         (_, true) => Reach::No(format!("a relaywatch of another version answers there (HTTP {})", status.as_u16())),
+        (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED, false) => Reach::No(format!(
+            "something else answers there (HTTP {}): the wrong host or path, or a proxy that does not pass /in/ on",
+            status.as_u16()
+        )),
+        (StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT, false) => {
+            Reach::No(format!("a proxy answers there, and does not reach relaywatch (HTTP {})", status.as_u16()))
+        }
         (_, false) => Reach::No(format!("something else answers there (HTTP {})", status.as_u16())),
     }
 }
@@ -267,10 +290,10 @@ pub(super) struct FeedRow {
     pub(super) says: String,
     /// What to do about it.
     pub(super) advice: Vec<String>,
-    /// Its URL, or where else its reports come from.
-    pub(super) url: String,
-    #[serde(skip)]
-    pub(super) is_url: bool,
+    /// Where its reports come from: its URL, or a queue, a port, a file.
+    pub(super) place: String,
+    /// Its URL, where its provider posts to one.
+    pub(super) url: Option<String>,
     /// Whether it can be reached.
     pub(super) reachable: Reachable,
     /// When something was last understood, or the hour of the last event that the store knows.
@@ -284,7 +307,13 @@ pub(super) struct FeedRow {
 }
 
 /// Says how a feed stands.
-pub(super) fn row(feed: &str, at: &str, connect: Vec<String>, seen: &Seen, now: Timestamp) -> FeedRow {
+pub(super) fn row(
+    feed: &str,
+    (at, is_posted): (&str, bool),
+    connect: Vec<String>,
+    seen: &Seen,
+    now: Timestamp,
+) -> FeedRow {
     let mut advice = Vec::new();
     let mut mark = Mark::Ok;
     let mut raise = |to: Mark, text: String| {
@@ -294,10 +323,7 @@ pub(super) fn row(feed: &str, at: &str, connect: Vec<String>, seen: &Seen, now: 
     let reachable = match &seen.reach {
         Reach::Here => Reachable::Yes,
         Reach::NotAsked => Reachable::NotAsked,
-        Reach::No(why) => {
-            raise(Mark::Wrong, format!("{at}: {why}"));
-            Reachable::No
-        }
+        Reach::No(_) => Reachable::No,
     };
     let standing = match seen.daemon {
         InDaemon::Stands(standing) => standing,
@@ -338,23 +364,26 @@ pub(super) fn row(feed: &str, at: &str, connect: Vec<String>, seen: &Seen, now: 
         (None, Some(hour)) => format!("last event in the hour of {hour}"),
         (None, None) if heard => "no event for long".to_owned(),
         (None, None) if known.is_some() => {
-            raise(Mark::Warning, "nothing of it has ever come: set it up at the provider, as below".to_owned());
-            "no event yet".to_owned()
+            mark = mark.max(Mark::Warning);
+            "nothing of it has ever come: set it up at the provider, as below".to_owned()
         }
         (None, None) => "last event not known: the store was not read".to_owned(),
     };
-    let reached = match reachable {
-        Reachable::Yes => format!("; answers at {at}"),
-        Reachable::No => format!("; not reachable at {at}"),
-        Reachable::NotAsked => format!("; from {at}"),
+    let reached = match &seen.reach {
+        Reach::Here => format!("; answers at {at}"),
+        Reach::No(why) => {
+            mark = Mark::Wrong;
+            format!("; not to be had at {at}: {why}")
+        }
+        Reach::NotAsked => format!("; from {at}"),
     };
     FeedRow {
         feed: feed.to_owned(),
         mark,
         says: format!("{last}{reached}"),
         advice,
-        url: at.to_owned(),
-        is_url: at.starts_with("http"),
+        place: at.to_owned(),
+        url: is_posted.then(|| at.to_owned()),
         reachable,
         last_event: standing.understood.or(hour).map(|at| at.to_string()),
         last_accepted: standing.accepted.map(|at| at.to_string()),
@@ -363,8 +392,22 @@ pub(super) fn row(feed: &str, at: &str, connect: Vec<String>, seen: &Seen, now: 
     }
 }
 
+impl FeedRow {
+    /// Holds the URL that the provider signs along against the feed's own. What follows a `?` is the operator's.
+    pub(super) fn compare_signed(&mut self, signed: &str) {
+        if signed.split('?').next() != Some(self.place.as_str()) {
+            self.mark = Mark::Wrong;
+            let own = &self.place;
+            self.advice.push(format!(
+                "`url` in its table is {signed}, and its public URL is {own}: what is signed along does not verify unless both are what \
+                 stands at the provider"
+            ));
+        }
+    }
+}
+
 /// How long ago, in words.
-fn ago(at: Timestamp, now: Timestamp) -> String {
+pub(super) fn ago(at: Timestamp, now: Timestamp) -> String {
     let seconds = now.millis_since(at).max(0) / 1_000;
     match seconds {
         ..120 => format!("{seconds} s ago"),

@@ -2,11 +2,11 @@
 
 use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
-use super::report::Check;
+use super::{feeds::ago, report::Check};
 use crate::{
-    config::{Config, ConfigErrors},
+    config::{Config, ConfigErrors, Mistake, Place, Severity},
     control::{AskStanding, Standing, Writer, socket_path},
-    daemon::store_options,
+    daemon::{keys_are_lost, store_options},
     ingest::alive,
     model::{MINUTE_MILLIS, Timestamp},
     monitor::blind::{ALL, known as windows},
@@ -25,12 +25,18 @@ const STALE_MILLIS: i64 = 2 * MINUTE_MILLIS;
 const HELD_UP_PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) fn configuration(loaded: &Result<Config, ConfigErrors>) -> Check {
+    // That nothing is connected or nobody told has a line of its own.
+    let is_told_below = |mistake: &Mistake| {
+        mistake.severity == Severity::Warning
+            && mistake.place == Place::Nowhere
+            && matches!(mistake.path.as_str(), "feeds" | "notify")
+    };
     let (mistakes, mut check) = match loaded {
         Ok(config) => {
             let named = config.provenance.file.as_deref().map(|file| file.display().to_string());
             let named = named.unwrap_or_else(|| "no file: the defaults and the environment".to_owned());
             let warnings = &config.provenance.warnings;
-            let check = if warnings.is_empty() {
+            let check = if warnings.iter().all(is_told_below) {
                 Check::ok("configuration", named)
             } else {
                 Check::warning("configuration", named)
@@ -40,12 +46,14 @@ pub(super) fn configuration(loaded: &Result<Config, ConfigErrors>) -> Check {
         Err(errors) => (
             &errors.mistakes,
             Check::wrong("configuration", "not valid; nothing else is looked at until it is")
-                .then("`relaywatch config check` shows each mistake with its line"),
+                .then("`relaywatch config check` shows the lines themselves"),
         ),
     };
-    for mistake in mistakes {
-        let help = mistake.help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
-        check = check.then(format!("{}: {}{help}", mistake.path, mistake.message));
+    for mistake in mistakes.iter().filter(|mistake| !is_told_below(mistake)) {
+        let Mistake { path, message, help, .. } = mistake;
+        let (place, help) = (mistake.stands_at(), help.as_ref().map_or_else(String::new, |help| format!("; {help}")));
+        let heads: Vec<&str> = [place.as_str(), path.as_str()].into_iter().filter(|head| !head.is_empty()).collect();
+        check = check.then(format!("{}: {message}{help}", heads.join(", ")));
     }
     check
 }
@@ -72,15 +80,25 @@ pub(super) fn state_directory(config: &Config) -> Check {
     }
 }
 
-pub(super) fn keys(config: &Config) -> Check {
+pub(super) async fn keys(config: &Config) -> Check {
     const NAME: &str = "keys";
     let path = config.key_file();
     let shown = path.display();
     match (is_open(&path, 0o077), Keyring::load(&path)) {
+        (Err(error), _) if error.kind() == io::ErrorKind::NotFound && keys_are_lost(config).await => {
+            Check::wrong(NAME, format!("the key file {shown} is gone, and the store is there that was made with it"))
+                .then(
+                    "without it nobody can read the stored addresses and `sub`s, nor tell a known address or a repeated delivery from a \
+                     new one; `serve` does not start",
+                )
+                .then(
+                    "put it back from its backup or from another process of this store, or point [privacy] key_file at it; no other key \
+                     does: without it only a new store can be begun",
+                )
+        }
         (Err(error), _) if error.kind() == io::ErrorKind::NotFound => {
-            Check::warning(NAME, format!("there is no key file {shown} yet")).then(
-                "`relaywatch serve` makes it with a new store; a store that is there needs the key file of its day",
-            )
+            Check::warning(NAME, format!("there is no key file {shown} yet"))
+                .then("`relaywatch serve` makes it together with a new store")
         }
         (_, Err(error)) => Check::wrong(NAME, format!("the key file {shown} can't be used: {}", chain(&error)))
             .then("run this as the daemon's user, or restore the key file from its backup"),
@@ -227,9 +245,8 @@ pub(super) async fn of_store(store: &Store, has_daemon: bool, now: Timestamp) ->
         if let Some(check) = backlog(store).await? {
             checks.push(check);
         }
-        if let Some(check) = signs(store.sign_of_life(alive::NAME).await?, has_daemon, now) {
-            checks.push(check);
-        }
+        let alone = matches!(store, Store::Sqlite(_));
+        checks.extend(signs(store.sign_of_life(alive::NAME).await?, has_daemon, alone, now));
         for window in windows(store, now).await?.iter().filter(|window| window.watched == ALL && window.until.is_none())
         {
             let why = window.reason.map_or("", crate::explain::BlindReason::says);
@@ -284,19 +301,25 @@ async fn backlog(store: &Store) -> Result<Option<Check>, StoreError> {
     Ok(Some(Check::ok(NAME, "no older transaction holds it up")))
 }
 
-/// Whether any process takes reports in, by the last sign of life.
-pub(super) fn signs(last: Option<Timestamp>, has_daemon: bool, now: Timestamp) -> Option<Check> {
+/// Whether any process takes reports in, by the last sign of life. Where the daemon is `alone`, no other can.
+pub(super) fn signs(last: Option<Timestamp>, has_daemon: bool, alone: bool, now: Timestamp) -> Option<Check> {
     const NAME: &str = "ingest";
+    const RESTART: &str = "providers try again for a while; what they give up is lost: start `relaywatch serve`";
     let last = last?;
-    if now.millis_since(last) < STALE_MILLIS {
-        return Some(Check::ok(NAME, "a process takes reports in"));
-    }
-    let says = format!("no process has taken reports in since {last}");
-    Some(if has_daemon {
-        Check::wrong(NAME, says).then("the daemon that runs here does not: see its role and its log")
+    let heard = format!("{last} ({})", ago(last, now));
+    let silent = now.millis_since(last);
+    Some(if !has_daemon && alone {
+        Check::wrong(NAME, format!("no process takes reports in: the last was heard {heard}")).then(RESTART)
+    } else if silent < alive::LATE_MILLIS {
+        Check::ok(NAME, format!("a process takes reports in, last heard {heard}"))
+    } else if silent < STALE_MILLIS {
+        Check::warning(NAME, format!("nothing was heard since {heard} of a process that takes reports in"))
+            .then("a sign of life comes every 10 s: it stops, or the store is slow")
+    } else if has_daemon {
+        Check::wrong(NAME, format!("no process has taken reports in since {heard}"))
+            .then("the daemon that runs here does not: see its role and its log")
     } else {
-        Check::wrong(NAME, says)
-            .then("providers try again for a while; what they give up is lost: start `relaywatch serve`")
+        Check::wrong(NAME, format!("no process has taken reports in since {heard}")).then(RESTART)
     })
 }
 

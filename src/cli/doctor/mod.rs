@@ -73,7 +73,7 @@ impl DoctorCommand {
 async fn examine(loaded: Result<Config, ConfigErrors>, url: Option<&Url>, now: Timestamp) -> Report {
     let mut report = Report { checks: vec![house::configuration(&loaded)], feeds: Vec::new() };
     let Ok(config) = loaded else { return report };
-    report.checks.extend([house::state_directory(&config), house::keys(&config), house::rules(&config)]);
+    report.checks.extend([house::state_directory(&config), house::keys(&config).await, house::rules(&config)]);
     report.checks.push(house::notifiers(&config));
     let client = http_client::build(ASK_TIMEOUT);
     let (daemon, standing) = house::daemon(&config, client.as_ref().ok(), now).await;
@@ -107,7 +107,12 @@ async fn examine(loaded: Result<Config, ConfigErrors>, url: Option<&Url>, now: T
         let reach = asked.reach(feed).await;
         let seen = Seen { known: known.of(feed), daemon: InDaemon::of(ingests, feed), reach };
         let at = asked.url(feed);
-        report.feeds.push(feeds::row(feed, &at, config.feeds.connect(feed, &at), &seen, now));
+        let mut row = feeds::row(feed, (&at, true), config.feeds.connect(feed, &at), &seen, now);
+        // Where the public URL is not known, nothing can be held against it.
+        if let Some(signed) = config.feeds.signed_url(feed).filter(|_| base.is_some()) {
+            row.compare_signed(signed);
+        }
+        report.feeds.push(row);
     }
     for worker in &workers {
         let (feed, at) = (worker.name.name.as_str(), worker.place());
@@ -117,7 +122,7 @@ async fn examine(loaded: Result<Config, ConfigErrors>, url: Option<&Url>, now: T
             Some(Err(why)) => feeds::Reach::No(why),
         };
         let seen = Seen { known: known.of(feed), daemon: InDaemon::of(ingests, feed), reach };
-        report.feeds.push(feeds::row(feed, &at, config.feeds.connect(feed, &at), &seen, now));
+        report.feeds.push(feeds::row(feed, (&at, false), config.feeds.connect(feed, &at), &seen, now));
     }
     report.checks.extend(asked.said());
     report

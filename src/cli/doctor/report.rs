@@ -96,7 +96,7 @@ impl Report {
         for feed in &self.feeds {
             let name = format!("feed {}", feed.feed);
             line(&mut out, feed.mark, &name, &feed.says, &feed.advice);
-            let head = if feed.is_url { "set at the provider:" } else { "set at its end:" };
+            let head = if feed.url.is_some() { "set at the provider:" } else { "set at its end:" };
             beneath(&mut out, head);
             for setting in &feed.connect {
                 beneath(&mut out, &format!("  {setting}"));

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use super::{
     feeds::{InDaemon, KnownFeed, Reach, Seen, row},
-    house::{clock, running, signs},
-    report::{Check, Report},
+    house::{clock, configuration, running, signs},
+    report::{Check, Mark, Report},
 };
 use crate::{
     config::{Config, DEFAULT_FILE},
@@ -44,7 +44,7 @@ fn well() -> Seen {
 
 fn feed(seen: &Seen) -> super::feeds::FeedRow {
     let connect = vec!["Braze, Currents: a custom HTTP connector".to_owned()];
-    row("braze", "https://hooks.example.com/in/braze", connect, seen, at(0))
+    row("braze", ("https://hooks.example.com/in/braze", true), connect, seen, at(0))
 }
 
 #[test]
@@ -83,11 +83,49 @@ fn every_state_says_what_to_do() {
         ..standing()
     };
     let mut checks = vec![running(&behind, at(0)), clock(-4_200), clock(75_000)];
-    checks.extend([signs(Some(at(-5)), true, at(0)), signs(Some(at(-5)), false, at(0))].into_iter().flatten());
+    let heard = |minutes, has_daemon, alone| signs(Some(at(minutes)), has_daemon, alone, at(0));
+    // Of five minutes ago, of one, and a moment after a daemon that was the only one has stopped.
+    let silent = [heard(-5, true, false), heard(-5, false, false), heard(-1, false, false), heard(0, false, true)];
+    checks.extend(silent.into_iter().flatten());
     checks.push(Check::wrong("keys", "others may use them").then("chmod 600 relaywatch.key"));
     let report = report(feeds, checks);
     assert!(report.is_wrong());
     insta::assert_snapshot!("trouble", text(&report));
+}
+
+/// A wrong URL at Mandrill fails every signature, so it's told as what does not work.
+#[test]
+fn a_url_that_is_signed_along_is_held_against_the_feeds_own() {
+    let marked = |signed: &str| {
+        let mut row = feed(&well());
+        row.compare_signed(signed);
+        (row.mark, row.advice.len())
+    };
+    assert_eq!(marked("https://hooks.example.com/in/braze?from=mandrill"), (Mark::Ok, 0));
+    assert_eq!(marked("https://hooks.example.com/in/mandrill"), (Mark::Wrong, 1));
+    assert_eq!(marked("http://hooks.example.com/in/braze"), (Mark::Wrong, 1));
+}
+
+/// Each mistake has its place, the file itself where it can't be read, and none is told twice.
+#[test]
+fn a_configuration_is_told_with_files_and_lines() {
+    let load = |text: &str| {
+        let file = std::path::Path::new("relaywatch.toml");
+        crate::cli::config::verified(Config::from_text(Some(file), text.to_owned(), std::collections::HashMap::new()))
+    };
+    let wrong =
+        configuration(&load("[listen]\npublik = 1\n[feeds.resend]\nsigning_secret_file = \"/nonexistent/s\"\n"));
+    let advice = wrong.advice.join("\n");
+    assert!(advice.contains("relaywatch.toml:2, listen.publik: unknown key"), "{advice}");
+    assert!(advice.contains("relaywatch.toml:4, feeds.resend.signing_secret_file: "), "{advice}");
+    assert!(advice.contains("put the file back"), "{advice}");
+    let absent = configuration(&Config::load(Some(std::path::Path::new("/nonexistent/relaywatch.toml")), []));
+    assert!(
+        absent.advice.concat().contains("/nonexistent/relaywatch.toml: the configuration can't be read"),
+        "{absent:?}"
+    );
+    let bare = configuration(&load(""));
+    assert_eq!((bare.mark, bare.advice.len()), (Mark::Ok, 0), "that nothing is connected has lines of its own");
 }
 
 /// What a mail feed refuses is told with its own settings.
@@ -96,7 +134,7 @@ fn mail_has_advice_of_its_own() {
     let advice = |name: &str, reason| {
         let standing = FeedStanding { refused: Some((at(-3), reason)), ..FeedStanding::default() };
         let seen = Seen { daemon: InDaemon::Stands(standing), ..well() };
-        row(name, "smtp://127.0.0.1:2525", Vec::new(), &seen, at(0)).advice.concat()
+        row(name, ("smtp://127.0.0.1:2525", false), Vec::new(), &seen, at(0)).advice.concat()
     };
     for name in ["mail", "mail/dmarc"] {
         assert!(advice(name, RejectionReason::TooLarge).contains("`max_bytes`"), "{name}");

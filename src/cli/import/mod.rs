@@ -531,7 +531,7 @@ mod tests {
             let settings = command.settings_of(Format::Ses, &config);
             settings.map(|settings| settings.campaign_tag).map_err(|error| error.to_string())
         };
-        let sqs = "[[feeds.sqs]]\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\ncampaign_tag = \"one\"\n";
+        let sqs = "[[feeds.sqs]]\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/123456789012/q\"\ncampaign_tag = \"one\"\n";
         let eu = format!("{sqs}name = \"eu\"\n");
         assert_eq!(tag("", &[]), Ok(None));
         assert_eq!(tag(sqs, &[]), Ok(Some("one".to_owned())));

@@ -21,7 +21,7 @@ impl Credentials<'_> {
             checks.error(
                 path,
                 format!("the {} feed has no credentials, so anybody could post to it", self.provider),
-                "set `username` and `password_file`, or `header` and `token_file`",
+                "set `username` and `password_file`, or `token_file` (with `header`, where it's not `Authorization: Bearer`)",
             );
         }
         if self.header.is_some() && self.token.is_none() {

@@ -284,12 +284,53 @@ fn is_hostname(text: &str) -> bool {
 }
 
 fn connect(feed: &MailFeed, at: &str) -> Vec<String> {
-    let protocol = if feed.protocol == MailProtocol::Lmtp { "lmtp" } else { "smtp" };
     let recipients = feed.recipients.join(", ");
-    vec![
-        format!("Your mail server hands mail for {recipients} to {protocol} {at}: in Postfix by transport_maps"),
+    let mut lines = vec![format!("Your mail server hands mail for {recipients} to {at}")];
+    if let Some(hop) = feed.listen.as_deref().and_then(MailAddress::parse).map(|at| postfix_hop(feed.protocol, &at)) {
+        let (exact, starred): (Vec<&String>, Vec<&String>) =
+            feed.recipients.iter().partition(|recipient| !recipient.contains('*'));
+        lines.extend(exact.iter().map(|recipient| format!("Postfix, transport_maps (hash:): {recipient} {hop}")));
+        lines.extend(
+            starred.iter().map(|recipient| format!("Postfix, transport_maps (regexp:): {} {hop}", regexp(recipient))),
+        );
+        if feed.recipients.iter().any(|recipient| !recipient.contains('@')) {
+            lines.push("Postfix, relay_domains: the domains among them, unless they are in mydestination".to_owned());
+        }
+        if hop.starts_with("lmtp:unix:") {
+            let chroot =
+                "A chrooted lmtp (master.cf, as on Debian) looks for the socket under Postfix's queue_directory";
+            lines.push(chroot.to_owned());
+        }
+    }
+    lines.push(
         "The envelope sender of your mail is one of these, and carries the recipient (VERP) where it can".to_owned(),
-    ]
+    );
+    lines
+}
+
+/// The listener as `transport:nexthop` (Postfix's transport(5); of LMTP's next hops lmtp(8), "LMTP destination syntax"). The same is
+/// written in main.cf. Brackets keep Postfix from looking for an MX.
+fn postfix_hop(protocol: MailProtocol, at: &MailAddress) -> String {
+    let host = |address: &SocketAddr| match address.ip() {
+        ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
+        ip => ip.to_string(),
+    };
+    match (protocol, at) {
+        (_, MailAddress::Unix(path)) => format!("lmtp:unix:{}", path.display()),
+        (MailProtocol::Lmtp, MailAddress::Tcp(at)) => format!("lmtp:inet:[{}]:{}", host(at), at.port()),
+        (MailProtocol::Smtp, MailAddress::Tcp(at)) => format!("smtp:[{}]:{}", host(at), at.port()),
+    }
+}
+
+/// An address with stars as a pattern of Postfix's regexp_table(5).
+fn regexp(recipient: &str) -> String {
+    let parts = recipient.split('*').map(|part| {
+        part.chars().fold(String::new(), |text, c| match c {
+            c if c.is_alphanumeric() || matches!(c, '@' | '-' | '_' | '=') => text + &c.to_string(),
+            c => text + "\\" + &c.to_string(),
+        })
+    });
+    format!("/^{}$/", parts.collect::<Vec<_>>().join(".*"))
 }
 
 #[cfg(test)]
@@ -330,6 +371,16 @@ mod tests {
         {
             assert_eq!(RecipientPattern::parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn postfix_is_told_in_its_own_words() {
+        let hop = |protocol, at: &str| postfix_hop(protocol, &MailAddress::parse(at).expect(at));
+        assert_eq!(hop(MailProtocol::Lmtp, "127.0.0.1:2424"), "lmtp:inet:[127.0.0.1]:2424");
+        assert_eq!(hop(MailProtocol::Lmtp, "unix:/run/relaywatch/lmtp.sock"), "lmtp:unix:/run/relaywatch/lmtp.sock");
+        assert_eq!(hop(MailProtocol::Smtp, "0.0.0.0:2525"), "smtp:[127.0.0.1]:2525");
+        assert_eq!(hop(MailProtocol::Smtp, "[::1]:2525"), "smtp:[::1]:2525");
+        assert_eq!(regexp("bounces+*@example.com"), r"/^bounces\+.*@example\.com$/");
     }
 
     #[test]

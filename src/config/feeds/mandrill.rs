@@ -47,12 +47,10 @@ fn check(feed: &MandrillFeed, path: &str, checks: &mut Checks<'_>) {
 }
 
 fn connect(feed: &MandrillFeed, at: &str) -> Vec<String> {
+    let url = feed.url.as_deref().unwrap_or("not set");
     vec![
-        format!("Mandrill, Settings, Webhooks: a new one with the URL {at}"),
-        format!(
-            "It is signed along: `url` has to be exactly the same, and is {}",
-            feed.url.as_deref().unwrap_or("not set")
-        ),
+        format!("Mandrill, Settings, Webhooks: a new one with the Post To URL {at}"),
+        format!("It is signed along: `url` has to be exactly what stands there, and is {url}"),
         super::events(feed.exposure, "send", "delivered", "hard and soft bounces, deferral, reject, spam, unsub"),
         "`key` is the webhook's key, as Mandrill shows it".to_owned(),
     ]

@@ -473,6 +473,13 @@ impl Feeds {
         self.tables().iter().map(|feed| path(feed.kind, feed.table.name())).collect()
     }
 
+    /// The URL that a feed's provider signs along, as it's configured; nothing where none does, and where there is no such feed.
+    #[must_use]
+    pub fn signed_url(&self, feed: &str) -> Option<&str> {
+        let of = |table: &&MandrillFeed| path("mandrill", table.name.as_deref()) == feed;
+        self.mandrill.iter().find(of)?.url.as_deref()
+    }
+
     /// What to set at the provider of a feed, a line each; `at` is the feed's URL, or where else its reports come from. Holds no
     /// secret. Nothing where there is no such feed.
     #[must_use]

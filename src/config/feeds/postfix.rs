@@ -31,7 +31,7 @@ fn check(feed: &PostfixFeed, path: &str, checks: &mut Checks<'_>) {
         _ => {}
     }
     for (number, host) in feed.smarthosts.iter().enumerate() {
-        checks.domain(&format!("{path}.smarthosts.{number}"), host);
+        checks.host(&format!("{path}.smarthosts.{number}"), host);
     }
     if feed.time_zone.as_ref().is_some_and(|zone| jiff::tz::TimeZone::get(zone).is_err()) {
         checks.wrong(

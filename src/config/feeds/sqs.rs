@@ -30,27 +30,55 @@ impl SqsFeed {
     }
 }
 
+/// What a queue's URL looks like.
+const FORM: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/ses-events";
+
 fn check(feed: &SqsFeed, path: &str, checks: &mut Checks<'_>) {
-    let Some(PublicUrl(queue)) = &feed.queue_url else {
-        let help = "set `queue_url`; the SQS console shows it: \"https://sqs.eu-west-1.amazonaws.com/123456789012/ses-events\"";
-        checks.error(path, "the SQS feed has no queue", help);
-        return;
-    };
-    let place = format!("{path}.queue_url");
-    checks.https(&place, queue);
-    let names_a_queue =
-        queue.path_segments().is_some_and(|mut parts| parts.next_back().is_some_and(|name| !name.is_empty()));
-    if !names_a_queue || queue.query().is_some() || queue.fragment().is_some() || !queue.username().is_empty() {
-        let help =
-            "write it as the SQS console shows it: \"https://sqs.eu-west-1.amazonaws.com/123456789012/ses-events\"";
-        checks.wrong(&place, "this is no URL of a queue", help);
+    if feed.region.as_ref().is_some_and(|region| !is_region(region)) {
+        checks.wrong(&format!("{path}.region"), "this is no region of AWS", "write it as \"eu-west-1\"");
     }
-    let told = region_of(queue);
-    match &feed.region {
-        Some(region) if !is_region(region) => {
-            checks.wrong(&format!("{path}.region"), "this is no region of AWS", "write it as \"eu-west-1\"");
+    if let Some(PublicUrl(endpoint)) = &feed.endpoint {
+        checks.https(&format!("{path}.endpoint"), endpoint);
+    }
+    match &feed.queue_url {
+        None => {
+            let help = format!("set `queue_url`; the SQS console shows it: \"{FORM}\"");
+            checks.error(path, "the SQS feed has no queue", help);
         }
-        Some(region) if told.as_ref().is_some_and(|told| told != region) => {
+        Some(PublicUrl(queue)) => check_queue(feed, queue, path, checks),
+    }
+}
+
+fn check_queue(feed: &SqsFeed, queue: &Url, path: &str, checks: &mut Checks<'_>) {
+    let place = format!("{path}.queue_url");
+    if queue.scheme() == "arn" {
+        let (message, help) = match url_of_arn(queue.as_str()) {
+            Some(url) => ("this is the queue's ARN, and its URL is needed", format!("write `queue_url = \"{url}\"`")),
+            None => ("this is an ARN, and not of a queue", format!("a queue's URL looks like \"{FORM}\"")),
+        };
+        return checks.wrong(&place, message, help);
+    }
+    if !names_a_queue(queue) {
+        let help = format!("write it as the SQS console shows it: \"{FORM}\"");
+        return checks.wrong(&place, "this is no URL of a queue", help);
+    }
+    checks.https(&place, queue);
+    let told = region_of(queue);
+    if feed.endpoint.is_none() && !is_public(queue) {
+        let message = "`queue_url` is not on SQS's own host";
+        if is_own(queue) {
+            let origin = queue.origin().ascii_serialization();
+            checks.error(path, message, format!("add `endpoint = \"{origin}\"`"));
+        } else {
+            // Its region would be a guess as well.
+            let help = format!(
+                "a queue's URL looks like \"{FORM}\"; where SQS is asked elsewhere (a VPC endpoint of your own name), `endpoint` says where"
+            );
+            return checks.error(&place, message, help);
+        }
+    }
+    match &feed.region {
+        Some(region) if is_region(region) && told.as_ref().is_some_and(|told| told != region) => {
             let help = "take `region` away: the queue's URL tells it";
             checks.error(&format!("{path}.region"), "`queue_url` tells another region", help);
         }
@@ -59,13 +87,52 @@ fn check(feed: &SqsFeed, path: &str, checks: &mut Checks<'_>) {
         }
         _ => {}
     }
-    match &feed.endpoint {
-        Some(PublicUrl(endpoint)) => checks.https(&format!("{path}.endpoint"), endpoint),
-        None if !is_public(queue) => {
-            let origin = queue.origin().ascii_serialization();
-            checks.error(path, "`queue_url` is not on SQS's own host", format!("add `endpoint = \"{origin}\"`"));
+}
+
+/// Whether the path is a queue's: on SQS's own hosts the account's twelve digits and the queue's name.
+fn names_a_queue(queue: &Url) -> bool {
+    let parts: Vec<&str> = queue.path_segments().into_iter().flatten().collect();
+    let fits = match parts.as_slice() {
+        [account, name] if is_public(queue) => is_account(account) && is_name(name),
+        [.., name] => !is_public(queue) && is_name(name),
+        [] => false,
+    };
+    fits && queue.query().is_none() && queue.fragment().is_none() && queue.username().is_empty()
+}
+
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.chars().all(|c| c.is_ascii_digit())
+}
+
+/// Whether it is a queue's name (SQS API reference, `CreateQueue`).
+fn is_name(text: &str) -> bool {
+    let plain = text.strip_suffix(".fifo").unwrap_or(text);
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !plain.is_empty() && text.len() <= 80 && plain.chars().all(fits)
+}
+
+/// The URL of the queue of this ARN, `arn:aws:sqs:eu-west-1:123456789012:ses-events`.
+fn url_of_arn(arn: &str) -> Option<String> {
+    let parts: Vec<&str> = arn.split(':').collect();
+    let &["arn", partition, "sqs", region, account, name] = parts.as_slice() else { return None };
+    let domain = match partition {
+        "aws" | "aws-us-gov" => "amazonaws.com",
+        "aws-cn" => "amazonaws.com.cn",
+        _ => return None,
+    };
+    let fits = is_region(region) && is_account(account) && is_name(name);
+    fits.then(|| format!("https://sqs.{region}.{domain}/{account}/{name}"))
+}
+
+/// Whether a queue's URL on this host is asked there: on this machine, and at a VPC endpoint by the name that AWS gives it.
+fn is_own(queue: &Url) -> bool {
+    match queue.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback() || ip.is_private(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback() || ip.is_unique_local(),
+        Some(url::Host::Domain(name)) => {
+            name == "localhost" || name.ends_with(".vpce.amazonaws.com") || name.ends_with(".vpce.amazonaws.com.cn")
         }
-        None => {}
+        None => false,
     }
 }
 
@@ -105,6 +172,26 @@ fn connect(feed: &SqsFeed, at: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_arn_tells_the_queues_url() {
+        for (arn, url) in [
+            (
+                "arn:aws:sqs:eu-west-1:123456789012:ses-events",
+                Some("https://sqs.eu-west-1.amazonaws.com/123456789012/ses-events"),
+            ),
+            (
+                "arn:aws-cn:sqs:cn-north-1:123456789012:q",
+                Some("https://sqs.cn-north-1.amazonaws.com.cn/123456789012/q"),
+            ),
+            ("arn:aws:sns:eu-west-1:123456789012:topic", None),
+            ("arn:aws:sqs:eu-west-1:1234:q", None),
+            ("arn:aws:sqs:eu-west-1:123456789012", None),
+            ("arn:aws:sqs:eu-west-1:123456789012:a/b", None),
+        ] {
+            assert_eq!(url_of_arn(arn).as_deref(), url, "{arn}");
+        }
+    }
 
     #[test]
     fn the_queues_url_tells_region_and_host() {

@@ -204,36 +204,40 @@ fn what_makes_no_sense_is_found_at_its_line() {
         ("[feeds.postfix]", 1, "no log"),
         ("[feeds.postfix]\njournal = true\nlog_file = \"mail.log\"", 1, "both a log file and the journal"),
         ("[feeds.postfix]\njournal = true\ntime_zone = \"Mars/Olympus\"", 3, "no time zone"),
-        ("[feeds.postfix]\njournal = true\nsmarthosts = [\"smtp example\"]", 3, "no domain name"),
+        ("[feeds.postfix]\njournal = true\nsmarthosts = [\"smtp example\"]", 3, "no host's name"),
         ("[feeds.sendgrid]", 1, "neither a verification key nor credentials"),
         ("[feeds.sendgrid]\npassword = \"0123456789abcdef\"", 1, "go together"),
         ("[feeds.sendgrid]\nprevious_token = \"0123456789abcdef\"", 2, "without `token`"),
         ("[feeds.sqs]", 1, "has no queue"),
-        ("[feeds.sqs]\nqueue_url = \"http://sqs.eu-west-1.amazonaws.com/1/q\"", 2, "https://"),
+        ("[feeds.sqs]\nqueue_url = \"http://sqs.eu-west-1.amazonaws.com/123456789012/q\"", 2, "https://"),
         ("[feeds.sqs]\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/\"", 2, "no URL of a queue"),
         (
-            "[feeds.sqs]\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\nregion = \"us-east-1\"",
+            "[feeds.sqs]\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/123456789012/q\"\nregion = \"us-east-1\"",
             3,
             "another region",
         ),
         (
-            "[feeds.sqs]\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\nregion = \"Ireland\"",
+            "[feeds.sqs]\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/123456789012/q\"\nregion = \"Ireland\"",
             3,
             "no region of AWS",
         ),
-        ("[feeds.sqs]\nqueue_url = \"https://sqs.example.com/1/q\"", 1, "does not tell the region"),
+        (
+            "[feeds.sqs]\nqueue_url = \"http://127.0.0.1:1/1/q\"\nendpoint = \"http://127.0.0.1:1\"",
+            1,
+            "does not tell the region",
+        ),
         (
             "[feeds.sqs]\nqueue_url = \"https://sqs.example.com/1/q\"\nregion = \"eu-west-1\"",
-            1,
+            2,
             "not on SQS's own host",
         ),
         (
-            "[feeds.sqs]\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\nendpoint = \"http://sqs.internal:1\"",
+            "[feeds.sqs]\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/123456789012/q\"\nendpoint = \"http://sqs.internal:1\"",
             3,
             "https://",
         ),
         (
-            "[feeds.sqs]\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\nwait_seconds = 21",
+            "[feeds.sqs]\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/123456789012/q\"\nwait_seconds = 21",
             3,
             "between 1 and 20",
         ),
@@ -386,4 +390,118 @@ fn wrong_shapes_do_not_hide_what_is_wrong_elsewhere() {
         seen,
         [(2, "listen.publik"), (4, "feeds.ses.topics.0"), (6, "feeds.braze.token_file"), (8, "feeds.mailgun.x")]
     );
+}
+
+/// What only one can have, each told at the second setting with the first one named.
+#[test]
+fn what_two_settings_want_is_told_with_both_named() {
+    let told = |text: &str| -> Vec<(String, String)> {
+        let found = mistakes(text, &[]).into_iter().filter(|mistake| mistake.severity == Severity::Error);
+        found.map(|mistake| (mistake.path, mistake.message)).collect()
+    };
+    let mail = |name: &str, listen: &str| {
+        format!(
+            "[[feeds.mail]]\nname = \"{name}\"\nprotocol = \"lmtp\"\nlisten = \"{listen}\"\nrecipients = [\"example.com\"]\n"
+        )
+    };
+    let sqs = |name: &str, url: &str| format!("[[feeds.sqs]]\nname = \"{name}\"\nqueue_url = \"{url}\"\n");
+    let mandrill =
+        |url: &str| format!("[[feeds.mandrill]]\nname = \"eu\"\nkey = \"0123456789abcdef\"\nurl = \"https://{url}\"\n");
+    let public = "[listen]\npublic_url = \"https://hooks.example.com/rw/\"\n";
+    let queue = "https://sqs.eu-west-1.amazonaws.com/123456789012/q";
+    for (text, path, named) in [
+        (mail("a", "127.0.0.1:2525") + &mail("b", "127.0.0.1:2525"), "feeds.mail.b.listen", "feeds.mail.a.listen"),
+        (mail("a", "0.0.0.0:2525") + &mail("b", "127.0.0.1:2525"), "feeds.mail.b.listen", "feeds.mail.a.listen"),
+        (mail("a", "unix:/run/a.sock") + &mail("b", "unix:/run/a.sock"), "feeds.mail.b.listen", "feeds.mail.a.listen"),
+        (mail("a", "127.0.0.1:8025"), "feeds.mail.a.listen", "listen.public"),
+        (mail("a", "127.0.0.1:8026"), "feeds.mail.a.listen", "listen.private"),
+        (
+            "[[feeds.postfix]]\nname = \"a\"\nlog_file = \"/l\"\n[[feeds.postfix]]\nname = \"b\"\nlog_file = \"/l\"\n"
+                .to_owned(),
+            "feeds.postfix.b.log_file",
+            "feeds.postfix.a.log_file",
+        ),
+        (
+            "[[feeds.postfix]]\nname = \"a\"\njournal = true\n[[feeds.postfix]]\nname = \"b\"\njournal = true\n"
+                .to_owned(),
+            "feeds.postfix.b.journal",
+            "feeds.postfix.a.journal",
+        ),
+        (
+            sqs("a", queue) + &sqs("b", "https://eu-west-1.queue.amazonaws.com/123456789012/q"),
+            "feeds.sqs.b.queue_url",
+            "feeds.sqs.a.queue_url",
+        ),
+        (
+            "[[feeds.braze]]\nname = \"a\"\ntoken = \"0123456789abcdef\"\n".repeat(2),
+            "feeds.braze.a.name",
+            "[[feeds.braze]] number 1 and 2",
+        ),
+        (mandrill("hooks.example.com/in/mandrill"), "feeds.mandrill.eu.url", "/in/mandrill/eu"),
+        (public.to_owned() + &mandrill("hooks.example.com/in/mandrill/eu"), "feeds.mandrill.eu.url", "another path"),
+        (
+            public.to_owned() + &mandrill("other.example.com/rw/in/mandrill/eu"),
+            "feeds.mandrill.eu.url",
+            "listen.public_url",
+        ),
+    ] {
+        let found = told(&text);
+        assert!(
+            matches!(found.as_slice(), [(at, message)] if at == path && message.contains(named)),
+            "{text}{found:?}"
+        );
+    }
+    for text in [
+        mail("a", "127.0.0.1:2525") + &mail("b", "127.0.0.2:2525"),
+        sqs("a", queue) + &sqs("b", "https://sqs.eu-west-2.amazonaws.com/123456789012/q"),
+        mandrill("hooks.example.com/in/mandrill/eu?x=y"),
+        public.to_owned() + &mandrill("hooks.example.com/rw/in/mandrill/eu?x=y"),
+    ] {
+        assert_eq!(told(&text), [], "{text}");
+    }
+}
+
+/// What is wrong with a queue's URL is told by what it is, and help has no more than what is known.
+#[test]
+fn a_queue_is_asked_for_in_the_form_that_it_has() {
+    let told = |url: &str| {
+        let found = mistakes(&format!("[feeds.sqs]\nqueue_url = \"{url}\"\n"), &[]);
+        let [mistake] = found.as_slice() else { panic!("{url}: {found:?}") };
+        format!("{}: {}", mistake.message, mistake.help.as_deref().unwrap_or_default())
+    };
+    let arn = told("arn:aws:sqs:eu-west-1:123456789012:ses-events");
+    assert!(arn.ends_with("`queue_url = \"https://sqs.eu-west-1.amazonaws.com/123456789012/ses-events\"`"), "{arn}");
+    assert!(told("arn:aws:sns:eu-west-1:123456789012:topic").contains("not of a queue"));
+    for wrong in [
+        "https://sqs.eu-west-1.amazonaws.com.example.com/123456789012/q",
+        "https://sqs.eu-west-1.amazonaw.com/123456789012/q",
+        "https://console.aws.amazon.com/sqs/q",
+    ] {
+        let told = told(wrong);
+        assert!(told.contains("not on SQS's own host") && told.contains("a queue's URL looks like"), "{told}");
+        assert!(!told.contains("add `endpoint"), "{told}");
+    }
+    let vpce = told("https://vpce-0a1b-2c3d.sqs.eu-west-1.vpce.amazonaws.com/123456789012/q");
+    assert!(vpce.contains("add `endpoint = \"https://vpce-0a1b-2c3d.sqs.eu-west-1.vpce.amazonaws.com\"`"), "{vpce}");
+    for wrong in ["https://sqs.eu-west-1.amazonaws.com/q", "https://sqs.eu-west-1.amazonaws.com/12345/q"] {
+        assert!(told(wrong).contains("no URL of a queue"), "{wrong}");
+    }
+}
+
+#[test]
+fn hints_say_what_can_stand_there() {
+    let told = |text: &str| mistakes(text, &[]).iter().map(ToString::to_string).collect::<String>();
+    let exposure = told("[feeds.braze]\ntoken = \"0123456789abcdef\"\nexposure = \"all\"\n");
+    assert!(
+        exposure.contains("= help: What the feed tells of mail that did not bounce: `sends`, `outcomes`"),
+        "{exposure}"
+    );
+    let brevo = told("[feeds.brevo]\n");
+    assert!(brevo.contains("or `token_file` (with `header`, where it's not `Authorization: Bearer`)"), "{brevo}");
+    let postfix = |hosts: &str| told(&format!("[feeds.postfix]\njournal = true\nsmarthosts = {hosts}\n"));
+    assert!(postfix("\"smtp.example.net\"").contains("write a list: smarthosts = [\"…\"]"));
+    assert!(postfix("[\"[smtp.example.net]:587\"]").contains("write \"smtp.example.net\", without brackets and port"));
+    assert!(postfix("[\"a b\"]").contains("write the host's name alone"));
+    let mandrill = told("[feeds.mandrill]\nkey = \"hunter2\"\nurl = \"hooks.example.com/in/mandrill\"\n");
+    assert!(mandrill.contains("url = \"hooks.example.com/in/mandrill\""), "no secret is masked: {mandrill}");
 }

@@ -64,18 +64,17 @@ impl Endpoint {
     async fn receive(&self, path: &str, request: Request<Body>) -> Response {
         let InForce { setup, budget } = self.reception.in_force();
         let metrics = self.reception.metrics();
-        let feed = setup.feeds.get(path);
-        if feed.is_some_and(|feed| feed.answers(request.method())) {
-            return StatusCode::OK.into_response();
-        }
-        if !feed.map_or(request.method() == Method::POST, |feed| feed.takes(request.method())) {
-            return wrong_method(feed.map_or(&[], |feed| feed.methods()));
-        }
-        let Some(feed) = feed else {
+        let Some(feed) = setup.feeds.get(path) else {
             metrics.unknown_paths.inc();
             let detail = "no feed is configured at this path; see [feeds] in the configuration";
             return problem(StatusCode::NOT_FOUND, RejectionReason::Unsupported, detail);
         };
+        if feed.answers(request.method()) {
+            return StatusCode::OK.into_response();
+        }
+        if !feed.takes(request.method()) {
+            return wrong_method(feed);
+        }
         let name = feed.name.name.as_str();
         if request.headers().contains_key(PROBE) {
             return problem(StatusCode::BAD_REQUEST, RejectionReason::Unsupported, &probed(name));
@@ -167,10 +166,11 @@ async fn named(
     endpoint.receive(&format!("{kind}/{name}"), request).await
 }
 
-fn wrong_method(others: &[Method]) -> Response {
-    let allowed: Vec<&str> = std::iter::once("POST").chain(others.iter().map(Method::as_str)).collect();
+fn wrong_method(feed: &Feed) -> Response {
+    let allowed: Vec<&str> = std::iter::once("POST").chain(feed.methods().iter().map(Method::as_str)).collect();
     let allowed = allowed.join(", ");
-    let detail = format!("this address takes {allowed} only");
+    let name = &feed.name.name;
+    let detail = format!("the feed {name} is here, for its provider to send reports to: it takes {allowed} only");
     let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, RejectionReason::Unsupported, &detail);
     if let Ok(allowed) = HeaderValue::from_str(&allowed) {
         response.headers_mut().insert(header::ALLOW, allowed);

@@ -353,14 +353,22 @@ impl Place {
         file: &FilePath,
         check: impl Fn(&[u8]) -> Result<(), E>,
     ) -> Result<Vec<u8>, FeedError> {
-        let (feed, setting, path) = (self.feed.clone(), format!("{}.{key}", self.table), file.0.clone());
-        let held = match fs::read(&file.0) {
-            Ok(held) => held,
-            Err(source) => return Err(FeedError::File { feed, setting, path, source }),
-        };
-        match check(&held) {
-            Ok(()) => Ok(held),
-            Err(reason) => Err(FeedError::Content { feed, setting, path, reason: reason.to_string() }),
+        match fs::read(&file.0) {
+            Ok(held) => check(&held).map(|()| held).map_err(|reason| self.unusable(key, file, &reason)),
+            Err(source) => {
+                let (feed, setting, path) = (self.feed.clone(), format!("{}.{key}", self.table), file.0.clone());
+                Err(FeedError::File { feed, setting, path, source })
+            }
+        }
+    }
+
+    /// Why the file of this key can't be used, though it was read.
+    pub(in crate::ingest) fn unusable(&self, key: &str, file: &FilePath, reason: &dyn std::fmt::Display) -> FeedError {
+        FeedError::Content {
+            feed: self.feed.clone(),
+            setting: format!("{}.{key}", self.table),
+            path: file.0.clone(),
+            reason: reason.to_string(),
         }
     }
 }

@@ -139,17 +139,23 @@ impl Work for Postfix {
     fn probe(&self) -> Boxed<'_, Option<Result<(), String>>> {
         Box::pin(async {
             let Log::File(path) = &self.log else { return None };
-            match tokio::fs::metadata(path).await {
-                Ok(found) if found.is_file() => {}
-                Ok(_) => return Some(Err("it is no ordinary file".to_owned())),
-                Err(error) => return Some(Err(error.to_string())),
-            }
-            match tokio::fs::File::open(path).await {
-                Ok(_) => Some(Ok(())),
-                // The daemon may be another user.
-                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => None,
-                Err(error) => Some(Err(error.to_string())),
-            }
+            let opened = match tokio::fs::metadata(path).await {
+                Ok(found) if !found.is_file() => return Some(Err("it is no ordinary file".to_owned())),
+                Ok(_) => tokio::fs::File::open(path).await.map(drop),
+                Err(error) => Err(error),
+            };
+            Some(opened.map_err(|error| {
+                match error.kind() {
+                    std::io::ErrorKind::NotFound => {
+                        "there is no such file: does Postfix log there (syslog, or `maillog_file` in its main.cf)?"
+                            .to_owned()
+                    }
+                    std::io::ErrorKind::PermissionDenied => {
+                        "this user may not read it: the daemon's needs the log's group, mostly adm".to_owned()
+                    }
+                    _ => error.to_string(),
+                }
+            }))
         })
     }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use tokio::sync::Semaphore;
+use tokio_rustls::rustls;
 
 use super::{
     Mail, Receiver, Refusal, Taking,
@@ -14,10 +15,10 @@ use super::{
     listener::{self, Listening, Service},
     peers::{Allowance, Peers},
     session::Terms,
-    tls,
+    tls::{self, TlsError},
 };
 use crate::{
-    config::{Config, MailAddress, MailFeed, MailProtocol, Network, RecipientPattern},
+    config::{Config, FilePath, MailAddress, MailFeed, MailProtocol, Network, RecipientPattern},
     ingest::{
         KEPT_MILLIS, Report, SetAside, SetAsideReason,
         http::{
@@ -66,31 +67,34 @@ impl SetUp for MailListener {
     const PROVIDER: Provider = Provider::Mail;
 
     fn set_up(_: &Config, table: &MailFeed, place: &Place) -> Result<Self, Vec<FeedError>> {
-        let address = table.listen.as_deref().and_then(MailAddress::parse);
-        let address = place.or_wrong(address.ok_or("it listens nowhere"))?;
-        let tls = match (&table.tls_certificate, &table.tls_key) {
-            (Some(certificate), Some(key)) => {
-                let certificate = place.read("tls_certificate", certificate, |pem| tls::certificates(pem).map(drop));
-                let key = place.read("tls_key", key, |pem| tls::key(pem).map(drop));
-                match (certificate, key) {
-                    (Ok(certificate), Ok(key)) => Some((certificate, key)),
-                    (certificate, key) => return Err(certificate.err().into_iter().chain(key.err()).collect()),
-                }
-            }
-            _ => None,
+        let mut wrong = Vec::new();
+        let mut held = |key: &str, file: &Option<FilePath>, check: fn(&[u8]) -> Result<(), TlsError>| {
+            let read = file.as_ref().map(|file| place.read(key, file, check)).transpose();
+            read.unwrap_or_else(|error| {
+                wrong.push(error);
+                None
+            })
         };
-        let listener = Self { address, table: table.clone(), tls };
-        place.or_wrong(listener.handshake())?;
-        Ok(listener)
+        let certificate = held("tls_certificate", &table.tls_certificate, |pem| tls::certificates(pem).map(drop));
+        let key = held("tls_key", &table.tls_key, |pem| tls::key(pem).map(drop));
+        let tls = certificate.zip(key);
+        if let (Err(error), Some(file)) = (handshake(tls.as_ref()), &table.tls_key) {
+            wrong.push(place.unusable("tls_key", file, &error));
+        }
+        let address = table.listen.as_deref().and_then(MailAddress::parse);
+        match place.or_wrong(address.ok_or("it listens nowhere")) {
+            Ok(address) if wrong.is_empty() => Ok(Self { address, table: table.clone(), tls }),
+            listens => Err(wrong.into_iter().chain(listens.err().into_iter().flatten()).collect()),
+        }
     }
 }
 
-impl MailListener {
-    fn handshake(&self) -> Result<Option<Arc<tokio_rustls::rustls::ServerConfig>>, tls::TlsError> {
-        let pair = self.tls.as_ref();
-        pair.map(|(certificates, key)| tls::server(tls::certificates(certificates)?, tls::key(key)?)).transpose()
-    }
+/// How hands are shaken by certificates and key, where there are any.
+fn handshake(pem: Option<&(Vec<u8>, Vec<u8>)>) -> Result<Option<Arc<rustls::ServerConfig>>, TlsError> {
+    pem.map(|(certificates, key)| tls::server(tls::certificates(certificates)?, tls::key(key)?)).transpose()
+}
 
+impl MailListener {
     fn terms(&self) -> Terms {
         let table = &self.table;
         let max_bytes = usize::try_from(table.max_bytes()).unwrap_or(usize::MAX);
@@ -127,7 +131,7 @@ impl Work for MailListener {
             let listening = Listening::bind(&self.address)
                 .await
                 .map_err(|error| format!("can't listen on {}: {error}; is another program there?", self.place()))?;
-            let tls = self.handshake().map_err(|error| error.to_string())?;
+            let tls = handshake(self.tls.as_ref()).map_err(|error| error.to_string())?;
             let (terms, peers) = (Arc::new(self.terms()), self.peers());
             let authserv_id = (terms.protocol == MailProtocol::Lmtp).then(|| terms.hostname.clone());
             let max_connections = usize::try_from(self.table.max_connections()).unwrap_or(usize::MAX);

@@ -41,16 +41,16 @@ async fn handshakes_are_answered_and_other_methods_are_refused() {
     daemon.wait_for_metric("relaywatch_journal_rows_added_total", 1);
     assert_eq!(ask(&daemon, "GET", "/in/elasticemail", &[], "").status, 401);
 
-    for (method, path, allowed) in [
-        ("GET", "/in/ses", "POST"),
-        ("PUT", "/in/azure", "POST, OPTIONS"),
-        ("DELETE", "/in/elasticemail", "POST, GET"),
-        ("GET", "/in/none", "POST"),
-    ] {
+    for (method, path, allowed) in
+        [("GET", "/in/ses", "POST"), ("PUT", "/in/azure", "POST, OPTIONS"), ("DELETE", "/in/elasticemail", "POST, GET")]
+    {
         let answer = ask(&daemon, method, path, &[], "");
         assert_eq!((answer.status, answer.header("allow")), (405, Some(allowed)), "{method} {path}");
         assert!(answer.text().contains(allowed), "{}", answer.text());
+        let feed = path.trim_start_matches("/in/");
+        assert!(answer.text().contains(&format!("the feed {feed} is here, for its provider")), "{}", answer.text());
     }
+    assert_eq!(ask(&daemon, "GET", "/in/none", &[], "").status, 404);
     let log = daemon.stop();
     for secret in [AZURE_TOKEN, ELASTICEMAIL_TOKEN, "@privaterelay", "%40privaterelay", "127.0.0.1:1/"] {
         assert!(!log.contains(secret), "{secret} is in the log:\n{log}");

@@ -63,7 +63,7 @@ fn it_starts_without_any_configuration() {
         let problem: serde_json::Value = serde_json::from_slice(&answer.body).expect("a problem");
         assert_eq!(problem["status"], 404);
     }
-    assert_eq!(public.request("GET", "/in/ses", &[], b"").expect("an answer").status, 405);
+    assert_eq!(public.request("GET", "/in/ses", &[], b"").expect("an answer").status, 404);
 
     // A file beside it is not read: the first line says how it would be, and so does a reload.
     std::fs::write(folder.path().join("relaywatch.toml"), "[feeds.braze]\ntoken = \"0123456789abcdef\"\n")

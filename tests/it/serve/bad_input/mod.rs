@@ -336,7 +336,7 @@ async fn providers_that_ask_whether_anybody_is_here_are_answered() {
     };
     assert_eq!(ask("HEAD", "/in/mandrill").status, 200);
     assert_eq!(ask("GET", "/in/unisender").status, 200);
-    assert_eq!(ask("GET", "/in/nowhere").status, 405);
+    assert_eq!(ask("GET", "/in/nowhere").status, 404);
     for (method, path) in
         [("GET", "/in/mandrill"), ("PUT", "/in/unisender"), ("GET", "/in/ses"), ("DELETE", "/in/brevo")]
     {
