@@ -140,10 +140,10 @@ struct Fields<'a> {
     esp: Option<Scalar<'a>>,
     #[serde(borrow)]
     is_drop: Option<Scalar<'a>>,
-    #[serde(borrow)]
-    properties: Option<Box<Fields<'a>>>,
-    #[serde(borrow)]
-    user: Option<Box<Fields<'a>>>,
+    #[serde(default, borrow)]
+    properties: Loose<Nested<'a>>,
+    #[serde(default, borrow)]
+    user: Loose<Nested<'a>>,
 }
 
 impl<'a> Fields<'a> {
