@@ -212,7 +212,7 @@ impl Call for ImportEvents {
             (done.kept_new, done.kept_known) = (commit.added, commit.repeated);
         }
         // After the commit: a crash in between costs reading what is known already.
-        let files: Vec<ImportFile> = 
+        let files: Vec<ImportFile> =
             self.files.iter().map(|file| operator.import_file(file, self.format, self.exposure)).collect();
         operator.store.keep_import_files(&files, now).await?;
         if let (Folding::Daemon { wake, .. }, true) = (&operator.folding, done.new > 0) {
@@ -356,11 +356,12 @@ mod travel {
     /// Reports kept whole.
     pub(super) mod reports {
         use super::{
-            Address, BASE64_STANDARD, Cow, DedupeMaterial, Deserialize, Deserializer, Engine as _, Serialize,
-            Serializer, Timestamp,
+            Address, BASE64_STANDARD, Cow, DedupeMaterial, Deserialize, Deserializer, Serialize, Serializer, Timestamp,
         };
-        use crate::ingest::{Kept, KeptKind, MAX_KEPT_BYTES};
+        use base64::Engine as _;
         use serde::de::Error as _;
+
+        use crate::ingest::{Kept, KeptKind, MAX_KEPT_BYTES};
 
         #[derive(Serialize, Deserialize)]
         struct Report<'a> {
@@ -385,9 +386,7 @@ mod travel {
             }))
         }
 
-        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
-            deserializer: D,
-        ) -> Result<Vec<Kept>, D::Error> {
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Kept>, D::Error> {
             let bytes = |text: &str| BASE64_STANDARD.decode(text).map_err(|_| D::Error::custom("no base64"));
             let reports = Vec::<Report<'_>>::deserialize(deserializer)?;
             reports

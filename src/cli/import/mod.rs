@@ -321,7 +321,8 @@ impl Import<'_> {
             Err(unknown) => anyhow::bail!("{shown}: {unknown}"),
         };
         let written_at = identity.as_ref().map(|identity| Timestamp::from_millis(identity.changed_at));
-        let mut opened = Opened { source, form, from: Position::default(), id: None, faults: Faults::default(), bytes, written_at };
+        let mut opened =
+            Opened { source, form, from: Position::default(), id: None, faults: Faults::default(), bytes, written_at };
         let mut how = String::new();
         // A mail of a Maildir is read as fast as it is looked up.
         if let Some(identity) = identity.filter(|_| form.shape != Shape::Mail) {
@@ -444,13 +445,7 @@ impl Import<'_> {
     }
 
     /// How far a file was imported.
-    async fn far(
-        &self,
-        path: &Path,
-        id: &FileId,
-        known: Option<ImportedSoFar>,
-        packed: bool,
-    ) -> anyhow::Result<Far> {
+    async fn far(&self, path: &Path, id: &FileId, known: Option<ImportedSoFar>, packed: bool) -> anyhow::Result<Far> {
         let (Some(writer), Some(known), false) = (&self.writer, known, self.command.restart) else {
             return Ok(Far::Nowhere);
         };
@@ -458,11 +453,7 @@ impl Import<'_> {
         let here = |known: ImportedSoFar| Far::Here(known.position, known.faults.before(known.position));
         if known.unchanged {
             let read_as = || Some(format!(" as {}, --exposure {}", known.format?, known.exposure?));
-            return Ok(if known.ended {
-                Far::End(read_as().unwrap_or_default(), known.faults)
-            } else {
-                here(known)
-            });
+            return Ok(if known.ended { Far::End(read_as().unwrap_or_default(), known.faults) } else { here(known) });
         }
         // It has grown, or it is another one under the same name: what stands before the place tells.
         if packed || id.size <= known.size {
@@ -599,7 +590,8 @@ impl Import<'_> {
             let fits = fits.count().max(usize::from(now.is_empty())).min(kept.len());
             let kept_now: Vec<_> = kept.drain(..fits).collect();
             // A file is done up to a place when everything before it is committed.
-            let later = files.split_off(if events.is_empty() && kept.is_empty() { files.len().min(MAX_FILES) } else { 0 });
+            let later =
+                files.split_off(if events.is_empty() && kept.is_empty() { files.len().min(MAX_FILES) } else { 0 });
             let files_now = std::mem::replace(&mut files, later);
             let call = ImportEvents {
                 format,
@@ -633,7 +625,9 @@ fn ses_tags(config: &Config) -> Vec<(String, Option<String>)> {
 
 impl Batch {
     fn is_full(&self) -> bool {
-        self.events.len().max(self.kept.len()) >= MAX_EVENTS || self.bytes >= MAX_BATCH_BYTES || self.files.len() >= MAX_FILES
+        self.events.len().max(self.kept.len()) >= MAX_EVENTS
+            || self.bytes >= MAX_BATCH_BYTES
+            || self.files.len() >= MAX_FILES
     }
 }
 

@@ -5,7 +5,10 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::{
-    cli::text::{Safe, count}, control::EventsImported, ingest::import::Counts, model::Exposure,
+    cli::text::{Safe, count},
+    control::EventsImported,
+    ingest::import::Counts,
+    model::Exposure,
 };
 
 /// What became of files, records and outcomes.

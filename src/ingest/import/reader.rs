@@ -277,9 +277,7 @@ impl Reader {
         let Self { records, decoder, now, position, number, strict, .. } = self;
         let Some(records) = records.as_mut() else { return Ok(false) };
         let mut kept_bytes = 0;
-        while chunk.counts.records < CHUNK_RECORDS
-            && chunk.events.len() < CHUNK_EVENTS
-            && kept_bytes < CHUNK_KEPT_BYTES
+        while chunk.counts.records < CHUNK_RECORDS && chunk.events.len() < CHUNK_EVENTS && kept_bytes < CHUNK_KEPT_BYTES
         {
             let (wrong, kept) = (chunk.counts.wrong(), chunk.kept.len());
             // What a file that is still written ends in is read again when there is more of it.
@@ -328,10 +326,10 @@ impl Reader {
                     (Some(line), done)
                 }
             };
+            kept_bytes += chunk.kept.iter().skip(kept).map(Kept::bytes).sum::<usize>();
             let Chunk { counts, faults, .. } = &mut *chunk;
             counts.records += 1;
             *number += 1;
-            kept_bytes += chunk.kept.iter().skip(kept).map(Kept::bytes).sum::<usize>();
             let reached = match records {
                 Records::Lines(lines) | Records::Log(lines, _) => lines.position(),
                 Records::Objects(objects) => objects.position(),
