@@ -456,6 +456,10 @@ mod tests {
         let [refused, suppressed, short] = found.as_slice() else { panic!("three events") };
         assert_eq!((refused.kind, refused.failure_class()), (EventKind::Refused, FailureClass::Unknown));
         assert_eq!((suppressed.kind, short.kind), (EventKind::SuppressedByProvider, EventKind::SuppressedByProvider));
+        for echo in [suppressed, short] {
+            let codes = echo.reply.as_ref().map(|reply| (reply.code, reply.enhanced));
+            assert_eq!(codes, Some((None, None)), "nobody was asked");
+        }
     }
 
     #[test]
