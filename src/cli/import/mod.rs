@@ -1,6 +1,7 @@
 //! `relaywatch import`: files of events into the journal.
 
 mod files;
+mod mark;
 mod progress;
 mod summary;
 
@@ -20,7 +21,7 @@ use clap::{
 use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 
-use self::{progress::Progress, summary::Summary};
+use self::{mark::Far, progress::Progress, summary::Summary};
 use super::{
     Exit, Format as Output, open,
     text::{Safe, count},
@@ -28,7 +29,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
-    control::{AskImport, FileDone, FileId, ImportEvents, ImportedSoFar, MAX_EVENTS, MAX_FILES, Writer, digest},
+    control::{FileDone, FileId, ImportEvents, MAX_EVENTS, MAX_FILES, Writer, digest},
     ingest::{
         Kept,
         import::{
@@ -367,105 +368,6 @@ impl Import<'_> {
         Ok(Some(opened))
     }
 
-    /// What an earlier import has left of a file.
-    async fn known(&self, id: &FileId) -> anyhow::Result<Option<ImportedSoFar>> {
-        let Some(writer) = &self.writer else { return Ok(None) };
-        Ok(writer.call(AskImport { file: id.clone(), witness: None }).await?)
-    }
-
-    /// What an earlier import took a file for, where it is another thing than now. The exposure counts where somebody says it, or
-    /// where there is more to read.
-    fn differs(&self, known: &ImportedSoFar, form: Form) -> Option<Differs> {
-        let (format, exposure) = (known.format?, known.exposure?);
-        if format != form.format {
-            let told = if self.command.from.is_some() { "--from says" } else { "it looks like one of" };
-            return Some(Differs {
-                advice: format!(
-                    "it was imported before as a file of {format}, now {told} {}. Say --from {format} to go on with it; \
-                     --restart --from {} reads it again as that, and what came in as {format} stays",
-                    form.format, form.format
-                ),
-                kept: format!("it was imported before as a file of {format}; what came in as that stays"),
-            });
-        }
-        let now = self.command.exposure();
-        let silent = self.command.exposure.is_none() && known.ended && known.unchanged;
-        (exposure != now && !silent).then(|| Differs {
-            advice: format!(
-                "it was imported before with --exposure {exposure}, now with {now}. Say --exposure {exposure} to go on with \
-                 it: events keep the exposure that they came with, also where --restart reads the file again"
-            ),
-            kept: format!(
-                "it was imported before with --exposure {exposure}, now with {now}: what is known keeps the exposure that it \
-                 came with, only what is new gets {now}"
-            ),
-        })
-    }
-
-    fn refuse(
-        &mut self,
-        shown: &str,
-        differs: &Differs,
-        bytes: u64,
-        diagnostics: &mut impl Write,
-    ) -> anyhow::Result<()> {
-        let Differs { advice, .. } = differs;
-        if self.command.strict {
-            anyhow::bail!("{shown}: {advice}; stopped (--strict)");
-        }
-        self.summary.files_refused += 1;
-        self.progress.end(bytes);
-        Ok(self.progress.say(diagnostics, &format!("{shown}: not read: {advice}"))?)
-    }
-
-    /// Tells again what an earlier import found broken in what is not read again.
-    fn tell_before(&mut self, shown: &str, faults: &Faults, diagnostics: &mut impl Write) -> io::Result<()> {
-        if faults.wrong == 0 {
-            return Ok(());
-        }
-        self.summary.broken_before += faults.wrong;
-        let records = count(faults.wrong, "broken record");
-        self.progress.say(diagnostics, &format!("{shown}: {records} in what was imported before:"))?;
-        let most = usize::try_from(self.command.show_errors.saturating_sub(self.told)).unwrap_or(usize::MAX);
-        let mut told = 0;
-        for fault in faults.places.iter().take(most) {
-            told += 1;
-            self.progress.say(diagnostics, &format!("{shown}: {fault}"))?;
-        }
-        self.told += told;
-        let left = faults.wrong.saturating_sub(told);
-        if left > 0 {
-            let text = format!(
-                "{shown}: {left} more; --restart --show-errors {} reads the file again and tells each",
-                faults.wrong
-            );
-            self.progress.say(diagnostics, &text)?;
-        }
-        Ok(())
-    }
-
-    /// How far a file was imported.
-    async fn far(&self, path: &Path, id: &FileId, known: Option<ImportedSoFar>, packed: bool) -> anyhow::Result<Far> {
-        let (Some(writer), Some(known), false) = (&self.writer, known, self.command.restart) else {
-            return Ok(Far::Nowhere);
-        };
-        let mut ask = AskImport { file: id.clone(), witness: None };
-        let here = |known: ImportedSoFar| Far::Here(known.position, known.faults.before(known.position));
-        if known.unchanged {
-            let read_as = || Some(format!(" as {}, --exposure {}", known.format?, known.exposure?));
-            return Ok(if known.ended { Far::End(read_as().unwrap_or_default(), known.faults) } else { here(known) });
-        }
-        // It has grown, or it is another one under the same name: what stands before the place tells.
-        if packed || id.size <= known.size {
-            return Ok(Far::Nowhere);
-        }
-        let Ok(before) = source::before(path, known.position.offset) else { return Ok(Far::Nowhere) };
-        ask.witness = Some(digest(&before));
-        let known = writer.call(ask).await?;
-        let found = known.filter(|known| known.witnessed == Some(true));
-        Ok(found.map_or(Far::Nowhere, here))
-    }
-
     /// Reads a file to its end, beside the commits.
     async fn read(&mut self, path: &Path, opened: Opened, diagnostics: &mut impl Write) -> anyhow::Result<()> {
         let Opened { source, form, from, id, mut faults, written_at, .. } = opened;
@@ -629,23 +531,6 @@ impl Batch {
             || self.bytes >= MAX_BATCH_BYTES
             || self.files.len() >= MAX_FILES
     }
-}
-
-/// How far a file was imported.
-enum Far {
-    Nowhere,
-    /// Up to here, with what was wrong before it.
-    Here(Position, Faults),
-    /// To its end: as what it was read, and what was wrong with it.
-    End(String, Faults),
-}
-
-/// In what a file was imported otherwise than it is asked for now.
-struct Differs {
-    /// What to do.
-    advice: String,
-    /// What becomes of it where it is read again.
-    kept: String,
 }
 
 /// Reads chunk after chunk until nobody wants more.

@@ -122,9 +122,10 @@ impl Summary {
         }
         if counts.kept > 0 {
             write!(out, "{} of DMARC's, or of Apple's about the relay", count(counts.kept, "report"))?;
-            match self.dry_run {
-                true => writeln!(out)?,
-                false => writeln!(out, ": {} new, {} known before", self.kept_new, self.kept_known)?,
+            if self.dry_run {
+                writeln!(out)?;
+            } else {
+                writeln!(out, ": {} new, {} known before", self.kept_new, self.kept_known)?;
             }
         }
         if self.broken_before > 0 {
