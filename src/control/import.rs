@@ -420,7 +420,7 @@ mod tests {
 
     #[test]
     fn outcomes_arrive_as_they_left() {
-        let now = Timestamp::from_seconds(1_754_805_600);
+        let now = Timestamp::from_seconds(1_796_100_000);
         let (mut events, mut kept) = (Vec::new(), Vec::new());
         for fixture in [
             "ses/bounce-unauthorized-sender.json",
