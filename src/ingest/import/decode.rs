@@ -94,7 +94,7 @@ impl Decoder {
     pub(super) fn decode(&self, record: &[u8], chunk: &mut Chunk) -> Result<(), Wrong> {
         let text = utf8(record).map_err(said)?;
         if self.format == Format::Ses && text.trim_start().starts_with("Successfully validated") {
-            return self.take(self.one(text)?, chunk);
+            return Self::take(self.one(text)?, chunk);
         }
         let mut wrong = None;
         let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
@@ -119,7 +119,7 @@ impl Decoder {
     fn value(&self, value: &RawValue, depth: u32, chunk: &mut Chunk) -> Result<(), Wrong> {
         let text = value.get();
         let list = if text.starts_with('[') { Some(value) } else { self.batch(text) };
-        let Some(list) = list.filter(|_| depth < MAX_DEPTH) else { return self.take(self.one(text)?, chunk) };
+        let Some(list) = list.filter(|_| depth < MAX_DEPTH) else { return Self::take(self.one(text)?, chunk) };
         let elements: Vec<&RawValue> = serde_json::from_str(list.get()).map_err(|error| said(error.into()))?;
         let mut wrong = None;
         for element in elements {
@@ -182,7 +182,7 @@ impl Decoder {
     }
 
     /// Takes over what a report holds; tells the first part of it that is none.
-    pub(super) fn take(&self, report: Report, chunk: &mut Chunk) -> Result<(), Wrong> {
+    pub(super) fn take(report: Report, chunk: &mut Chunk) -> Result<(), Wrong> {
         let Chunk { events, kept, counts, .. } = chunk;
         for event in &report.events {
             counts.meet(event);

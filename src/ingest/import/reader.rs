@@ -307,12 +307,12 @@ impl Reader {
                 Records::Mbox(mbox) => {
                     let Some((line, mail)) = mbox.next()? else { break };
                     let report = mail.map(|mail| mail::understand(&mail, *now)).map_err(Wrong::from);
-                    (Some(line), report.and_then(|report| decoder.take(report, chunk)))
+                    (Some(line), report.and_then(|report| Decoder::take(report, chunk)))
                 }
                 Records::Mail(input) => {
                     let Some(input) = input.take() else { break };
                     let report = mail::whole(input)?.map(|mail| mail::understand(&mail, *now)).map_err(Wrong::from);
-                    (None, report.and_then(|report| decoder.take(report, chunk)))
+                    (None, report.and_then(|report| Decoder::take(report, chunk)))
                 }
                 Records::Log(lines, log) => {
                     let mut report = Report::default();
@@ -321,7 +321,7 @@ impl Reader {
                     let written = decoder.written_by();
                     let done = body.and_then(|body| {
                         log.line(body, written, &mut report);
-                        decoder.take(report, chunk)
+                        Decoder::take(report, chunk)
                     });
                     (Some(line), done)
                 }
