@@ -57,8 +57,8 @@ fn main() {
     let what = if cfg!(debug_assertions) { "debug build: the figures mean nothing" } else { "release build" };
     println!("{} lines of {} bytes, 2 % refused; {what}", options.lines, bytes / options.lines.max(1));
     println!(
-        "{:<10} {:<8} {:>8} {:>10} {:>16} {:>13}",
-        "engine", "run", "seconds", "events/s", "RSS MiB, 1/10", "RSS MiB, most"
+        "{:<10} {:<8} {:>8} {:>10} {:>14} {:>15} {:>12} {:>13}",
+        "engine", "run", "seconds", "events/s", "RSS MiB, 1/10", "RSS MiB, middle", "RSS MiB, end", "RSS MiB, most"
     );
     let engines = if options.engine.is_empty() { Engine::value_variants() } else { &options.engine };
     for engine in engines {
@@ -72,13 +72,15 @@ fn main() {
         std::fs::create_dir(&state).expect("a folder");
         for (run, arguments, new) in [("new", vec!["--create"], options.lines), ("again", vec!["--restart"], 0)] {
             let begun = Instant::now();
-            let (summary, early, most) = import(&config, &state, &file, &arguments);
+            let (summary, Memory { early, middle, end, most }) = import(&config, &state, &file, &arguments);
             let seconds = begun.elapsed().as_secs_f64();
             assert_eq!(summary["new"].as_u64(), Some(new), "{summary}");
             #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
             let rate = options.lines as f64 / seconds;
             let engine = format!("{engine:?}").to_lowercase();
-            println!("{engine:<10} {run:<8} {seconds:>8.1} {rate:>10.0} {early:>16.1} {most:>13.1}");
+            println!(
+                "{engine:<10} {run:<8} {seconds:>8.1} {rate:>10.0} {early:>14.1} {middle:>15.1} {end:>12.1} {most:>13.1}"
+            );
         }
     }
 }
@@ -115,8 +117,17 @@ fn url(engine: Engine, folder: &Path) -> Option<String> {
     Some(url.to_string())
 }
 
-/// Runs the command; gives its summary, its resident memory early on and the most of it, in MiB.
-fn import(config: &Path, state: &Path, file: &Path, arguments: &[&str]) -> (Value, f64, f64) {
+/// Resident memory, in MiB: after a tenth of the time, half-way, just before the end, and the most that there was. It is flat where
+/// these are alike.
+struct Memory {
+    early: f64,
+    middle: f64,
+    end: f64,
+    most: f64,
+}
+
+/// Runs the command; gives its summary and its resident memory.
+fn import(config: &Path, state: &Path, file: &Path, arguments: &[&str]) -> (Value, Memory) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_relaywatch"))
         .arg("--config")
         .arg(config)
@@ -139,8 +150,15 @@ fn import(config: &Path, state: &Path, file: &Path, arguments: &[&str]) -> (Valu
     }
     let output = child.wait_with_output().expect("its output");
     let summary = serde_json::from_slice(&output.stdout).expect("a summary");
-    let early = samples.get(samples.len() / 10).copied().unwrap_or_default();
-    (summary, early, samples.into_iter().fold(0.0, f64::max))
+    let at = |place: usize| samples.get(place).copied().unwrap_or_default();
+    let memory = Memory {
+        early: at(samples.len() / 10),
+        middle: at(samples.len() / 2),
+        // The very last ones are of a process that lets go of everything.
+        end: at(samples.len() * 98 / 100),
+        most: samples.iter().copied().fold(0.0, f64::max),
+    };
+    (summary, memory)
 }
 
 fn mib(status: &str, name: &str) -> Option<f64> {

@@ -189,17 +189,23 @@ fn run_diagnose(
     let rules = rule_files::load(folder)?;
     let options = diagnose::Options { rules: &rules, relay: &relay, now: Clock::System.now() };
     let named = args.file.as_deref().filter(|name| *name != Path::new("-"));
-    let exit = match named {
+    let told = match named {
         Some(name) => {
             if name.is_dir() {
                 bail!("{} is a folder: name one mail in it", name.display());
             }
             let input = File::open(name).with_context(|| format!("cannot read {}", name.display()))?;
-            diagnose::run(input, out, diagnostics, args.format, &options)?
+            diagnose::run(input, out, diagnostics, args.format, &options)
         }
-        None => diagnose::run(io::stdin().lock(), out, diagnostics, args.format, &options)?,
+        None => diagnose::run(io::stdin().lock(), out, diagnostics, args.format, &options),
     };
-    Ok(exit)
+    match told {
+        Err(error) if error.is_misuse() => {
+            writeln!(diagnostics, "relaywatch: {error}")?;
+            Ok(Exit::Misuse)
+        }
+        told => Ok(told?),
+    }
 }
 
 /// What is said where the name of no file looks like a reply.

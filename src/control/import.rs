@@ -6,8 +6,8 @@ use super::{Call, ControlError, Folding, Operator};
 use crate::{
     classify::destination,
     ingest::{
-        Report,
-        import::{Format, Position, source::Identity},
+        Kept as Whole, Report,
+        import::{Faults, Format, Position, source::Identity},
         intake::{FeedName, Knowledge, prepare},
         kept::RetentionAt,
         plausible,
@@ -70,7 +70,7 @@ pub struct AskImport {
 }
 
 /// How far it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportedSoFar {
     /// The place up to which its outcomes are in the journal.
     pub position: Position,
@@ -82,6 +82,12 @@ pub struct ImportedSoFar {
     pub unchanged: bool,
     /// Whether the witness is what stood before the place; nothing where none was told, or none is known.
     pub witnessed: Option<bool>,
+    /// As what it was read; nothing where an earlier version imported it.
+    pub format: Option<Format>,
+    /// By which exposure its outcomes count.
+    pub exposure: Option<Exposure>,
+    /// What was wrong with its records up to the place.
+    pub faults: Faults,
 }
 
 impl Call for AskImport {
@@ -92,6 +98,9 @@ impl Call for AskImport {
         let known = operator.store.import_file(&operator.file(&self.file)).await?;
         let number = |number: i64| u64::try_from(number).unwrap_or(0);
         Ok(known.map(|known| ImportedSoFar {
+            format: known.format.and_then(Format::from_code),
+            exposure: known.exposure.and_then(Exposure::from_code),
+            faults: known.faults.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
             position: Position {
                 offset: number(known.offset),
                 lines: number(known.lines),
@@ -121,6 +130,8 @@ pub struct FileDone {
     pub ended: bool,
     /// SHA-256 of what stands before it; nothing where the file is packed.
     pub witness: Option<[u8; 32]>,
+    /// What was wrong with its records up to the place.
+    pub faults: Faults,
 }
 
 /// Take outcomes of files in.
@@ -133,6 +144,9 @@ pub struct ImportEvents {
     /// The events: at most 2,000.
     #[serde(with = "travel")]
     pub events: Vec<Event>,
+    /// Reports that are kept whole: at most 2,000.
+    #[serde(with = "travel::reports")]
+    pub kept: Vec<Whole>,
     /// Up to where files are done with these.
     pub files: Vec<FileDone>,
 }
@@ -148,6 +162,10 @@ pub struct EventsImported {
     pub too_old: u64,
     /// Outcomes whose time cannot be by the clock of whoever commits.
     pub implausible: u64,
+    /// Reports kept whole that are new.
+    pub kept_new: u64,
+    /// Reports kept whole that were there before.
+    pub kept_known: u64,
 }
 
 impl Call for ImportEvents {
@@ -155,7 +173,7 @@ impl Call for ImportEvents {
     type Answer = EventsImported;
 
     async fn run(self, operator: &Operator) -> Result<EventsImported, ControlError> {
-        if self.events.len() > MAX_EVENTS || self.files.len() > MAX_FILES {
+        if self.events.len().max(self.kept.len()) > MAX_EVENTS || self.files.len() > MAX_FILES {
             return Err(ControlError::Invalid("too many outcomes or files in one step"));
         }
         let rules = operator.rules.borrow().clone();
@@ -178,14 +196,24 @@ impl Call for ImportEvents {
                 report.events.push(event);
             }
         }
+        let feed = FeedName { name: self.format.feed(), exposure: self.exposure };
         if !report.events.is_empty() {
-            let feed = FeedName { name: self.format.feed(), exposure: self.exposure };
             let submission = prepare(&operator.keyring, &feed, &report, &knowledge, now);
             let commit = operator.store.commit(&[submission]).await?;
             (done.new, done.known) = (commit.added, commit.repeated);
         }
+        let young = |one: &Whole| one.at.is_some_and(|at| plausible(at, now) && kept.is_kept(at));
+        let (reports, old): (Vec<_>, Vec<_>) = self.kept.into_iter().partition(young);
+        done.too_old += old.len() as u64;
+        if !reports.is_empty() {
+            let report = Report { kept: reports, ..Report::default() };
+            let submission = prepare(&operator.keyring, &feed, &report, &knowledge, now);
+            let commit = operator.store.commit(&[submission]).await?;
+            (done.kept_new, done.kept_known) = (commit.added, commit.repeated);
+        }
         // After the commit: a crash in between costs reading what is known already.
-        let files: Vec<ImportFile> = self.files.iter().map(|file| operator.import_file(file)).collect();
+        let files: Vec<ImportFile> =
+            self.files.iter().map(|file| operator.import_file(file, self.format, self.exposure)).collect();
         operator.store.keep_import_files(&files, now).await?;
         if let (Folding::Daemon { wake, .. }, true) = (&operator.folding, done.new > 0) {
             wake.notify_one();
@@ -204,7 +232,7 @@ impl Operator {
         self.keyring.hash(Purpose::Body, &[b"import-file", &file.path, &file.head])
     }
 
-    fn import_file(&self, done: &FileDone) -> ImportFile {
+    fn import_file(&self, done: &FileDone, format: Format, exposure: Exposure) -> ImportFile {
         let Position { offset, lines, records, within } = done.position;
         ImportFile {
             id: self.file(&done.file),
@@ -217,6 +245,9 @@ impl Operator {
             within: signed(within),
             ended: done.ended,
             witness: done.witness.map(|told| self.keyring.hash(Purpose::Body, &[b"import-witness", &told])),
+            format: Some(format.code()),
+            exposure: Some(exposure.code()),
+            faults: (done.faults != Faults::default()).then(|| serde_json::to_string(&done.faults).ok()).flatten(),
         }
     }
 }
@@ -321,6 +352,64 @@ mod travel {
             })
             .collect()
     }
+
+    /// Reports kept whole.
+    pub(super) mod reports {
+        use super::{
+            Address, BASE64_STANDARD, Cow, DedupeMaterial, Deserialize, Deserializer, Serialize, Serializer, Timestamp,
+        };
+        use base64::Engine as _;
+        use serde::de::Error as _;
+
+        use crate::ingest::{Kept, KeptKind, MAX_KEPT_BYTES};
+
+        #[derive(Serialize, Deserialize)]
+        struct Report<'a> {
+            kind: KeptKind,
+            at: Option<Timestamp>,
+            dedupe: String,
+            address: Option<Cow<'a, str>>,
+            says: serde_json::Value,
+            label: Cow<'a, str>,
+            whole: Option<String>,
+        }
+
+        pub(in super::super) fn serialize<S: Serializer>(kept: &[Kept], serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(kept.iter().map(|one| Report {
+                kind: one.kind,
+                at: one.at,
+                dedupe: BASE64_STANDARD.encode(one.dedupe.expose()),
+                address: one.address.as_ref().map(|address| address.expose().into()),
+                says: one.says.clone(),
+                label: one.label.as_str().into(),
+                whole: one.whole.as_ref().map(|whole| BASE64_STANDARD.encode(whole)),
+            }))
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Kept>, D::Error> {
+            let bytes = |text: &str| BASE64_STANDARD.decode(text).map_err(|_| D::Error::custom("no base64"));
+            let reports = Vec::<Report<'_>>::deserialize(deserializer)?;
+            reports
+                .into_iter()
+                .map(|one| {
+                    let whole = one.whole.map(|text| bytes(&text)).transpose()?;
+                    if whole.as_ref().is_some_and(|whole| whole.len() > MAX_KEPT_BYTES) {
+                        return Err(D::Error::custom("it is larger than reports that are kept"));
+                    }
+                    let address = one.address.map(|text| Address::parse(&text)).transpose();
+                    Ok(Kept {
+                        kind: one.kind,
+                        at: one.at,
+                        dedupe: DedupeMaterial::from_bytes(bytes(&one.dedupe)?),
+                        address: address.map_err(|_| D::Error::custom("no address"))?,
+                        says: one.says,
+                        label: one.label.into_owned(),
+                        whole,
+                    })
+                })
+                .collect()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -331,14 +420,15 @@ mod tests {
 
     #[test]
     fn outcomes_arrive_as_they_left() {
-        let now = Timestamp::from_seconds(1_754_805_600);
-        let mut events = Vec::new();
+        let now = Timestamp::from_seconds(1_796_100_000);
+        let (mut events, mut kept) = (Vec::new(), Vec::new());
         for fixture in [
             "ses/bounce-unauthorized-sender.json",
             "sparkpost/every_type.json",
             "sendgrid/every_event.json",
             "mailgun/unauthorized_sender.json",
             "braze/flat_batch.json",
+            "mail/aggregate.eml",
         ] {
             let path = format!("{}/tests/fixtures/{fixture}", env!("CARGO_MANIFEST_DIR"));
             let source = Source::of(Box::new(std::fs::File::open(path).expect("a fixture"))).expect("a source");
@@ -346,12 +436,13 @@ mod tests {
             let mut reader = Reader::new(source, form, Settings::default(), now, Position::default());
             while let Some(chunk) = reader.next_chunk().expect("reads") {
                 events.extend(chunk.events);
+                kept.extend(chunk.kept);
             }
         }
-        assert!(events.len() > 10, "{}", events.len());
-        let call = ImportEvents { format: Format::Ses, exposure: Exposure::None, events, files: Vec::new() };
+        assert!(events.len() > 10 && kept.len() == 1, "{} {}", events.len(), kept.len());
+        let call = ImportEvents { format: Format::Ses, exposure: Exposure::None, events, kept, files: Vec::new() };
         let text = serde_json::to_string(&call).expect("serialises");
         let there: ImportEvents = serde_json::from_str(&text).expect("is understood");
-        assert_eq!(there.events, call.events);
+        assert_eq!((there.events, there.kept), (call.events, call.kept));
     }
 }

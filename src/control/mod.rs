@@ -118,8 +118,8 @@ pub struct Operator {
 pub enum OpenError {
     /// The store is another process's, and that process has no socket here.
     #[error(
-        "another relaywatch has the store open, and it does not answer at {}; run this as the daemon's user, with the \
-         daemon's configuration and STATE_DIRECTORY, or stop the daemon first", socket.display()
+        "the store is open for writing elsewhere, and no daemon answers at {}. If a command such as `import` runs, wait for its \
+         end; if it is a daemon, run this as its user, with its configuration and STATE_DIRECTORY", socket.display()
     )]
     Unreachable {
         /// Where its socket should be.
@@ -135,8 +135,8 @@ pub enum OpenError {
     },
     /// There is nothing to change.
     #[error(
-        "there is no store yet: {} is not there. `relaywatch serve` makes it, and so does `accounts import --create`; if \
-         there is one elsewhere, give this command the daemon's configuration and STATE_DIRECTORY",
+        "there is no store yet: {} is not there. `relaywatch serve` makes it, and so do `import` and `accounts import` with \
+         --create; if there is one elsewhere, give this command the daemon's configuration and STATE_DIRECTORY",
         missing
     )]
     NoStore {

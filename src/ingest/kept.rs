@@ -52,13 +52,19 @@ impl RetentionAt {
             || self.dropped_before.is_some_and(|start| event.at < start)
     }
 
+    /// Whether what is no outcome is still kept, if it is of this time.
+    #[must_use]
+    pub fn is_kept(&self, at: Timestamp) -> bool {
+        at >= self.long()
+    }
+
     /// Takes the outcomes and notices out of a report that have outlived their retention; gives their number. What is passed on
     /// stays: whoever it is passed on to judges for itself.
     pub fn leave_out(&self, report: &mut Report, relay: &RelayDomains) -> u64 {
         let parts = |report: &Report| report.events.len() + report.notices.len();
         let before = parts(report);
         report.events.retain(|event| !self.is_too_old(event, destination(Some(&event.recipient), relay)));
-        report.notices.retain(|notice| notice.at >= self.long());
+        report.notices.retain(|notice| self.is_kept(notice.at));
         (before - parts(report)) as u64
     }
 

@@ -119,6 +119,14 @@ pub struct Kept {
     pub whole: Option<Vec<u8>>,
 }
 
+impl Kept {
+    /// About how much memory it takes, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        512 + self.whole.as_ref().map_or(0, Vec::len)
+    }
+}
+
 impl std::fmt::Debug for Kept {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let bytes = self.whole.as_ref().map(Vec::len);

@@ -38,7 +38,8 @@ pub enum StoreError {
         advice: &'static str,
     },
     /// Another process has the SQLite file.
-    #[error("another relaywatch has {} open for writing; stop it, or use a command that reads", path.display())]
+    #[error("{} is open for writing in another process of relaywatch's: a daemon, or a command such as `import`; wait for its end or \
+         stop it, or use a command that reads", path.display())]
     Locked {
         /// The database file.
         path: PathBuf,

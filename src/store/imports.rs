@@ -4,7 +4,7 @@ use super::{Store, StoreError, dispatch};
 use crate::model::Timestamp;
 
 /// A file of which something was imported. Nothing here tells which one it is, or what it holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportFile {
     /// Keyed hash of its path and of what it begins with.
     pub id: [u8; 16],
@@ -26,15 +26,35 @@ pub struct ImportFile {
     pub ended: bool,
     /// Keyed hash of what stands before `offset`; none where the file is packed.
     pub witness: Option<[u8; 16]>,
+    /// The number of the format that it was read as; none of what earlier versions imported.
+    pub format: Option<i16>,
+    /// The number of the exposure that its outcomes came in with.
+    pub exposure: Option<i16>,
+    /// What was wrong with its records, as JSON; none where nothing was.
+    pub faults: Option<String>,
 }
 
 /// A row of `import_file` as both engines read it.
-pub(super) type ImportFileRow = (i64, i64, i64, i64, i64, i64, i64, i64, Option<Vec<u8>>);
+pub(super) type ImportFileRow =
+    (i64, i64, i64, i64, i64, i64, i64, i64, Option<Vec<u8>>, Option<i16>, Option<i16>, Option<String>);
 
 pub(super) fn import_file(id: [u8; 16], row: ImportFileRow) -> ImportFile {
-    let (inode, size, changed_at, offset, lines, records, within, ended, witness) = row;
-    let witness = witness.and_then(|witness| witness.try_into().ok());
-    ImportFile { id, inode, size, changed_at, offset, lines, records, within, ended: ended != 0, witness }
+    let (inode, size, changed_at, offset, lines, records, within, ended, witness, format, exposure, faults) = row;
+    ImportFile {
+        id,
+        inode,
+        size,
+        changed_at,
+        offset,
+        lines,
+        records,
+        within,
+        ended: ended != 0,
+        witness: witness.and_then(|witness| witness.try_into().ok()),
+        format,
+        exposure,
+        faults,
+    }
 }
 
 impl Store {

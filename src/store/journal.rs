@@ -62,6 +62,19 @@ impl Store {
         dispatch!(self, store => store.events_by_time(filter, before, limit).await)
     }
 
+    /// Outcomes that pass the filter, the latest that came in first; those before a place in the journal, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the store is away, or an event is none that this version knows.
+    pub async fn events_by_arrival(
+        &self,
+        filter: &EventFilter,
+        before: Option<Position>,
+        limit: u32,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        dispatch!(self, store => store.events_by_arrival(filter, before, limit).await)
+    }
+
     /// The end of the journal for a reader that follows it: whatever is committed later comes after it, or, on PostgreSQL,
     /// whatever a transaction that still runs will commit.
     ///

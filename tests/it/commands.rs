@@ -214,7 +214,11 @@ async fn beside_and_without(engine: Engine) {
     everything(&place, Some(&daemon)).await;
     if engine == Engine::Sqlite {
         let second = place.run(&["serve"]);
-        assert!(second.code == Some(1) && second.err.contains("another relaywatch has"), "{}", second.err);
+        assert!(
+            second.code == Some(1) && second.err.contains("is open for writing in another process"),
+            "{}",
+            second.err
+        );
     }
     let log = daemon.stop();
     for secret in ["qx7user", "qx7sub", TOKEN, "qx7someone"] {

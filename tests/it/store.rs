@@ -130,6 +130,20 @@ on_both_engines! {
         }
 
         let all = test.store.events_by_time(&EventFilter::default(), None, 1_000).await.expect("all");
+        let mut arrived = Vec::new();
+        loop {
+            let before = arrived.last().map(|event: &relaywatch::store::EventRecord| event.position);
+            let page = test.store.events_by_arrival(&EventFilter::default(), before, 2).await.expect("page");
+            if page.is_empty() {
+                break;
+            }
+            arrived.extend(page);
+        }
+        assert!(arrived.windows(2).all(|two| two[0].position > two[1].position), "the latest to come in is first");
+        let keys = |events: &[relaywatch::store::EventRecord]| {
+            events.iter().map(|event| (event.key.at, event.key.hash)).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!((arrived.len(), keys(&arrived)), (all.len(), keys(&all)), "each once");
         let (feed, stream) = (all[0].feed, all[0].stream);
         let filters = [
             EventFilter { since: Some(at(day)), until: Some(at(2 * day)), ..EventFilter::default() },

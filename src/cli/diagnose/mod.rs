@@ -34,7 +34,9 @@ stand.
 
 With --format json it prints one object: `kind`, the fields of its kind, and `recipients`, whose
 `outcome` is failed, delayed, delivered, relayed or expanded. `status_origin` is `reported` or
-`derived`; without a status both are null.
+`derived`; without a status both are null. `recipient_by_sender` is whom the envelope sender carries
+(VERP), where the report names another or nobody, `certain` or `likely`. `breaks_off` says that the
+end of the mail is missing; what could be read is told.
 
 For a bare reply give its text: it is judged as `relaywatch classify` does, which also reads many,
 and takes the recipient and the sender beside it: whose address a reply names decides what 5.1.1
@@ -46,7 +48,8 @@ Examples:
     pbpaste | relaywatch diagnose -
 
 Exit code: 0 where the mail reports something, or is a robot's answer; 1 where it is none of the
-kinds above, no mail, or can't be read.
+kinds above, or can't be read; 2 where the input is empty, too large or no mail (stderr says so,
+and nothing is printed).
 ";
 
 /// Say what one mail reports: per recipient the reply, its cause, and what to do about the address.
@@ -99,6 +102,14 @@ pub enum DiagnoseError {
     NoMail,
 }
 
+impl DiagnoseError {
+    /// Whether what was given is nothing that could be diagnosed.
+    #[must_use]
+    pub const fn is_misuse(&self) -> bool {
+        matches!(self, Self::Empty | Self::TooLarge | Self::NoMail)
+    }
+}
+
 /// Reads a mail, and says what it is.
 ///
 /// # Errors
@@ -136,7 +147,7 @@ pub fn run(
             )?;
             Told::of_reply(reply, options)
         }
-        understood => Told::of(understood, options),
+        understood => Told::of(understood, first, options),
     };
     match format {
         Format::Json => {

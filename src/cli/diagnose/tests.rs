@@ -50,7 +50,12 @@ fn a_bare_reply_is_judged_with_a_hint() {
 
 #[test]
 fn what_is_no_mail_is_told_with_what_to_do() {
-    let told = |input: &[u8]| diagnosed(input, Format::Text).0.expect_err("no mail").to_string();
+    let told = |input: &[u8]| {
+        let (done, out, _) = diagnosed(input, Format::Json);
+        let error = done.expect_err("no mail");
+        assert!(error.is_misuse() && out.is_empty(), "{error}");
+        error.to_string()
+    };
     assert!(told(b" \n").contains("the input is empty"));
     assert!(told(&vec![b'a'; MAX_MAIL_BYTES + 1]).contains("larger than the 16 MiB"));
     for nothing in [&b"\x00\x01\x02"[..], b"hello there\n\nno mail", b"PK\x03\x04"] {
@@ -96,4 +101,38 @@ fn what_is_told_is_what_the_journal_gets() {
         (null.clone(), "deferred".into(), null.clone())
     );
     assert_eq!(told("<bounces@mail.example.com>", "23 Nov 1998"), (null.clone(), null, "implausible-time".into()));
+}
+
+/// Times, ids and what is absent are written as everywhere; who complained is whom the journal's event names.
+#[test]
+fn a_complaint_is_told_as_the_journal_gets_it() {
+    let raw = b"From: fbl@example.org\r\nDate: Mon, 23 Nov 2026 12:00:05 +0000\r\nSubject: complaint\r\nContent-Type: multipart/report; report-type=feedback-report; boundary=b\r\n\r\n--b\r\nContent-Type: message/feedback-report\r\n\r\nFeedback-Type: abuse\r\nUser-Agent: X/1\r\nVersion: 1\r\nOriginal-Mail-From: <bounces+4711-jo=example.net@mail.example.com>\r\nOriginal-Envelope-Id: <e1@mail.example.com>\r\nArrival-Date: Mon, 23 Nov 2026 10:00:00 +0000\r\n\r\n--b--\r\n";
+    let (done, out, _) = diagnosed(raw, Format::Json);
+    assert_eq!(done.expect("told"), Exit::Success);
+    let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let fields = &told["fields"];
+    assert_eq!(fields["arrival_date"], "2026-11-23T10:00:00Z", "{fields}");
+    assert!(fields["source_port"].is_null() && fields["original_rcpt_to"].is_null(), "{fields}");
+    assert_eq!(fields["original_mail_from"], "bounces+4711-jo=example.net@mail.example.com");
+    assert_eq!(fields["original_envelope_id"], "e1@mail.example.com");
+    assert_eq!(told["complained"], serde_json::json!(["jo@example.net"]), "by the envelope sender, as the event");
+    assert_eq!(told["events"][0]["event"], "complained");
+    assert_eq!(told["breaks_off"], false);
+}
+
+#[test]
+fn of_a_report_that_breaks_off_what_there_is_is_told() {
+    let whole = fixture("relay-unauthorized.eml");
+    let text = String::from_utf8_lossy(&whole).into_owned();
+    let at = text.find("Diagnostic-Code").and_then(|at| text.get(at..)?.find("\n\n").or(Some(200)).map(|end| at + end));
+    let cut = text.get(..at.expect("a reply")).expect("a place between characters");
+    let (done, out, _) = diagnosed(cut.as_bytes(), Format::Json);
+    assert_eq!(done.expect("told"), Exit::Success);
+    let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((&told["breaks_off"], &told["kind"]), (&true.into(), &"delivery-report".into()), "{out}");
+    assert_eq!(told["recipients"].as_array().map(Vec::len), Some(1), "{out}");
+    let (_, out, _) = diagnosed(cut.as_bytes(), Format::Text);
+    assert!(out.contains("the mail breaks off"), "{out}");
+    let (_, out, _) = diagnosed(&whole, Format::Text);
+    assert!(!out.contains("the mail breaks off"), "{out}");
 }

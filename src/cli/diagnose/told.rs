@@ -13,13 +13,16 @@ use crate::{
         told::VerdictFields,
     },
     ingest::{
-        SetAsideReason,
+        Report, SetAsideReason,
         mail::{
-            AbuseReport, AggregateReport, DeliveryAction, DeliveryReport, Envelope, Original, RecipientReport,
-            RelayNotification, RobotAnswer, RobotKind, StatusOrigin, Understood, derived_status, outcome,
+            AbuseFields, AbuseReport, AggregateReport, DeliveryAction, DeliveryReport, Envelope, Original,
+            RecipientReport, RelayNotification, RobotAnswer, RobotKind, StatusOrigin, Understood, breaks_off,
+            by_sender, delivered_to, derived_status, outcome, report,
         },
     },
-    model::{Action, Address, EnhancedCode, Event, EventKind, FailureClass, Provider, Reply, Timestamp, Verdict},
+    model::{
+        Action, Address, Cause, EnhancedCode, Event, EventKind, FailureClass, Provider, Reply, Timestamp, Verdict,
+    },
 };
 
 /// Lines of a bare reply.
@@ -30,13 +33,17 @@ pub(super) struct Told<'a> {
     kind: &'static str,
     mail: Option<&'a Understood>,
     recipients: Vec<ToldRecipient>,
+    /// What the journal gets of a complaint or of a request to unsubscribe; of a delivery report each recipient has its own.
+    journal: Report,
+    /// Whether the mail breaks off.
+    cut: bool,
 }
 
 /// One recipient, with the verdict of the reply.
 struct ToldRecipient {
     report: RecipientReport,
     /// The recipient that the envelope sender carries, where it is another.
-    by_sender: Option<Address>,
+    by_sender: Option<(Address, bool)>,
     /// What the journal gets of it; nothing of a reply without its mail.
     journal: Option<Result<Option<Event>, SetAsideReason>>,
     status: Option<(EnhancedCode, &'static str)>,
@@ -49,6 +56,8 @@ struct Line<'a> {
     recipient: Option<&'a str>,
     final_recipient: Option<&'a str>,
     recipient_by_sender: Option<&'a str>,
+    /// How sure that is: `certain` or `likely`.
+    recipient_by_sender_is: Option<&'static str>,
     outcome: DeliveryAction,
     status: Option<String>,
     /// `reported` or `derived`.
@@ -71,14 +80,21 @@ struct Line<'a> {
 }
 
 impl<'a> Told<'a> {
-    pub(super) fn of(mail: &'a Understood, options: &Options<'_>) -> Self {
+    pub(super) fn of(mail: &'a Understood, raw: &[u8], options: &Options<'_>) -> Self {
+        // As an import of the same mail has it.
+        let to = delivered_to(raw);
+        let envelope = Envelope { rcpt_to: to.as_ref(), received_at: options.now };
         let recipients = match mail {
             Understood::Delivery(report) => {
-                report.recipients.iter().map(|one| ToldRecipient::of(report, one, options)).collect()
+                report.recipients.iter().map(|one| ToldRecipient::of(report, one, &envelope, options)).collect()
             }
             _ => Vec::new(),
         };
-        Self { kind: mail.kind(), mail: Some(mail), recipients }
+        let journal = match mail {
+            Understood::Abuse(_) | Understood::Robot(_) => report(mail, raw, &envelope),
+            _ => Report::default(),
+        };
+        Self { kind: mail.kind(), mail: Some(mail), recipients, journal, cut: breaks_off(raw) }
     }
 
     /// A reply without its mail.
@@ -98,11 +114,17 @@ impl<'a> Told<'a> {
             last_attempt: None,
             retry_until: None,
         };
-        Self { kind: "reply", mail: None, recipients: vec![ToldRecipient::judge(report, None, None, options)] }
+        Self {
+            kind: "reply",
+            mail: None,
+            recipients: vec![ToldRecipient::judge(report, None, None, options)],
+            journal: Report::default(),
+            cut: false,
+        }
     }
 
     pub(super) fn json(&self) -> serde_json::Result<Value> {
-        let mut told = json!({ "kind": self.kind });
+        let mut told = json!({ "kind": self.kind, "breaks_off": self.cut });
         let more = match self.mail {
             Some(Understood::Delivery(report)) => json!({
                 "read_by": report.read_by,
@@ -116,9 +138,11 @@ impl<'a> Told<'a> {
                 "feedback_type": report.feedback_type,
                 "standard": report.standard,
                 "reported_at": shown(report.date),
-                "complained": report.recipients.iter().map(Address::expose).collect::<Vec<_>>(),
+                "complained": self.journal.events.iter().map(|event| event.recipient.expose()).collect::<Vec<_>>(),
                 "sender": report.sender.as_ref().map(Address::expose),
-                "fields": report.fields,
+                "fields": abuse_fields(&report.fields)?,
+                "events": events(&self.journal),
+                "set_aside": self.journal.set_aside.first().map(|part| part.reason),
                 "message": message(&report.original),
             }),
             Some(Understood::Aggregate(report)) => json!({
@@ -142,6 +166,8 @@ impl<'a> Told<'a> {
                 "from": answer.from.as_ref().map(Address::expose),
                 "reported_at": shown(answer.date),
                 "in_reply_to": answer.in_reply_to,
+                "events": events(&self.journal),
+                "set_aside": self.journal.set_aside.first().map(|part| part.reason),
             }),
             _ => Value::Null,
         };
@@ -159,7 +185,7 @@ impl<'a> Told<'a> {
     pub(super) fn text(&self, out: &mut impl Write) -> io::Result<()> {
         match self.mail {
             Some(Understood::Delivery(report)) => delivery(report, out)?,
-            Some(Understood::Abuse(report)) => abuse(report, out)?,
+            Some(Understood::Abuse(report)) => abuse(report, &self.journal, out)?,
             Some(Understood::Aggregate(report)) => aggregate(report, out)?,
             Some(Understood::Relay(notification)) => relay(notification, out)?,
             Some(Understood::Robot(answer)) => robot(answer, out)?,
@@ -170,6 +196,18 @@ impl<'a> Told<'a> {
             )?,
             None => writeln!(out, "reply: one SMTP reply, without its mail")?,
         }
+        for event in &self.journal.events {
+            writeln!(out, "journal: {}, {}", event.kind, event.at)?;
+        }
+        for part in &self.journal.set_aside {
+            writeln!(out, "journal: no event: set aside, {}", part.reason)?;
+        }
+        if self.cut {
+            writeln!(
+                out,
+                "the mail breaks off: its end is missing, and what stood there with it; this is what could be read"
+            )?;
+        }
         for (number, one) in self.recipients.iter().enumerate() {
             one.text(number + 1, out)?;
         }
@@ -178,24 +216,34 @@ impl<'a> Told<'a> {
 }
 
 impl ToldRecipient {
-    fn of(report: &DeliveryReport, one: &RecipientReport, options: &Options<'_>) -> Self {
-        // A bounce comes to the envelope sender of the message that failed.
-        let envelope = Envelope { rcpt_to: report.original.return_path.as_ref(), received_at: options.now };
-        let journal = outcome(report, one, &envelope);
-        let by_sender = journal.as_ref().ok().and_then(Option::as_ref).map(|event| event.recipient.clone());
-        let by_sender =
-            by_sender.filter(|address| one.recipient.as_ref().is_none_or(|named| named.key() != address.key()));
-        Self { journal: Some(journal), ..Self::judge(one.clone(), by_sender, Some(&report.original), options) }
+    fn of(report: &DeliveryReport, one: &RecipientReport, envelope: &Envelope<'_>, options: &Options<'_>) -> Self {
+        let journal = outcome(report, one, envelope);
+        let event = journal.as_ref().ok().and_then(Option::as_ref);
+        let other = |address: &Address| one.recipient.as_ref().is_none_or(|named| named.key() != address.key());
+        let carried = by_sender(report, one, envelope)
+            .filter(|(address, _)| other(address) && event.is_some_and(|event| event.recipient.key() == address.key()));
+        let mut told = Self::judge(one.clone(), carried, Some(&report.original), options);
+        // What the journal gets is judged as it will be there.
+        if let Some(event) = event
+            && let Some((judged, reply)) = told.judged.as_mut().zip(event.reply.as_ref())
+        {
+            let template = template_of(reply, &Parties::of(event, options.relay));
+            let host = event.remote_mta.as_deref().or_else(|| host_that_said(&reply.text));
+            let context = context(Some(event.provider), Some(&event.recipient), host, options.relay);
+            *judged = (options.rules.classify(&template, &context), template.into_string());
+        }
+        told.journal = Some(journal);
+        told
     }
 
     fn judge(
         report: RecipientReport,
-        by_sender: Option<Address>,
+        by_sender: Option<(Address, bool)>,
         original: Option<&Original>,
         options: &Options<'_>,
     ) -> Self {
         let failed = matches!(report.action, DeliveryAction::Failed | DeliveryAction::Delayed);
-        let recipient = by_sender.as_ref().or(report.recipient.as_ref());
+        let recipient = by_sender.as_ref().map(|(address, _)| address).or(report.recipient.as_ref());
         let status = report.status.map(|(code, _)| code);
         let reply = report.reply.clone().map(|reply| Reply { enhanced: reply.enhanced.or(status), ..reply });
         let reply = reply.or_else(|| status.map(|code| Reply { enhanced: Some(code), ..Reply::default() }));
@@ -231,7 +279,8 @@ impl ToldRecipient {
         Line {
             recipient: report.recipient.as_ref().map(Address::expose),
             final_recipient: report.final_recipient.as_ref().map(Address::expose),
-            recipient_by_sender: by_sender.as_ref().map(Address::expose),
+            recipient_by_sender: by_sender.as_ref().map(|(address, _)| address.expose()),
+            recipient_by_sender_is: by_sender.as_ref().map(|(_, certain)| sure(*certain)),
             outcome: report.action,
             status: status.map(|(code, _)| code.to_string()),
             status_origin: status.map(|(_, origin)| origin),
@@ -269,8 +318,9 @@ impl ToldRecipient {
         if let Some(address) = &report.final_recipient {
             row("went on to", &Safe(address.expose()).to_string())?;
         }
-        if let Some(address) = by_sender {
-            row("sent to", &format!("{}, by the envelope sender", Safe(address.expose())))?;
+        if let Some((address, certain)) = by_sender {
+            let sure = sure(*certain);
+            row("sent to", &format!("{}, by the envelope sender ({sure})", Safe(address.expose())))?;
         }
         if let Some(reply) = &report.reply {
             row("reply", &Safe(&reply.text).to_string())?;
@@ -296,7 +346,15 @@ impl ToldRecipient {
         if let Some((verdict, _)) = judged {
             let Verdict { cause, fault, action, hard, confidence, rule, version, evidence, delay } = verdict;
             let (family, sure) = (cause.family(), confidence * 100.0);
-            row("cause", &format!("{cause} ({family}), fault: {fault}; {sure:.0} % by {}@{version}", Safe(rule)))?;
+            if *cause == Cause::Undetermined {
+                row(
+                    "cause",
+                    "not known: what the reply says is the same for several causes, or no rule knows its words",
+                )?;
+            } else {
+                let by = Safe(rule);
+                row("cause", &format!("{cause} ({family}), fault: {fault}; {sure:.0} % by {by}@{version}"))?;
+            }
             row("action", &format!("{action}: {}", advice(*action, *hard, *delay)))?;
             for one in evidence {
                 row("evidence", &format!("{}: {}", one.kind, Safe(&one.detail)))?;
@@ -312,6 +370,11 @@ impl ToldRecipient {
         }
         Ok(())
     }
+}
+
+/// How sure it is whom an envelope sender carries.
+const fn sure(certain: bool) -> &'static str {
+    if certain { "certain" } else { "likely" }
 }
 
 /// What an action means for the address.
@@ -330,6 +393,30 @@ fn advice(action: Action, hard: bool, delay: Option<u32>) -> String {
             None => "do not suppress it; try again later".to_owned(),
         },
     }
+}
+
+/// The events that the journal gets of a mail.
+fn events(journal: &Report) -> Vec<Value> {
+    let told = journal.events.iter().map(
+        |event| json!({ "event": event.kind, "event_at": event.at.to_string(), "recipient": event.recipient.expose() }),
+    );
+    told.collect()
+}
+
+/// The fields of an abuse report as everything else here is written: times by RFC 3339, ids and addresses without the brackets of
+/// their fields, what is absent as null.
+fn abuse_fields(fields: &AbuseFields) -> serde_json::Result<Value> {
+    let mut told = serde_json::to_value(fields)?;
+    let Some(all) = told.as_object_mut() else { return Ok(told) };
+    for name in ["original_envelope_id", "original_mail_from", "original_rcpt_to", "dkim_identity"] {
+        let bare = all.get(name).and_then(Value::as_str).map(|text| {
+            text.trim().strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text).to_owned()
+        });
+        all.insert(name.to_owned(), bare.into());
+    }
+    all.insert("arrival_date".to_owned(), shown(fields.arrival_date.map(Timestamp::from_seconds)).into());
+    all.insert("source_port".to_owned(), Some(fields.source_port).filter(|port| *port != 0).into());
+    Ok(told)
 }
 
 fn shown(at: Option<Timestamp>) -> Option<String> {
@@ -395,7 +482,7 @@ fn delivery(report: &DeliveryReport, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn abuse(report: &AbuseReport, out: &mut impl Write) -> io::Result<()> {
+fn abuse(report: &AbuseReport, journal: &Report, out: &mut impl Write) -> io::Result<()> {
     let form = if report.standard { "RFC 5965" } else { "in a provider's own form" };
     write!(out, "abuse report: {} ({form})", report.feedback_type)?;
     if let Some(agent) = &report.fields.user_agent {
@@ -403,10 +490,10 @@ fn abuse(report: &AbuseReport, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(out)?;
     about(&report.original, out)?;
-    match report.recipients.as_slice() {
+    match journal.events.as_slice() {
         [] => writeln!(out, "complained: not told"),
         all => {
-            let all: Vec<String> = all.iter().map(|address| Safe(address.expose()).to_string()).collect();
+            let all: Vec<String> = all.iter().map(|event| Safe(event.recipient.expose()).to_string()).collect();
             writeln!(out, "complained: {}", all.join(", "))
         }
     }

@@ -1,8 +1,8 @@
-//! `relaywatch events list`: outcomes, notices and what was set aside, merged by time, latest first.
+//! `relaywatch events list`: outcomes, notices and what was set aside, merged by time, latest first; or outcomes by arrival.
 
 use std::{collections::VecDeque, io::Write};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{Filters, Kind, write_json};
 use crate::{
@@ -12,11 +12,23 @@ use crate::{
         told::{Teller, ToldAside, ToldNotice},
     },
     model::Timestamp,
-    store::{EntryKind, EntryRecord, EventFilter, EventKey, EventRecord, SetAsideRecord, Span, Store, StoreError},
+    store::{
+        EntryKind, EntryRecord, EventFilter, EventKey, EventRecord, Position, SetAsideRecord, Span, Store, StoreError,
+    },
 };
 
 /// How many are read at once.
 pub(super) const PAGE: u32 = 500;
+
+/// What "latest" means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum By {
+    /// When it happened.
+    #[default]
+    Time,
+    /// When it came in, however late it was told; outcomes alone.
+    Arrival,
+}
 
 #[derive(Debug, Args)]
 pub(super) struct List {
@@ -28,6 +40,9 @@ pub(super) struct List {
     /// Before: as --since.
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
+    /// What is the latest: by when it happened, or by when it came in.
+    #[arg(long, value_enum, default_value_t, value_name = "ORDER")]
+    by: By,
     /// How many at most; 0 for all.
     #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
     limit: u64,
@@ -35,6 +50,12 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn span(&self, now: Timestamp) -> anyhow::Result<Span> {
+        if self.by == By::Arrival && self.filters.kind.iter().any(|kind| !matches!(kind, Kind::Outcome(_))) {
+            anyhow::bail!(
+                "--by arrival lists outcomes alone: the journal keeps one order for them and one for notices. What was set \
+                 aside is listed by its arrival anyway"
+            );
+        }
         let read = |text: &Option<String>, name: &str| {
             let read = text.as_ref().map(|text| crate::cli::time::parse(text, now)).transpose();
             read.map_err(|error| anyhow::anyhow!("{name}: {error}"))
@@ -55,7 +76,7 @@ impl List {
         span: Span,
         out: &mut impl Write,
     ) -> anyhow::Result<()> {
-        let mut merged = Merged::new(&self.filters, store, span).await?;
+        let mut merged = Merged::new(&self.filters, store, span, self.by).await?;
         let mut teller = Teller::new(store.clone(), rules);
         let mut left = if self.limit == 0 { u64::MAX } else { self.limit };
         while left > 0 {
@@ -90,6 +111,7 @@ impl Item {
 /// Where one source's next page begins.
 enum Source {
     Outcomes { filter: Box<EventFilter>, before: Option<EventKey> },
+    Arrived { filter: Box<EventFilter>, before: Option<Position> },
     Notices { before: Option<EventKey> },
     SetAside { feeds: Option<Vec<i32>>, before: Option<(Timestamp, i64)> },
 }
@@ -109,14 +131,19 @@ pub(super) struct Merged<'f> {
 }
 
 impl<'f> Merged<'f> {
-    pub(super) async fn new(filters: &'f Filters, store: &Store, span: Span) -> Result<Self, StoreError> {
+    pub(super) async fn new(filters: &'f Filters, store: &Store, span: Span, by: By) -> Result<Self, StoreError> {
         let filter = EventFilter { since: span.since, until: span.until, ..filters.with_words(store).await? };
         let feeds = filter.feeds.clone();
-        let outcomes = Source::Outcomes { filter: Box::new(filter), before: None };
+        let filter = Box::new(filter);
+        let outcomes = match by {
+            By::Time => Source::Outcomes { filter, before: None },
+            By::Arrival => Source::Arrived { filter, before: None },
+        };
+        let others = by == By::Time;
         let sources = [
             (filters.shows_outcomes(), outcomes),
-            (filters.shows(Kind::Notice), Source::Notices { before: None }),
-            (filters.shows(Kind::SetAside), Source::SetAside { feeds, before: None }),
+            (others && filters.shows(Kind::Notice), Source::Notices { before: None }),
+            (others && filters.shows(Kind::SetAside), Source::SetAside { feeds, before: None }),
         ];
         let lane = |source| Lane { source, waiting: VecDeque::new(), ended: false };
         let lanes = sources.into_iter().filter(|(shown, _)| *shown).map(|(_, source)| lane(source)).collect();
@@ -148,6 +175,13 @@ impl Lane {
                 let events = store.events_by_time(filter, *before, page).await?;
                 let read = events.len();
                 *before = events.last().map(|event| event.key);
+                self.waiting.extend(events.into_iter().map(|event| Item::Outcome(Box::new(event))));
+                read
+            }
+            Source::Arrived { filter, before } => {
+                let events = store.events_by_arrival(filter, *before, page).await?;
+                let read = events.len();
+                *before = events.last().map(|event| event.position);
                 self.waiting.extend(events.into_iter().map(|event| Item::Outcome(Box::new(event))));
                 read
             }

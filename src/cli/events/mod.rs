@@ -38,6 +38,7 @@ use crate::{
   relaywatch events list --kind set-aside                     kept without being understood
   relaywatch events aside 17 --show-personal-data             one of these, as it came
   relaywatch events list --since 7d --limit 0 --format json > events.jsonl
+  relaywatch events list --by arrival -n 20                   what came in last, late or not
   relaywatch events tail --feed ses --stream news.example.com
   relaywatch events entries --kind blind-window             when feeds or relaywatch saw nothing
   relaywatch events words                                   replies of Apple's that no rule knows
@@ -56,7 +57,11 @@ pub struct EventsCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List what was taken in, latest first.
-    #[command(after_help = "Example: relaywatch events list --feed ses/eu --kind refused,deferred --since 2026-08-09")]
+    #[command(after_help = "Example: relaywatch events list --feed ses/eu --kind refused,deferred --since 2026-08-09
+
+The order is that of the times at which things happened, as incidents, --since and --until have
+them: a refusal that is told hours later stands where it belongs, not at the top. To see what has
+just come in, however late, say --by arrival; outcomes alone have that order.")]
     List(list::List),
     /// Show the latest of what was taken in, then what comes in, until it is stopped.
     #[command(after_help = "Example: relaywatch events tail --kind refused --format json | jq -r .cause")]

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     Filters, Kind,
-    list::{Item, Merged, PAGE},
+    list::{By, Item, Merged, PAGE},
 };
 use crate::{
     classify::Rules,
@@ -56,7 +56,7 @@ impl Tail {
         // Those of the last minute that stand before the start.
         drop(self.more(store, clock, &filter, &mut place, true).await?);
         let mut teller = Teller::new(store.clone(), rules);
-        let mut merged = Merged::new(&self.filters, store, Span::default()).await?;
+        let mut merged = Merged::new(&self.filters, store, Span::default(), By::Time).await?;
         let mut latest = merged.next(store, self.lines.into()).await?;
         // What lies beyond the place comes with what follows.
         latest.retain(|item| match item {

@@ -1,6 +1,7 @@
 //! `relaywatch import`: files of events into the journal.
 
 mod files;
+mod mark;
 mod progress;
 mod summary;
 
@@ -20,7 +21,7 @@ use clap::{
 use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 
-use self::{progress::Progress, summary::Summary};
+use self::{mark::Far, progress::Progress, summary::Summary};
 use super::{
     Exit, Format as Output, open,
     text::{Safe, count},
@@ -28,11 +29,14 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
-    control::{AskImport, FileDone, FileId, ImportEvents, MAX_EVENTS, MAX_FILES, Writer, digest},
-    ingest::import::{
-        Chunk, Fault, Form, Format, Position, ReadError, Reader, Settings, Shape, Unknown,
-        guess::guess,
-        source::{self, Identity, Source},
+    control::{FileDone, FileId, ImportEvents, MAX_EVENTS, MAX_FILES, Writer, digest},
+    ingest::{
+        Kept,
+        import::{
+            Chunk, Fault, Faults, Form, Format, Position, ReadError, Reader, Settings, Shape, Unknown,
+            guess::guess,
+            source::{self, Identity, Source},
+        },
     },
     model::{Event, Exposure, Provider, Timestamp, normalise_domain},
 };
@@ -65,9 +69,14 @@ Exposure tells what refusals are measured against. By default it is none: refusa
 no rate. Say `sends` where the files hold every send of their time, and `outcomes` where they hold
 every delivery and refusal.
 
-A broken record is told with its line, the rest is taken, and the exit code is 1. Outcomes that
-are older than their retention ([store] retention_deliveries_days and retention_refusals_days) are
-left out and counted. Trouble that was over long ago is recorded, and pages nobody.")]
+A broken record is told with its line, the rest is taken, and the exit code is 1, also where the
+file is imported again. Events of types that relaywatch has no use for are counted by type, and
+are no mistake. A file keeps the format and the exposure that it was first imported with: with
+another one it is refused, and the exit code is 1.
+
+Outcomes that are older than their retention ([store] retention_deliveries_days and
+retention_refusals_days) are left out and counted. Trouble that was over long ago is recorded, and
+pages nobody. Of recipients outside the domains that can hold relay addresses only counts are kept.")]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub struct ImportCommand {
     /// Files and folders; `-` reads standard input.
@@ -76,12 +85,12 @@ pub struct ImportCommand {
     /// Who wrote the files; by default told from what they hold.
     #[arg(long, value_name = "FORMAT", value_parser = words(Format::ALL, Format::as_str, Format::from_name))]
     from: Option<Format>,
-    /// What they tell of mail that did not bounce: sends, outcomes or none.
+    /// What they tell of mail that did not bounce: sends, outcomes or none; by default none.
     #[arg(
-        long, value_name = "EXPOSURE", default_value = "none",
+        long, value_name = "EXPOSURE",
         value_parser = words(Exposure::ALL, Exposure::as_str, Exposure::from_name)
     )]
-    exposure: Exposure,
+    exposure: Option<Exposure>,
     /// The feed by whose settings (campaign tag, smarthosts) they are decoded, as ses/eu.
     #[arg(long, value_name = "FEED")]
     like: Option<String>,
@@ -145,7 +154,7 @@ impl ImportCommand {
                 config: &config,
                 writer,
                 now: Clock::System.now(),
-                summary: Summary::new(self.exposure, self.dry_run),
+                summary: Summary::new(self.exposure(), self.dry_run),
                 batch: Batch::default(),
                 progress: Progress::new(whole),
                 told: 0,
@@ -165,6 +174,10 @@ impl ImportCommand {
             Output::Text => summary.text(out)?,
         }
         Ok(if summary.is_clean() { Exit::Success } else { Exit::Finding })
+    }
+
+    fn exposure(&self) -> Exposure {
+        self.exposure.unwrap_or(Exposure::None)
     }
 
     /// What the feed that is named, or the only one of its kind, says of how to decode.
@@ -220,6 +233,7 @@ impl ImportCommand {
 struct Batch {
     format: Option<Format>,
     events: Vec<Event>,
+    kept: Vec<Kept>,
     bytes: usize,
     files: Vec<FileDone>,
 }
@@ -235,12 +249,19 @@ fn weight(event: &Event) -> usize {
         + event.reply.as_ref().map_or(0, |reply| reply.text.len())
 }
 
+/// How much a report that is kept whole takes on its way: base64 needs four letters for three bytes.
+fn kept_weight(kept: &Kept) -> usize {
+    kept.bytes() / 3 * 4
+}
+
 /// A file that is there to be read.
 struct Opened {
     source: Source,
     form: Form,
     from: Position,
     id: Option<FileId>,
+    /// What was wrong with what stands before the place where reading begins.
+    faults: Faults,
     bytes: u64,
     written_at: Option<Timestamp>,
 }
@@ -301,25 +322,40 @@ impl Import<'_> {
             Err(unknown) => anyhow::bail!("{shown}: {unknown}"),
         };
         let written_at = identity.as_ref().map(|identity| Timestamp::from_millis(identity.changed_at));
-        let mut opened = Opened { source, form, from: Position::default(), id: None, bytes, written_at };
+        let mut opened =
+            Opened { source, form, from: Position::default(), id: None, faults: Faults::default(), bytes, written_at };
         let mut how = String::new();
         // A mail of a Maildir is read as fast as it is looked up.
         if let Some(identity) = identity.filter(|_| form.shape != Shape::Mail) {
             let whole = std::path::absolute(path).with_context(said)?;
             let id = FileId::new(&whole, &identity);
-            match self.far(path, &id, opened.source.is_packed()).await? {
+            let known = self.known(&id).await?;
+            if let Some(known) = &known
+                && let Some(differs) = self.differs(known, form)
+            {
+                if !self.command.restart {
+                    self.refuse(&shown, &differs, bytes, diagnostics)?;
+                    return Ok(None);
+                }
+                self.progress.say(diagnostics, &format!("{shown}: {}", differs.kept))?;
+            }
+            match self.far(path, &id, known, opened.source.is_packed()).await? {
                 // One in which reading can't go on in the middle is read whole again, which changes nothing.
                 Far::Nowhere => {}
-                Far::Here(_) if !Reader::goes_on(form) => {}
-                Far::Here(from) => {
+                Far::Here(..) if !Reader::goes_on(form) => {}
+                Far::Here(from, faults) => {
                     how = format!(", from record {} on", from.records + 1);
                     self.summary.resumed += 1;
                     opened.from = from;
+                    self.tell_before(&shown, &faults, diagnostics)?;
+                    opened.faults = faults;
                 }
-                Far::End => {
+                Far::End(read_as, faults) => {
                     self.summary.files_known += 1;
                     self.progress.end(bytes);
-                    self.progress.say(diagnostics, &format!("{shown}: imported before (--restart reads it again)"))?;
+                    let text = format!("{shown}: imported before{read_as} (--restart reads it again)");
+                    self.progress.say(diagnostics, &text)?;
+                    self.tell_before(&shown, &faults, diagnostics)?;
                     return Ok(None);
                 }
             }
@@ -332,28 +368,9 @@ impl Import<'_> {
         Ok(Some(opened))
     }
 
-    /// How far a file was imported.
-    async fn far(&self, path: &Path, id: &FileId, packed: bool) -> anyhow::Result<Far> {
-        let Some(writer) = self.writer.as_ref().filter(|_| !self.command.restart) else { return Ok(Far::Nowhere) };
-        let mut ask = AskImport { file: id.clone(), witness: None };
-        let Some(known) = writer.call(ask.clone()).await? else { return Ok(Far::Nowhere) };
-        if known.unchanged {
-            return Ok(if known.ended { Far::End } else { Far::Here(known.position) });
-        }
-        // It has grown, or it is another one under the same name: what stands before the place tells.
-        if packed || id.size <= known.size {
-            return Ok(Far::Nowhere);
-        }
-        let Ok(before) = source::before(path, known.position.offset) else { return Ok(Far::Nowhere) };
-        ask.witness = Some(digest(&before));
-        let known = writer.call(ask).await?;
-        let here = known.filter(|known| known.witnessed == Some(true));
-        Ok(here.map_or(Far::Nowhere, |known| Far::Here(known.position)))
-    }
-
     /// Reads a file to its end, beside the commits.
     async fn read(&mut self, path: &Path, opened: Opened, diagnostics: &mut impl Write) -> anyhow::Result<()> {
-        let Opened { source, form, from, id, written_at, .. } = opened;
+        let Opened { source, form, from, id, mut faults, written_at, .. } = opened;
         if self.batch.format != Some(form.format) {
             self.flush(true).await?;
             self.batch.format = Some(form.format);
@@ -368,19 +385,23 @@ impl Import<'_> {
         let thread = std::thread::Builder::new().name("import".to_owned());
         let thread = thread.spawn(move || read_ahead(reader, &sender)).context("no thread can be started")?;
         let shown = Safe(&path.display().to_string()).to_string();
-        let done = |position: Position, ended: bool| {
+        let done = |position: Position, ended: bool, faults: &Faults| {
             let witness = if packed { None } else { source::before(path, position.offset).ok() };
             id.as_ref().map(|id| FileDone {
                 file: id.clone(),
                 position,
                 ended,
                 witness: witness.map(|before| digest(&before)),
+                faults: faults.clone(),
             })
         };
         let (mut position, mut failed) = (from, None);
         while let Some(chunk) = chunks.recv().await {
-            let Chunk { events, counts, faults, position: reached } = match chunk {
-                Ok(chunk) => chunk,
+            let Chunk { events, kept, counts, faults: found, position: reached, .. } = match chunk {
+                Ok(chunk) => {
+                    faults.add(&chunk);
+                    chunk
+                }
                 Err(error) => {
                     failed = Some(error);
                     break;
@@ -389,17 +410,19 @@ impl Import<'_> {
             self.summary.counts.add(&counts);
             self.batch.bytes += events.iter().map(weight).sum::<usize>();
             self.batch.events.extend(events);
-            if let (true, Some(fault)) = (self.command.strict, faults.first()) {
+            self.batch.bytes += kept.iter().map(kept_weight).sum::<usize>();
+            self.batch.kept.extend(kept);
+            if let (true, Some(fault)) = (self.command.strict, found.first()) {
                 self.flush(true).await?;
                 anyhow::bail!(
                     "{shown}: {fault}; stopped (--strict). What came before it is imported; import the mended file again, \
                      that changes nothing twice"
                 );
             }
-            self.tell(&shown, &faults, counts.wrong(), diagnostics)?;
+            self.tell(&shown, &found, counts.wrong(), diagnostics)?;
             position = reached;
             if self.batch.is_full() {
-                self.batch.files.extend(done(position, false));
+                self.batch.files.extend(done(position, false, &faults));
                 self.flush(false).await?;
             }
             self.progress.show(self.summary.counts.records, diagnostics)?;
@@ -408,7 +431,8 @@ impl Import<'_> {
         if thread.join().is_err() {
             anyhow::bail!("{shown}: reading it broke off by a fault of this program; please report it");
         }
-        self.batch.files.extend(done(position, failed.is_none()));
+        self.batch.files.extend(done(position, failed.is_none(), &faults));
+        self.batch.bytes += faults.places.len() * 256;
         if self.batch.is_full() {
             self.flush(false).await?;
         }
@@ -448,10 +472,11 @@ impl Import<'_> {
     async fn flush(&mut self, all: bool) -> anyhow::Result<()> {
         let Some(format) = self.batch.format else { return Ok(()) };
         let mut events = VecDeque::from(std::mem::take(&mut self.batch.events));
+        let mut kept = VecDeque::from(std::mem::take(&mut self.batch.kept));
         let mut files = std::mem::take(&mut self.batch.files);
         self.batch.bytes = 0;
         let Some(writer) = &self.writer else { return Ok(()) };
-        while !events.is_empty() || files.len() >= MAX_FILES || (all && !files.is_empty()) {
+        while !events.is_empty() || !kept.is_empty() || files.len() >= MAX_FILES || (all && !files.is_empty()) {
             let mut bytes = 0;
             let fits = events.iter().take(MAX_EVENTS).take_while(|event| {
                 bytes += weight(event);
@@ -459,10 +484,24 @@ impl Import<'_> {
             });
             let fits = fits.count().max(1).min(events.len());
             let now: Vec<_> = events.drain(..fits).collect();
+            let fits = kept.iter().take(MAX_EVENTS).take_while(|one| {
+                bytes += kept_weight(one);
+                bytes <= MAX_BATCH_BYTES
+            });
+            // One that is larger than a batch goes by itself.
+            let fits = fits.count().max(usize::from(now.is_empty())).min(kept.len());
+            let kept_now: Vec<_> = kept.drain(..fits).collect();
             // A file is done up to a place when everything before it is committed.
-            let later = files.split_off(if events.is_empty() { files.len().min(MAX_FILES) } else { 0 });
+            let later =
+                files.split_off(if events.is_empty() && kept.is_empty() { files.len().min(MAX_FILES) } else { 0 });
             let files_now = std::mem::replace(&mut files, later);
-            let call = ImportEvents { format, exposure: self.command.exposure, events: now, files: files_now };
+            let call = ImportEvents {
+                format,
+                exposure: self.command.exposure(),
+                events: now,
+                kept: kept_now,
+                files: files_now,
+            };
             let done = writer.call(call).await.context(
                 "not everything could be committed; run the same command again, it goes on from the last commit",
             )?;
@@ -488,15 +527,10 @@ fn ses_tags(config: &Config) -> Vec<(String, Option<String>)> {
 
 impl Batch {
     fn is_full(&self) -> bool {
-        self.events.len() >= MAX_EVENTS || self.bytes >= MAX_BATCH_BYTES || self.files.len() >= MAX_FILES
+        self.events.len().max(self.kept.len()) >= MAX_EVENTS
+            || self.bytes >= MAX_BATCH_BYTES
+            || self.files.len() >= MAX_FILES
     }
-}
-
-/// How far a file was imported.
-enum Far {
-    Nowhere,
-    Here(Position),
-    End,
 }
 
 /// Reads chunk after chunk until nobody wants more.

@@ -5,7 +5,9 @@
 //! every answer but 2xx, and turns the connector off after more than 5 days of failures; new fields and types come with
 //! two weeks' notice. Hence unknown types are set aside and acknowledged.
 //!
-//! The storage schema is flat; the connector's nests the fields under `user` and `properties`, by partner. Both are read.
+//! The storage schema is flat; the connector's nests the fields under `user` and `properties`, by partner. Both are read. One of
+//! these that holds no object (`[]` is taken for an empty one) is left out: the event is taken without it, and set aside as
+//! malformed beside that, so that what the field held is told. Events in arrays within the array are taken.
 //!
 //! What each type (`users.messages.email.…`) becomes:
 //!
@@ -36,12 +38,14 @@ use super::{
 };
 use crate::{
     config::{BrazeFeed, Config},
-    ingest::{Report, SetAsideReason, label},
+    ingest::{Report, SetAside, SetAsideReason, label},
     model::{DedupeMaterial, Event, EventKind, FailureClass, Provider, Reply, Timestamp},
 };
 
 /// The largest body that is taken: 100 events by default, of about 1 KB each.
 pub const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// Arrays within arrays that are looked into.
+const MAX_DEPTH: u32 = 3;
 /// What all types of email events begin with.
 pub(in crate::ingest) const PREFIX: &str = "users.messages.email.";
 
@@ -140,18 +144,51 @@ struct Fields<'a> {
     #[serde(borrow)]
     is_drop: Option<Scalar<'a>>,
     #[serde(borrow)]
-    properties: Option<Box<Fields<'a>>>,
+    properties: Option<Scalar<'a>>,
     #[serde(borrow)]
-    user: Option<Box<Fields<'a>>>,
+    user: Option<Scalar<'a>>,
 }
 
-impl<'a> Fields<'a> {
-    /// A field of the event itself, else of its properties, else of its user.
-    fn find(&self, field: impl Fn(&Self) -> Option<Scalar<'a>>) -> Option<Scalar<'a>> {
-        wire::first(&[field(self), self.properties.as_deref().and_then(&field), self.user.as_deref().and_then(&field)])
+/// An event with the objects that are nested in it, each read by itself, so that one of another shape spoils nothing beside it.
+struct Whole<'f, 'a> {
+    own: &'f Fields<'a>,
+    properties: Option<Fields<'a>>,
+    user: Option<Fields<'a>>,
+}
+
+/// The object in a field, where it is one.
+fn nested(field: Option<Scalar<'_>>) -> Option<Fields<'_>> {
+    let text = field?.raw().get();
+    // A derived reader would take the elements of an array for members.
+    if text.starts_with('{') { serde_json::from_str(text).ok() } else { None }
+}
+
+/// Whether a field that should hold an object holds something, and no object: `[]` is PHP's empty one, and loses nothing.
+fn is_odd(field: Option<Scalar<'_>>, read: Option<&Fields<'_>>) -> bool {
+    let text = field.map_or("", |field| field.raw().get());
+    let empty = matches!(text, "" | "null" | "\"\"")
+        || text.bytes().all(|b| matches!(b, b'[' | b']') || b.is_ascii_whitespace());
+    read.is_none() && !empty
+}
+
+impl<'f, 'a> Whole<'f, 'a> {
+    fn of(own: &'f Fields<'a>) -> Self {
+        Self { own, properties: nested(own.properties), user: nested(own.user) }
     }
 
-    fn text(&self, field: impl Fn(&Self) -> Option<Scalar<'a>>) -> Option<Cow<'a, str>> {
+    /// The name of the field that holds no object where one belongs.
+    fn odd(&self) -> Option<&'static str> {
+        let Self { own, properties, user } = self;
+        let odd = [(own.properties, properties, "properties"), (own.user, user, "user")];
+        odd.into_iter().find(|(field, read, _)| is_odd(*field, read.as_ref())).map(|(_, _, name)| name)
+    }
+
+    /// A field of the event itself, else of its properties, else of its user.
+    fn find(&self, field: impl Fn(&Fields<'a>) -> Option<Scalar<'a>>) -> Option<Scalar<'a>> {
+        wire::first(&[field(self.own), self.properties.as_ref().and_then(&field), self.user.as_ref().and_then(&field)])
+    }
+
+    fn text(&self, field: impl Fn(&Fields<'a>) -> Option<Scalar<'a>>) -> Option<Cow<'a, str>> {
         self.find(field)?.text()
     }
 }
@@ -186,8 +223,28 @@ impl Braze {
 
 /// The events of an array, or a single one; `untyped` is the type of those that name none.
 fn events_of(events: &str, untyped: &str, now: Timestamp) -> Result<Report, WireError> {
+    let mut report = Report::default();
+    take_all(events, untyped, now, MAX_DEPTH, &mut report)?;
+    Ok(report)
+}
+
+/// The same, with those that lie in arrays within the array.
+fn take_all(events: &str, untyped: &str, now: Timestamp, depth: u32, report: &mut Report) -> Result<(), WireError> {
     let parts = Parts::<Fields<'_>>::parse(events)?;
-    Ok(parts.report(Provider::Braze, now, |fields, now, report| take(fields, untyped, now, report)))
+    let before = report.set_aside.len();
+    parts.fold(Provider::Braze, report, |fields, report| take(fields, untyped, now, report));
+    let is_array = |aside: &SetAside| aside.body.starts_with(b"[");
+    if depth == 0 || !report.set_aside.iter().skip(before).any(is_array) {
+        return Ok(());
+    }
+    for aside in report.set_aside.split_off(before) {
+        let inner = std::str::from_utf8(&aside.body).ok().filter(|_| is_array(&aside));
+        let taken = inner.is_some_and(|inner| take_all(inner, untyped, now, depth - 1, report).is_ok());
+        if !taken {
+            report.set_aside.push(aside);
+        }
+    }
+    Ok(())
 }
 
 /// The events of one record of a file: a batch as the connector posts it, or one event. Those of the storage schema do not say
@@ -202,8 +259,9 @@ pub(in crate::ingest) fn decode(text: &str, kind: Option<&str>, now: Timestamp) 
     events_of(whole.map_or(text, RawValue::get), kind.unwrap_or("unnamed"), now)
 }
 
-fn take(fields: &Fields<'_>, untyped: &str, now: Timestamp, report: &mut Report) -> Result<(), Aside> {
-    let full = wire::text(fields.event_type).or_else(|| wire::text(fields.event));
+fn take(own: &Fields<'_>, untyped: &str, now: Timestamp, report: &mut Report) -> Result<(), Aside> {
+    let fields = &Whole::of(own);
+    let full = wire::text(own.event_type).or_else(|| wire::text(own.event));
     let full = full.as_deref().unwrap_or(untyped);
     let time = fields.find(|f| f.time);
     let (kind, provider_class) = match full.strip_prefix(PREFIX).unwrap_or_default() {
@@ -293,7 +351,11 @@ fn take(fields: &Fields<'_>, untyped: &str, now: Timestamp, report: &mut Report)
         provider_verdict: failed.then(|| verdict(word, dropped, fields.text(|f| f.esp).as_deref())),
         provider_class,
     });
-    Ok(())
+    // The event is taken; what the odd field holds is told and kept beside it.
+    match fields.odd() {
+        Some(name) => Err(Aside::new(SetAsideReason::Malformed, &format!("{word}: odd {name}")).at(at)),
+        None => Ok(()),
+    }
 }
 
 /// What is the same in all events of one message to one recipient.
@@ -301,7 +363,7 @@ fn take(fields: &Fields<'_>, untyped: &str, now: Timestamp, report: &mut Report)
 /// Users of one scheduled dispatch share its `dispatch_id`; a message is told from its neighbours by the recipient,
 /// which every event has as well. The `send_id` stands in where there is no dispatch: it is optional, and not on every
 /// type, so that the two together would keep a message's events apart.
-fn message_id(fields: &Fields<'_>) -> Option<String> {
+fn message_id(fields: &Whole<'_, '_>) -> Option<String> {
     wire::id(fields.find(|f| f.dispatch_id)).or_else(|| Some(format!("send:{}", wire::id(fields.find(|f| f.send_id))?)))
 }
 
@@ -366,6 +428,26 @@ mod tests {
         assert_eq!(bare.events, [event(&flat)]);
         let single = receive(json!({ "events": flat }).to_string()).expect("a single event");
         assert_eq!(single.events, [event(&flat)]);
+    }
+
+    #[test]
+    fn an_odd_field_loses_itself_and_not_the_event() {
+        let whole = event(&bounce(&json!({})));
+        for empty in [json!([]), json!([[]]), json!(null), json!({}), json!("")] {
+            assert_eq!(event(&bounce(&json!({"properties": empty, "user": empty}))), whole, "{empty}");
+        }
+        for odd in [json!(["x"]), json!("x"), json!(17)] {
+            let body = bounce(&json!({ "properties": odd }));
+            let report = receive(json!({ "events": [body, bounce(&json!({"id": "e2"}))] }).to_string()).expect("batch");
+            assert_eq!((report.events.len(), &report.events[0]), (2, &whole), "{odd}");
+            let told: Vec<_> = report.set_aside.iter().map(|part| (part.reason, part.label.as_str())).collect();
+            assert_eq!(told, [(SetAsideReason::Malformed, "Bounce: odd properties")], "{odd}");
+        }
+        for field in ["dispatch_id", "bounce_reason", "campaign_name", "from_domain", "esp", "is_drop"] {
+            assert_eq!(event(&bounce(&json!({ field: [] }))), whole, "{field}");
+        }
+        let within = receive(json!({ "events": [[bounce(&json!({}))], [[]], []] }).to_string()).expect("batch");
+        assert_eq!((within.events, within.set_aside), (vec![whole], Vec::new()), "arrays within the array");
     }
 
     #[test]
@@ -499,7 +581,8 @@ mod tests {
                 event
             }).collect();
             let report = receive(json!({ "events": events }).to_string()).expect("batch");
-            prop_assert_eq!(report.events.len() + report.set_aside.len(), count);
+            let beside = report.set_aside.iter().filter(|aside| aside.label.contains(": odd ")).count();
+            prop_assert_eq!(report.events.len() + report.set_aside.len() - beside, count);
         }
     }
 }

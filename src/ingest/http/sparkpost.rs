@@ -236,9 +236,11 @@ fn take(class: &str, fields: &Fields<'_>, now: Timestamp, report: &mut Report) -
     let code = wire::text(fields.error_code).and_then(|code| code.trim().parse().ok());
     let suppressed = bounce_class == Some("25") || reason.as_deref().is_some_and(is_suppression);
     let said = || reason.as_deref().map(|text| Reply::with_codes(text, code, None)).or_else(|| code_alone(code));
+    let own = || reason.as_deref().map(wire::own_words);
     let (kind, reply, provider_class) = match meaning {
+        // Nobody was asked: the codes are SparkPost's own.
         Meaning::Replied(EventKind::Refused) if suppressed => {
-            (EventKind::SuppressedByProvider, said(), FailureClass::Unknown)
+            (EventKind::SuppressedByProvider, own(), FailureClass::Unknown)
         }
         Meaning::Replied(EventKind::Refused) => (EventKind::Refused, said(), class_of(bounce_class)),
         Meaning::Replied(kind) => {
@@ -246,10 +248,10 @@ fn take(class: &str, fields: &Fields<'_>, now: Timestamp, report: &mut Report) -
             (wire::unless_final(kind, said.as_ref()), said, FailureClass::Transient)
         }
         Meaning::OwnRefusal if reason.as_deref().is_some_and(is_suppression) => {
-            (EventKind::SuppressedByProvider, said(), FailureClass::Unknown)
+            (EventKind::SuppressedByProvider, own(), FailureClass::Unknown)
         }
         // SparkPost's own codes would pass for the receiving side's.
-        Meaning::OwnRefusal => (EventKind::Refused, reason.as_deref().map(wire::own_words), FailureClass::Unknown),
+        Meaning::OwnRefusal => (EventKind::Refused, own(), FailureClass::Unknown),
         Meaning::Plain(kind) => (kind, None, FailureClass::Unknown),
         Meaning::Ignored(_) => return Ok(()),
     };
@@ -438,6 +440,10 @@ mod tests {
         let [refused, suppressed, short] = found.as_slice() else { panic!("three events") };
         assert_eq!((refused.kind, refused.failure_class()), (EventKind::Refused, FailureClass::Unknown));
         assert_eq!((suppressed.kind, short.kind), (EventKind::SuppressedByProvider, EventKind::SuppressedByProvider));
+        for echo in [suppressed, short] {
+            let codes = echo.reply.as_ref().map(|reply| (reply.code, reply.enhanced));
+            assert_eq!(codes, Some((None, None)), "nobody was asked");
+        }
     }
 
     #[test]

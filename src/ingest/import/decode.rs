@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Counts, Format};
+use super::{Chunk, Format};
 use crate::{
     ingest::{
         Report, SetAsideReason,
@@ -18,7 +18,7 @@ use crate::{
         },
         postfix::Joiner,
     },
-    model::{Event, Timestamp},
+    model::Timestamp,
 };
 
 /// Arrays within arrays that are looked into.
@@ -42,6 +42,9 @@ pub struct Settings {
     /// When the file was last written to: no line of a log is later, which tells the year of times that name none.
     pub written_at: Option<Timestamp>,
 }
+
+/// How the decoders of the feeds call what does not say its type.
+const UNTYPED: [&str; 2] = ["unnamed", "no type"];
 
 /// Why a record is none, or a part of it.
 pub(super) struct Wrong {
@@ -88,10 +91,10 @@ impl Decoder {
     }
 
     /// The outcomes of a record, which can hold several values one after the other; and what of it is none, once.
-    pub(super) fn decode(&self, record: &[u8], events: &mut Vec<Event>, counts: &mut Counts) -> Result<(), Wrong> {
+    pub(super) fn decode(&self, record: &[u8], chunk: &mut Chunk) -> Result<(), Wrong> {
         let text = utf8(record).map_err(said)?;
         if self.format == Format::Ses && text.trim_start().starts_with("Successfully validated") {
-            return self.take(self.one(text)?, events, counts);
+            return Self::take(self.one(text)?, chunk);
         }
         let mut wrong = None;
         let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
@@ -99,7 +102,7 @@ impl Decoder {
         for value in &mut values {
             any = true;
             let done = match value {
-                Ok(value) => self.value(value, 0, events, counts),
+                Ok(value) => self.value(value, 0, chunk),
                 Err(error) => Err(said(error.into())),
             };
             if let Err(reason) = done {
@@ -113,14 +116,14 @@ impl Decoder {
     }
 
     /// A value, each element by itself where it is an array or a batch.
-    fn value(&self, value: &RawValue, depth: u32, events: &mut Vec<Event>, counts: &mut Counts) -> Result<(), Wrong> {
+    fn value(&self, value: &RawValue, depth: u32, chunk: &mut Chunk) -> Result<(), Wrong> {
         let text = value.get();
         let list = if text.starts_with('[') { Some(value) } else { self.batch(text) };
-        let Some(list) = list.filter(|_| depth < MAX_DEPTH) else { return self.take(self.one(text)?, events, counts) };
+        let Some(list) = list.filter(|_| depth < MAX_DEPTH) else { return Self::take(self.one(text)?, chunk) };
         let elements: Vec<&RawValue> = serde_json::from_str(list.get()).map_err(|error| said(error.into()))?;
         let mut wrong = None;
         for element in elements {
-            if let Err(reason) = self.value(element, depth + 1, events, counts) {
+            if let Err(reason) = self.value(element, depth + 1, chunk) {
                 wrong.get_or_insert(reason);
             }
         }
@@ -179,26 +182,38 @@ impl Decoder {
     }
 
     /// Takes over what a report holds; tells the first part of it that is none.
-    pub(super) fn take(&self, report: Report, events: &mut Vec<Event>, counts: &mut Counts) -> Result<(), Wrong> {
+    pub(super) fn take(report: Report, chunk: &mut Chunk) -> Result<(), Wrong> {
+        let Chunk { events, kept, counts, .. } = chunk;
         for event in &report.events {
             counts.meet(event);
         }
         events.extend(report.events);
-        counts.ignored += (report.ignored.len() + report.kept.len()) as u64;
+        counts.ignored += report.ignored.len() as u64;
         let mut wrong = None;
+        for one in report.kept {
+            // Its time is part of its key: one that would be dated by the clock were another one with each import.
+            if one.at.is_some() {
+                counts.kept += 1;
+                kept.push(one);
+            } else {
+                counts.broken += 1;
+                wrong.get_or_insert(Cow::from(format!("it tells no time that can be ({})", one.kind)));
+            }
+        }
         for part in report.set_aside {
             let reason = match part.reason {
                 SetAsideReason::ImplausibleTime => {
                     counts.implausible += 1;
                     format!("its time cannot be: before 2010, or more than a day ahead ({:?})", part.label)
                 }
+                SetAsideReason::UnknownType if UNTYPED.contains(&part.label.as_str()) => {
+                    counts.broken += 1;
+                    "it does not say of which type it is".to_owned()
+                }
+                // Providers send more types than anybody needs, and new ones: nothing is wrong with these.
                 SetAsideReason::UnknownType => {
-                    counts.unknown += 1;
-                    // Where something was replaced, an address may have stood.
-                    match Some(part.label).filter(|label| !label.contains('?')) {
-                        Some(label) => format!("{} has no such event as {label:?}", self.format),
-                        None => format!("{} has no such event", self.format),
-                    }
+                    counts.meet_unknown(&part.label);
+                    continue;
                 }
                 SetAsideReason::NoRecipient => {
                     counts.broken += 1;

@@ -62,6 +62,12 @@ pub enum Unknown {
     /// JSON, CSV or text of somebody else.
     #[error("nothing in it tells which provider wrote it; say so by --from, if it is one of these: {}", names())]
     Foreign,
+    /// SendGrid's download of the Email Activity Feed: without event ids, it can't be told from what the webhook brings.
+    #[error(
+        "it is SendGrid's Email Activity download, which has neither the ids of events nor whole replies, and is not read; take \
+         what the Event Webhook posts"
+    )]
+    EmailActivity,
     /// It is written in another way than the format that was asked for.
     #[error("it is {found}, and there are no such files of {asked}")]
     Other {
@@ -116,6 +122,9 @@ pub fn guess(head: &[u8], from: Option<Format>) -> Result<Form, Unknown> {
         return of(Shape::Log, from.unwrap_or(Format::Postfix));
     }
     if begin.contains(&b',') {
+        if is_email_activity(begin) {
+            return Err(Unknown::EmailActivity);
+        }
         let format = from.or_else(|| by_columns(begin)).ok_or(Unknown::Foreign)?;
         return of(Shape::Csv, format);
     }
@@ -177,11 +186,23 @@ fn by_keys(object: &Object) -> Option<Format> {
     inner.and_then(by_keys)
 }
 
+/// The names of columns, in lower case.
+fn columns(header: &[u8]) -> Vec<String> {
+    let header = String::from_utf8_lossy(header);
+    header.split(',').map(|name| name.trim().trim_matches('"').to_ascii_lowercase()).collect()
+}
+
+/// Whether columns are those of SendGrid's Email Activity download (SendGrid, "Email Activity Feed API", "Request CSV": `processed`,
+/// `message_id`, `event`, `api_key_id`, `recv_message_id`, …; recalled).
+fn is_email_activity(header: &[u8]) -> bool {
+    let names = columns(header);
+    ["processed", "message_id", "event", "recv_message_id"].iter().all(|wanted| names.iter().any(|name| name == wanted))
+}
+
 /// By the names of columns.
 fn by_columns(header: &[u8]) -> Option<Format> {
-    let header = String::from_utf8_lossy(header);
-    let names: Vec<&str> = header.split(',').map(|name| name.trim().trim_matches('"')).collect();
-    let has = |name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let names = columns(header);
+    let has = |name: &str| names.iter().any(|known| known == name);
     if has("sg_event_id") || has("sg_message_id") {
         Some(Format::Sendgrid)
     } else if has("rcpt_to") || has("raw_rcpt_to") {

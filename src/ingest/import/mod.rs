@@ -101,7 +101,7 @@ pub struct Position {
 }
 
 /// A record that became no event, without anything of what it holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Fault {
     /// The line that it begins on, where the file has lines.
     pub line: Option<u64>,
@@ -117,6 +117,38 @@ impl std::fmt::Display for Fault {
             Some(line) => write!(f, "line {line}: {}", self.reason),
             None => write!(f, "record {}: {}", self.record, self.reason),
         }
+    }
+}
+
+/// What was wrong with the records of a file up to a place, as it is kept with the file's mark.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Faults {
+    /// How much of them was no good, as [`Counts::wrong`] counts.
+    pub wrong: u64,
+    /// Of that, what lies in a record that is read again where reading goes on: the file ended within it.
+    pub again: u64,
+    /// The first places, at most [`MAX_KEPT_FAULTS`].
+    pub places: Vec<Fault>,
+}
+
+/// Places of broken records that are kept with a file's mark.
+pub const MAX_KEPT_FAULTS: usize = 20;
+
+impl Faults {
+    /// What stands before a place from which reading goes on.
+    #[must_use]
+    pub fn before(mut self, position: Position) -> Self {
+        self.wrong = self.wrong.saturating_sub(std::mem::take(&mut self.again));
+        self.places.retain(|fault| fault.record <= position.records);
+        self
+    }
+
+    /// Adds what a chunk of records tells.
+    pub fn add(&mut self, chunk: &Chunk) {
+        self.wrong += chunk.counts.wrong();
+        self.again = chunk.again;
+        let room = MAX_KEPT_FAULTS.saturating_sub(self.places.len());
+        self.places.extend(chunk.faults.iter().take(room).cloned());
     }
 }
 

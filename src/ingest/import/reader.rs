@@ -1,6 +1,9 @@
 //! One file, from its first record to its last.
 
-use std::io::{self, Read};
+use std::{
+    collections::BTreeMap,
+    io::{self, Read},
+};
 
 use serde::Serialize;
 
@@ -14,7 +17,7 @@ use super::{
     source::Source,
 };
 use crate::{
-    ingest::{Report, http::braze::PREFIX, postfix::Joiner},
+    ingest::{Kept, Report, http::braze::PREFIX, postfix::Joiner},
     model::{Event, EventKind, Timestamp},
 };
 
@@ -24,9 +27,15 @@ const CHUNK_RECORDS: u64 = 500;
 const CHUNK_EVENTS: usize = 2_000;
 /// Faults that one chunk tells one by one; the others are counted.
 const CHUNK_FAULTS: usize = 50;
+/// Bytes of reports kept whole after which a chunk is handed out.
+const CHUNK_KEPT_BYTES: usize = 2 * 1024 * 1024;
+/// Types that are counted one by one; those after them are [`OTHER_TYPES`].
+const MAX_TYPES: usize = 50;
+/// The name of all the types for which there is no room.
+const OTHER_TYPES: &str = "(others)";
 
 /// What became of records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Counts {
     /// Records that were read.
     pub records: u64,
@@ -36,12 +45,24 @@ pub struct Counts {
     pub sent: u64,
     /// Of them, deliveries.
     pub delivered: u64,
+    /// Of them, deferrals.
+    pub deferred: u64,
     /// Of them, refusals.
     pub refused: u64,
+    /// Of them, complaints.
+    pub complained: u64,
+    /// Of them, mails that the provider did not send, since it has suppressed the address.
+    pub suppressed: u64,
+    /// Of them, requests to be sent no more.
+    pub unsubscribed: u64,
+    /// Reports that are kept whole: DMARC's, and Apple's about the relay.
+    pub kept: u64,
     /// Events of which relaywatch makes nothing: opens, clicks.
     pub ignored: u64,
-    /// Events of a type that this version does not know.
+    /// Events of a type that this version does not know. Nothing is wrong with them.
     pub unknown: u64,
+    /// Of them, how many of each type, by the provider's own word.
+    pub unknown_types: BTreeMap<String, u64>,
     /// Events whose time cannot be.
     pub implausible: u64,
     /// Records, or parts of them, that make no sense.
@@ -50,14 +71,22 @@ pub struct Counts {
 
 impl Counts {
     /// Adds others.
-    pub const fn add(&mut self, other: &Self) {
+    pub fn add(&mut self, other: &Self) {
         self.records += other.records;
         self.outcomes += other.outcomes;
         self.sent += other.sent;
         self.delivered += other.delivered;
+        self.deferred += other.deferred;
         self.refused += other.refused;
+        self.complained += other.complained;
+        self.suppressed += other.suppressed;
+        self.unsubscribed += other.unsubscribed;
+        self.kept += other.kept;
         self.ignored += other.ignored;
         self.unknown += other.unknown;
+        for (word, count) in &other.unknown_types {
+            self.count_type(word, *count);
+        }
         self.implausible += other.implausible;
         self.broken += other.broken;
     }
@@ -65,7 +94,18 @@ impl Counts {
     /// How many outcomes and parts of records were no good.
     #[must_use]
     pub const fn wrong(&self) -> u64 {
-        self.unknown + self.implausible + self.broken
+        self.implausible + self.broken
+    }
+
+    /// Counts events of a type that this version does not know.
+    pub(super) fn meet_unknown(&mut self, word: &str) {
+        self.unknown += 1;
+        self.count_type(word, 1);
+    }
+
+    fn count_type(&mut self, word: &str, count: u64) {
+        let full = self.unknown_types.len() >= MAX_TYPES && !self.unknown_types.contains_key(word);
+        *self.unknown_types.entry(if full { OTHER_TYPES } else { word }.to_owned()).or_default() += count;
     }
 
     pub(super) const fn meet(&mut self, event: &Event) {
@@ -73,8 +113,11 @@ impl Counts {
         match event.kind {
             EventKind::Sent => self.sent += 1,
             EventKind::Delivered => self.delivered += 1,
+            EventKind::Deferred => self.deferred += 1,
             EventKind::Refused => self.refused += 1,
-            _ => {}
+            EventKind::Complained => self.complained += 1,
+            EventKind::SuppressedByProvider => self.suppressed += 1,
+            EventKind::Unsubscribed => self.unsubscribed += 1,
         }
     }
 }
@@ -84,10 +127,14 @@ impl Counts {
 pub struct Chunk {
     /// Their outcomes.
     pub events: Vec<Event>,
+    /// Reports that are kept whole.
+    pub kept: Vec<Kept>,
     /// What became of the records.
     pub counts: Counts,
     /// Some of those that are none, in the order of the file.
     pub faults: Vec<Fault>,
+    /// How much of what was wrong lies in a record that is read again where reading goes on: the file ended within it.
+    pub again: u64,
     /// Up to where the file is done with this chunk.
     pub position: Position,
 }
@@ -229,41 +276,43 @@ impl Reader {
     fn fill(&mut self, chunk: &mut Chunk) -> io::Result<bool> {
         let Self { records, decoder, now, position, number, strict, .. } = self;
         let Some(records) = records.as_mut() else { return Ok(false) };
-        while chunk.counts.records < CHUNK_RECORDS && chunk.events.len() < CHUNK_EVENTS {
-            let Chunk { events, counts, faults, .. } = &mut *chunk;
+        let mut kept_bytes = 0;
+        while chunk.counts.records < CHUNK_RECORDS && chunk.events.len() < CHUNK_EVENTS && kept_bytes < CHUNK_KEPT_BYTES
+        {
+            let (wrong, kept) = (chunk.counts.wrong(), chunk.kept.len());
             // What a file that is still written ends in is read again when there is more of it.
             let mut unfinished = false;
             let (line, done) = match records {
                 Records::Lines(lines) => {
                     let Some(piece) = lines.next()? else { break };
                     unfinished = piece.last;
-                    let done = piece.body.map_err(Wrong::from).and_then(|body| decoder.decode(body, events, counts));
+                    let done = piece.body.map_err(Wrong::from).and_then(|body| decoder.decode(body, chunk));
                     (Some(piece.line), done)
                 }
                 Records::Objects(objects) => {
                     let Some(piece) = objects.next()? else { break };
                     unfinished = piece.last;
-                    let done = piece.body.map_err(Wrong::from).and_then(|body| decoder.decode(body, events, counts));
+                    let done = piece.body.map_err(Wrong::from).and_then(|body| decoder.decode(body, chunk));
                     (Some(piece.line), done)
                 }
                 Records::Rows(rows) => {
                     let Some((line, row)) = rows.next()? else { break };
-                    let done = row.map_err(Wrong::from).and_then(|row| decoder.decode(&row, events, counts));
+                    let done = row.map_err(Wrong::from).and_then(|row| decoder.decode(&row, chunk));
                     (Some(line), done)
                 }
                 Records::Avro(file) => {
                     let Some(datum) = file.next()? else { break };
-                    (None, decoder.decode(datum.to_string().as_bytes(), events, counts))
+                    (None, decoder.decode(datum.to_string().as_bytes(), chunk))
                 }
                 Records::Mbox(mbox) => {
                     let Some((line, mail)) = mbox.next()? else { break };
                     let report = mail.map(|mail| mail::understand(&mail, *now)).map_err(Wrong::from);
-                    (Some(line), report.and_then(|report| decoder.take(report, events, counts)))
+                    (Some(line), report.and_then(|report| Decoder::take(report, chunk)))
                 }
                 Records::Mail(input) => {
                     let Some(input) = input.take() else { break };
                     let report = mail::whole(input)?.map(|mail| mail::understand(&mail, *now)).map_err(Wrong::from);
-                    (None, report.and_then(|report| decoder.take(report, events, counts)))
+                    (None, report.and_then(|report| Decoder::take(report, chunk)))
                 }
                 Records::Log(lines, log) => {
                     let mut report = Report::default();
@@ -272,11 +321,13 @@ impl Reader {
                     let written = decoder.written_by();
                     let done = body.and_then(|body| {
                         log.line(body, written, &mut report);
-                        decoder.take(report, events, counts)
+                        Decoder::take(report, chunk)
                     });
                     (Some(line), done)
                 }
             };
+            kept_bytes += chunk.kept.iter().skip(kept).map(Kept::bytes).sum::<usize>();
+            let Chunk { counts, faults, .. } = &mut *chunk;
             counts.records += 1;
             *number += 1;
             let reached = match records {
@@ -295,12 +346,17 @@ impl Reader {
                 if faults.len() < CHUNK_FAULTS {
                     faults.push(Fault { line, record: *number, reason });
                 }
+                if unfinished {
+                    chunk.again = chunk.counts.wrong() - wrong;
+                }
                 if *strict {
                     return Ok(false);
                 }
             }
         }
-        Ok(chunk.counts.records >= CHUNK_RECORDS || chunk.events.len() >= CHUNK_EVENTS)
+        Ok(chunk.counts.records >= CHUNK_RECORDS
+            || chunk.events.len() >= CHUNK_EVENTS
+            || kept_bytes >= CHUNK_KEPT_BYTES)
     }
 }
 

@@ -313,7 +313,7 @@ fn avro_of_currents_is_the_same_events() {
         let unnamed = to_avro(&bounces, codec, "Event");
         let settings = Settings { event_type: Some("users.messages.email.Bounce".to_owned()), ..Settings::default() };
         assert_eq!(told_from(&unnamed, None, settings, Position::default()).events, expected, "by its path");
-        assert_eq!(told(&unnamed).counts.unknown, bounces.len() as u64, "nobody says what they are");
+        assert_eq!(told(&unnamed).counts.broken, bounces.len() as u64, "nobody says what they are");
     }
 }
 
@@ -402,7 +402,7 @@ fn what_is_no_record_is_told_without_what_it_holds() {
     let faults = told.faults.join("\n");
     assert!(!faults.contains("zhzkndneko"), "{faults}");
     insta::assert_snapshot!(faults);
-    assert_eq!((told.counts.records, told.counts.wrong()), (9, 7), "{:?}", told.counts);
+    assert_eq!((told.counts.records, told.counts.wrong(), told.counts.unknown), (9, 6, 1), "{:?}", told.counts);
     let latin = [good.as_bytes(), b"\n{\"a\":\"\xe9\"}\n"].concat();
     let told_latin = told_from(&latin, None, Settings::default(), Position::default());
     assert_eq!(told_latin.faults, ["line 2: it is not UTF-8"]);
@@ -418,6 +418,7 @@ fn files_that_are_none_are_told() {
         unknown(b"{\"hello\":\"world\"}", None),
         unknown(b"a,b\n1,2\n", None),
         unknown(b"hello", None),
+        unknown(b"processed,message_id,event,api_key_id,recv_message_id,email\n", Some(Format::Sendgrid)),
         unknown(b"{\"eventType\":\"Bounce\"}", Some(Format::Mail)),
         unknown(&avro::MAGIC, Some(Format::Ses)),
     ]
@@ -562,7 +563,8 @@ fn a_mail_is_the_same_events_by_the_listener_as_a_file_and_in_an_mbox() {
         assert_eq!((form.format, form.shape), (Format::Mail, Shape::Mail), "{name}");
         assert_eq!(single, events, "{name}");
         assert_eq!(counts.records, 1, "{name}");
-        assert_eq!(counts.ignored, u64::from(single.is_empty()), "{name}: {counts:?}");
+        let kept = u64::from(matches!(name.as_str(), "aggregate.eml" | "apple-notification.eml"));
+        assert_eq!((counts.kept, counts.ignored), (kept, u64::from(single.is_empty()) - kept), "{name}: {counts:?}");
         mails_of_events += u64::from(!single.is_empty());
         let quoted = mail.replace("\nFrom ", "\n>From ");
         writeln!(mbox, "From MAILER-DAEMON Tue Nov 24 06:00:00 2026\n{quoted}").expect("written");
@@ -624,7 +626,7 @@ fn a_log_is_the_same_events_as_where_it_is_followed() {
             assert_eq!((form.format, form.shape), (Format::Postfix, Shape::Log), "{name}");
             assert_eq!(events, followed.events, "{name}");
             assert_eq!(counts.records, log.lines().count() as u64, "{name}");
-            assert_eq!(counts.wrong(), followed.set_aside.len() as u64, "{name}");
+            assert_eq!(counts.wrong() + counts.unknown, followed.set_aside.len() as u64, "{name}");
         }
     }
 }
@@ -639,4 +641,41 @@ fn a_log_without_years_is_of_the_time_when_it_was_written() {
     assert_eq!(at(Settings { written_at, ..Settings::default() }), "2025-08-09T06:00:01Z");
     let zone = jiff::tz::TimeZone::get("Europe/Berlin").ok();
     assert_eq!(at(Settings { zone, written_at, ..Settings::default() }), "2025-08-09T04:00:01Z");
+}
+
+#[test]
+fn types_that_nobody_needs_are_counted_and_are_no_mistake() {
+    let line = |kind: &str| format!("{{\"eventType\":\"{kind}\",\"mail\":{{\"messageId\":\"m\"}}}}\n");
+    let text = [line("New"), line("Newer"), line("New"), line("x@example.com")].concat();
+    let told = told(&text);
+    assert_eq!((told.counts.unknown, told.counts.wrong(), told.faults.len()), (4, 0, 0), "{:?}", told.faults);
+    let types: Vec<_> = told.counts.unknown_types.iter().map(|(word, count)| (word.as_str(), *count)).collect();
+    assert_eq!(types, [("?", 1), ("New", 2), ("Newer", 1)], "no address");
+    let many: String = (0..200).map(|n| line(&format!("New{n}"))).collect();
+    let types = super::tests::told(&many).counts.unknown_types;
+    assert!(types.len() <= 51 && types.values().sum::<u64>() == 200, "bounded: {types:?}");
+}
+
+#[test]
+fn what_was_broken_is_kept_with_the_place_and_not_twice() {
+    let mut faults = Faults::default();
+    let fault = |record| Fault { line: Some(record), record, reason: "x".into() };
+    let counts = Counts { records: 30, broken: 30, ..Counts::default() };
+    let chunk = Chunk { counts, faults: (1..=30).map(fault).collect(), again: 1, ..Chunk::default() };
+    faults.add(&chunk);
+    assert_eq!((faults.wrong, faults.places.len()), (30, MAX_KEPT_FAULTS));
+    let place = Position { records: 18, ..Position::default() };
+    let before = faults.before(place);
+    assert_eq!((before.wrong, before.again, before.places.len()), (29, 0, 18), "the last one is read again");
+
+    let good = fixture("ses/bounce-unauthorized-sender.json").replace('\n', "");
+    let mut reader = Reader::new(
+        source(format!("{good}\n{{\"half").as_bytes()),
+        Form { format: Format::Ses, shape: Shape::JsonLines },
+        Settings::default(),
+        NOW,
+        Position::default(),
+    );
+    let chunk = reader.next_chunk().expect("reads").expect("a chunk");
+    assert_eq!((chunk.counts.broken, chunk.again, chunk.position.records), (1, 1, 1));
 }

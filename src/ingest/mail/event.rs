@@ -12,6 +12,27 @@ use crate::{
 /// How much of a mail is looked at for its envelope recipient, in bytes.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 
+/// Whether a mail breaks off: it has parts, and their end is missing (RFC 2046 section 5.1.1). What stands before is read all the
+/// same.
+#[must_use]
+pub fn breaks_off(raw: &[u8]) -> bool {
+    let raw = without_mbox_line(raw.trim_ascii_start());
+    let text = String::from_utf8_lossy(raw.get(..MAX_HEADER_BYTES).unwrap_or(raw)).replace("\r\n", "\n");
+    let header = Fields::read(text.split("\n\n").next().unwrap_or_default());
+    let Some(kind) = header.get("content-type") else { return false };
+    let lower = kind.to_ascii_lowercase();
+    let Some(at) = lower.find("boundary=").filter(|_| lower.trim_start().starts_with("multipart/")) else {
+        return false;
+    };
+    let value = kind.get(at + "boundary=".len()..).unwrap_or_default();
+    let boundary = match value.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next(),
+        None => value.split([';', ' ', '\t']).next(),
+    };
+    let boundary = boundary.unwrap_or_default();
+    !boundary.is_empty() && memchr::memmem::find(raw, format!("--{boundary}--").as_bytes()).is_none()
+}
+
 /// How a mail came in.
 #[derive(Debug, Clone, Copy)]
 pub struct Envelope<'a> {
@@ -140,8 +161,7 @@ fn delivered(report: &DeliveryReport, one: &RecipientReport, envelope: &Envelope
     // The arrival is when the message came to whoever reports: it may be given up five days later.
     let at = first_plausible(&[one.last_attempt, report.date, report.arrival], now)?;
     let original = &report.original;
-    let verp = envelope.rcpt_to.or(report.to.as_ref());
-    let recipient = recipient_of(report, one, verp).ok_or((SetAsideReason::NoRecipient, Some(at)))?;
+    let recipient = recipient_of(report, one, envelope).ok_or((SetAsideReason::NoRecipient, Some(at)))?;
     let status = one.status.map(|(code, _)| code);
     let reply = match &one.reply {
         Some(reply) => Some(Reply { enhanced: reply.enhanced.or(status), ..reply.clone() }),
@@ -192,25 +212,42 @@ fn delivered(report: &DeliveryReport, one: &RecipientReport, envelope: &Envelope
 
 /// Whom the message was for. A report about one recipient alone is about the one whom the sender wrote into the envelope sender:
 /// who forwards reports an address that the sender never had.
-fn recipient_of(report: &DeliveryReport, one: &RecipientReport, verp: Option<&Address>) -> Option<Address> {
-    let named: Vec<Address> = [&one.recipient, &one.final_recipient].into_iter().flatten().cloned().collect();
-    if report.recipients.len() == 1
-        && let Some(verp) = verp
-    {
-        let all: Vec<Address> = named.iter().chain(&report.original.recipients).cloned().collect();
-        if let Some((address, certain)) = recipient_in(verp, &all)
-            && (certain || named.is_empty())
-        {
-            return Some(address);
-        }
+fn recipient_of(report: &DeliveryReport, one: &RecipientReport, envelope: &Envelope<'_>) -> Option<Address> {
+    let named = || [&one.recipient, &one.final_recipient].into_iter().flatten().next().cloned();
+    match by_sender(report, one, envelope) {
+        Some((address, certain)) if certain || named().is_none() => Some(address),
+        _ => named(),
     }
-    named.into_iter().next()
 }
 
-/// The recipient that an envelope sender carries (VERP): `bounce+4711-jo=example.net@mail.example.com`, and whether it is certain.
-/// It is where one of those that are `known` ends it, where it is all that there is, or where one sign parts it from a word that
-/// return paths begin with: else nobody knows which signs are the address's own. What others write into an envelope sender with
-/// the same sign is no recipient: BATV (draft-levine-smtp-batv; `btv1==` is Barracuda's, observed) and SRS.
+/// The recipient whom the envelope sender of the message carries, as [`recipient_in`] reads it: where the bounce came to, or the
+/// return path of what came back. Of a report about several nobody knows whom it means.
+#[must_use]
+pub fn by_sender(report: &DeliveryReport, one: &RecipientReport, envelope: &Envelope<'_>) -> Option<(Address, bool)> {
+    if report.recipients.len() != 1 {
+        return None;
+    }
+    let original = &report.original;
+    let named = [&one.recipient, &one.final_recipient].into_iter().flatten();
+    let known: Vec<Address> = named.chain(&original.recipients).cloned().collect();
+    let senders = [envelope.rcpt_to, report.to.as_ref(), original.return_path.as_ref()];
+    senders.into_iter().flatten().find_map(|sender| recipient_in(sender, &known))
+}
+
+/// The recipient that an envelope sender carries (VERP), and whether it is certain; else it is likely: to be taken where the report
+/// names nobody. `known` are those whom the report names. Read is
+///
+/// | form | whose | read as |
+/// |---|---|---|
+/// | `…jo=example.net@…`, where `jo@example.net` is known | anybody's | certain |
+/// | `jo=example.net@…` | | certain |
+/// | `bounces-jo=example.net@…`, `b+jo=example.net@…`: a word of return paths and one sign | ezmlm, Mailman, Postfix's `owner` scripts (observed) | certain |
+/// | `bounce+8c58f6.4711-jo=example.net@…`: a word, a number or a hash, a sign | Mailgun (observed) | likely |
+/// | `bounces+4711-a1b2-jo=example.net@…`: a word, two of them | SendGrid (observed) | likely |
+///
+/// Where there are two readings it is nobody: `bounces+anna-jo=…` is `jo` or `anna-jo`, `b-12-34=…` is `34` or `12-34`. What others
+/// write into an envelope sender with the same sign is no recipient: BATV (draft-levine-smtp-batv; `btv1==` is Barracuda's,
+/// observed) and SRS.
 #[must_use]
 pub fn recipient_in(sender: &Address, known: &[Address]) -> Option<(Address, bool)> {
     let local = sender.local();
@@ -229,13 +266,21 @@ pub fn recipient_in(sender: &Address, known: &[Address]) -> Option<(Address, boo
         return None;
     }
     let is_word = |word: &str| RETURN_WORDS.iter().any(|own| word.eq_ignore_ascii_case(own));
-    let certain = match head.split(['+', '-', '=']).collect::<Vec<_>>().as_slice() {
-        [_] => !is_word(head.split(['.', '_']).next().unwrap_or(head)),
-        [word, own] => is_word(word) && !own.is_empty(),
-        _ => false,
+    let (own, certain) = match head.split(['+', '-', '=']).collect::<Vec<_>>().as_slice() {
+        [own] if !is_word(own.split(['.', '_']).next().unwrap_or(own)) => (*own, true),
+        [word, own] if is_word(word) => (*own, true),
+        [word, ids @ .., own] if is_word(word) && !ids.is_empty() && ids.iter().all(|id| is_id(id)) => {
+            // Numbers throughout: nobody knows which of them is a name.
+            (own.bytes().any(|b| !b.is_ascii_digit()).then_some(*own)?, false)
+        }
+        _ => return None,
     };
-    let own = head.rsplit(['+', '-', '=']).next().unwrap_or(head);
     Some((Address::parse(&format!("{own}@{domain}")).ok()?, certain))
+}
+
+/// Whether a part of an envelope sender is a number or a hash, as no part of a name is: hexadecimal with a digit, dots between.
+fn is_id(part: &str) -> bool {
+    part.bytes().any(|b| b.is_ascii_digit()) && part.bytes().all(|b| b.is_ascii_hexdigit() || b == b'.')
 }
 
 /// Beginnings of local parts that are signed (BATV, and PRVS as Microsoft and Mimecast write it) or rewritten (SRS).
@@ -251,16 +296,19 @@ fn complained(abuse: &AbuseReport, envelope: &Envelope<'_>) -> Result<Vec<Event>
     let at = first_plausible(&[abuse.date, arrival], now)?;
     let original = &abuse.original;
     let mut recipients = abuse.recipients.clone();
+    // A redacted report leaves the envelope sender, and what the sender wrote into it.
+    let verp = abuse.sender.as_ref().and_then(|sender| recipient_in(sender, &original.recipients));
     if recipients.is_empty() {
-        // A redacted report leaves the envelope sender, and what the sender wrote into it. Who may be another is not taken.
-        let verp = abuse.sender.as_ref().and_then(|sender| recipient_in(sender, &original.recipients));
-        recipients.extend(verp.filter(|(_, certain)| *certain).map(|(address, _)| address));
+        recipients.extend(verp.iter().filter(|(_, certain)| *certain).map(|(address, _)| address.clone()));
     }
     if recipients.is_empty()
         && let [only] = original.recipients.as_slice()
         && !only.local().eq_ignore_ascii_case("redacted")
     {
         recipients.push(only.clone());
+    }
+    if recipients.is_empty() {
+        recipients.extend(verp.map(|(address, _)| address));
     }
     if recipients.is_empty() {
         return Err((SetAsideReason::NoRecipient, Some(at)));

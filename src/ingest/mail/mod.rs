@@ -32,7 +32,7 @@ pub use self::{
     apple::RelayNotification,
     delivery::{DeliveryAction, DeliveryReport, ReadBy, RecipientReport, StatusOrigin},
     derived::derived_status,
-    event::{Envelope, delivered_to, outcome, recipient_in, report},
+    event::{Envelope, breaks_off, by_sender, delivered_to, outcome, recipient_in, report},
     original::Original,
     parts::Attachment,
     robot::{RobotAnswer, RobotKind},

@@ -158,6 +158,37 @@ impl PgStore {
         events(rows)
     }
 
+    pub(in crate::store) async fn events_by_arrival(
+        &self,
+        filter: &EventFilter,
+        before: Option<Position>,
+        limit: u32,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let before = before.unwrap_or(Position { transaction: i64::MAX, row: i32::MAX });
+        let rows: Vec<EventRow> = query_as(concat!(
+            "SELECT e.position AS transaction, e.row, ",
+            event_columns!(),
+            " FROM event e WHERE (e.position, e.row) < ($1, $2) AND e.at >= $3 AND e.at < $4 \
+             AND ($5::smallint[] IS NULL OR e.kind = ANY ($5)) \
+             AND ($6::smallint[] IS NULL OR e.cause = ANY ($6)) \
+             AND ($7::integer[] IS NULL OR e.feed = ANY ($7)) \
+             AND ($8::integer[] IS NULL OR e.stream = ANY ($8)) \
+             ORDER BY e.position DESC, e.row DESC LIMIT $9"
+        ))
+        .bind(before.transaction)
+        .bind(before.row)
+        .bind(filter.since.map_or(i64::MIN, Timestamp::as_millis))
+        .bind(filter.until.map_or(i64::MAX, Timestamp::as_millis))
+        .bind(filter.kinds.as_ref().map(|kinds| kinds.iter().map(|kind| kind.code()).collect::<Vec<_>>()))
+        .bind(filter.causes.as_ref().map(|causes| causes.iter().map(|cause| cause.code()).collect::<Vec<_>>()))
+        .bind(filter.feeds.as_deref())
+        .bind(filter.streams.as_deref())
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        events(rows)
+    }
+
     pub(in crate::store) async fn journal_end(&self) -> Result<Position, StoreError> {
         let settled: i64 =
             query_scalar(concat!("SELECT ", settled!("$1"))).bind(self.base).fetch_one(&self.pool).await?;

@@ -127,6 +127,35 @@ impl SqliteStore {
         events(rows)
     }
 
+    pub(in crate::store) async fn events_by_arrival(
+        &self,
+        filter: &EventFilter,
+        before: Option<Position>,
+        limit: u32,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let rows: Vec<EventRow> = query_as(concat!(
+            "SELECT e.position AS \"transaction\", 0 AS row, ",
+            event_columns!(),
+            " FROM event e WHERE e.position < $1 AND e.at >= $2 AND e.at < $3 \
+             AND ($4 IS NULL OR e.kind IN (SELECT value FROM json_each($4))) \
+             AND ($5 IS NULL OR e.cause IN (SELECT value FROM json_each($5))) \
+             AND ($6 IS NULL OR e.feed IN (SELECT value FROM json_each($6))) \
+             AND ($7 IS NULL OR e.stream IN (SELECT value FROM json_each($7))) \
+             ORDER BY e.position DESC LIMIT $8"
+        ))
+        .bind(before.map_or(i64::MAX, |place| place.transaction))
+        .bind(filter.since.map_or(i64::MIN, Timestamp::as_millis))
+        .bind(filter.until.map_or(i64::MAX, Timestamp::as_millis))
+        .bind(list(filter.kinds.as_deref(), |kind| kind.code().into()))
+        .bind(list(filter.causes.as_deref(), |cause| cause.code().into()))
+        .bind(list(filter.feeds.as_deref(), |feed| *feed))
+        .bind(list(filter.streams.as_deref(), |stream| *stream))
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        events(rows)
+    }
+
     pub(in crate::store) async fn journal_end(&self) -> Result<Position, StoreError> {
         let last: Option<i64> = query_scalar("SELECT max(position) FROM event").fetch_one(&self.readers).await?;
         Ok(Position { transaction: last.unwrap_or(0), row: 0 })

@@ -93,11 +93,17 @@ async fn everything(place: &Place, daemon: Option<&Daemon>) {
     assert!(stdin.out.contains("0 new, 60 known before"), "{}", stdin.out);
     let grown = format!("{first}{second}");
     write(place, "in/ses/1.jsonl", &grown);
-    let more = place.run(&["import", &format!("{folder}/ses/1.jsonl")]).ok();
+    let file = format!("{folder}/ses/1.jsonl");
+    let other = place.run(&["import", &file]);
+    assert!(other.code == Some(1) && other.out.contains("1 refused"), "{}", other.out);
+    assert!(other.err.contains("not read: it was imported before with --exposure outcomes"), "{}", other.err);
+    let more = place.run(&["import", &file, "--exposure", "outcomes"]).ok();
     assert!(more.err.contains("from record 41 on"), "{}", more.err);
     assert!(more.out.contains("20 records: 20 events"), "{}", more.out);
 
     what_is_wrong(place, first).await;
+    what_is_no_mistake(place);
+    reports_are_kept(place);
     let listed = place.run(&["events", "list", "--feed", "import/ses", "--format", "json", "-n", "100"]).ok();
     assert_eq!(listed.out.lines().count(), 60);
     what_is_too_old(place);
@@ -112,10 +118,23 @@ async fn what_is_wrong(place: &Place, good: &str) {
         "broken.jsonl",
         &format!("{line}\nrubbish {secret}\n{half}\n{{\"eventType\":\"{secret}\"}}\n{line}\n"),
     );
-    let said = place.run(&["import", &broken, "--show-errors", "2"]);
+    let said = place.run(&["import", &broken, "--show-errors", "1"]);
     assert_eq!(said.code, Some(1));
     assert!(!said.err.contains("qx7secret"), "{}", said.err);
     insta::assert_snapshot!("import_broken", shown(place, &said));
+    let again = place.run(&["import", &broken]);
+    assert_eq!(again.code, Some(1), "what is broken stays so");
+    insta::assert_snapshot!("import_broken_again", shown(place, &again));
+    for (arguments, said) in [
+        (["--exposure", "sends"], "not read: it was imported before with --exposure none, now with sends"),
+        (["--from", "sparkpost"], "not read: it was imported before as a file of ses, now --from says sparkpost"),
+    ] {
+        let other = place.run(&[&["import", broken.as_str()][..], &arguments].concat());
+        assert!(other.code == Some(1) && other.err.contains(said), "{}", other.err);
+        assert!(other.out.contains("0 files read, 1 refused"), "{}", other.out);
+    }
+    let other = place.run(&["import", &broken, "--exposure", "sends", "--restart"]);
+    assert!(other.err.contains("what is known keeps the exposure") && other.out.contains("2 known"), "{}", other.err);
     let strict = place.run(&["import", &broken, "--strict", "--restart"]);
     assert_eq!(strict.code, Some(1));
     assert!(
@@ -142,6 +161,33 @@ async fn what_is_wrong(place: &Place, good: &str) {
     let nowhere = place.run(&["import", &broken, "--like", "ses/nowhere"]);
     assert!(nowhere.code == Some(1) && nowhere.err.contains("--like: there is no feed ses/nowhere"), "{}", nowhere.err);
     assert_eq!(journal(place).await, 65);
+}
+
+fn what_is_no_mistake(place: &Place) {
+    let text = "{\"eventType\":\"Brand New\",\"mail\":{\"messageId\":\"m\"}}\n".repeat(3);
+    let file = write(place, "new.jsonl", &text);
+    let said = place.run(&["import", &file, "--strict"]).ok();
+    assert!(said.out.contains("3 of unknown type") && said.out.contains("no use for: 3 Brand New"), "{}", said.out);
+}
+
+/// As the mail feed keeps them: once, whatever they lie in.
+fn reports_are_kept(place: &Place) {
+    let fixture = |name: &str| {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/mail");
+        std::fs::read_to_string(format!("{folder}/{name}.eml")).expect("a fixture")
+    };
+    let day = place.start.as_millis() / 1_000;
+    let report = fixture("aggregate").replace("1795391999", &day.to_string());
+    let mbox = format!("From a@example.com Mon Nov 23 09:00:00 2026\n{report}\n");
+    let mbox = write(place, "reports.mbox", &mbox);
+    let single = write(place, "report.eml", &report);
+    let counts = |said: &Value| [&said["kept"], &said["kept_new"], &said["kept_known"]].map(|count| count.as_u64());
+    let said = place.run(&["import", &mbox, "--format", "json"]).ok().json();
+    assert_eq!(counts(&said), [Some(1), Some(1), Some(0)], "{said}");
+    let said = place.run(&["import", &single, "--format", "json"]).ok().json();
+    assert_eq!(counts(&said), [Some(1), Some(0), Some(1)], "{said}");
+    let listed = place.run(&["events", "entries", "--kind", "dmarc-report", "--format", "json"]).ok();
+    assert_eq!(listed.out.lines().count(), 1, "{}", listed.out);
 }
 
 fn what_is_too_old(place: &Place) {

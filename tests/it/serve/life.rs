@@ -235,7 +235,7 @@ async fn a_second_daemon_is_refused_on_the_same_file() {
     let mut second = Daemon::launch(home.command());
     assert_eq!(second.ended().code(), Some(1));
     let said = second.wait_for("relaywatch: ");
-    assert!(said.contains("another relaywatch has") && said.contains("test.db"), "{said}");
+    assert!(said.contains("is open for writing in another process") && said.contains("test.db"), "{said}");
     assert_eq!(daemon.get("/readyz").status, 200, "the first one goes on");
     daemon.stop();
 }

@@ -287,6 +287,10 @@ fn take(fields: &Fields<'_>, now: Timestamp, report: &mut Report) -> Result<(), 
     let at = wire::event_time(fields.timestamp, now, word)?;
     let recipient = wire::recipient(fields.recipient, at, word)?;
     let reply = match (word, status) {
+        // Mailgun did not try: a code beside it is that of the refusal for which the address was suppressed, or Mailgun's own.
+        ("failed", Some(status)) if kind == EventKind::SuppressedByProvider => {
+            reply_of(status, None).filter(|reply| !reply.text.is_empty()).map(|reply| wire::own_words(&reply.text))
+        }
         ("failed", Some(status)) => reply_of(status, code),
         // Mailgun never tried; the receiving side said nothing, and has no code.
         ("rejected", _) => fields.reject.get().and_then(|reject| {
