@@ -162,13 +162,11 @@ impl Runner {
 
     /// Keeps the position, if it has changed.
     fn keep(&mut self) {
-        let position = match &mut self.source {
+        let position = match &self.source {
             Source::Journal(journal) => journal.position(),
-            Source::File(Some(follower)) => match follower.places() {
-                Ok(places) => Some(Position::Files { log: follower.path().to_owned(), places }),
-                // The file was cut just now: it is read anew.
-                Err(_) => return,
-            },
+            Source::File(Some(follower)) => {
+                Some(Position::Files { log: follower.path().to_owned(), places: follower.places() })
+            }
             Source::File(None) => None,
         };
         let Some(position) = position.filter(|position| self.kept.as_ref() != Some(position)) else { return };
@@ -195,8 +193,9 @@ impl Runner {
                     tracing::warn!(
                         feed,
                         place,
-                        "the log was rotated away before it was read to its end, and what is left of it is not found as a plain \
-                         file beside it; if it was packed, `relaywatch import` reads it, and what is known already changes nothing"
+                        "the log was rotated away before it was read to its end, and what is left of it is not found beside it, \
+                         plain or packed by gzip; where it lies elsewhere, `relaywatch import` reads it, and what is known already \
+                         changes nothing"
                     );
                 }
             }
