@@ -155,24 +155,20 @@ impl Follower {
             Err(error) => return Err(error),
         };
         self.missing = 0;
-        let is_same = self.current.as_ref().is_some_and(|tail| tail.id == id(&metadata));
-        // One that has stayed empty can have been written and cut since.
-        let was_empty = |tail: &Tail| tail.is_untouched() && metadata.modified().is_ok_and(|now| now > tail.changed);
-        if is_same && !self.current.as_ref().is_some_and(was_empty) {
+        if self.current.as_ref().is_some_and(|tail| tail.id == id(&metadata)) {
             return Ok(());
         }
         let found = Found::plain(&self.path)?;
-        let beside = match &self.current {
+        // After a restart there may be none that is followed yet.
+        let beside = match self.current.as_ref().or(self.old.last()) {
             Some(tail) => beside(&self.path)?.into_iter().filter(|other| other.changed >= tail.changed).collect(),
             None => Vec::new(),
         };
-        if !is_same {
-            if let Some(tail) = &mut self.current {
-                tail.grew_at = now;
-            }
-            self.old.extend(self.current.take());
-            self.news.push(News::Opened);
+        if let Some(tail) = &mut self.current {
+            tail.grew_at = now;
         }
+        self.old.extend(self.current.take());
+        self.news.push(News::Opened);
         self.current = Some(Tail::new(found, now));
         let unseen = self.unseen(beside, now);
         self.old.extend(unseen);

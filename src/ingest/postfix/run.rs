@@ -165,7 +165,9 @@ impl Runner {
         let position = match &self.source {
             Source::Journal(journal) => journal.position(),
             Source::File(Some(follower)) => {
-                Some(Position::Files { log: follower.path().to_owned(), places: follower.places() })
+                let (log, places) = (follower.path().to_owned(), follower.places());
+                // None is worse than the one before.
+                (!places.is_empty()).then_some(Position::Files { log, places })
             }
             Source::File(None) => None,
         };

@@ -19,7 +19,7 @@ pub(super) enum Step {
     Some,
     /// All is read that is there.
     Nothing,
-    /// The file was cut, and does not hold any more what was read of it.
+    /// The file was cut, and does not hold any more what was read of it; or it may have been cut.
     Cut,
 }
 
@@ -36,15 +36,18 @@ pub(super) struct Tail {
     /// What it begins with, as it was read: by then, the file may begin otherwise.
     first: Vec<u8>,
     pub(super) grew_at: Timestamp,
-    /// When the file was changed last, as far as was seen.
+    /// When the file was changed last, as far as was seen while it held what was read.
     pub(super) changed: SystemTime,
+    /// When it was changed last.
+    seen: SystemTime,
 }
 
 impl Tail {
     /// One of which nothing is known.
     pub(super) fn new(found: Found, now: Timestamp) -> Self {
         let Found { log, id, changed, .. } = found;
-        Self { log, id, read: 0, known: 0, cutter: Cutter::default(), first: Vec::new(), grew_at: now, changed }
+        let (cutter, first) = (Cutter::default(), Vec::new());
+        Self { log, id, read: 0, known: 0, cutter, first, grew_at: now, changed, seen: changed }
     }
 
     /// One whose lines are done up to a place; what is before it, up to so many bytes, is read again.
@@ -60,8 +63,9 @@ impl Tail {
 
     /// The same file, of which nothing is read.
     pub(super) fn anew(self, now: Timestamp) -> Self {
-        let Self { log, id, changed, .. } = self;
-        Self { log, id, read: 0, known: 0, cutter: Cutter::default(), first: Vec::new(), grew_at: now, changed }
+        let Self { log, id, seen, .. } = self;
+        let (cutter, first) = (Cutter::default(), Vec::new());
+        Self { log, id, read: 0, known: 0, cutter, first, grew_at: now, changed: seen, seen }
     }
 
     /// Up to where its lines are handed out, or were done before.
@@ -87,9 +91,9 @@ impl Tail {
         Some(Place { mark, offset, changed: millis(self.changed) })
     }
 
-    /// Whether a file begins as this one did, and so surely that it's the same, or a copy.
+    /// Whether a file is this one, or a copy in which its lines are.
     pub(super) fn is(&self, found: &Found) -> bool {
-        self.id == found.id || (self.first.len() == MARK_BYTES && self.first == found.head)
+        self.id == found.id || self.place().is_some_and(|place| found.holds(&place))
     }
 
     /// Reads on.
@@ -104,10 +108,13 @@ impl Tail {
         // Only now: it can be cut while it is read.
         if !self.log.is_packed() {
             let metadata = self.log.metadata()?;
-            if metadata.len() < self.read + bytes as u64 || !self.log.head()?.starts_with(&self.first) {
+            self.seen = metadata.modified()?;
+            // One that has stayed empty can have been written and cut since.
+            let was_empty = self.is_untouched() && self.seen > self.changed;
+            if was_empty || metadata.len() < self.read + bytes as u64 || !self.log.head()?.starts_with(&self.first) {
                 return Ok(Step::Cut);
             }
-            self.changed = metadata.modified()?;
+            self.changed = self.seen;
         }
         if bytes == 0 {
             return Ok(Step::Nothing);
