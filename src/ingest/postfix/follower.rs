@@ -10,7 +10,8 @@
 //! | removed before its rest was read, or packed otherwise | that rest is lost here, which is told: `relaywatch import` reads it, where it is |
 //!
 //! A file can be cut at any moment, also while what was read of it is committed. So what a file begins with is kept as it was read,
-//! and compared after each reading; nothing that is looked up later says anything of what was read before.
+//! and compared after each reading; nothing that is looked up later says anything of what was read before. Files that were rotated away are found again
+//! by the position alone: there has to be one before the first lines are committed.
 
 use std::{
     fs, io,
@@ -92,6 +93,11 @@ impl Follower {
     /// How far the files are read, when everything that was handed out is done.
     pub(super) fn places(&self) -> Vec<Place> {
         self.old.iter().chain(&self.current).filter_map(Tail::place).collect()
+    }
+
+    /// The same places before anything of them was done.
+    pub(super) fn beginnings(&self) -> Vec<Place> {
+        self.old.iter().chain(&self.current).filter_map(Tail::beginning).collect()
     }
 
     /// Some lines, if there are any; nothing where all is read that is there.

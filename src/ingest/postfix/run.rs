@@ -136,6 +136,7 @@ impl Runner {
         drop(join(&lines.known));
         let report = join(&lines.fresh);
         if !lines.fresh.is_empty() {
+            self.begin();
             self.commit(report).await;
         }
         self.keep();
@@ -160,6 +161,15 @@ impl Runner {
         }
     }
 
+    /// Keeps where reading began, where no position was ever kept: a log that is rotated before the first one is kept is not found
+    /// again otherwise.
+    fn begin(&mut self) {
+        if let (None, Source::File(Some(follower))) = (&self.kept, &self.source) {
+            let (log, places) = (follower.path().to_owned(), follower.beginnings());
+            self.save(Position::Files { log, places });
+        }
+    }
+
     /// Keeps the position, if it has changed.
     fn keep(&mut self) {
         let position = match &self.source {
@@ -171,7 +181,12 @@ impl Runner {
             }
             Source::File(None) => None,
         };
-        let Some(position) = position.filter(|position| self.kept.as_ref() != Some(position)) else { return };
+        if let Some(position) = position.filter(|position| self.kept.as_ref() != Some(position)) {
+            self.save(position);
+        }
+    }
+
+    fn save(&mut self, position: Position) {
         match self.keeper.save(&position) {
             Ok(()) => self.kept = Some(position),
             Err(error) => {

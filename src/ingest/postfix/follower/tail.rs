@@ -91,6 +91,12 @@ impl Tail {
         Some(Place { mark, offset, changed: millis(self.changed) })
     }
 
+    /// Where its reading began; nothing where it has not.
+    pub(super) fn beginning(&self) -> Option<Place> {
+        let begun = !self.first.is_empty();
+        begun.then(|| Place { mark: Mark::new(&self.first), offset: 0, changed: millis(self.changed) })
+    }
+
     /// Whether a file is this one, or a copy in which its lines are.
     pub(super) fn is(&self, found: &Found) -> bool {
         self.id == found.id || self.place().is_some_and(|place| found.holds(&place))
