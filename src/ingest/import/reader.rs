@@ -1,6 +1,12 @@
 //! One file, from its first record to its last.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use serde::Serialize;
 
@@ -14,6 +20,7 @@ use super::{
     source::Source,
 };
 use crate::{
+    clock::Clock,
     ingest::{Report, http::braze::PREFIX, postfix::Joiner},
     model::{Event, EventKind, Timestamp},
 };
@@ -90,6 +97,8 @@ pub struct Chunk {
     pub faults: Vec<Fault>,
     /// Up to where the file is done with this chunk.
     pub position: Position,
+    /// Whether nothing more is there just now, of lines that are still being written.
+    pub paused: bool,
 }
 
 /// Why a file can't be read on.
@@ -122,6 +131,8 @@ pub struct Reader {
     strict: bool,
     failed: Option<io::Error>,
     ended: bool,
+    /// Of lines that are still being written: set when somebody has ended that.
+    stopped: Option<Arc<AtomicBool>>,
 }
 
 impl Reader {
@@ -129,6 +140,7 @@ impl Reader {
     #[must_use]
     pub fn new(source: Source, form: Form, settings: Settings, now: Timestamp, from: Position) -> Self {
         let decoder = Decoder::new(form.format, settings, now);
+        let stopped = source.stopped();
         Self {
             source: Some((source, from)),
             records: None,
@@ -140,6 +152,7 @@ impl Reader {
             strict: false,
             failed: None,
             ended: false,
+            stopped,
         }
     }
 
@@ -216,6 +229,10 @@ impl Reader {
         chunk.position = self.position;
         match done {
             Ok(more) => self.ended = !more,
+            Err(error) if self.stopped.is_some() && error.kind() == io::ErrorKind::WouldBlock => {
+                chunk.paused = true;
+                return Ok(Some(chunk));
+            }
             Err(error) if chunk.counts.records == 0 => {
                 self.ended = true;
                 return Err(error.into());
@@ -227,7 +244,7 @@ impl Reader {
 
     /// Fills a chunk; tells whether there may be more.
     fn fill(&mut self, chunk: &mut Chunk) -> io::Result<bool> {
-        let Self { records, decoder, now, position, number, strict, .. } = self;
+        let Self { records, decoder, now, position, number, strict, stopped, .. } = self;
         let Some(records) = records.as_mut() else { return Ok(false) };
         while chunk.counts.records < CHUNK_RECORDS && chunk.events.len() < CHUNK_EVENTS {
             let Chunk { events, counts, faults, .. } = &mut *chunk;
@@ -268,8 +285,14 @@ impl Reader {
                 Records::Log(lines, log) => {
                     let mut report = Report::default();
                     let Some(piece) = lines.next()? else { break };
+                    // Half a line would be another event than the whole one.
+                    let cut = piece.last && stopped.as_ref().is_some_and(|stopped| stopped.load(Ordering::Acquire));
+                    if cut {
+                        break;
+                    }
                     let (line, body) = (piece.line, piece.body.map_err(Wrong::from));
-                    let written = decoder.written_by();
+                    // What is followed for months has the time of each line's coming.
+                    let written = if stopped.is_some() { Clock::System.now() } else { decoder.written_by() };
                     let done = body.and_then(|body| {
                         log.line(body, written, &mut report);
                         decoder.take(report, events, counts)
