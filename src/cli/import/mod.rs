@@ -19,7 +19,10 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use jiff::tz::TimeZone;
-use tokio::sync::mpsc;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
 
 use self::{mark::Far, progress::Progress, summary::Summary};
 use super::{
@@ -35,6 +38,7 @@ use crate::{
         import::{
             Chunk, Fault, Faults, Form, Format, Position, ReadError, Reader, Settings, Shape, Unknown,
             guess::guess,
+            live::{Live, Stop},
             source::{self, Identity, Source},
         },
     },
@@ -63,7 +67,13 @@ Examples:
   relaywatch import /var/log/mail.log.*.gz --time-zone Europe/Berlin
   relaywatch import ~/Maildir/.bounces/ bounces.mbox
   aws s3 cp s3://bucket/events.gz - | relaywatch import -
+  journalctl -f -n 5000 -o short-iso -u 'postfix@*' | relaywatch import --from postfix -
   relaywatch import --strict --format json export.json
+
+With --from postfix, standard input is followed: what has come is committed each second, for as
+long as the pipe is open. SIGTERM or Ctrl-C ends it when that is done. Begin some lines back (-n):
+what is known changes nothing. Where the daemon may read the log itself, [feeds.postfix] is
+better: it knows where it was.
 
 Exposure tells what refusals are measured against. By default it is none: refusals count, and have
 no rate. Say `sends` where the files hold every send of their time, and `outcomes` where they hold
@@ -264,6 +274,8 @@ struct Opened {
     faults: Faults,
     bytes: u64,
     written_at: Option<Timestamp>,
+    /// What ends the reading of lines that are still being written.
+    stop: Option<Stop>,
 }
 
 struct Import<'a> {
@@ -311,7 +323,10 @@ impl Import<'_> {
         let bytes = identity.as_ref().map_or(0, |identity| identity.size);
         let input: Box<dyn Read + Send> =
             if stdin { Box::new(io::stdin()) } else { Box::new(File::open(path).with_context(said)?) };
-        let source = Source::of(input).with_context(said)?;
+        let source = match self.command.from {
+            Some(Format::Postfix) if stdin => return self.follow(input, diagnostics),
+            _ => Source::of(input).with_context(said)?,
+        };
         let form = match guess(source.head(), self.command.from) {
             Ok(form) => form,
             Err(Unknown::Empty) => {
@@ -322,8 +337,16 @@ impl Import<'_> {
             Err(unknown) => anyhow::bail!("{shown}: {unknown}"),
         };
         let written_at = identity.as_ref().map(|identity| Timestamp::from_millis(identity.changed_at));
-        let mut opened =
-            Opened { source, form, from: Position::default(), id: None, faults: Faults::default(), bytes, written_at };
+        let mut opened = Opened {
+            source,
+            form,
+            from: Position::default(),
+            id: None,
+            faults: Faults::default(),
+            bytes,
+            written_at,
+            stop: None,
+        };
         let mut how = String::new();
         // A mail of a Maildir is read as fast as it is looked up.
         if let Some(identity) = identity.filter(|_| form.shape != Shape::Mail) {
@@ -368,9 +391,49 @@ impl Import<'_> {
         Ok(Some(opened))
     }
 
+    /// Opens standard input for lines that are still being written. Packed ones are those of a file, and have an end.
+    fn follow(
+        &mut self,
+        mut input: Box<dyn Read + Send>,
+        diagnostics: &mut impl Write,
+    ) -> anyhow::Result<Option<Opened>> {
+        let mut first = Vec::new();
+        input.by_ref().take(1).read_to_end(&mut first).context("cannot read standard input")?;
+        if first.is_empty() {
+            self.summary.files_empty += 1;
+            self.progress.say(diagnostics, "-: it is empty")?;
+            return Ok(None);
+        }
+        let input = io::Cursor::new(first.clone()).chain(input);
+        let (form, mut stop) = (Form { format: Format::Postfix, shape: Shape::Log }, None);
+        let source = if first == [source::GZIP[0]] {
+            Source::of(Box::new(input)).context("cannot read standard input")?
+        } else {
+            let (live, ends) = Live::of(input).context("standard input can't be followed")?;
+            stop = Some(ends);
+            Source::live(live)
+        };
+        let text = if stop.is_some() {
+            "-: the log of Postfix, followed to its end"
+        } else {
+            "-: a log of postfix, packed by gzip"
+        };
+        self.progress.say(diagnostics, text)?;
+        Ok(Some(Opened {
+            source,
+            form,
+            from: Position::default(),
+            id: None,
+            faults: Faults::default(),
+            bytes: 0,
+            written_at: None,
+            stop,
+        }))
+    }
+
     /// Reads a file to its end, beside the commits.
     async fn read(&mut self, path: &Path, opened: Opened, diagnostics: &mut impl Write) -> anyhow::Result<()> {
-        let Opened { source, form, from, id, mut faults, written_at, .. } = opened;
+        let Opened { source, form, from, id, mut faults, written_at, stop, .. } = opened;
         if self.batch.format != Some(form.format) {
             self.flush(true).await?;
             self.batch.format = Some(form.format);
@@ -396,8 +459,16 @@ impl Import<'_> {
             })
         };
         let (mut position, mut failed) = (from, None);
-        while let Some(chunk) = chunks.recv().await {
-            let Chunk { events, kept, counts, faults: found, position: reached, .. } = match chunk {
+        let is_live = stop.is_some();
+        let mut ended = std::pin::pin!(ended_by_a_signal(stop));
+        loop {
+            let chunk = tokio::select! {
+                biased;
+                again = &mut ended => return again,
+                chunk = chunks.recv() => chunk,
+            };
+            let Some(chunk) = chunk else { break };
+            let Chunk { events, kept, counts, faults: found, position: reached, paused, .. } = match chunk {
                 Ok(chunk) => {
                     faults.add(&chunk);
                     chunk
@@ -424,6 +495,12 @@ impl Import<'_> {
             if self.batch.is_full() {
                 self.batch.files.extend(done(position, false, &faults));
                 self.flush(false).await?;
+            }
+            if paused {
+                self.flush(true).await?;
+            }
+            if is_live {
+                continue;
             }
             self.progress.show(self.summary.counts.records, diagnostics)?;
         }
@@ -531,6 +608,22 @@ impl Batch {
             || self.bytes >= MAX_BATCH_BYTES
             || self.files.len() >= MAX_FILES
     }
+}
+
+/// Ends what is still being written at the first signal, and gives an error at the second one; of a file, nothing.
+async fn ended_by_a_signal(stop: Option<Stop>) -> anyhow::Result<()> {
+    let Some(stop) = stop else { return std::future::pending().await };
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    for first in [true, false] {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if first {
+            stop.stop();
+        }
+    }
+    anyhow::bail!("ended by a second signal; not all that was read may be committed")
 }
 
 /// Reads chunk after chunk until nobody wants more.

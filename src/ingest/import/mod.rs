@@ -19,6 +19,7 @@ mod avro;
 mod decode;
 pub mod guess;
 mod json;
+pub mod live;
 pub mod mail;
 mod reader;
 mod rows;

@@ -3,6 +3,10 @@
 use std::{
     collections::BTreeMap,
     io::{self, Read},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde::Serialize;
@@ -17,6 +21,7 @@ use super::{
     source::Source,
 };
 use crate::{
+    clock::Clock,
     ingest::{Kept, Report, http::braze::PREFIX, postfix::Joiner},
     model::{Event, EventKind, Timestamp},
 };
@@ -137,6 +142,8 @@ pub struct Chunk {
     pub again: u64,
     /// Up to where the file is done with this chunk.
     pub position: Position,
+    /// Whether nothing more is there just now, of lines that are still being written.
+    pub paused: bool,
 }
 
 /// Why a file can't be read on.
@@ -169,6 +176,8 @@ pub struct Reader {
     strict: bool,
     failed: Option<io::Error>,
     ended: bool,
+    /// Of lines that are still being written: set when somebody has ended that.
+    stopped: Option<Arc<AtomicBool>>,
 }
 
 impl Reader {
@@ -176,6 +185,7 @@ impl Reader {
     #[must_use]
     pub fn new(source: Source, form: Form, settings: Settings, now: Timestamp, from: Position) -> Self {
         let decoder = Decoder::new(form.format, settings, now);
+        let stopped = source.stopped();
         Self {
             source: Some((source, from)),
             records: None,
@@ -187,6 +197,7 @@ impl Reader {
             strict: false,
             failed: None,
             ended: false,
+            stopped,
         }
     }
 
@@ -263,6 +274,10 @@ impl Reader {
         chunk.position = self.position;
         match done {
             Ok(more) => self.ended = !more,
+            Err(error) if self.stopped.is_some() && error.kind() == io::ErrorKind::WouldBlock => {
+                chunk.paused = true;
+                return Ok(Some(chunk));
+            }
             Err(error) if chunk.counts.records == 0 => {
                 self.ended = true;
                 return Err(error.into());
@@ -274,7 +289,7 @@ impl Reader {
 
     /// Fills a chunk; tells whether there may be more.
     fn fill(&mut self, chunk: &mut Chunk) -> io::Result<bool> {
-        let Self { records, decoder, now, position, number, strict, .. } = self;
+        let Self { records, decoder, now, position, number, strict, stopped, .. } = self;
         let Some(records) = records.as_mut() else { return Ok(false) };
         let mut kept_bytes = 0;
         while chunk.counts.records < CHUNK_RECORDS && chunk.events.len() < CHUNK_EVENTS && kept_bytes < CHUNK_KEPT_BYTES
@@ -317,8 +332,14 @@ impl Reader {
                 Records::Log(lines, log) => {
                     let mut report = Report::default();
                     let Some(piece) = lines.next()? else { break };
+                    // Half a line would be another event than the whole one.
+                    let cut = piece.last && stopped.as_ref().is_some_and(|stopped| stopped.load(Ordering::Acquire));
+                    if cut {
+                        break;
+                    }
                     let (line, body) = (piece.line, piece.body.map_err(Wrong::from));
-                    let written = decoder.written_by();
+                    // What is followed for months has the time of each line's coming.
+                    let written = if stopped.is_some() { Clock::System.now() } else { decoder.written_by() };
                     let done = body.and_then(|body| {
                         log.line(body, written, &mut report);
                         Decoder::take(report, chunk)

@@ -6,16 +6,18 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use flate2::read::MultiGzDecoder;
 
+use super::live::Live;
+
 /// How much of a file is looked at to tell what it is.
 pub const HEAD_BYTES: usize = 64 * 1024;
 /// What gzip begins with (RFC 1952, section 2.3.1).
-const GZIP: [u8; 2] = [0x1f, 0x8b];
+pub const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// UTF-8's byte order mark.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 /// How much of a file names it, and how much before a place shows that nothing before it has changed.
@@ -51,6 +53,8 @@ pub struct Source {
     read: Arc<AtomicU64>,
     packed: bool,
     begins_at: u64,
+    /// Set where somebody has ended what is still being written.
+    stopped: Option<Arc<AtomicBool>>,
 }
 
 impl Source {
@@ -80,7 +84,21 @@ impl Source {
             head.drain(..BOM.len());
             begins_at = BOM.len() as u64;
         }
-        Ok(Self { head, rest, read, packed, begins_at })
+        Ok(Self { head, rest, read, packed, begins_at, stopped: None })
+    }
+
+    /// Of lines that are still being written, of which nothing is read before somebody asks.
+    #[must_use]
+    pub fn live(input: Live) -> Self {
+        let read = Arc::new(AtomicU64::new(0));
+        let stopped = Some(input.stopped());
+        let rest = Box::new(Counting { inner: input, read: Arc::clone(&read) });
+        Self { head: Vec::new(), rest, read, packed: false, begins_at: 0, stopped }
+    }
+
+    /// Whether the reading was ended in the middle, where that can be.
+    pub(super) fn stopped(&self) -> Option<Arc<AtomicBool>> {
+        self.stopped.clone()
     }
 
     /// What it begins with, up to [`HEAD_BYTES`].

@@ -6,22 +6,27 @@
 //! | renamed, and a new one made | both are read until the old one has not grown for [`GRACE_MILLIS`]: programs write on until they are told |
 //! | copied, and cut to nothing (copytruncate) | the rest is read from the copy, then the file from its beginning |
 //! | rotated while relaywatch was down, or twice between two looks | the rest is looked for among the files beside it, and those that came after it are read as well |
-//! | packed before its rest was read | that rest is lost here, which is told: `relaywatch import` reads it |
+//! | packed by gzip before its rest was read | it is unpacked while it's read |
+//! | removed before its rest was read, or packed otherwise | that rest is lost here, which is told: `relaywatch import` reads it, where it is |
+//!
+//! A file can be cut at any moment, also while what was read of it is committed. So what a file begins with is kept as it was read,
+//! and compared after each reading; nothing that is looked up later says anything of what was read before. Files that were rotated away are found again
+//! by the position alone: there has to be one before the first lines are committed.
 
 use std::{
-    ffi::OsStr,
-    fs::{self, File},
-    io,
-    os::unix::fs::{FileExt as _, MetadataExt as _},
+    fs, io,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
-use super::{
-    cut::Cutter,
-    place::{Mark, Place},
+use self::{
+    files::{Found, beside, id, millis},
+    tail::{Step, Tail},
 };
+use super::place::Place;
 use crate::model::Timestamp;
+
+mod files;
+mod tail;
 
 /// How long a file that was rotated away is read on after it grew last, in milliseconds.
 pub(super) const GRACE_MILLIS: i64 = 60_000;
@@ -48,90 +53,6 @@ pub(super) enum News {
     Opened,
     /// It was rotated away before it was read to its end, and its rest is not found.
     RestLost,
-}
-
-/// A file that is read.
-#[derive(Debug)]
-struct Tail {
-    file: File,
-    id: (u64, u64),
-    /// Up to where it is read.
-    read: u64,
-    /// Up to where its lines were done before.
-    known: u64,
-    cutter: Cutter,
-    mark: Option<Mark>,
-    grew_at: Timestamp,
-    /// When the file was changed last, as far as was seen.
-    changed: Option<SystemTime>,
-}
-
-impl Tail {
-    fn new(file: File, now: Timestamp) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        let (id, changed) = (id(&metadata), metadata.modified().ok());
-        Ok(Self { file, id, read: 0, known: 0, cutter: Cutter::default(), mark: None, grew_at: now, changed })
-    }
-
-    /// One whose lines are done up to a place.
-    fn from(file: File, place: &Place, now: Timestamp) -> io::Result<Self> {
-        let mut tail = Self::new(file, now)?;
-        tail.known = place.offset;
-        tail.read = place.offset.saturating_sub(AGAIN_BYTES);
-        tail.mark = Some(place.mark.clone());
-        if tail.read > 0 {
-            tail.cutter = Cutter::within_a_line();
-        }
-        Ok(tail)
-    }
-
-    /// Up to where its lines are handed out, or were done before.
-    fn done(&self) -> u64 {
-        self.read.saturating_sub(self.cutter.held()).max(self.known)
-    }
-
-    fn place(&mut self) -> io::Result<Place> {
-        let offset = self.done();
-        let mark = match &self.mark {
-            Some(mark) if mark.is_whole() => mark.clone(),
-            _ => self.mark.insert(Mark::of(&self.file, offset)?).clone(),
-        };
-        Ok(Place { mark, offset, changed: self.changed.and_then(millis) })
-    }
-
-    /// Whether the file does not hold any more what was read of it.
-    fn was_cut(&self) -> io::Result<bool> {
-        let shorter = self.file.metadata()?.len() < self.read;
-        Ok(shorter || self.mark.as_ref().is_some_and(|mark| !mark.fits(&self.file)))
-    }
-
-    /// Reads on. Gives whether there was anything.
-    fn read_on(&mut self, now: Timestamp, lines: &mut Lines) -> io::Result<bool> {
-        let mut chunk = vec![0; CHUNK];
-        let room = match self.known.checked_sub(self.read) {
-            // What is known and what is new are not mixed.
-            Some(left) if left > 0 => CHUNK.min(usize::try_from(left).unwrap_or(CHUNK)),
-            _ => CHUNK,
-        };
-        let bytes = self.file.read_at(chunk.get_mut(..room).unwrap_or_default(), self.read)?;
-        if bytes == 0 {
-            return Ok(false);
-        }
-        let target = if self.read < self.known { &mut lines.known } else { &mut lines.fresh };
-        self.cutter.push(chunk.get(..bytes).unwrap_or_default(), target);
-        self.read += bytes as u64;
-        self.grew_at = now;
-        Ok(true)
-    }
-}
-
-/// Milliseconds since the epoch.
-fn millis(time: SystemTime) -> Option<i64> {
-    i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis()).ok()
-}
-
-fn id(metadata: &fs::Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
 }
 
 /// Follows one file.
@@ -170,12 +91,13 @@ impl Follower {
     }
 
     /// How far the files are read, when everything that was handed out is done.
-    ///
-    /// # Errors
-    /// Where the beginning of a file can't be read.
-    pub(super) fn places(&mut self) -> io::Result<Vec<Place>> {
-        let tails = self.old.iter_mut().chain(&mut self.current);
-        tails.filter(|tail| tail.done() > 0).map(Tail::place).collect()
+    pub(super) fn places(&self) -> Vec<Place> {
+        self.old.iter().chain(&self.current).filter_map(Tail::place).collect()
+    }
+
+    /// The same places before anything of them was done.
+    pub(super) fn beginnings(&self) -> Vec<Place> {
+        self.old.iter().chain(&self.current).filter_map(Tail::beginning).collect()
     }
 
     /// Some lines, if there are any; nothing where all is read that is there.
@@ -189,21 +111,39 @@ impl Follower {
         }
         self.look(now)?;
         let mut lines = Lines::default();
-        for tail in &mut self.old {
-            if tail.read_on(now, &mut lines)? {
-                return Ok(Some(lines));
+        for number in 0..self.old.len() {
+            let Some(tail) = self.old.get_mut(number) else { break };
+            match tail.read_on(now, &mut lines) {
+                Ok(Step::Nothing) => continue,
+                Ok(Step::Some) => {}
+                Ok(Step::Cut) => {
+                    let (rest, lost) = self.rest_of(self.old.get(number), now)?;
+                    self.news.extend(lost);
+                    let anew = self.old.remove(number).anew(now);
+                    self.old.splice(number..number, rest.into_iter().chain([anew]));
+                }
+                // Up to here it was unpacked.
+                Err(_) if tail.log.is_packed() => {
+                    self.old.remove(number);
+                    self.news.push(News::RestLost);
+                }
+                Err(error) => return Err(error),
             }
+            return Ok(Some(lines));
         }
         self.let_go(now, &mut lines);
         if lines.fresh.is_empty()
             && let Some(tail) = &mut self.current
         {
-            if tail.was_cut()? {
-                self.start_over(now)?;
-                return Ok(Some(lines));
-            }
-            if !tail.read_on(now, &mut lines)? {
-                return Ok(None);
+            match tail.read_on(now, &mut lines)? {
+                Step::Some => {}
+                Step::Nothing => return Ok(None),
+                Step::Cut => {
+                    let (rest, lost) = self.rest_of(self.current.as_ref(), now)?;
+                    self.news.extend(lost);
+                    self.old.extend(rest);
+                    self.current = self.current.take().map(|tail| tail.anew(now));
+                }
             }
         }
         let none = self.current.is_none() && lines == Lines::default();
@@ -221,35 +161,42 @@ impl Follower {
             Err(error) => return Err(error),
         };
         self.missing = 0;
-        if let Some(tail) = self.current.as_mut().filter(|tail| tail.id == id(&metadata)) {
-            tail.changed = metadata.modified().ok();
+        if self.current.as_ref().is_some_and(|tail| tail.id == id(&metadata)) {
             return Ok(());
         }
-        let file = open(&self.path)?;
-        let since = self.current.as_ref().and_then(|tail| tail.changed);
-        self.old.extend(self.current.take().map(|tail| Tail { grew_at: now, ..tail }));
-        let current = Tail::new(file, now)?;
-        if let Some(since) = since {
-            // What was made and rotated away since the last look.
-            for (changed, _, file) in beside(&self.path)? {
-                let tail = Tail::new(file, now)?;
-                if changed > since && tail.id != current.id && self.old.iter().all(|old| old.id != tail.id) {
-                    self.old.push(tail);
-                }
-            }
+        let found = Found::plain(&self.path)?;
+        // After a restart there may be none that is followed yet.
+        let beside = match self.current.as_ref().or(self.old.last()) {
+            Some(tail) => beside(&self.path)?.into_iter().filter(|other| other.changed >= tail.changed).collect(),
+            None => Vec::new(),
+        };
+        if let Some(tail) = &mut self.current {
+            tail.grew_at = now;
         }
-        self.current = Some(current);
+        self.old.extend(self.current.take());
         self.news.push(News::Opened);
+        self.current = Some(Tail::new(found, now));
+        let unseen = self.unseen(beside, now);
+        self.old.extend(unseen);
         Ok(())
+    }
+
+    /// Those of which nothing is read: what was made and rotated away since the last look.
+    fn unseen(&self, found: Vec<Found>, now: Timestamp) -> Vec<Tail> {
+        let is_held = |found: &Found| self.old.iter().chain(&self.current).any(|tail| tail.is(found));
+        found.into_iter().filter(|found| !is_held(found)).map(|found| Tail::new(found, now)).collect()
     }
 
     /// Lets files go that were rotated away and grow no more.
     fn let_go(&mut self, now: Timestamp, lines: &mut Lines) {
-        let excess = self.old.len().saturating_sub(MOST_FILES);
+        let all = self.old.len();
+        // Without a place in any file nobody would know where to go on.
+        let kept = usize::from(self.current.as_ref().is_none_or(Tail::is_untouched));
         let mut place = 0;
         self.old.retain_mut(|tail| {
             place += 1;
-            let keep = place > excess && now.millis_since(tail.grew_at).abs() < GRACE_MILLIS;
+            let young = now.millis_since(tail.grew_at).abs() < GRACE_MILLIS;
+            let keep = place + kept > all || (young && place + MOST_FILES > all);
             if !keep {
                 tail.cutter.finish(&mut lines.fresh);
             }
@@ -257,23 +204,24 @@ impl Follower {
         });
     }
 
-    /// The file was cut to nothing and is written anew; its rest may be in a copy.
-    fn start_over(&mut self, now: Timestamp) -> io::Result<()> {
-        let Some(mut tail) = self.current.take() else { return Ok(()) };
-        let changed = tail.changed.and_then(millis);
-        let place = tail.mark.take().map(|mark| Place { mark, offset: tail.done(), changed });
-        if let Some(place) = place {
-            match beside(&self.path)?.into_iter().rfind(|(_, _, file)| holds(file, &place)) {
-                Some((_, _, copy)) => {
-                    let mut rest = Tail::new(copy, now)?;
-                    (rest.read, rest.known, rest.mark) = (place.offset, place.offset, Some(place.mark));
-                    self.old.push(rest);
-                }
-                None => self.news.push(News::RestLost),
+    /// The files in which the rest is of one that was cut, and what was written and cut since; and whether it is not found.
+    fn rest_of(&self, tail: Option<&Tail>, now: Timestamp) -> io::Result<(Vec<Tail>, Option<News>)> {
+        let Some(tail) = tail else { return Ok((Vec::new(), None)) };
+        let mut found = beside(&self.path)?;
+        found.retain(|found| found.id != tail.id);
+        let mut rest = Vec::new();
+        let mut lost = None;
+        if let Some(place) = tail.place() {
+            match found.iter().rposition(|copy| copy.holds(&place)).map(|number| found.remove(number)) {
+                // It is read from its beginning already.
+                Some(copy) if self.old.iter().any(|old| old.id == copy.id) => {}
+                Some(copy) => rest.push(Tail::from(copy, place.offset, 0, now)),
+                None => lost = Some(News::RestLost),
             }
         }
-        self.current = Some(Tail::new(tail.file, now)?);
-        Ok(())
+        found.retain(|found| found.changed >= tail.changed);
+        rest.extend(self.unseen(found, now));
+        Ok((rest, lost))
     }
 }
 
@@ -281,71 +229,41 @@ impl Follower {
 fn resume(path: &Path, places: &[Place], now: Timestamp) -> io::Result<(Vec<Tail>, Option<Tail>, Vec<News>)> {
     let (mut old, mut current, mut news, mut since) = (Vec::new(), None, Vec::new(), None);
     let mut beside = beside(path)?;
+    let mut log = Found::plain(path).ok();
     for place in places {
-        if let Some(file) = open(path).ok().filter(|file| holds(file, place)) {
-            current = Some(Tail::from(file, place, now)?);
+        since = since.max(place.changed);
+        if let Some(found) = log.take_if(|found| found.holds(place)) {
+            current = Some(Tail::from(found, place.offset, AGAIN_BYTES, now));
             news.push(News::Opened);
             continue;
         }
         // The one changed last: a copy of a copy is older.
-        let Some(found) = beside.iter().rposition(|(_, _, file)| holds(file, place)) else {
+        let Some(found) = beside.iter().rposition(|found| found.holds(place)) else {
             news.push(News::RestLost);
-            since = since.max(place.changed);
             continue;
         };
-        let (modified, _, file) = beside.remove(found);
-        since = since.max(millis(modified));
-        old.push(Tail::from(file, place, now)?);
+        let found = beside.remove(found);
+        if place.changed.is_none() {
+            since = since.max(millis(found.changed));
+        }
+        old.push(Tail::from(found, place.offset, AGAIN_BYTES, now));
+    }
+    let Some(since) = since else { return Ok((old, current, news)) };
+    // What was changed before it was done, and tells of mails that are still in the queue.
+    let (unseen, mut done): (Vec<_>, Vec<_>) = beside.into_iter().partition(|found| found.is_changed_since(since));
+    let mut room = old.first().or(current.as_ref()).map_or(0, Tail::room);
+    while room > 0
+        && let Some(found) = done.pop().filter(|found| !found.log.is_packed())
+    {
+        let (offset, again) = (found.bytes, room);
+        room = room.saturating_sub(offset);
+        old.insert(0, Tail::from(found, offset, again, now));
     }
     // What was changed after the last that was read was never seen.
-    if let (Some(since), None) = (since, &current) {
-        for (modified, _, file) in beside {
-            if millis(modified).is_some_and(|modified| modified > since) {
-                old.push(Tail::new(file, now)?);
-            }
-        }
+    if current.is_none() {
+        old.extend(unseen.into_iter().map(|found| Tail::new(found, now)));
     }
     Ok((old, current, news))
-}
-
-/// The files to which a log is rotated, those changed first coming first: `mail.log.1`, `mail.log-20250809`.
-fn beside(path: &Path) -> io::Result<Vec<(SystemTime, PathBuf, File)>> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default();
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if !is_rotated(name, &entry.file_name()) {
-            continue;
-        }
-        if let Ok(file) = open(&entry.path())
-            && let Ok(modified) = file.metadata().and_then(|metadata| metadata.modified())
-        {
-            found.push((modified, entry.path(), file));
-        }
-    }
-    found.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
-    Ok(found)
-}
-
-/// Whether a name is that of the log with a number or a date behind it.
-fn is_rotated(log: &OsStr, name: &OsStr) -> bool {
-    let Some(rest) = name.as_encoded_bytes().strip_prefix(log.as_encoded_bytes()) else { return false };
-    matches!(rest, [b'.' | b'-' | b'_', digits @ ..] if !digits.is_empty()
-        && digits.iter().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.')))
-}
-
-/// Whether a file holds what was read up to a place.
-fn holds(file: &File, place: &Place) -> bool {
-    file.metadata().is_ok_and(|metadata| metadata.len() >= place.offset) && place.mark.fits(file)
-}
-
-/// Opens an ordinary file; others could wait for ever.
-fn open(path: &Path) -> io::Result<File> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no ordinary file"));
-    }
-    File::open(path)
 }
 
 #[cfg(test)]

@@ -103,16 +103,18 @@ impl SetUp for Postfix {
 
 impl Postfix {
     fn runner(&self, feed: FeedName, reception: Reception, stop: CancellationToken) -> Runner {
-        let kept = self.keeper.load();
-        let source = match &self.log {
-            Log::Journal(program) => Source::Journal(Journal::new(program.clone(), kept.clone())),
-            Log::File(path) => {
-                let from = match &kept {
-                    Some(Position::Files { log, places }) if log == path => Some(places.clone()),
-                    _ => None,
-                };
-                Source::File(Some(Follower::new(path.clone(), from)))
+        // One of another log is none.
+        let kept = self.keeper.load().filter(|kept| match (kept, &self.log) {
+            (Position::Files { log, .. }, Log::File(path)) => log == path,
+            (Position::Journal { .. }, Log::Journal(_)) => true,
+            _ => false,
+        });
+        let source = match (&self.log, &kept) {
+            (Log::Journal(program), _) => Source::Journal(Journal::new(program.clone(), kept.clone())),
+            (Log::File(path), Some(Position::Files { places, .. })) => {
+                Source::File(Some(Follower::new(path.clone(), Some(places.clone()))))
             }
+            (Log::File(path), _) => Source::File(Some(Follower::new(path.clone(), None))),
         };
         let joiner = Joiner::new(self.zone.clone(), &self.smarthosts);
         Runner { source, joiner, keeper: self.keeper.clone(), place: self.place(), feed, reception, stop, kept }

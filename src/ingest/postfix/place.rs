@@ -2,16 +2,16 @@
 //! digest of their first bytes, since names and inodes pass from one to another.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 /// How many of a file's first bytes tell it apart. They hold times and process ids.
-const MARK_BYTES: u64 = 256;
+pub(super) const MARK_BYTES: usize = 256;
 /// The largest file of a position that is read.
 const MAX_BYTES: u64 = 64 * 1024;
 
@@ -25,27 +25,17 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// The mark of a file that is read up to `offset`.
-    ///
-    /// # Errors
-    /// Where its beginning can't be read, or is not there any more.
-    pub(super) fn of(file: &File, offset: u64) -> io::Result<Self> {
-        let bytes = offset.min(MARK_BYTES);
-        let mut first = [0; 256];
-        let first = first.get_mut(..usize::try_from(bytes).unwrap_or(0)).unwrap_or_default();
-        file.read_exact_at(first, 0)?;
+    /// The mark of a file that begins with these bytes, of which no more than [`MARK_BYTES`] count.
+    pub(super) fn new(first: &[u8]) -> Self {
+        let first = first.get(..MARK_BYTES).unwrap_or(first);
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, first);
-        Ok(Self { bytes, digest: hex::encode(digest.as_ref()) })
+        Self { bytes: first.len() as u64, digest: hex::encode(digest.as_ref()) }
     }
 
-    /// Whether this is the file, or a copy of it.
-    pub(super) fn fits(&self, file: &File) -> bool {
-        Self::of(file, self.bytes).is_ok_and(|mark| mark == *self)
-    }
-
-    /// Whether it stays the same however far the file is read.
-    pub(super) const fn is_whole(&self) -> bool {
-        self.bytes == MARK_BYTES
+    /// Whether what begins with these bytes is the file, or a copy of it.
+    pub(super) fn fits(&self, first: &[u8]) -> bool {
+        let first = usize::try_from(self.bytes).ok().and_then(|bytes| first.get(..bytes));
+        first.is_some_and(|first| Self::new(first) == *self)
     }
 }
 
@@ -149,18 +139,11 @@ mod tests {
 
     #[test]
     fn files_are_told_apart_by_what_they_begin_with() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = |name: &str, text: &str| {
-            fs::write(folder.path().join(name), text).expect("written");
-            File::open(folder.path().join(name)).expect("opened")
-        };
         let long = "0123456789".repeat(100);
-        let one = file("one", &long);
-        let mark = Mark::of(&one, 500).expect("a mark");
-        assert!(mark.is_whole() && mark.fits(&file("copy", &long)));
-        assert!(!mark.fits(&file("other", &format!("x{long}"))) && !mark.fits(&file("short", "0123")));
-        let early = Mark::of(&one, 10).expect("a mark");
-        assert!(!early.is_whole() && early.fits(&one) && early.fits(&file("grown", "0123456789 and more")));
-        assert!(Mark::of(&file("empty", ""), 10).is_err());
+        let mark = Mark::new(long.as_bytes());
+        assert!(mark.fits(long.as_bytes()) && mark.fits(&long.as_bytes()[..MARK_BYTES]));
+        assert!(!mark.fits(format!("x{long}").as_bytes()) && !mark.fits(b"0123"));
+        let early = Mark::new(b"0123456789");
+        assert!(early.fits(long.as_bytes()) && early.fits(b"0123456789 and more") && !early.fits(b"012345678"));
     }
 }

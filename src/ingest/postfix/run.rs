@@ -136,6 +136,7 @@ impl Runner {
         drop(join(&lines.known));
         let report = join(&lines.fresh);
         if !lines.fresh.is_empty() {
+            self.begin();
             self.commit(report).await;
         }
         self.keep();
@@ -160,18 +161,32 @@ impl Runner {
         }
     }
 
+    /// Keeps where reading began, where no position was ever kept: a log that is rotated before the first one is kept is not found
+    /// again otherwise.
+    fn begin(&mut self) {
+        if let (None, Source::File(Some(follower))) = (&self.kept, &self.source) {
+            let (log, places) = (follower.path().to_owned(), follower.beginnings());
+            self.save(Position::Files { log, places });
+        }
+    }
+
     /// Keeps the position, if it has changed.
     fn keep(&mut self) {
-        let position = match &mut self.source {
+        let position = match &self.source {
             Source::Journal(journal) => journal.position(),
-            Source::File(Some(follower)) => match follower.places() {
-                Ok(places) => Some(Position::Files { log: follower.path().to_owned(), places }),
-                // The file was cut just now: it is read anew.
-                Err(_) => return,
-            },
+            Source::File(Some(follower)) => {
+                let (log, places) = (follower.path().to_owned(), follower.places());
+                // None is worse than the one before.
+                (!places.is_empty()).then_some(Position::Files { log, places })
+            }
             Source::File(None) => None,
         };
-        let Some(position) = position.filter(|position| self.kept.as_ref() != Some(position)) else { return };
+        if let Some(position) = position.filter(|position| self.kept.as_ref() != Some(position)) {
+            self.save(position);
+        }
+    }
+
+    fn save(&mut self, position: Position) {
         match self.keeper.save(&position) {
             Ok(()) => self.kept = Some(position),
             Err(error) => {
@@ -195,8 +210,9 @@ impl Runner {
                     tracing::warn!(
                         feed,
                         place,
-                        "the log was rotated away before it was read to its end, and what is left of it is not found as a plain \
-                         file beside it; if it was packed, `relaywatch import` reads it, and what is known already changes nothing"
+                        "the log was rotated away before it was read to its end, and what is left of it is not found beside it, \
+                         plain or packed by gzip; where it lies elsewhere, `relaywatch import` reads it, and what is known already \
+                         changes nothing"
                     );
                 }
             }

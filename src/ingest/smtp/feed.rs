@@ -432,7 +432,9 @@ mod tests {
         let other = tempfile::tempdir().expect("a folder");
         let (again, writers) = opened(other.path(), &metrics).await;
         desk.reception = again.reception;
-        writers.into_iter().for_each(|writer| drop(tokio::spawn(writer.run())));
+        for writer in writers {
+            drop(tokio::spawn(writer.run()));
+        }
         for n in 0..3 {
             assert!(matches!(desk.take(bring(n), NOW).await, Taking::Committed));
         }

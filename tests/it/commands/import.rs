@@ -181,7 +181,7 @@ fn reports_are_kept(place: &Place) {
     let mbox = format!("From a@example.com Mon Nov 23 09:00:00 2026\n{report}\n");
     let mbox = write(place, "reports.mbox", &mbox);
     let single = write(place, "report.eml", &report);
-    let counts = |said: &Value| [&said["kept"], &said["kept_new"], &said["kept_known"]].map(|count| count.as_u64());
+    let counts = |said: &Value| [&said["kept"], &said["kept_new"], &said["kept_known"]].map(Value::as_u64);
     let said = place.run(&["import", &mbox, "--format", "json"]).ok().json();
     assert_eq!(counts(&said), [Some(1), Some(1), Some(0)], "{said}");
     let said = place.run(&["import", &single, "--format", "json"]).ok().json();

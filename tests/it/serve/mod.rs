@@ -9,6 +9,7 @@ mod lists;
 mod moved;
 mod postfix;
 mod postfix_import;
+mod postfix_pipe;
 mod reload;
 mod roles;
 mod slow;
