@@ -20,7 +20,9 @@
 //!         Step::Done(audit) => break audit,
 //!         // Here somebody asks DNS.
 //!         Step::Need(questions) => {
-//!             known.extend(questions.into_iter().map(|question| (question, Answer::of(Outcome::NoData))));
+//!             for question in questions {
+//!                 known.insert(question, Answer::of(Outcome::NoData));
+//!             }
 //!         }
 //!     }
 //! };
