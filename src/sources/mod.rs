@@ -14,5 +14,7 @@ pub mod mail_from;
 pub mod providers;
 pub mod spf;
 mod tags;
+#[cfg(test)]
+mod testing;
 
 pub use finding::{DnsRecord, Finding, FindingCode, Fix, Grade};

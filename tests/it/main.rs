@@ -33,6 +33,7 @@ mod rooms;
 mod seeds;
 mod serve;
 mod silence;
+mod sources_doc;
 mod spf;
 mod store;
 mod store_engines;
