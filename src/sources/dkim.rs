@@ -7,7 +7,8 @@ mod der;
 mod judge;
 mod record;
 
-pub use judge::{KeyState, SelectorView, view};
+pub use judge::{KeyState, SelectorView};
+pub(super) use judge::view;
 pub use record::{Key, KeyRecord, parse};
 
 pub use super::tags::{Fault, FaultKind};

@@ -57,9 +57,13 @@ pub enum Envelope {
     Unknown,
 }
 
-/// Where the envelope ends up, and what is wrong. `None` where something is still to be asked.
+/// Where the envelope ends up, and what is wrong; a provider's own domain is its own business. `None` where something is still to
+/// be asked.
 pub(super) fn judge<A: Answers>(path: &ReturnPath<'_>, asking: &Asking<'_, A>) -> Option<(Envelope, Vec<Finding>)> {
     let domain = path.domain;
+    if super::providers::owns(path.provider, domain) {
+        return Some((Envelope::AsSetUp, Vec::new()));
+    }
     let answer = asking.ask(domain, Kind::Mx)?;
     if let Some(finding) = trouble(domain, Kind::Mx, &answer.outcome) {
         return Some((Envelope::Unknown, vec![finding]));
@@ -69,7 +73,7 @@ pub(super) fn judge<A: Answers>(path: &ReturnPath<'_>, asking: &Asking<'_, A>) -
         _ => &[],
     };
     let null = exchanges.iter().any(|exchange| exchange.host.is_root());
-    if path.provider == Provider::Ses && !super::providers::owns(path.provider, domain) {
+    if path.provider == Provider::Ses {
         return Some(ses(path, exchanges, null));
     }
     if null {

@@ -15,6 +15,19 @@ const PURE: &[(&str, &str)] = &[
     ("simulate", "simulate"),
     ("sources/spf", "sources::spf"),
     ("sources/answer.rs", "sources::answer"),
+    ("sources/finding.rs", "sources::finding"),
+    ("sources/dkim.rs", "sources::dkim"),
+    ("sources/dmarc.rs", "sources::dmarc"),
+    ("sources/apple_rule.rs", "sources::apple_rule"),
+    ("sources/audit.rs", "sources::audit"),
+    ("sources/finding", "sources::finding"),
+    ("sources/dkim", "sources::dkim"),
+    ("sources/dmarc", "sources::dmarc"),
+    ("sources/audit", "sources::audit"),
+    ("sources/asking.rs", "sources::asking"),
+    ("sources/tags.rs", "sources::tags"),
+    ("sources/mail_from.rs", "sources::mail_from"),
+    ("sources/providers.rs", "sources::providers"),
 ];
 /// What no pure room names.
 const IMPURE: &[&str] = &[

@@ -55,20 +55,20 @@ fn mailgun(w: &mut World) {
 
 const SEEDS: &[Seed] = &[
     // Section 1: Apple's rule, its limits, SES.
-    ("envelope domain not registered", Some((C::EnvelopeUnregistered, AtRisk)), |w| drop(w.unregister(MAIL))),
+    ("envelope domain not registered", Some((C::EnvelopeUnregistered, AtRisk)), |w| done(w.unregister(MAIL))),
     ("envelope domain not registered, no DKIM", Some((C::EnvelopeUnregistered, Fatal)), |w| {
         w.unregister(MAIL);
         no_dkim(w);
     }),
-    ("From domain not registered", Some((C::FromUnregistered, AtRisk)), |w| drop(w.unregister("mydomain.fr"))),
+    ("From domain not registered", Some((C::FromUnregistered, AtRisk)), |w| done(w.unregister("mydomain.fr"))),
     ("nothing of it registered", Some((C::StreamUncovered, Fatal)), |w| {
         w.sources().clear();
         w.sources().push(source("other.fr", 1));
         w.zone.txt("other.fr", "v=spf1 -all");
     }),
-    ("one path is lost", Some((C::OnePathLeft, AtRisk)), |w| drop(w.unregister(MAIL))),
+    ("one path is lost", Some((C::OnePathLeft, AtRisk)), |w| done(w.unregister(MAIL))),
     ("one path by design", Some((C::OnePathOnly, Notable)), |w| w.stream().envelope = None),
-    ("parent registered, subdomain in the envelope", Some((C::RelatedRegistered, AtRisk)), |w| drop(w.unregister(MAIL))),
+    ("parent registered, subdomain in the envelope", Some((C::RelatedRegistered, AtRisk)), |w| done(w.unregister(MAIL))),
     ("registration not confirmed for 91 days", Some((C::RegistrationStale, AtRisk)), |w| w.sources()[0] = source("mydomain.fr", 91)),
     ("registration never confirmed", Some((C::RegistrationStale, AtRisk)), |w| w.sources()[0].confirmed_at = None),
     ("all registrations stale: open", Some((C::StreamUnknown, AtRisk)), |w| {
@@ -109,8 +109,8 @@ const SEEDS: &[Seed] = &[
         w.sources().push(source("old.mydomain.fr", 1));
         w.zone.txt("old.mydomain.fr", "v=spf1 -all");
     }),
-    ("a registered domain without SPF", Some((C::SourceWithoutSpf, AtRisk)), |w| drop(w.zone.without("mydomain.fr", Kind::Txt))),
-    ("a registered domain with two SPF records", Some((C::SpfSeveral, AtRisk)), |w| drop(w.zone.txt("mydomain.fr", "v=spf1 -all"))),
+    ("a registered domain without SPF", Some((C::SourceWithoutSpf, AtRisk)), |w| done(w.zone.without("mydomain.fr", Kind::Txt))),
+    ("a registered domain with two SPF records", Some((C::SpfSeveral, AtRisk)), |w| done(w.zone.txt("mydomain.fr", "v=spf1 -all"))),
     ("nothing declared", Some((C::InventoryMissing, Notable)), |w| w.setup.teams.clear()),
     ("a From that is no name", Some((C::StreamInvalid, AtRisk)), |w| w.stream().from = "dev@".to_owned()),
     ("no selector told", Some((C::SelectorsUnknown, Notable)), |w| w.stream().selectors.clear()),
@@ -122,7 +122,7 @@ const SEEDS: &[Seed] = &[
             ..Stream::new(Provider::Mailgun, "shop.fr")
         });
     }),
-    ("SES: MX missing, falls back", Some((C::MailFromMxMissing, AtRisk)), |w| drop(w.zone.without(MAIL, Kind::Mx))),
+    ("SES: MX missing, falls back", Some((C::MailFromMxMissing, AtRisk)), |w| done(w.zone.without(MAIL, Kind::Mx))),
     ("SES: MX missing, no DKIM", Some((C::MailFromMxMissing, Fatal)), |w| {
         w.zone.without(MAIL, Kind::Mx);
         no_dkim(w);
@@ -132,9 +132,9 @@ const SEEDS: &[Seed] = &[
         w.stream().on_mx_failure = Some(OnMxFailure::RejectMessage);
     }),
     ("SES: MX of another region", Some((C::MailFromMxWrong, AtRisk)), |w| w.stream().region = Some("us-east-1".to_owned())),
-    ("SES: two MX records", Some((C::MailFromMxSeveral, AtRisk)), |w| drop(w.zone.mx(MAIL, 20, "mx.mydomain.fr"))),
-    ("SES: null MX", Some((C::MailFromMxNull, AtRisk)), |w| drop(w.zone.without(MAIL, Kind::Mx).mx(MAIL, 0, "."))),
-    ("SES: MX with another preference", Some((C::MailFromMxPreference, Notable)), |w| drop(w.zone.without(MAIL, Kind::Mx).mx(MAIL, 5, EU))),
+    ("SES: two MX records", Some((C::MailFromMxSeveral, AtRisk)), |w| done(w.zone.mx(MAIL, 20, "mx.mydomain.fr"))),
+    ("SES: null MX", Some((C::MailFromMxNull, AtRisk)), |w| done(w.zone.without(MAIL, Kind::Mx).mx(MAIL, 0, "."))),
+    ("SES: MX with another preference", Some((C::MailFromMxPreference, Notable)), |w| done(w.zone.without(MAIL, Kind::Mx).mx(MAIL, 5, EU))),
     ("SES: MAIL FROM is the From domain", Some((C::MailFromIsFrom, Notable)), |w| {
         w.stream().envelope = Some("mydomain.fr".to_owned());
         w.zone.only("mydomain.fr", "v=spf1 include:amazonses.com ~all").mx("mydomain.fr", 10, EU);
@@ -149,7 +149,7 @@ const SEEDS: &[Seed] = &[
         w.zone.txt("other.fr", "v=spf1 -all");
     }),
     // Section 4: SPF.
-    ("SPF missing", Some((C::SpfMissing, AtRisk)), |w| drop(w.zone.without(MAIL, Kind::Txt))),
+    ("SPF missing", Some((C::SpfMissing, AtRisk)), |w| done(w.zone.without(MAIL, Kind::Txt))),
     ("SPF missing, no DKIM", Some((C::SpfMissing, Fatal)), |w| {
         w.zone.without(MAIL, Kind::Txt);
         no_dkim(w);
@@ -163,7 +163,7 @@ const SEEDS: &[Seed] = &[
     ("SPF at _spf", Some((C::SpfWrongName, AtRisk)), |w| {
         w.zone.without(MAIL, Kind::Txt).txt("_spf.mail.mydomain.fr", "v=spf1 include:amazonses.com ~all");
     }),
-    ("two SPF records", Some((C::SpfSeveral, AtRisk)), |w| drop(w.zone.txt(MAIL, "v=spf1 include:other.example -all"))),
+    ("two SPF records", Some((C::SpfSeveral, AtRisk)), |w| done(w.zone.txt(MAIL, "v=spf1 include:other.example -all"))),
     ("a misspelt mechanism", Some((C::SpfBroken, AtRisk)), |w| spf(w, "v=spf1 inlcude:amazonses.com ~all")),
     ("a network that is none", Some((C::SpfBroken, AtRisk)), |w| spf(w, "v=spf1 ip4:192.0.2.0/33 include:amazonses.com ~all")),
     ("a sign outside US-ASCII", Some((C::SpfBroken, AtRisk)), |w| spf(w, "v=spf1 include:amazonses.com \u{2013}all")),
@@ -204,7 +204,7 @@ const SEEDS: &[Seed] = &[
     }),
     ("a term behind all", Some((C::SpfAdvice, Notable)), |w| spf(w, "v=spf1 include:amazonses.com ~all ip4:192.0.2.1")),
     // Section 5.2: keys.
-    ("key missing at a selector in use", Some((C::DkimKeyMissing, AtRisk)), |w| drop(w.zone.without(KEY, Kind::Txt))),
+    ("key missing at a selector in use", Some((C::DkimKeyMissing, AtRisk)), |w| done(w.zone.without(KEY, Kind::Txt))),
     ("key at the name twice over", Some((C::DkimWrongName, AtRisk)), |w| {
         w.zone.without(KEY, Kind::Txt).txt("s1._domainkey.mydomain.fr.mydomain.fr", &key_record(2_048));
     }),
@@ -226,7 +226,7 @@ const SEEDS: &[Seed] = &[
         let text = rsa(2_048);
         key(w, &format!("v=DKIM1; p={} {}", &text[..200], &text[200..]));
     }),
-    ("two keys at a selector", Some((C::DkimKeySeveral, AtRisk)), |w| drop(w.zone.txt(KEY, &key_record(1_024)))),
+    ("two keys at a selector", Some((C::DkimKeySeveral, AtRisk)), |w| done(w.zone.txt(KEY, &key_record(1_024)))),
     ("512 bits", Some((C::DkimKeyTooShort, AtRisk)), |w| key(w, &key_record(512))),
     ("1,024 bits", Some((C::DkimKeyShort, AtRisk)), |w| key(w, &key_record(1_024))),
     ("4,200 bits", Some((C::DkimKeyLong, Notable)), |w| key(w, &key_record(4_200))),
@@ -245,11 +245,11 @@ const SEEDS: &[Seed] = &[
         w.zone.txt("news.mydomain.fr", "v=spf1 -all");
     }),
     // Section 6: DMARC.
-    ("DMARC missing", Some((C::DmarcMissing, Notable)), |w| drop(w.zone.without(DMARC, Kind::Txt))),
+    ("DMARC missing", Some((C::DmarcMissing, Notable)), |w| done(w.zone.without(DMARC, Kind::Txt))),
     ("DMARC at the domain itself", Some((C::DmarcWrongName, Notable)), |w| {
         w.zone.without(DMARC, Kind::Txt).txt("mydomain.fr", "v=DMARC1; p=reject");
     }),
-    ("two DMARC records", Some((C::DmarcSeveral, Notable)), |w| drop(w.zone.txt(DMARC, "v=DMARC1; p=none"))),
+    ("two DMARC records", Some((C::DmarcSeveral, Notable)), |w| done(w.zone.txt(DMARC, "v=DMARC1; p=none"))),
     ("a policy misspelt", Some((C::DmarcBroken, Notable)), |w| dmarc(w, "v=DMARC1; p=rejcet; rua=mailto:d@mydomain.fr")),
     ("pct=", Some((C::DmarcRemovedTags, Notable)), |w| dmarc(w, "v=DMARC1; p=reject; pct=20")),
     ("no p=", Some((C::DmarcPolicyMissing, Notable)), |w| dmarc(w, "v=DMARC1; rua=mailto:d@mydomain.fr")),
@@ -279,12 +279,12 @@ const SEEDS: &[Seed] = &[
         w.zone.without(MAIL, Kind::Mx);
     }),
     // Section 10: what is no fault, and trouble that is no absence.
-    ("SPF: server failure", Some((C::DnsTrouble, Notable)), |w| drop(w.zone.ends(MAIL, Kind::Txt, Outcome::ServerFailure))),
-    ("what is included: time-out", Some((C::DnsTrouble, Notable)), |w| drop(w.zone.ends("amazonses.com", Kind::Txt, Outcome::TimedOut))),
-    ("key: time-out", Some((C::DnsTrouble, Notable)), |w| drop(w.zone.ends(KEY, Kind::Txt, Outcome::TimedOut))),
-    ("MX: server failure", Some((C::DnsTrouble, Notable)), |w| drop(w.zone.ends(MAIL, Kind::Mx, Outcome::ServerFailure))),
-    ("DMARC: server failure", Some((C::DnsTrouble, Notable)), |w| drop(w.zone.ends(DMARC, Kind::Txt, Outcome::ServerFailure))),
-    ("key: bogus", Some((C::DnssecBogus, AtRisk)), |w| drop(w.zone.ends(KEY, Kind::Txt, Outcome::Bogus))),
+    ("SPF: server failure", Some((C::DnsTrouble, Notable)), |w| done(w.zone.ends(MAIL, Kind::Txt, Outcome::ServerFailure))),
+    ("what is included: time-out", Some((C::DnsTrouble, Notable)), |w| done(w.zone.ends("amazonses.com", Kind::Txt, Outcome::TimedOut))),
+    ("key: time-out", Some((C::DnsTrouble, Notable)), |w| done(w.zone.ends(KEY, Kind::Txt, Outcome::TimedOut))),
+    ("MX: server failure", Some((C::DnsTrouble, Notable)), |w| done(w.zone.ends(MAIL, Kind::Mx, Outcome::ServerFailure))),
+    ("DMARC: server failure", Some((C::DnsTrouble, Notable)), |w| done(w.zone.ends(DMARC, Kind::Txt, Outcome::ServerFailure))),
+    ("key: bogus", Some((C::DnssecBogus, AtRisk)), |w| done(w.zone.ends(KEY, Kind::Txt, Outcome::Bogus))),
     ("no fault: the key behind a CNAME has changed", None, |w| {
         w.zone.without(KEY, Kind::Txt).cname(KEY, "s1.dkim.amazonses.com").txt("s1.dkim.amazonses.com", &key_record(3_072));
     }),

@@ -97,8 +97,8 @@ impl Maker {
         let record = format!("{tags}p={}", crate::sources::testing::rsa(bits));
         let target = format!("{selector}-{}.dkim.{esp}", self.rng.random_range(0..1_000_000));
         match self.rng.random_range(0..3) {
-            0 => drop(self.zone.txt(&at, &record)),
-            1 => drop(self.zone.cname(&at, &target).txt(&target, &record)),
+            0 => done(self.zone.txt(&at, &record)),
+            1 => done(self.zone.cname(&at, &target).txt(&target, &record)),
             _ => {
                 let last = format!("k2.{target}");
                 self.zone.cname(&at, &target).cname(&target, &last).txt(&last, &record);
@@ -135,8 +135,8 @@ impl Maker {
         let mut stream = Stream { selectors: vec![selector(&selector_name, None)], ..Stream::new(provider, sender) };
         match way {
             Way::SesDefault => {}
-            Way::SendgridAlias => drop(self.zone.cname(&bounce, "u1.wl.sendgrid.net")),
-            Way::PostmarkAlias => drop(self.zone.cname(&bounce, "pm.mtasv.net")),
+            Way::SendgridAlias => done(self.zone.cname(&bounce, "u1.wl.sendgrid.net")),
+            Way::PostmarkAlias => done(self.zone.cname(&bounce, "pm.mtasv.net")),
             Way::SesOwn => {
                 self.zone.mx(&bounce, 10, EU);
                 self.spf(&bounce, Some("amazonses.com"));
