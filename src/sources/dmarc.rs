@@ -11,10 +11,12 @@ pub use judge::{Aligned, DmarcView};
 pub(super) use judge::{alignment, view};
 pub use record::{Mode, Policy, Psd, Record, Report, is_record, parse};
 pub use walk::{Walk, org_by_list};
-pub(super) use walk::walk;
 
 /// The most questions of one tree walk (RFC 9989 section 4.10).
 pub const MAX_WALK_QUERIES: usize = 8;
+
+#[cfg(test)]
+use walk::walk;
 
 #[cfg(test)]
 mod tests;

@@ -50,7 +50,7 @@ pub(super) fn judge<A: Answers>(
         for stale in entries.iter().filter(|entry| !entry.fresh) {
             let Some((team, source)) = of(stale) else { continue };
             let since = match source.confirmed_at {
-                Some(at) => format!("was last confirmed on {}", at.day()),
+                Some(at) => format!("was last confirmed at {at}"),
                 None => "was never confirmed".to_owned(),
             };
             let what = format!("the registration of {name} for team {} {since}", quoted(&team));
