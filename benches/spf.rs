@@ -58,7 +58,11 @@ const RECORDS: &[(&str, Kind, &str)] = &[
     ("esp.example", Kind::Txt, "v=spf1 include:_spf.esp.example ~all"),
     ("_spf.esp.example", Kind::Txt, "v=spf1 redirect=_spf2.esp.example"),
     ("_spf2.esp.example", Kind::Txt, "v=spf1 ip4:198.51.100.0/24 ip4:203.0.113.0/28 -all"),
-    ("four.example", Kind::Txt, "v=spf1 include:a.four.example include:b.four.example include:c.four.example include:d.four.example -all"),
+    (
+        "four.example",
+        Kind::Txt,
+        "v=spf1 include:a.four.example include:b.four.example include:c.four.example include:d.four.example -all",
+    ),
     ("a.four.example", Kind::Txt, "v=spf1 ip4:192.0.2.0/26 ip6:2001:db8::/32 ~all"),
     ("b.four.example", Kind::Txt, "v=spf1 ip4:192.0.2.64/26 ip4:192.0.2.128/26 ~all"),
     ("c.four.example", Kind::Txt, "v=spf1 ip4:198.51.100.0/24 ?all"),
@@ -74,12 +78,17 @@ const RECORDS: &[(&str, Kind, &str)] = &[
 fn main() {
     let known = known();
     let caches = Caches::new();
-    let authenticator = MessageAuthenticator::new(ResolverConfig::from_parts(None, Vec::new(), Vec::new()), ResolverOpts::default())
-        .unwrap_or_else(|error| panic!("{error}"));
+    let authenticator =
+        MessageAuthenticator::new(ResolverConfig::from_parts(None, Vec::new(), Vec::new()), ResolverOpts::default())
+            .unwrap_or_else(|error| panic!("{error}"));
     let cases: Vec<Case> = CASES.iter().map(Case::new).collect();
     for case in &cases {
         let ours = spf::check(&case.query(), &known);
-        assert!(matches!(&ours, Step::Done(verdict) if verdict.result.to_string() == case.result), "{}: {ours:?}", case.name);
+        assert!(
+            matches!(&ours, Step::Done(verdict) if verdict.result.to_string() == case.result),
+            "{}: {ours:?}",
+            case.name
+        );
         let theirs = case.mail_auth(&authenticator, &caches);
         assert_eq!(theirs, case.result, "{}", case.name);
     }
@@ -93,10 +102,16 @@ fn main() {
         }
     }
     let pyspf = pyspf(&cases);
-    println!("{:36} {:>12} {:>12} {:>7} {:>9}", "checks a second, on one core", "relaywatch", "mail-auth", "share", "pyspf");
+    println!(
+        "{:36} {:>12} {:>12} {:>7} {:>9}",
+        "checks a second, on one core", "relaywatch", "mail-auth", "share", "pyspf"
+    );
     for (index, ((case, ours), theirs)) in cases.iter().zip(ours).zip(theirs).enumerate() {
         let (ours, theirs) = (a_second(ours), a_second(theirs));
-        let pyspf = pyspf.as_ref().and_then(|rates| rates.get(index)).map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}"));
+        let pyspf = pyspf
+            .as_ref()
+            .and_then(|rates| rates.get(index))
+            .map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}"));
         println!("{:36} {ours:>12.0} {theirs:>12.0} {:>7.2} {pyspf:>9}", case.name, ours / theirs);
     }
 }
@@ -115,11 +130,18 @@ impl Case {
     }
 
     fn query(&self) -> Query<'_> {
-        Query { ip: self.ip, mail_from: &self.mail_from, helo: "mail.example.net", receiver: "mx.example.org", at: None }
+        Query {
+            ip: self.ip,
+            mail_from: &self.mail_from,
+            helo: "mail.example.net",
+            receiver: "mx.example.org",
+            at: None,
+        }
     }
 
     fn mail_auth(&self, authenticator: &MessageAuthenticator, caches: &Caches) -> String {
-        let parameters = SpfParameters::verify_mail_from(self.ip, "mail.example.net", "mx.example.org", black_box(&self.mail_from));
+        let parameters =
+            SpfParameters::verify_mail_from(self.ip, "mail.example.net", "mx.example.org", black_box(&self.mail_from));
         let parameters = Parameters::new(parameters)
             .with_txt_cache(&caches.txt)
             .with_mx_cache(&caches.mx)
@@ -261,7 +283,12 @@ fn pyspf(cases: &[Case]) -> Option<Vec<f64>> {
     }
     let lines: String = cases
         .iter()
-        .map(|case| format!("{}\n", json!({"zone": zone, "ip": case.ip, "mail_from": case.mail_from, "helo": "mail.example.net"})))
+        .map(|case| {
+            format!(
+                "{}\n",
+                json!({"zone": zone, "ip": case.ip, "mail_from": case.mail_from, "helo": "mail.example.net"})
+            )
+        })
         .collect();
     let mut child = Command::new(python)
         .arg(script)

@@ -86,26 +86,19 @@ impl Name {
         if as_it_is && let Ok(text) = std::str::from_utf8(text) {
             return Ok(Self(Arc::from(text)));
         }
-        Ok(Self::written(text.split(|byte| *byte == b'.')))
+        // The limits are met.
+        Self::from_labels(text.split(|byte| *byte == b'.')).ok_or(NameError::TooLong)
     }
 
     /// A name from the labels of a message. `None` where they break the limits of DNS; no labels are the root.
-    pub fn from_labels<'a>(labels: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>) -> Option<Self> {
-        let labels = labels.into_iter();
-        let mut bytes = 0_usize;
-        for label in labels.clone() {
-            if label.is_empty() || label.len() > MAX_LABEL_BYTES {
+    pub fn from_labels<'a>(labels: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
+        let (mut text, mut bytes) = (String::new(), 0_usize);
+        for label in labels {
+            bytes += label.len() + 1;
+            if label.is_empty() || label.len() > MAX_LABEL_BYTES || bytes > MAX_NAME_BYTES + 1 {
                 return None;
             }
-            bytes += label.len() + 1;
-        }
-        (bytes <= MAX_NAME_BYTES + 1).then(|| Self::written(labels))
-    }
-
-    fn written<'a>(labels: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut text = String::new();
-        for (index, label) in labels.enumerate() {
-            if index > 0 {
+            if !text.is_empty() {
                 text.push('.');
             }
             for byte in label {
@@ -117,7 +110,7 @@ impl Name {
                 }
             }
         }
-        Self(Arc::from(text))
+        Some(Self(Arc::from(text)))
     }
 
     /// The name under which the host names of an address stand: below `in-addr.arpa` or `ip6.arpa` (RFC 1035 section 3.5, RFC

@@ -4,7 +4,8 @@
 //! hosts file, and no name is completed by a search list (`email-auth.md` section 5.3).
 //!
 //! hickory follows CNAMEs. A chain that never ends comes back as no data (hickory 0.26.3 gives up after a fixed depth and says
-//! that there are no records).
+//! that there are no records). A record that cannot be read, such as a TXT record without any string, makes the whole answer a
+//! server failure.
 
 use std::{
     net::SocketAddr,
@@ -251,7 +252,10 @@ mod tests {
         assert_eq!(failed(&none(ResponseCode::NoError)).outcome, Outcome::NoData);
         assert_eq!(failed(&none(ResponseCode::NXDomain)).outcome, Outcome::NoSuchDomain);
         assert_eq!(failed(&none(ResponseCode::ServFail)).outcome, Outcome::ServerFailure);
-        assert_eq!(failed(&NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused))).outcome, Outcome::ServerFailure);
+        assert_eq!(
+            failed(&NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused))).outcome,
+            Outcome::ServerFailure
+        );
         assert_eq!(failed(&NetError::Message("nonsense")).outcome, Outcome::ServerFailure);
         assert_eq!(failed(&NetError::Timeout).outcome, Outcome::TimedOut);
         assert_eq!(failed(&NetError::NoConnections).outcome, Outcome::TimedOut);

@@ -31,8 +31,21 @@ const PURE: &[(&str, &str)] = &[
 ];
 /// What no pure room names.
 const IMPURE: &[&str] = &[
-    "tokio", "sqlx", "axum", "reqwest", "hyper", "hickory_resolver", "async fn", ".await", "std::fs", "std::process", "TcpStream",
-    "UdpSocket", "Instant::now", "SystemTime", "Timestamp::now",
+    "tokio",
+    "sqlx",
+    "axum",
+    "reqwest",
+    "hyper",
+    "hickory_resolver",
+    "async fn",
+    ".await",
+    "std::fs",
+    "std::process",
+    "TcpStream",
+    "UdpSocket",
+    "Instant::now",
+    "SystemTime",
+    "Timestamp::now",
 ];
 
 /// The Rust files of a room without its tests.
@@ -107,7 +120,8 @@ fn pure_rooms_import_pure_ones_only() {
                 }
             }
             for path in imports(&code) {
-                let within = |room: &str| path == room || path.strip_prefix(room).is_some_and(|rest| rest.starts_with("::"));
+                let within =
+                    |room: &str| path == room || path.strip_prefix(room).is_some_and(|rest| rest.starts_with("::"));
                 if !PURE.iter().any(|(_, room)| within(room)) {
                     wrong.push(format!("{} imports {path}", file.display()));
                 }

@@ -58,10 +58,7 @@ fn a_name_is_within_itself_and_above() {
 fn addresses_have_their_reverse_names() {
     let of = |ip: &str| Name::of_address(ip.parse().expect(ip)).to_string();
     assert_eq!(of("192.0.2.1"), "1.2.0.192.in-addr.arpa");
-    assert_eq!(
-        of("2001:db8::cb01"),
-        "1.0.b.c.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa"
-    );
+    assert_eq!(of("2001:db8::cb01"), "1.0.b.c.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa");
 }
 
 #[test]

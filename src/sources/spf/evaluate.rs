@@ -514,11 +514,8 @@ impl<'a, A: Answers> Run<'a, A> {
             Ok(parsed) => parsed,
             Err((span, kind)) => return Some(Err(NoExplanation::Mistake(span, kind))),
         };
-        let validated = if parsed.needs_validated() {
-            self.validated_name(&decider.domain, &mut tried.looked)?
-        } else {
-            None
-        };
+        let validated =
+            if parsed.needs_validated() { self.validated_name(&decider.domain, &mut tried.looked)? } else { None };
         let text = parsed.explanation(&self.facts(&decider.domain, validated.as_ref()));
         Some(text.map(Some).ok_or(NoExplanation::Expanded))
     }

@@ -125,7 +125,10 @@ impl fmt::Display for FindingKind {
             Self::NoVersion => "an SPF record begins with 'v=spf1' and a blank",
             Self::Mistake(kind) => return kind.fmt(f),
             Self::TooManyLookups(lookups) => {
-                return write!(f, "{lookups} terms ask DNS in this record alone; {MAX_LOOKUPS} may, with all that it includes");
+                return write!(
+                    f,
+                    "{lookups} terms ask DNS in this record alone; {MAX_LOOKUPS} may, with all that it includes"
+                );
             }
             Self::ManyLookups(lookups) => {
                 return write!(f, "{lookups} terms ask DNS in this record alone, of the {MAX_LOOKUPS} that may");

@@ -18,7 +18,7 @@ const DELIMITERS: &[u8] = b".-+,/_=";
 
 /// A text with macros.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MacroString(Vec<Part>);
+pub(super) struct MacroString(Vec<Part>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {

@@ -60,7 +60,9 @@ impl fmt::Display for MistakeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Byte(byte @ 0x80..) => return write!(f, "byte {byte:#04x} is not US-ASCII"),
-            Self::Byte(byte) => return write!(f, "byte {byte:#04x} may not stand in a record; terms are separated by blanks"),
+            Self::Byte(byte) => {
+                return write!(f, "byte {byte:#04x} may not stand in a record; terms are separated by blanks");
+            }
             Self::UnknownTerm => "neither a mechanism nor a modifier of SPF",
             Self::ModifierName => "a modifier's name begins with a letter and has letters, digits, '-', '_' and '.'",
             Self::QualifiedModifier => "a modifier takes no qualifier",

@@ -43,10 +43,9 @@ impl Policy {
                     }
                     policy.terms.push(Term { span, kind });
                 }
-                Err(wrong) => policy.mistakes.push(Mistake {
-                    span: span.start + wrong.0.start..span.start + wrong.0.end,
-                    kind: wrong.1,
-                }),
+                Err(wrong) => policy
+                    .mistakes
+                    .push(Mistake { span: span.start + wrong.0.start..span.start + wrong.0.end, kind: wrong.1 }),
             }
         }
         if all {

@@ -249,8 +249,9 @@ impl Selection {
 /// Whether a text is an SPF record: the version in any case, then a blank or the end (section 4.5).
 #[must_use]
 pub fn is_record(text: &[u8]) -> bool {
-    text.split_at_checked(VERSION.len())
-        .is_some_and(|(version, rest)| version.eq_ignore_ascii_case(VERSION) && matches!(rest.first(), None | Some(b' ')))
+    text.split_at_checked(VERSION.len()).is_some_and(|(version, rest)| {
+        version.eq_ignore_ascii_case(VERSION) && matches!(rest.first(), None | Some(b' '))
+    })
 }
 
 /// How every record begins.

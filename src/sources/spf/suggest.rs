@@ -52,7 +52,7 @@ fn good(term: &str) -> bool {
 }
 
 /// What may be meant, the likeliest first.
-fn candidates(term: &str, kind: MistakeKind) -> [Option<String>; 8] {
+fn candidates(term: &str, kind: MistakeKind) -> [Option<String>; 9] {
     let term = plain_dashes(term);
     let (sign, bare) = match term.split_at_checked(1) {
         Some((sign @ ("+" | "-" | "~" | "?"), bare)) => (sign, bare),
@@ -62,6 +62,7 @@ fn candidates(term: &str, kind: MistakeKind) -> [Option<String>; 8] {
     let trimmed = term.trim_end_matches([',', ';', '.', '"', '\'', ':']);
     [
         (kind == MistakeKind::ColonForEquals).then(|| format!("{name}={value}")),
+        (kind == MistakeKind::QualifiedModifier).then(|| colon(term.as_bytes())).flatten(),
         (kind == MistakeKind::QualifiedModifier).then(|| bare.to_owned()),
         (kind == MistakeKind::Percent).then(|| term.replace('%', "%%")),
         address(bare, name, value).map(|network| format!("{sign}{network}")),
@@ -103,7 +104,11 @@ fn address(bare: &str, name: &str, value: &str) -> Option<String> {
         })?;
         let name = if ip.is_ipv4() { "ip4" } else { "ip6" };
         let prefix = prefix.map(|prefix| prefix.trim_start_matches(['/', '0']));
-        Some(prefix.filter(|prefix| !prefix.is_empty()).map_or_else(|| format!("{name}:{ip}"), |prefix| format!("{name}:{ip}/{prefix}")))
+        Some(
+            prefix
+                .filter(|prefix| !prefix.is_empty())
+                .map_or_else(|| format!("{name}:{ip}"), |prefix| format!("{name}:{ip}/{prefix}")),
+        )
     };
     let known = ["ip4", "ip6", "ip", "ipv4", "ipv6", "a", "mx", "include"];
     let behind_name = known.iter().any(|word| name.eq_ignore_ascii_case(word)).then(|| of(value)).flatten();

@@ -162,14 +162,21 @@ async fn the_six_outcomes_come_through_the_client() {
         ("silent.example.com", "TIMEOUT", ""),
     ]);
     let server = Server::start(zone, Transport::Fitting, Order::AsWritten).await;
-    let asker = Asker::new(&Settings { timeout: Duration::from_millis(500), attempts: 1, ..Settings::new(vec![server.address()]) })
-        .expect("an asker");
+    let asker = Asker::new(&Settings {
+        timeout: Duration::from_millis(500),
+        attempts: 1,
+        ..Settings::new(vec![server.address()])
+    })
+    .expect("an asker");
     let ask = async |name: &str, kind| asker.ask(&Question::new(Name::parse(name).expect(name), kind)).await;
     let found = ask("A.example.com", Kind::A).await;
     assert_eq!(found.outcome.seen().to_string(), "1 record");
     assert!(found.ttl.is_some_and(|ttl| ttl <= 300), "{found:?}");
     let aliased = ask("alias.example.com", Kind::A).await;
-    assert_eq!((aliased.outcome, aliased.aliases), (found.outcome, vec![Name::parse("a.example.com").expect("a name")]));
+    assert_eq!(
+        (aliased.outcome, aliased.aliases),
+        (found.outcome, vec![Name::parse("a.example.com").expect("a name")])
+    );
     assert_eq!(ask("a.example.com", Kind::Txt).await.outcome, Outcome::NoData);
     assert_eq!(ask("none.example.com", Kind::Txt).await.outcome, Outcome::NoSuchDomain);
     assert_eq!(ask("broken.example.com", Kind::A).await.outcome, Outcome::ServerFailure);

@@ -88,10 +88,6 @@ impl Zone {
         self.0.entry(owner).or_default().push(entry);
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = (&Name, &[Entry])> {
-        self.0.iter().map(|(name, entries)| (name, entries.as_slice()))
-    }
-
     pub(super) fn find(&self, name: &Name, kind: Option<Kind>, order: Order) -> Found<'_> {
         let Some(entries) = self.0.get(name) else {
             // A name between others exists, without records.
@@ -139,16 +135,18 @@ impl Zone {
 fn values(kind: Kind, records: &[&Entry]) -> Values {
     let entries = || records.iter().copied().cloned();
     match kind {
-        Kind::A => Values::A(entries().filter_map(|entry| if let Entry::A(a) = entry { Some(a) } else { None }).collect()),
-        Kind::Aaaa => {
-            Values::Aaaa(entries().filter_map(|entry| if let Entry::Aaaa(a) = entry { Some(a) } else { None }).collect())
+        Kind::A => {
+            Values::A(entries().filter_map(|entry| if let Entry::A(a) = entry { Some(a) } else { None }).collect())
         }
-        Kind::Txt => {
-            Values::Txt(entries().filter_map(|entry| if let Entry::Txt(text) = entry { Some(text) } else { None }).collect())
-        }
-        Kind::Ptr => {
-            Values::Ptr(entries().filter_map(|entry| if let Entry::Ptr(name) = entry { Some(name) } else { None }).collect())
-        }
+        Kind::Aaaa => Values::Aaaa(
+            entries().filter_map(|entry| if let Entry::Aaaa(a) = entry { Some(a) } else { None }).collect(),
+        ),
+        Kind::Txt => Values::Txt(
+            entries().filter_map(|entry| if let Entry::Txt(text) = entry { Some(text) } else { None }).collect(),
+        ),
+        Kind::Ptr => Values::Ptr(
+            entries().filter_map(|entry| if let Entry::Ptr(name) = entry { Some(name) } else { None }).collect(),
+        ),
         Kind::Mx => Values::Mx(
             entries()
                 .filter_map(|entry| {

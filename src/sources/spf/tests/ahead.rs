@@ -9,7 +9,11 @@ fn texts(steps: &[Vec<Question>]) -> Vec<Vec<String>> {
 #[test]
 fn what_stands_ahead_is_asked_at_once() {
     let dns = Dns::of(&[
-        ("example.com", "TXT", "v=spf1 include:a.example.com include:b.example.com mx a:c.example.com ip4:192.0.2.1 a:d.example.com"),
+        (
+            "example.com",
+            "TXT",
+            "v=spf1 include:a.example.com include:b.example.com mx a:c.example.com ip4:192.0.2.1 a:d.example.com",
+        ),
         ("a.example.com", "TXT", "v=spf1 include:e.example.com -all"),
         ("b.example.com", "TXT", "v=spf1 a -all"),
         ("e.example.com", "TXT", "v=spf1 -all"),

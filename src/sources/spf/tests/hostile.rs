@@ -47,7 +47,8 @@ fn ten_thousand_addresses_and_names_are_looked_at_or_left() {
         lines.push(("1.2.0.192.in-addr.arpa", "PTR", format!("h{host}.example.com")));
         lines.push(("example.com", "A", std::net::Ipv4Addr::from_bits(0xc633_6400 + host).to_string()));
     }
-    let lines: Vec<(&str, &str, &str)> = lines.iter().map(|(owner, kind, value)| (*owner, *kind, value.as_str())).collect();
+    let lines: Vec<(&str, &str, &str)> =
+        lines.iter().map(|(owner, kind, value)| (*owner, *kind, value.as_str())).collect();
     let (verdict, steps) = Dns::of(&lines).run(&QUERY);
     assert_eq!(verdict.result, SpfResult::Fail);
     assert!(steps.iter().map(Vec::len).sum::<usize>() <= 1 + 1 + 1 + 10);
@@ -83,7 +84,7 @@ proptest! {
     fn every_check_ends_as_it_would_one_by_one(
         records in proptest::collection::vec(record(), 3),
         outcomes in proptest::collection::vec(0_u8..7, 16),
-        mail_from in "([a-z+-]{0,8}@)?(example.com|a.example.com)",
+        mail_from in "([a-z+-]{0,8}@)?(a\\.)?example\\.com",
         six in any::<bool>(),
     ) {
         let owners = ["example.com", "a.example.com", "b.example.com"];

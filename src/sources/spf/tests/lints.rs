@@ -10,7 +10,14 @@ fn told(record: &str) -> String {
     for finding in &linted.findings {
         let part = record.get(finding.span.clone()).unwrap_or("?");
         let part = if part.len() > 60 { "(all)" } else { part };
-        let _ = write!(text, "{:?} {}..{} {part:?}: {}", finding.severity(), finding.span.start, finding.span.end, finding.kind);
+        let _ = write!(
+            text,
+            "{:?} {}..{} {part:?}: {}",
+            finding.severity(),
+            finding.span.start,
+            finding.span.end,
+            finding.kind
+        );
         if let Some((span, instead)) = &finding.instead {
             let _ = write!(text, "; {:?} -> {instead:?}", record.get(span.clone()).unwrap_or("?"));
         }
@@ -47,9 +54,12 @@ fn mistakes_are_told_with_what_to_write() {
 
 #[test]
 fn what_is_unwise_is_told() {
-    let many = format!("v=spf1 {} ~all", (0..8).map(|at| format!("include:s{at}.example.com")).collect::<Vec<_>>().join(" "));
-    let too_many = format!("v=spf1 {} ~all", (0..12).map(|at| format!("a:s{at}.example.com")).collect::<Vec<_>>().join(" "));
-    let long = format!("v=spf1 {} ~all", (0..30).map(|at| format!("ip4:198.51.100.{at}")).collect::<Vec<_>>().join(" "));
+    let many =
+        format!("v=spf1 {} ~all", (0..8).map(|at| format!("include:s{at}.example.com")).collect::<Vec<_>>().join(" "));
+    let too_many =
+        format!("v=spf1 {} ~all", (0..12).map(|at| format!("a:s{at}.example.com")).collect::<Vec<_>>().join(" "));
+    let long =
+        format!("v=spf1 {} ~all", (0..30).map(|at| format!("ip4:198.51.100.{at}")).collect::<Vec<_>>().join(" "));
     let records = [
         "v=spf1 +all",
         "v=spf1 ptr mx mx ?all a redirect=example.com",

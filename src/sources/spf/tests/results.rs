@@ -80,7 +80,8 @@ fn a_fault_has_its_place() {
 #[test]
 fn ten_lookups_pass_and_eleven_do_not() {
     let record = |terms: usize| format!("v=spf1 {} +all", vec!["a"; terms].join(" "));
-    let at = |terms: usize| Dns::of(&[("example.com", "TXT", &record(terms)), ("example.com", "A", "192.0.2.9")]).verdict();
+    let at =
+        |terms: usize| Dns::of(&[("example.com", "TXT", &record(terms)), ("example.com", "A", "192.0.2.9")]).verdict();
     assert_eq!((at(10).result, at(10).lookups), (SpfResult::Pass, 10));
     assert_eq!(at(11).result, SpfResult::PermError);
     assert_eq!(part(&at(11)), ("a".to_owned(), "more than 10 terms that ask DNS".to_owned()));
@@ -92,7 +93,10 @@ fn void_lookups_count_terms_and_not_the_hosts_of_an_exchange() {
     let verdict = of_record("v=spf1 a:x.example.com a:y.example.com -all");
     assert_eq!((verdict.result, verdict.voids), (SpfResult::Fail, 2));
     let verdict = of_record("v=spf1 a:x.example.com exists:y.example.com mx:z.example.com -all");
-    assert_eq!(part(&verdict), ("mx:z.example.com".to_owned(), "more than 2 terms whose question found nothing".to_owned()));
+    assert_eq!(
+        part(&verdict),
+        ("mx:z.example.com".to_owned(), "more than 2 terms whose question found nothing".to_owned())
+    );
     // A client with IPv6 and hosts with IPv4 only.
     let dns = Dns::of(&[
         ("example.com", "TXT", "v=spf1 mx -all"),
@@ -110,7 +114,10 @@ fn exchanges_beyond_ten_are_an_error_and_a_null_one_is_none() {
     let mut lines = vec![("example.com", "TXT", "v=spf1 mx -all"), ("h0.example.com", "A", "192.0.2.1")];
     lines.extend(hosts.iter().map(|host| ("example.com", "MX", host.as_str())));
     let verdict = Dns::of(&lines).verdict();
-    assert_eq!((verdict.result, part(&verdict).1), (SpfResult::PermError, "11 mail exchanges; 10 may be looked up".to_owned()));
+    assert_eq!(
+        (verdict.result, part(&verdict).1),
+        (SpfResult::PermError, "11 mail exchanges; 10 may be looked up".to_owned())
+    );
     lines.pop();
     assert_eq!(Dns::of(&lines).verdict().result, SpfResult::Pass);
     let null = Dns::of(&[("example.com", "TXT", "v=spf1 mx ?all"), ("example.com", "MX", "0 .")]);
@@ -120,7 +127,8 @@ fn exchanges_beyond_ten_are_an_error_and_a_null_one_is_none() {
 #[test]
 fn an_explanation_is_printable_or_none() {
     let explained = |text: &str, mail_from: &str| {
-        let dns = Dns::of(&[("example.com", "TXT", "v=spf1 exp=why.example.com -all"), ("why.example.com", "TXT", text)]);
+        let dns =
+            Dns::of(&[("example.com", "TXT", "v=spf1 exp=why.example.com -all"), ("why.example.com", "TXT", text)]);
         let (verdict, _) = dns.run(&Query { mail_from, at: Some(Timestamp::from_seconds(1_754_805_600)), ..QUERY });
         assert_eq!(verdict.result, SpfResult::Fail);
         verdict.explanation.ok_or(verdict.no_explanation)
@@ -130,17 +138,24 @@ fn an_explanation_is_printable_or_none() {
         Ok("192.0.2.1 is not example.com's, a%2Bb%40example.com, says mx.example.org at 1754805600 \
             (mail.example.net, 192.0.2.1, unknown, in-addr)")
     );
-    assert_eq!(explained("caf\u{e9}", "a@example.com"), Err(Some(NoExplanation::Mistake(3..4, MistakeKind::Byte(0xc3)))));
+    assert_eq!(
+        explained("caf\u{e9}", "a@example.com"),
+        Err(Some(NoExplanation::Mistake(3..4, MistakeKind::Byte(0xc3))))
+    );
     assert_eq!(explained("%{l}", "jos\u{e9}@example.com"), Err(Some(NoExplanation::Expanded)));
     assert_eq!(explained("%{l}", "a\r\nb@example.com"), Err(Some(NoExplanation::Expanded)));
-    assert_eq!(explained(&"%{l}".repeat(200), &format!("{}@example.com", "a".repeat(64))), Err(Some(NoExplanation::Expanded)));
+    assert_eq!(
+        explained(&"%{l}".repeat(200), &format!("{}@example.com", "a".repeat(64))),
+        Err(Some(NoExplanation::Expanded))
+    );
     assert_eq!(of_record("v=spf1 exp=why.example.com -all").no_explanation, Some(NoExplanation::Absent));
     assert_eq!(of_record("v=spf1 -all").no_explanation, None);
 }
 
 #[test]
 fn a_local_part_in_other_letters_never_matches() {
-    let dns = Dns::of(&[("bücher.example", "TXT", "v=spf1 exists:%{l}.%{o}.test.example include:%{s}.test.example ~all")]);
+    let dns =
+        Dns::of(&[("bücher.example", "TXT", "v=spf1 exists:%{l}.%{o}.test.example include:%{s}.test.example ~all")]);
     let (verdict, steps) = dns.run(&Query { mail_from: "jos\u{e9}@Bücher.example", ..QUERY });
     assert_eq!((verdict.result, verdict.lookups), (SpfResult::SoftFail, 2));
     assert_eq!(steps, [vec![Question::new(name("xn--bcher-kva.example"), Kind::Txt)]]);
@@ -175,21 +190,14 @@ fn macros_are_those_of_the_rfc() {
     ];
     for (text, expanded) in cases {
         let lines = [("email.example.com", "TXT", "v=spf1 exp=why.example.com -all"), ("why.example.com", "TXT", text)];
-        let query = Query {
-            ip: "192.0.2.3".parse().expect("an address"),
-            mail_from: "strong-bad@email.example.com",
-            ..QUERY
-        };
+        let query =
+            Query { ip: "192.0.2.3".parse().expect("an address"), mail_from: "strong-bad@email.example.com", ..QUERY };
         assert_eq!(Dns::of(&lines).run(&query).0.explanation.as_deref(), Some(expanded), "{text}");
     }
     let six = Query { ip: "2001:db8::cb01".parse().expect("an address"), ..QUERY };
     let lines = [
         ("example.com", "TXT", "v=spf1 exists:%{ir}.%{v}._spf.%{d2} ~all"),
-        (
-            "1.0.b.c.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6._spf.example.com",
-            "A",
-            "127.0.0.2",
-        ),
+        ("1.0.b.c.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6._spf.example.com", "A", "127.0.0.2"),
     ];
     assert_eq!(Dns::of(&lines).run(&six).0.result, SpfResult::Pass);
 }
@@ -199,7 +207,8 @@ fn the_validated_name_does_not_depend_on_the_order() {
     let mut names = ["b.example.com", "example.com", "a.example.com", "z.other.example", "forged.example"];
     for _ in 0..2 {
         names.reverse();
-        let mut lines = vec![("example.com", "TXT", "v=spf1 exp=why.example.com -all"), ("why.example.com", "TXT", "%{p}")];
+        let mut lines =
+            vec![("example.com", "TXT", "v=spf1 exp=why.example.com -all"), ("why.example.com", "TXT", "%{p}")];
         lines.extend(names.iter().map(|name| ("1.2.0.192.in-addr.arpa", "PTR", *name)));
         let hosts = ["z.other.example", "b.example.com", "a.example.com", "example.com"];
         let expected = ["z.other.example", "b.example.com", "a.example.com", "example.com"];
