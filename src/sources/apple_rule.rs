@@ -65,7 +65,8 @@ impl Registered {
             None => (None, text),
         };
         let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
-        let domain = Name::parse(domain).ok().filter(|name| domain.chars().all(plain) && name.as_str().contains('.'))?;
+        let domain =
+            Name::parse(domain).ok().filter(|name| domain.chars().all(plain) && name.as_str().contains('.'))?;
         match local {
             None => Some(Self::Domain(domain)),
             Some(local) if local.is_empty() || local.chars().any(|c| c.is_whitespace() || c.is_control()) => None,
@@ -234,8 +235,7 @@ impl Inventory {
         let own = |entries: &[Entry]| best(entries.iter().filter(|entry| team.is_none_or(|team| entry.team == team)));
         let at = |name: &Registered| self.by_name.get(name).map_or(&[][..], Vec::as_slice);
         let whole = Registered::Domain(domain.clone());
-        let address =
-            local.map(|local| Registered::Address { local: local.to_lowercase(), domain: domain.clone() });
+        let address = local.map(|local| Registered::Address { local: local.to_lowercase(), domain: domain.clone() });
         if let Some(entry) = own(at(&whole)) {
             return Standing::Registered(entry);
         }
@@ -430,7 +430,11 @@ pub const fn by_spf(spf: SpfSeen, standing: &Standing) -> PathVerdict {
         (_, SpfSeen::Partly) => PathVerdict::Unknown(UnknownReason::Partly),
         (Standing::AddressesOnly(_), _) => PathVerdict::Unknown(UnknownReason::AddressUnknown),
         (Standing::Registered(entry), SpfSeen::Pass) => {
-            if entry.fresh { PathVerdict::Pass } else { PathVerdict::Unknown(UnknownReason::RegistrationStale) }
+            if entry.fresh {
+                PathVerdict::Pass
+            } else {
+                PathVerdict::Unknown(UnknownReason::RegistrationStale)
+            }
         }
     }
 }

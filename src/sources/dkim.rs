@@ -7,8 +7,8 @@ mod der;
 mod judge;
 mod record;
 
-pub use judge::{KeyState, SelectorView};
 pub(super) use judge::view;
+pub use judge::{KeyState, SelectorView};
 pub use record::{Key, KeyRecord, parse};
 
 pub use super::tags::{Fault, FaultKind};

@@ -140,7 +140,9 @@ fn ses(path: &ReturnPath<'_>, exchanges: &[Exchange], null: bool) -> (Envelope, 
             let wanted = region.map_or_else(|| "a feedback host of SES".to_owned(), feedback_host);
             (FindingCode::MailFromMxWrong, format!("the MX of {domain} is {}, not {wanted}", one.host))
         }
-        several => (FindingCode::MailFromMxSeveral, format!("{domain} has {} MX records; SES takes one only", several.len())),
+        several => {
+            (FindingCode::MailFromMxSeveral, format!("{domain} has {} MX records; SES takes one only", several.len()))
+        }
     };
     let mut findings = vec![Finding::new(code, domain, what, fix.clone())];
     if path.on_mx_failure == Some(OnMxFailure::RejectMessage) {
@@ -169,7 +171,12 @@ mod tests {
         Answer::found(Values::Mx(exchanges.collect()))
     }
 
-    fn run(provider: Provider, region: Option<&str>, on: Option<OnMxFailure>, answer: Answer) -> (Envelope, Vec<FindingCode>) {
+    fn run(
+        provider: Provider,
+        region: Option<&str>,
+        on: Option<OnMxFailure>,
+        answer: Answer,
+    ) -> (Envelope, Vec<FindingCode>) {
         let domain = name("mail.mydomain.fr");
         let no_data = |kind| (Question::new(domain.clone(), kind), Answer::of(Outcome::NoData));
         let mut known: Known = [no_data(Kind::A), no_data(Kind::Aaaa)].into_iter().collect();

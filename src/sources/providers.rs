@@ -75,9 +75,8 @@ pub const fn names(provider: Provider) -> Option<ProviderNames> {
 /// Whether a domain is the provider's own, so that none of its customers can register it.
 #[must_use]
 pub fn owns(provider: Provider, domain: &Name) -> bool {
-    names(provider).is_some_and(|names| {
-        names.own.iter().filter_map(|own| Name::parse(own).ok()).any(|own| domain.is_within(&own))
-    })
+    names(provider)
+        .is_some_and(|names| names.own.iter().filter_map(|own| Name::parse(own).ok()).any(|own| domain.is_within(&own)))
 }
 
 #[cfg(test)]

@@ -132,8 +132,7 @@ pub(super) fn tags(record: &[u8]) -> Result<Vec<Tag<'_>>, Fault> {
 /// The first quotation mark or backslash of a value, which no tag of DKIM or DMARC but `n=` can have.
 pub(super) fn pasted(tag: &Tag<'_>) -> Option<Fault> {
     let place = tag.value.bytes().position(|byte| matches!(byte, b'"' | b'\\'))?;
-    let kind =
-        if tag.value.as_bytes().get(place) == Some(&b'"') { FaultKind::Quote } else { FaultKind::Backslash };
+    let kind = if tag.value.as_bytes().get(place) == Some(&b'"') { FaultKind::Quote } else { FaultKind::Backslash };
     Some(Fault::new(tag.value_at + place, kind))
 }
 
@@ -156,7 +155,10 @@ mod tests {
         assert_eq!(fault(b"v=DKIM1; =x"), Fault::new(9, FaultKind::NoName));
         assert_eq!(fault(b"v=DKIM1; a-b=x"), Fault::new(10, FaultKind::BadName));
         assert_eq!(fault(b"v=DKIM1; p=\xc3\xa9"), Fault::new(11, FaultKind::NotAscii));
-        assert_eq!(fault(b"v=DKIM1; p=\xc3\xa9").to_string(), "at byte 12: a byte that is no letter, sign or blank of US-ASCII");
+        assert_eq!(
+            fault(b"v=DKIM1; p=\xc3\xa9").to_string(),
+            "at byte 12: a byte that is no letter, sign or blank of US-ASCII"
+        );
         assert!(tags(b"").expect("nothing").is_empty() && tags(b" ; ;").expect("nothing").is_empty());
     }
 }

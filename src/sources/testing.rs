@@ -68,8 +68,7 @@ impl Zone {
     /// Adds an MX record; `.` is the root.
     pub(super) fn mx(&mut self, at: &str, preference: u16, host: &str) -> &mut Self {
         let host = if host == "." { Name::root() } else { name(host) };
-        let answer =
-            self.answers.entry((name(at), Kind::Mx)).or_insert_with(|| Answer::found(Values::Mx(Vec::new())));
+        let answer = self.answers.entry((name(at), Kind::Mx)).or_insert_with(|| Answer::found(Values::Mx(Vec::new())));
         if let Outcome::Found(Values::Mx(exchanges)) = &mut answer.outcome {
             exchanges.push(Exchange { preference, host });
         }
@@ -113,9 +112,8 @@ impl Zone {
             at = to.clone();
         }
         let found = self.answers.get(&(at.clone(), question.kind)).cloned();
-        let there = || {
-            self.answers.keys().map(|(name, _)| name).chain(self.aliases.keys()).any(|name| name.is_within(&at))
-        };
+        let there =
+            || self.answers.keys().map(|(name, _)| name).chain(self.aliases.keys()).any(|name| name.is_within(&at));
         let absence = || Answer::of(if there() { Outcome::NoData } else { Outcome::NoSuchDomain });
         Answer { aliases, ..found.unwrap_or_else(absence) }
     }

@@ -31,11 +31,15 @@ fn signature(domain: &str, validity: Validity) -> Signature {
 
 #[test]
 fn registration_is_exact_in_any_spelling() {
-    let all = inventory(&[&[("Mail.MyDomain.fr.", Some(1)), ("bücher.example", Some(1)), ("Dev@mydomain.fr", Some(1))]]);
+    let all =
+        inventory(&[&[("Mail.MyDomain.fr.", Some(1)), ("bücher.example", Some(1)), ("Dev@mydomain.fr", Some(1))]]);
     let stands = |domain: &str, local: Option<&str>| all.standing(&name(domain), local, None);
     assert!(matches!(stands("mail.mydomain.fr", None), Standing::Registered(Entry { fresh: true, .. })));
     assert!(matches!(stands("XN--BCHER-KVA.example", None), Standing::Registered(_)));
-    assert!(matches!(stands("mydomain.fr", Some("dev")), Standing::Registered(_)), "a single address, for exactly that");
+    assert!(
+        matches!(stands("mydomain.fr", Some("dev")), Standing::Registered(_)),
+        "a single address, for exactly that"
+    );
     assert!(matches!(stands("mydomain.fr", Some("DEV")), Standing::Registered(_)));
     assert!(matches!(stands("mydomain.fr", None), Standing::AddressesOnly(_)));
     assert!(matches!(stands("mydomain.fr", Some("news")), Standing::Related(_)));
@@ -52,7 +56,10 @@ fn a_registration_counts_for_its_team() {
     assert!(matches!(of_team("two.example", Some(1)), Standing::Registered(_)));
     assert!(matches!(of_team("two.example", None), Standing::Registered(_)));
     assert!(matches!(of_team("one.example", Some(1)), Standing::Registered(Entry { fresh: false, .. })));
-    assert!(matches!(of_team("one.example", None), Standing::Registered(Entry { team: 0, fresh: true, .. })), "the fresh one");
+    assert!(
+        matches!(of_team("one.example", None), Standing::Registered(Entry { team: 0, fresh: true, .. })),
+        "the fresh one"
+    );
     assert_eq!((all.team("T1"), all.team("T7")), (Some(1), None));
 }
 
@@ -68,7 +75,17 @@ fn a_declaration_is_fresh_for_ninety_days() {
 
 #[test]
 fn what_is_no_source_is_told() {
-    let odd = ["", "@", "a@", "@example.com", "localhost", "a b@example.com", "exa mple.com", "http://example.com/", "*.example.com"];
+    let odd = [
+        "",
+        "@",
+        "a@",
+        "@example.com",
+        "localhost",
+        "a b@example.com",
+        "exa mple.com",
+        "http://example.com/",
+        "*.example.com",
+    ];
     for text in odd {
         assert_eq!(Registered::parse(text), None, "{text}");
     }

@@ -127,10 +127,12 @@ fn spf<A: Answers>(
         return Some(None);
     }
     let has = selection != Selection::None;
-    let at_risk = |code, what: String, step: &str| Finding::new(code, name, what, Fix::step(step)).graded(Grade::AtRisk);
+    let at_risk =
+        |code, what: String, step: &str| Finding::new(code, name, what, Fix::step(step)).graded(Grade::AtRisk);
     match selection {
         Selection::None if wanted => {
-            let step = format!("Publish SPF at {name}; where no mail has it in its envelope, a record that passes nobody.");
+            let step =
+                format!("Publish SPF at {name}; where no mail has it in its envelope, a record that passes nobody.");
             let fix = Fix::publish(step, DnsRecord::txt(name, "v=spf1 -all"));
             let what = format!("the registered domain {name} has no SPF record");
             findings.push(Finding::new(FindingCode::SourceWithoutSpf, name, what, fix));
@@ -142,7 +144,8 @@ fn spf<A: Answers>(
         Selection::One(policy) => {
             if let Some(mistake) = policy.mistakes().first() {
                 let place = mistake.span.start + 1;
-                let what = format!("SPF of the registered domain {name} cannot be read at byte {place}: {}", mistake.kind);
+                let what =
+                    format!("SPF of the registered domain {name} cannot be read at byte {place}: {}", mistake.kind);
                 findings.push(at_risk(FindingCode::SpfBroken, what, "Write the term as RFC 7208 has it."));
             }
         }

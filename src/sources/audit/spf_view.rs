@@ -123,7 +123,9 @@ impl<A: Answers> Look<'_, A> {
             _ => self.stream.addresses.iter().take(10).map(|ip| address_term(*ip)).collect(),
         };
         if terms.is_empty() {
-            return Fix::step(format!("{step} List the addresses that the mail comes from, as your provider shows them."));
+            return Fix::step(format!(
+                "{step} List the addresses that the mail comes from, as your provider shows them."
+            ));
         }
         Fix::publish(step, DnsRecord::txt(self.domain, &format!("v=spf1 {} ~all", terms.join(" "))))
     }
@@ -173,9 +175,15 @@ impl<A: Answers> Look<'_, A> {
                 Some(name) => format!(" of the addresses that {name} lists"),
                 None => " of the addresses that the mail comes from".to_owned(),
             };
-            let recalled = if self.sending.decides { "" } else { "; that this name is the provider's is recalled, not documented" };
-            let what =
-                format!("SPF of {} passes {passing} of {all}{whose} ({} for the others){recalled}", self.domain, first.result);
+            let recalled = if self.sending.decides {
+                ""
+            } else {
+                "; that this name is the provider's is recalled, not documented"
+            };
+            let what = format!(
+                "SPF of {} passes {passing} of {all}{whose} ({} for the others){recalled}",
+                self.domain, first.result
+            );
             let code = if passing == 0 { FindingCode::SpfAddressRefused } else { FindingCode::SpfSomeRefused };
             let mut finding = Finding::new(code, self.domain, what, self.let_in());
             if !self.sending.decides {
@@ -239,7 +247,8 @@ impl<A: Answers> Look<'_, A> {
         };
         let mistakes: Vec<_> =
             linted.findings.iter().filter(|finding| matches!(finding.kind, FindingKind::Mistake(_))).collect();
-        let whole = (!mistakes.is_empty() && mistakes.iter().all(|finding| finding.instead.is_some())).then(|| mended(&mistakes));
+        let whole = (!mistakes.is_empty() && mistakes.iter().all(|finding| finding.instead.is_some()))
+            .then(|| mended(&mistakes));
         for finding in linted.findings.iter().take(MAX_LINTS) {
             let place = shown(policy.part(&finding.span).as_bytes(), 60);
             let what = format!("SPF of {}, byte {}, `{place}`: {}", self.domain, finding.span.start + 1, finding.kind);
@@ -252,7 +261,9 @@ impl<A: Answers> Look<'_, A> {
                 _ => (FindingCode::SpfAdvice, finding.instead.is_some().then(|| mended(&[finding]))),
             };
             let fix = match text {
-                Some(text) => Fix::publish("Publish the record without the mistake.", DnsRecord::txt(self.domain, &text)),
+                Some(text) => {
+                    Fix::publish("Publish the record without the mistake.", DnsRecord::txt(self.domain, &text))
+                }
                 None => Fix::step("Write the term as RFC 7208 has it, or take it away."),
             };
             self.add(code, what, fix);
@@ -263,7 +274,11 @@ impl<A: Answers> Look<'_, A> {
     fn fault(&mut self, verdict: &Verdict) {
         let Some(fault) = &verdict.fault else { return };
         let at = fault.domain.clone().unwrap_or_else(|| self.domain.clone());
-        let whose = if at == *self.domain { format!("SPF of {at}") } else { format!("SPF of {at}, which {} leads to,", self.domain) };
+        let whose = if at == *self.domain {
+            format!("SPF of {at}")
+        } else {
+            format!("SPF of {at}, which {} leads to,", self.domain)
+        };
         let place = match (&fault.policy, &fault.span) {
             (Some(policy), Some(span)) => {
                 format!(" at byte {} `{}`", span.start + 1, shown(policy.part(span).as_bytes(), 60))
@@ -276,12 +291,17 @@ impl<A: Answers> Look<'_, A> {
         let finding = match &fault.reason {
             Reason::Dns(question, _) => {
                 let outcome = self.asking.ask(&question.name, question.kind).map(|answer| &answer.outcome);
-                let Some(finding) = outcome.and_then(|outcome| trouble(&question.name, question.kind, outcome)) else { return };
+                let Some(finding) = outcome.and_then(|outcome| trouble(&question.name, question.kind, outcome)) else {
+                    return;
+                };
                 finding
             }
-            Reason::NoDomain => {
-                Finding::new(FindingCode::StreamInvalid, self.domain, what, Fix::step("Give the envelope domain whole."))
-            }
+            Reason::NoDomain => Finding::new(
+                FindingCode::StreamInvalid,
+                self.domain,
+                what,
+                Fix::step("Give the envelope domain whole."),
+            ),
             // The linter tells of those in the domain's own record, with what to write.
             Reason::Mistake(_) if own => return,
             Reason::Mistake(_) | Reason::NoTarget => {
@@ -301,7 +321,8 @@ impl<A: Answers> Look<'_, A> {
                 Finding::new(FindingCode::SpfLoop, self.domain, what, Fix::step(step))
             }
             Reason::TooManyLookups | Reason::TooManyExchanges(_) => {
-                let step = "Take away includes of providers that you no longer use; put an address in the place of a and mx.";
+                let step =
+                    "Take away includes of providers that you no longer use; put an address in the place of a and mx.";
                 Finding::new(FindingCode::SpfTooManyLookups, self.domain, what, Fix::step(step))
             }
             Reason::TooManyVoids => {
@@ -376,12 +397,15 @@ impl<A: Answers> Look<'_, A> {
     }
 
     fn limits(&mut self, lookups: u32, seen: SpfSeen) {
-        let told = self.findings.iter().any(|one| matches!(one.code, FindingCode::SpfTooManyLookups | FindingCode::SpfLoop));
+        let told =
+            self.findings.iter().any(|one| matches!(one.code, FindingCode::SpfTooManyLookups | FindingCode::SpfLoop));
         if told || lookups < MANY_LOOKUPS {
             return;
         }
         let what = format!("{lookups} terms of SPF of {} and what it includes ask DNS; {MAX_LOOKUPS} may", self.domain);
-        let fix = Fix::step("Take away includes of providers that you no longer use, or give a provider a subdomain of its own.");
+        let fix = Fix::step(
+            "Take away includes of providers that you no longer use, or give a provider a subdomain of its own.",
+        );
         if lookups > MAX_LOOKUPS {
             let grade = if seen == SpfSeen::Pass { Grade::AtRisk } else { Grade::Fatal };
             self.findings.push(Finding::new(FindingCode::SpfTooManyLookups, self.domain, what, fix).graded(grade));
@@ -421,7 +445,8 @@ impl<A: Answers> Look<'_, A> {
             let Selection::One(policy) = Selection::of(answer?) else { continue };
             let text = policy.text();
             // The From domain may have a record of its own with good reason; one that lets this provider in stands wrong.
-            let own_names = place.as_str().ends_with(&format!(".{domain}")) || place.as_str().starts_with(&format!("{domain}."));
+            let own_names =
+                place.as_str().ends_with(&format!(".{domain}")) || place.as_str().starts_with(&format!("{domain}."));
             let lets_in = include.as_ref().is_some_and(|include| text.to_ascii_lowercase().contains(include.as_str()));
             if own_names || lets_in {
                 let what = format!("no SPF at {domain}, the domain in the envelope; {place} has it");
@@ -457,7 +482,8 @@ fn address_term(ip: IpAddr) -> String {
 fn meant_for_spf(text: &[u8]) -> bool {
     let lower: Vec<u8> = text.iter().take(40).map(u8::to_ascii_lowercase).collect();
     let has = |needle: &[u8]| memchr::memmem::find(&lower, needle).is_some();
-    !is_record(text) && (has(b"v=spf") || lower.starts_with(b"spf1 ") || has(b"v = spf") || has(b"v spf1") || has(b"v:spf1"))
+    !is_record(text)
+        && (has(b"v=spf") || lower.starts_with(b"spf1 ") || has(b"v = spf") || has(b"v spf1") || has(b"v:spf1"))
 }
 
 /// The record with its beginning put right.

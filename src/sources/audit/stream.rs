@@ -121,7 +121,10 @@ pub(super) fn judge<A: Answers>(
         None => (None, true),
     };
     if !team_known {
-        let what = format!("the stream is for team {}, which the inventory lacks", quoted(stream.team.as_deref().unwrap_or_default()));
+        let what = format!(
+            "the stream is for team {}, which the inventory lacks",
+            quoted(stream.team.as_deref().unwrap_or_default())
+        );
         let fix = Fix::step("Declare the team's sources, or name the team as the inventory does.");
         findings.push(Finding::new(FindingCode::TeamUnknown, from.domain(), what, fix));
     }
@@ -134,8 +137,12 @@ pub(super) fn judge<A: Answers>(
     // All that asks DNS goes first, so that one step asks everything that it can.
     let return_path = envelope.as_ref().map(|envelope| {
         let region = stream.region.as_deref();
-        let path =
-            ReturnPath { provider: stream.provider, domain: envelope.domain(), region, on_mx_failure: stream.on_mx_failure };
+        let path = ReturnPath {
+            provider: stream.provider,
+            domain: envelope.domain(),
+            region,
+            on_mx_failure: stream.on_mx_failure,
+        };
         mail_from::judge(&path, asking)
     });
     let spf = envelope.as_ref().map(|envelope| spf_view::view(stream, envelope.domain(), asking));
@@ -165,7 +172,10 @@ pub(super) fn judge<A: Answers>(
 }
 
 /// `Some(None)`, a question that is open, turns the whole into `None`.
-#[expect(clippy::option_option, reason = "the outer says whether there is anything to know, the inner whether it is known")]
+#[expect(
+    clippy::option_option,
+    reason = "the outer says whether there is anything to know, the inner whether it is known"
+)]
 fn turned<T>(value: Option<Option<T>>) -> Option<Option<T>> {
     match value {
         Some(None) => None,
@@ -356,7 +366,8 @@ impl Case<'_> {
         self.findings.extend(self.selectors.iter().flat_map(|view| view.findings.iter().cloned()));
         self.findings.extend(self.dmarc.findings.iter().cloned());
         let from = self.from.domain();
-        let fix = || Fix::step(format!("Set up signing with d={from} at your provider and publish the key that it shows."));
+        let fix =
+            || Fix::step(format!("Set up signing with d={from} at your provider and publish the key that it shows."));
         if signatures.is_empty() {
             let what = format!("no selector is known that mail of {from} is signed with");
             let step = "Name the selectors of this source: s= and d= of a message that was sent.";
@@ -393,9 +404,10 @@ impl Case<'_> {
         }
         // The same name is told once, unless it is missing for the other path as well.
         let from = stands(self.from.domain(), &self.from_standing, FindingCode::FromUnregistered, "in From");
-        found.extend(from.into_iter().filter(|finding| {
-            finding.code == FindingCode::FromUnregistered || !told.contains(&self.from.domain())
-        }));
+        found
+            .extend(from.into_iter().filter(|finding| {
+                finding.code == FindingCode::FromUnregistered || !told.contains(&self.from.domain())
+            }));
         self.findings.extend(found);
         if self.stream.provider == Provider::Ses
             && self.envelope.is_some_and(|envelope| envelope.domain() == self.from.domain())
@@ -414,7 +426,8 @@ impl Case<'_> {
         let envelope = self.envelope.map_or_else(|| "the envelope domain".to_owned(), |one| one.domain().to_string());
         let finding = match (path, apple.overall) {
             (Path::None, _) => {
-                let what = format!("no registered source carries mail of {from} through {}: {both}", self.stream.provider);
+                let what =
+                    format!("no registered source carries mail of {from} through {}: {both}", self.stream.provider);
                 let step = format!(
                     "Register {from} with Apple and sign with d={from}; or register {envelope} and let SPF pass for it. \
                      Best do both."
@@ -446,7 +459,10 @@ impl Case<'_> {
                     PathVerdict::Unknown(UnknownReason::Dns | UnknownReason::NotTold | UnknownReason::InventoryMissing)
                 );
                 let design = path == Path::Dkim && self.envelope_by_design();
-                let what = format!("mail of {from} through {} is carried by {open} alone; {name}: {closed}", self.stream.provider);
+                let what = format!(
+                    "mail of {from} through {} is carried by {open} alone; {name}: {closed}",
+                    self.stream.provider
+                );
                 if design || open_question {
                     let step = format!("A second path, by {name}, would take the risk away.");
                     Finding::new(FindingCode::OnePathOnly, from, what, Fix::step(step))
@@ -531,7 +547,8 @@ impl Case<'_> {
                 "the organisational domain of {from} is {org} by the tree walk and {} by the public suffix list",
                 self.dmarc.org_by_list
             );
-            let step = format!("Say psd=n in the DMARC record of {}, so that the walk ends there.", self.dmarc.org_by_list);
+            let step =
+                format!("Say psd=n in the DMARC record of {}, so that the walk ends there.", self.dmarc.org_by_list);
             let differs = verdict.passes != verdict.passes_by_list;
             let grade = if differs { Grade::AtRisk } else { Grade::Notable };
             found.push(Finding::new(FindingCode::DmarcOrgDiffers, from, what, Fix::step(step)).graded(grade));
@@ -560,9 +577,12 @@ impl Case<'_> {
 /// What is wrong with how a name stands.
 fn stands(domain: &Name, standing: &Standing, code: FindingCode, place: &str) -> Vec<Finding> {
     let register = |domain: &Name| {
-        Fix::step(format!("Register {domain} in Apple's portal (Certificates, Identifiers & Profiles, Services, Email sources)."))
+        Fix::step(format!(
+            "Register {domain} in Apple's portal (Certificates, Identifiers & Profiles, Services, Email sources)."
+        ))
     };
-    let missing = Finding::new(code, domain, format!("{domain}, the domain {place}, is not registered"), register(domain));
+    let missing =
+        Finding::new(code, domain, format!("{domain}, the domain {place}, is not registered"), register(domain));
     match standing {
         Standing::NotSupplied | Standing::Registered(_) => Vec::new(),
         Standing::Absent => vec![missing],
@@ -576,7 +596,9 @@ fn stands(domain: &Name, standing: &Standing, code: FindingCode, place: &str) ->
             vec![Finding::new(FindingCode::RegisteredElsewhere, domain, what, Fix::step(step))]
         }
         Standing::AddressesOnly(_) => {
-            let what = format!("of {domain}, the domain {place}, single addresses are registered; which one sends is not known");
+            let what = format!(
+                "of {domain}, the domain {place}, single addresses are registered; which one sends is not known"
+            );
             let step = format!("Register the domain {domain}, or name the address that sends.");
             vec![Finding::new(FindingCode::AddressOnly, domain, what, Fix::step(step))]
         }

@@ -106,7 +106,10 @@ fn case_two_with_everything_right() {
     assert_eq!((stream.without_spf, stream.without_dkim), (PathVerdict::Pass, PathVerdict::Pass));
     let carriers: Vec<_> = stream.carriers.iter().map(|one| (one.source.as_str(), one.path)).collect();
     assert_eq!(carriers, [("mail.mydomain.fr", Path::Spf), ("mydomain.fr", Path::Dkim)]);
-    assert_eq!((stream.dmarc.passes, stream.dmarc.passes_by_list, stream.dmarc.policy), (Some(true), Some(true), Some("reject")));
+    assert_eq!(
+        (stream.dmarc.passes, stream.dmarc.passes_by_list, stream.dmarc.policy),
+        (Some(true), Some(true), Some("reject"))
+    );
     let sources: Vec<_> =
         audit.sources.iter().map(|one| (one.source.to_string(), one.fresh, one.has_spf, one.carries)).collect();
     assert_eq!(
@@ -127,7 +130,10 @@ fn case_two_with_everything_wrong_is_told_so_that_a_person_can_act() {
     let audit = world.audit();
     let mut page = String::new();
     for finding in audit.findings() {
-        page += &format!("{} {} {}\n  {}\n  why: {}\n  fix: {}\n", finding.grade, finding.code, finding.about, finding.what, finding.why, finding.fix.step);
+        page += &format!(
+            "{} {} {}\n  {}\n  why: {}\n  fix: {}\n",
+            finding.grade, finding.code, finding.about, finding.what, finding.why, finding.fix.step
+        );
         if let Some(record) = &finding.fix.record {
             page += &format!("       {record}\n");
         }
@@ -146,8 +152,18 @@ fn the_variants_of_case_two() {
     use PathVerdict as P;
     type Variant = (&'static str, fn(&mut World), PathVerdict, PathVerdict);
     let variants: [Variant; 8] = [
-        ("envelope domain not registered", |w| done(w.unregister("mail.mydomain.fr")), P::Fail(F::EnvelopeUnregistered), P::Pass),
-        ("MX missing", |w| done(w.zone.without("mail.mydomain.fr", Kind::Mx)), P::Fail(F::EnvelopeUnregistered), P::Pass),
+        (
+            "envelope domain not registered",
+            |w| done(w.unregister("mail.mydomain.fr")),
+            P::Fail(F::EnvelopeUnregistered),
+            P::Pass,
+        ),
+        (
+            "MX missing",
+            |w| done(w.zone.without("mail.mydomain.fr", Kind::Mx)),
+            P::Fail(F::EnvelopeUnregistered),
+            P::Pass,
+        ),
         (
             "SPF at the wrong name",
             |w| {
@@ -240,7 +256,21 @@ fn a_finding_of_two_streams_is_told_once_at_its_worst() {
 
 #[test]
 fn garbage_of_every_kind_is_a_finding_and_no_panic() {
-    let odd = ["", "@", "@@", "a@", ".", "..", "\u{0}", "é@\u{ad}.fr", "-", &"x".repeat(300), "[192.0.2.1]", "a b@c d", "*._domainkey"];
+    let odd = [
+        "",
+        "@",
+        "@@",
+        "a@",
+        ".",
+        "..",
+        "\u{0}",
+        "é@\u{ad}.fr",
+        "-",
+        &"x".repeat(300),
+        "[192.0.2.1]",
+        "a b@c d",
+        "*._domainkey",
+    ];
     for text in odd {
         let mut world = World::case_two();
         let stream = world.stream();
@@ -274,7 +304,10 @@ fn an_audit_serialises() {
     let mut world = World::case_two();
     world.zone.without("mail.mydomain.fr", Kind::Mx);
     let json = serde_json::to_value(world.audit()).expect("JSON");
-    assert_eq!(json["streams"][0]["apple"]["spf"], serde_json::json!({"result": "fail", "reason": "envelope_unregistered"}));
+    assert_eq!(
+        json["streams"][0]["apple"]["spf"],
+        serde_json::json!({"result": "fail", "reason": "envelope_unregistered"})
+    );
     assert_eq!(json["streams"][0]["path"], "dkim");
     assert_eq!(json["streams"][0]["findings"][0]["code"], "mail_from_mx_missing");
     assert_eq!(json["sources"][0]["source"], "mail.mydomain.fr");

@@ -176,7 +176,9 @@ fn one(view: &mut SelectorView, text: &[u8], record: &Result<KeyRecord, super::F
         Err(fault) => {
             view.state = KeyState::Unusable;
             let fix = match mended(text) {
-                Some(mended) => Fix::publish("Publish the key without what came in by pasting.", DnsRecord::txt(&at, &mended)),
+                Some(mended) => {
+                    Fix::publish("Publish the key without what came in by pasting.", DnsRecord::txt(&at, &mended))
+                }
                 None => Fix::step(format!("Publish at {at} the record that your provider shows, whole.")),
             };
             add(FindingCode::DkimKeyBroken, format!("the key at {at} cannot be read, {fault}"), fix);
@@ -197,7 +199,8 @@ fn one(view: &mut SelectorView, text: &[u8], record: &Result<KeyRecord, super::F
             add(FindingCode::DkimTypeUnknown, format!("the key at {at} has the type {kind}"), at_once(step));
         }
         Key::Rsa { bits } => {
-            let step = "Make a key of 2,048 bits at a new selector, let the provider sign with it, then revoke the old one.";
+            let step =
+                "Make a key of 2,048 bits at a new selector, let the provider sign with it, then revoke the old one.";
             let what = format!("the RSA key at {at} has {bits} bits");
             if *bits < MIN_RSA_BITS {
                 usable = false;

@@ -46,7 +46,8 @@ fn keys_are_read_with_their_size() {
 
 #[test]
 fn flags_services_and_hashes_are_read() {
-    let record = read(&format!("v=DKIM1; t=y : s; s=email:tlsrpt; h=sha1 : sha256; n=a note; q=x; p={REAL}")).expect("a key");
+    let record =
+        read(&format!("v=DKIM1; t=y : s; s=email:tlsrpt; h=sha1 : sha256; n=a note; q=x; p={REAL}")).expect("a key");
     assert!(record.testing && record.strict && record.for_mail() && record.allows_sha256());
     let record = read(&format!("s=tlsrpt; h=sha1; t=; p={REAL}")).expect("a key");
     assert!(!record.testing && !record.strict && !record.for_mail() && !record.allows_sha256());

@@ -109,7 +109,11 @@ fn published<A: Answers>(name: &Name, record: &Record, asking: &Asking<'_, A>) -
         add(FindingCode::DmarcPolicyMissing, what, "Say p=none, p=quarantine or p=reject.");
     }
     if record.testing {
-        add(FindingCode::DmarcTesting, format!("the DMARC record at {at} says t=y"), "Take t=y away when the trial is over.");
+        add(
+            FindingCode::DmarcTesting,
+            format!("the DMARC record at {at} says t=y"),
+            "Take t=y away when the trial is over.",
+        );
     }
     if record.bad_reports > 0 {
         let what = format!("{} of the report addresses at {at} are no mailto: addresses", record.bad_reports);
@@ -129,7 +133,10 @@ fn published<A: Answers>(name: &Name, record: &Record, asking: &Asking<'_, A>) -
         let seen = match outcome {
             Outcome::Found(Values::Txt(texts)) if texts.iter().any(|text| is_record(&text.joined())) => continue,
             Outcome::Found(Values::Txt(texts)) => {
-                format!("what stands at {place} is no consent: {}", shown(&texts.first().cloned().unwrap_or_default().joined(), 40))
+                format!(
+                    "what stands at {place} is no consent: {}",
+                    shown(&texts.first().cloned().unwrap_or_default().joined(), 40)
+                )
             }
             outcome if outcome.is_trouble() => continue,
             _ => format!("nothing stands at {place}"),

@@ -230,6 +230,7 @@ fn report_host(uri: &str) -> Option<Name> {
     }
     let address = rest.split(['!', '?']).next()?;
     let (local, host) = address.rsplit_once('@')?;
-    let plausible = !local.is_empty() && !address.contains(|c: char| c.is_ascii_whitespace() || matches!(c, '<' | '>' | '"'));
+    let plausible =
+        !local.is_empty() && !address.contains(|c: char| c.is_ascii_whitespace() || matches!(c, '<' | '>' | '"'));
     Name::parse(host).ok().filter(|host| plausible && host.as_str().contains('.'))
 }

@@ -49,7 +49,8 @@ fn a_record_begins_with_its_version() {
     for text in ["v=DMARC1", "v=DMARC1;", "v = DMARC1 ; p=none", "v=DMARC1;p=reject"] {
         assert!(is_record(text.as_bytes()), "{text}");
     }
-    for text in ["", "v=DMARC", "v=DMARC12; p=none", "v=dmarc1; p=none", " v=DMARC1", "p=none; v=DMARC1", "v=spf1 -all"] {
+    for text in ["", "v=DMARC", "v=DMARC12; p=none", "v=dmarc1; p=none", " v=DMARC1", "p=none; v=DMARC1", "v=spf1 -all"]
+    {
         assert!(!is_record(text.as_bytes()), "{text}");
         assert_eq!(parse(text.as_bytes()), None);
     }
@@ -82,7 +83,8 @@ fn a_record_without_a_policy_counts_where_reports_are_asked_for() {
 
 #[test]
 fn what_cannot_be_read_is_told_with_its_place() {
-    let broken = record("v=DMARC1; p=rejct; adkim=x; pct=50; ri=1; rf=afrf; sp; p=none; rua=mailto:a,mailto:b@example.com");
+    let broken =
+        record("v=DMARC1; p=rejct; adkim=x; pct=50; ri=1; rf=afrf; sp; p=none; rua=mailto:a,mailto:b@example.com");
     assert_eq!(
         broken.faults,
         [
@@ -104,7 +106,8 @@ fn the_walk_ends_at_the_highest_record() {
     zone.txt("_dmarc.example.com", "v=DMARC1; p=reject");
     assert_eq!(org(&zone, "a.mail.example.com"), "example.com");
     assert_eq!(org(&zone, "example.com"), "example.com");
-    let found: Vec<String> = walked(&zone, "a.mail.example.com").found.iter().map(|(name, _)| name.to_string()).collect();
+    let found: Vec<String> =
+        walked(&zone, "a.mail.example.com").found.iter().map(|(name, _)| name.to_string()).collect();
     assert_eq!(found, ["mail.example.com", "example.com"]);
 }
 
@@ -187,7 +190,10 @@ fn reports_go_where_somebody_has_agreed() {
     assert_eq!(codes(&refused), [FindingCode::DmarcReportUnauthorised]);
     let record = refused.findings[0].fix.record.as_ref().expect("a record").to_string();
     assert_eq!(record, format!("{place}. TXT \"v=DMARC1\""));
-    assert_eq!(codes(&looked(zone.clone().txt(place, "v=spf1 -all"), "example.com")), [FindingCode::DmarcReportUnauthorised]);
+    assert_eq!(
+        codes(&looked(zone.clone().txt(place, "v=spf1 -all"), "example.com")),
+        [FindingCode::DmarcReportUnauthorised]
+    );
     assert_eq!(codes(&looked(zone.clone().txt(place, "v=DMARC1;"), "example.com")), []);
     let silent = looked(zone.ends(place, Kind::Txt, Outcome::ServerFailure), "example.com");
     assert_eq!(codes(&silent), [], "trouble is no refusal");
@@ -198,7 +204,10 @@ fn the_two_ways_to_the_organisational_domain_can_differ() {
     let mut zone = Zone::default();
     zone.txt("_dmarc.shop.example.com", "v=DMARC1; p=reject; adkim=r");
     let view = looked(&zone, "shop.example.com");
-    assert_eq!((view.walk.org.clone(), view.org_by_list.clone()), (Some(name("shop.example.com")), name("example.com")));
+    assert_eq!(
+        (view.walk.org.clone(), view.org_by_list.clone()),
+        (Some(name("shop.example.com")), name("example.com"))
+    );
     let aligned = |other: &str, mode| answered(&zone, |asking| alignment(&view, &name(other), mode, asking)).0;
     assert_eq!(aligned("shop.example.com", Mode::Strict), Aligned { by_walk: Some(true), by_list: true });
     assert_eq!(aligned("example.com", Mode::Relaxed), Aligned { by_walk: Some(false), by_list: true });

@@ -48,7 +48,9 @@ fn signs_as(w: &mut World, domain: &str) {
 }
 
 fn mailgun(w: &mut World) {
-    w.zone.txt("mailgun.org", "v=spf1 include:_spf.mailgun.org ~all").txt("_spf.mailgun.org", "v=spf1 ip4:198.51.100.128/25 ~all");
+    w.zone
+        .txt("mailgun.org", "v=spf1 include:_spf.mailgun.org ~all")
+        .txt("_spf.mailgun.org", "v=spf1 ip4:198.51.100.128/25 ~all");
     w.zone.only(MAIL, "v=spf1 include:mailgun.org ~all").without(MAIL, Kind::Mx).mx(MAIL, 10, "mxa.mailgun.org");
     w.stream().provider = Provider::Mailgun;
 }
@@ -68,8 +70,12 @@ const SEEDS: &[Seed] = &[
     }),
     ("one path is lost", Some((C::OnePathLeft, AtRisk)), |w| done(w.unregister(MAIL))),
     ("one path by design", Some((C::OnePathOnly, Notable)), |w| w.stream().envelope = None),
-    ("parent registered, subdomain in the envelope", Some((C::RelatedRegistered, AtRisk)), |w| done(w.unregister(MAIL))),
-    ("registration not confirmed for 91 days", Some((C::RegistrationStale, AtRisk)), |w| w.sources()[0] = source("mydomain.fr", 91)),
+    ("parent registered, subdomain in the envelope", Some((C::RelatedRegistered, AtRisk)), |w| {
+        done(w.unregister(MAIL))
+    }),
+    ("registration not confirmed for 91 days", Some((C::RegistrationStale, AtRisk)), |w| {
+        w.sources()[0] = source("mydomain.fr", 91)
+    }),
     ("registration never confirmed", Some((C::RegistrationStale, AtRisk)), |w| w.sources()[0].confirmed_at = None),
     ("all registrations stale: open", Some((C::StreamUnknown, AtRisk)), |w| {
         for source in w.sources() {
@@ -103,14 +109,20 @@ const SEEDS: &[Seed] = &[
     ("95 sources of an organization", Some((C::SourcesNearLimit, Notable)), |w| {
         w.sources().extend((0..93).map(|index| source(format!("a{index}@mydomain.fr"), 1)));
     }),
-    ("a source that is no name", Some((C::SourceInvalid, AtRisk)), |w| w.sources().push(source("https://mydomain.fr/", 1))),
+    ("a source that is no name", Some((C::SourceInvalid, AtRisk)), |w| {
+        w.sources().push(source("https://mydomain.fr/", 1))
+    }),
     ("a source declared twice", Some((C::SourceTwice, Notable)), |w| w.sources().push(source("MAIL.mydomain.fr.", 1))),
     ("a source that nothing uses", Some((C::SourceUnused, Notable)), |w| {
         w.sources().push(source("old.mydomain.fr", 1));
         w.zone.txt("old.mydomain.fr", "v=spf1 -all");
     }),
-    ("a registered domain without SPF", Some((C::SourceWithoutSpf, AtRisk)), |w| done(w.zone.without("mydomain.fr", Kind::Txt))),
-    ("a registered domain with two SPF records", Some((C::SpfSeveral, AtRisk)), |w| done(w.zone.txt("mydomain.fr", "v=spf1 -all"))),
+    ("a registered domain without SPF", Some((C::SourceWithoutSpf, AtRisk)), |w| {
+        done(w.zone.without("mydomain.fr", Kind::Txt))
+    }),
+    ("a registered domain with two SPF records", Some((C::SpfSeveral, AtRisk)), |w| {
+        done(w.zone.txt("mydomain.fr", "v=spf1 -all"))
+    }),
     ("nothing declared", Some((C::InventoryMissing, Notable)), |w| w.setup.teams.clear()),
     ("a From that is no name", Some((C::StreamInvalid, AtRisk)), |w| w.stream().from = "dev@".to_owned()),
     ("no selector told", Some((C::SelectorsUnknown, Notable)), |w| w.stream().selectors.clear()),
@@ -131,10 +143,14 @@ const SEEDS: &[Seed] = &[
         w.zone.without(MAIL, Kind::Mx);
         w.stream().on_mx_failure = Some(OnMxFailure::RejectMessage);
     }),
-    ("SES: MX of another region", Some((C::MailFromMxWrong, AtRisk)), |w| w.stream().region = Some("us-east-1".to_owned())),
+    ("SES: MX of another region", Some((C::MailFromMxWrong, AtRisk)), |w| {
+        w.stream().region = Some("us-east-1".to_owned())
+    }),
     ("SES: two MX records", Some((C::MailFromMxSeveral, AtRisk)), |w| done(w.zone.mx(MAIL, 20, "mx.mydomain.fr"))),
     ("SES: null MX", Some((C::MailFromMxNull, AtRisk)), |w| done(w.zone.without(MAIL, Kind::Mx).mx(MAIL, 0, "."))),
-    ("SES: MX with another preference", Some((C::MailFromMxPreference, Notable)), |w| done(w.zone.without(MAIL, Kind::Mx).mx(MAIL, 5, EU))),
+    ("SES: MX with another preference", Some((C::MailFromMxPreference, Notable)), |w| {
+        done(w.zone.without(MAIL, Kind::Mx).mx(MAIL, 5, EU))
+    }),
     ("SES: MAIL FROM is the From domain", Some((C::MailFromIsFrom, Notable)), |w| {
         w.stream().envelope = Some("mydomain.fr".to_owned());
         w.zone.only("mydomain.fr", "v=spf1 include:amazonses.com ~all").mx("mydomain.fr", 10, EU);
@@ -165,14 +181,18 @@ const SEEDS: &[Seed] = &[
     }),
     ("two SPF records", Some((C::SpfSeveral, AtRisk)), |w| done(w.zone.txt(MAIL, "v=spf1 include:other.example -all"))),
     ("a misspelt mechanism", Some((C::SpfBroken, AtRisk)), |w| spf(w, "v=spf1 inlcude:amazonses.com ~all")),
-    ("a network that is none", Some((C::SpfBroken, AtRisk)), |w| spf(w, "v=spf1 ip4:192.0.2.0/33 include:amazonses.com ~all")),
+    ("a network that is none", Some((C::SpfBroken, AtRisk)), |w| {
+        spf(w, "v=spf1 ip4:192.0.2.0/33 include:amazonses.com ~all")
+    }),
     ("a sign outside US-ASCII", Some((C::SpfBroken, AtRisk)), |w| spf(w, "v=spf1 include:amazonses.com \u{2013}all")),
     ("a mistake in what is included", Some((C::SpfBroken, AtRisk)), |w| {
         spf(w, "v=spf1 include:crm.example include:amazonses.com ~all");
         w.zone.txt("crm.example", "v=spf1 ip4:999.1.1.1 -all");
     }),
     ("the version misspelt", Some((C::SpfMisspelt, AtRisk)), |w| spf(w, "v=spf 1 include:amazonses.com ~all")),
-    ("quotation marks in the record", Some((C::SpfMisspelt, AtRisk)), |w| spf(w, "\"v=spf1 include:amazonses.com ~all\"")),
+    ("quotation marks in the record", Some((C::SpfMisspelt, AtRisk)), |w| {
+        spf(w, "\"v=spf1 include:amazonses.com ~all\"")
+    }),
     ("eleven look-ups", Some((C::SpfTooManyLookups, AtRisk)), |w| lookups(w, 10)),
     ("twelve look-ups, the provider first", Some((C::SpfTooManyLookups, AtRisk)), |w| {
         lookups(w, 11);
@@ -190,7 +210,9 @@ const SEEDS: &[Seed] = &[
     }),
     ("a redirect that leads back", Some((C::SpfLoop, AtRisk)), |w| spf(w, "v=spf1 redirect=mail.mydomain.fr")),
     ("the provider is not let in", Some((C::SpfAddressRefused, AtRisk)), |w| spf(w, "v=spf1 ip4:192.0.2.0/24 -all")),
-    ("half of the addresses are let in", Some((C::SpfSomeRefused, AtRisk)), |w| spf(w, "v=spf1 ip4:198.51.100.0/24 -all")),
+    ("half of the addresses are let in", Some((C::SpfSomeRefused, AtRisk)), |w| {
+        spf(w, "v=spf1 ip4:198.51.100.0/24 -all")
+    }),
     ("IPv6 is not let in", Some((C::SpfSomeRefused, AtRisk)), |w| {
         spf(w, "v=spf1 ip4:198.51.100.0/24 ip4:203.0.113.0/24 -all");
     }),
@@ -216,7 +238,9 @@ const SEEDS: &[Seed] = &[
         let text = rsa(2_048);
         key(w, &format!("v=DKIM1; k=rsa; p={}\" \"{}", &text[..200], &text[200..]));
     }),
-    ("backslashes before semicolons", Some((C::DkimKeyBroken, AtRisk)), |w| key(w, &format!("v=DKIM1\\; k=rsa\\; p={}", rsa(2_048)))),
+    ("backslashes before semicolons", Some((C::DkimKeyBroken, AtRisk)), |w| {
+        key(w, &format!("v=DKIM1\\; k=rsa\\; p={}", rsa(2_048)))
+    }),
     ("a semicolon missing", Some((C::DkimKeyBroken, AtRisk)), |w| key(w, &format!("v=DKIM1; k=rsa p={}", rsa(2_048)))),
     ("key cut at 255 bytes", Some((C::DkimKeyBroken, AtRisk)), |w| key(w, &key_record(2_048)[..255])),
     ("a PEM file pasted", Some((C::DkimKeyBroken, AtRisk)), |w| {
@@ -250,7 +274,9 @@ const SEEDS: &[Seed] = &[
         w.zone.without(DMARC, Kind::Txt).txt("mydomain.fr", "v=DMARC1; p=reject");
     }),
     ("two DMARC records", Some((C::DmarcSeveral, Notable)), |w| done(w.zone.txt(DMARC, "v=DMARC1; p=none"))),
-    ("a policy misspelt", Some((C::DmarcBroken, Notable)), |w| dmarc(w, "v=DMARC1; p=rejcet; rua=mailto:d@mydomain.fr")),
+    ("a policy misspelt", Some((C::DmarcBroken, Notable)), |w| {
+        dmarc(w, "v=DMARC1; p=rejcet; rua=mailto:d@mydomain.fr")
+    }),
     ("pct=", Some((C::DmarcRemovedTags, Notable)), |w| dmarc(w, "v=DMARC1; p=reject; pct=20")),
     ("no p=", Some((C::DmarcPolicyMissing, Notable)), |w| dmarc(w, "v=DMARC1; rua=mailto:d@mydomain.fr")),
     ("DMARC on trial", Some((C::DmarcTesting, Notable)), |w| dmarc(w, "v=DMARC1; p=reject; t=y")),
@@ -268,7 +294,9 @@ const SEEDS: &[Seed] = &[
     ("reports to somebody who has not agreed", Some((C::DmarcReportUnauthorised, Notable)), |w| {
         dmarc(w, "v=DMARC1; p=reject; rua=mailto:d@collector.example");
     }),
-    ("a report address that is none", Some((C::DmarcReportAddress, Notable)), |w| dmarc(w, "v=DMARC1; p=reject; rua=d@mydomain.fr")),
+    ("a report address that is none", Some((C::DmarcReportAddress, Notable)), |w| {
+        dmarc(w, "v=DMARC1; p=reject; rua=d@mydomain.fr")
+    }),
     ("strict alignment fails", Some((C::DmarcFails, AtRisk)), |w| {
         dmarc(w, "v=DMARC1; p=reject; adkim=s; aspf=s");
         signs_as(w, "mail.mydomain.fr");
@@ -279,14 +307,25 @@ const SEEDS: &[Seed] = &[
         w.zone.without(MAIL, Kind::Mx);
     }),
     // Section 10: what is no fault, and trouble that is no absence.
-    ("SPF: server failure", Some((C::DnsTrouble, Notable)), |w| done(w.zone.ends(MAIL, Kind::Txt, Outcome::ServerFailure))),
-    ("what is included: time-out", Some((C::DnsTrouble, Notable)), |w| done(w.zone.ends("amazonses.com", Kind::Txt, Outcome::TimedOut))),
+    ("SPF: server failure", Some((C::DnsTrouble, Notable)), |w| {
+        done(w.zone.ends(MAIL, Kind::Txt, Outcome::ServerFailure))
+    }),
+    ("what is included: time-out", Some((C::DnsTrouble, Notable)), |w| {
+        done(w.zone.ends("amazonses.com", Kind::Txt, Outcome::TimedOut))
+    }),
     ("key: time-out", Some((C::DnsTrouble, Notable)), |w| done(w.zone.ends(KEY, Kind::Txt, Outcome::TimedOut))),
-    ("MX: server failure", Some((C::DnsTrouble, Notable)), |w| done(w.zone.ends(MAIL, Kind::Mx, Outcome::ServerFailure))),
-    ("DMARC: server failure", Some((C::DnsTrouble, Notable)), |w| done(w.zone.ends(DMARC, Kind::Txt, Outcome::ServerFailure))),
+    ("MX: server failure", Some((C::DnsTrouble, Notable)), |w| {
+        done(w.zone.ends(MAIL, Kind::Mx, Outcome::ServerFailure))
+    }),
+    ("DMARC: server failure", Some((C::DnsTrouble, Notable)), |w| {
+        done(w.zone.ends(DMARC, Kind::Txt, Outcome::ServerFailure))
+    }),
     ("key: bogus", Some((C::DnssecBogus, AtRisk)), |w| done(w.zone.ends(KEY, Kind::Txt, Outcome::Bogus))),
     ("no fault: the key behind a CNAME has changed", None, |w| {
-        w.zone.without(KEY, Kind::Txt).cname(KEY, "s1.dkim.amazonses.com").txt("s1.dkim.amazonses.com", &key_record(3_072));
+        w.zone
+            .without(KEY, Kind::Txt)
+            .cname(KEY, "s1.dkim.amazonses.com")
+            .txt("s1.dkim.amazonses.com", &key_record(3_072));
     }),
     ("no fault: other texts before and after the records", None, |w| {
         let text = "v=spf1 include:amazonses.com ~all";
@@ -347,7 +386,10 @@ fn every_seeded_fault_is_found() {
             wrong.push((*what, findings.iter().map(|one| (one.code, one.grade, one.what.clone())).collect::<Vec<_>>()));
         }
         for finding in findings {
-            assert!(!finding.fix.step.is_empty() && !finding.what.is_empty() && !finding.about.is_empty(), "{finding:?}");
+            assert!(
+                !finding.fix.step.is_empty() && !finding.what.is_empty() && !finding.about.is_empty(),
+                "{finding:?}"
+            );
         }
     }
     println!("{found_all} of {faults} faults found");
@@ -358,7 +400,8 @@ fn every_seeded_fault_is_found() {
 /// Every code that an audit can give has a seed, so that the page of findings describes nothing that never happens.
 #[test]
 fn every_code_has_its_seed() {
-    let seeded: std::collections::BTreeSet<FindingCode> = SEEDS.iter().filter_map(|(_, wanted, _)| Some(wanted.as_ref()?.0)).collect();
+    let seeded: std::collections::BTreeSet<FindingCode> =
+        SEEDS.iter().filter_map(|(_, wanted, _)| Some(wanted.as_ref()?.0)).collect();
     let missing: Vec<&FindingCode> = FindingCode::ALL.iter().filter(|code| !seeded.contains(code)).collect();
     assert_eq!(missing, [&C::StreamUnknown; 0]);
 }

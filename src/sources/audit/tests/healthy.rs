@@ -7,7 +7,8 @@ use crate::sources::answer::Name;
 
 const SET_UPS: u64 = 200;
 const TOPS: &[&str] = &["fr", "com", "co.uk", "example", "com.br", "\u{440}\u{444}", "xn--p1ai", "io"];
-const WORDS: &[&str] = &["mydomain", "b\u{fc}cher", "shop-24", "\u{4f8b}\u{3048}", "a", "caf\u{e9}", "x9", "long-name-of-a-company"];
+const WORDS: &[&str] =
+    &["mydomain", "b\u{fc}cher", "shop-24", "\u{4f8b}\u{3048}", "a", "caf\u{e9}", "x9", "long-name-of-a-company"];
 const BITS: &[usize] = &[2_048, 2_048, 2_048, 3_072, 4_096];
 
 /// How a stream is sent.
@@ -53,7 +54,8 @@ impl Maker {
         zone.txt("spf.mtasv.net", "v=spf1 ip4:203.0.113.32/28 ~all");
         zone.txt("pm.mtasv.net", "v=spf1 include:spf.mtasv.net ~all").mx("pm.mtasv.net", 10, "inbound.mtasv.net");
         zone.txt("_spf.sparkpostmail.com", "v=spf1 exists:%{i}._spf.sparkpostmail.com ip4:203.0.113.48/28 ~all");
-        zone.txt("other.example", "v=spf1 a:mx.other.example ip6:2001:db8:7::/64 -all").a("mx.other.example", [192, 0, 2, 33]);
+        zone.txt("other.example", "v=spf1 a:mx.other.example ip6:2001:db8:7::/64 -all")
+            .a("mx.other.example", [192, 0, 2, 33]);
         zone.txt("u1.wl.sendgrid.net", "v=spf1 ip4:192.0.2.60 -all").mx("u1.wl.sendgrid.net", 10, "mx.sendgrid.net");
         Self { rng: StdRng::seed_from_u64(seed), zone, sources: Vec::new(), streams: Vec::new() }
     }
@@ -174,9 +176,13 @@ impl Maker {
         for _ in 0..self.rng.random_range(1..3) {
             let org = format!("{}{}.{}", self.pick(WORDS), self.rng.random_range(0..100), self.pick(TOPS));
             let policy = self.pick(&["none", "quarantine", "reject"]);
-            let modes = self.pick(&["", "; adkim=s", "; aspf=r", "; adkim=s; aspf=s", "; sp=reject", "; np=reject; psd=n"]);
-            let reports = self.pick(&["", "; rua=mailto:d@collector.example!10m", "; fo=1; ruf=mailto:f@collector.example"]);
-            if Name::parse(&format!("_dmarc.{org}")).is_err() || self.sources.iter().any(|source| source.name.ends_with(&org)) {
+            let modes =
+                self.pick(&["", "; adkim=s", "; aspf=r", "; adkim=s; aspf=s", "; sp=reject", "; np=reject; psd=n"]);
+            let reports =
+                self.pick(&["", "; rua=mailto:d@collector.example!10m", "; fo=1; ruf=mailto:f@collector.example"]);
+            if Name::parse(&format!("_dmarc.{org}")).is_err()
+                || self.sources.iter().any(|source| source.name.ends_with(&org))
+            {
                 continue;
             }
             self.zone.txt(&format!("_dmarc.{org}"), &format!("v=DMARC1; p={policy}{modes}{reports}"));
