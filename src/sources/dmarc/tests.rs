@@ -90,8 +90,8 @@ fn what_cannot_be_read_is_told_with_its_place() {
         [
             Fault { at: 12, kind: FaultKind::Value("rejct".to_owned()) },
             Fault { at: 25, kind: FaultKind::Value("x".to_owned()) },
-            Fault { at: 52, kind: FaultKind::NoEquals },
-            Fault { at: 56, kind: FaultKind::Twice("p".to_owned()) },
+            Fault { at: 51, kind: FaultKind::NoEquals },
+            Fault { at: 55, kind: FaultKind::Twice("p".to_owned()) },
         ]
     );
     assert_eq!((broken.removed.as_slice(), broken.bad_reports), (&["pct", "ri", "rf"][..], 1));
@@ -121,6 +121,9 @@ fn psd_ends_the_walk() {
     zone.txt("_dmarc.gov.example", "v=DMARC1; p=reject; psd=y").txt("_dmarc.example", "v=DMARC1; p=none");
     assert_eq!(org(&zone, "mail.agency.gov.example"), "agency.gov.example", "one label below psd=y");
     assert_eq!(org(&zone, "gov.example"), "gov.example", "psd=y where the walk begins");
+    let mut zone = Zone::default();
+    zone.txt("_dmarc.d.e.f.g.h.i.example", "v=DMARC1; psd=y; p=none");
+    assert_eq!(org(&zone, "a.b.c.d.e.f.g.h.i.example"), "c.d.e.f.g.h.i.example", "below a step that was jumped to");
 }
 
 #[test]

@@ -46,6 +46,18 @@ fn steps(domain: &Name) -> Vec<Name> {
     steps
 }
 
+/// The name one label below `above` on the way from `domain` up.
+fn below(above: &Name, domain: &Name) -> Option<Name> {
+    let mut current = domain.clone();
+    loop {
+        let parent = current.parent()?;
+        if parent == *above {
+            return Some(current);
+        }
+        current = parent;
+    }
+}
+
 /// Walks up from a domain. `None` where something is still to be asked; all steps are asked at once, since only `psd=` would save
 /// any.
 pub(in super::super) fn walk<A: Answers>(domain: &Name, asking: &Asking<'_, A>) -> Option<Walk> {
@@ -55,7 +67,6 @@ pub(in super::super) fn walk<A: Answers>(domain: &Name, asking: &Asking<'_, A>) 
         .collect();
     let answers: Vec<Option<&Answer>> = names.iter().map(|(_, at)| asking.ask(at, Kind::Txt)).collect();
     let mut walk = Walk { found: Vec::new(), several: Vec::new(), org: None, troubles: Vec::new() };
-    let mut below = None;
     let mut org = None;
     for ((step, at), answer) in names.iter().zip(answers) {
         let answer = answer?;
@@ -71,7 +82,7 @@ pub(in super::super) fn walk<A: Answers>(domain: &Name, asking: &Asking<'_, A>) 
                 walk.found.push((step.clone(), record));
                 match psd {
                     Psd::No => org = Some(step.clone()),
-                    Psd::Yes if step != domain => org = below.clone(),
+                    Psd::Yes if step != domain => org = below(step, domain),
                     Psd::Yes | Psd::Unsaid => {}
                 }
                 if psd != Psd::Unsaid {
@@ -81,7 +92,6 @@ pub(in super::super) fn walk<A: Answers>(domain: &Name, asking: &Asking<'_, A>) 
             (Some(_), Some(_)) => walk.several.push(step.clone()),
             _ => {}
         }
-        below = Some(step.clone());
     }
     // The walk goes up, so that the last record found is the one with the fewest labels.
     let org = org.or_else(|| walk.found.last().map(|(name, _)| name.clone())).unwrap_or_else(|| domain.clone());
