@@ -58,7 +58,7 @@ fn a_record_begins_with_its_version() {
 
 #[test]
 fn tags_are_read_in_any_order_and_unknown_ones_ignored() {
-    let text = "v=DMARC1; rua=mailto:a@example.com!10m,mailto:b@reports.example; sp=REJECT; x-new=1; p=Quarantine; np=none; \
+    let text = "v=DMARC1; rua=mailto:a@example.com!10m,mailto:b@reports.example; sp=REJECT; new=1; p=Quarantine; np=none; \
                 adkim=s; aspf=r; psd=n; t=y; ruf=mailto:f@example.com;";
     let record = record(text);
     assert_eq!((record.p, record.sp, record.np), (Some(Policy::Quarantine), Some(Policy::Reject), Some(Policy::None)));
