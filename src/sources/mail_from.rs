@@ -115,7 +115,9 @@ fn ses(path: &ReturnPath<'_>, exchanges: &[Exchange], null: bool) -> (Envelope, 
     let told = region.or_else(|| exchanges.iter().find_map(|exchange| region_of(&exchange.host)));
     let fix = match told {
         Some(region) => Fix::publish(
-            format!("Leave this MX alone at {domain}, and wait until SES shows the MAIL FROM domain as successful."),
+            format!(
+                "Publish this as the only MX of {domain}; wait until SES shows the MAIL FROM domain as successful."
+            ),
             DnsRecord::mx(domain, SES_PREFERENCE, feedback_host(region)),
         ),
         None => Fix::step(format!(

@@ -69,7 +69,9 @@ pub(super) fn judge<A: Answers>(
             let step = "Take it out of Apple's portal if nothing sends from it any more.";
             findings.push(Finding::new(FindingCode::SourceUnused, about, what, Fix::step(step)));
         }
-        let has_spf = spf(about, matches!(name, Registered::Domain(_)), &mut findings, asking)?;
+        let mut of_spf = Vec::new();
+        let has_spf = spf(about, matches!(name, Registered::Domain(_)), &mut of_spf, asking)?;
+        findings.extend(of_spf.into_iter().filter(|finding| !told(streams, finding)));
         let carriers = streams.iter().filter(|stream| {
             stream.carriers.iter().any(|carrier| Registered::parse(&carrier.source).as_ref() == Some(name))
         });
@@ -77,6 +79,16 @@ pub(super) fn judge<A: Answers>(
         verdicts.push(SourceVerdict { source: name.clone(), teams, fresh, has_spf, carries: carriers.count() });
     }
     Some((verdicts, findings))
+}
+
+/// Whether a stream that uses the name has told the same of it, and more.
+fn told(streams: &[StreamVerdict], finding: &Finding) -> bool {
+    use FindingCode as C;
+    let same = |code| match finding.code {
+        C::SourceWithoutSpf => matches!(code, C::SpfMissing | C::SpfWrongName | C::SpfMisspelt),
+        own => code == own,
+    };
+    streams.iter().flat_map(|stream| &stream.findings).any(|one| same(one.code) && one.about == finding.about)
 }
 
 /// What is wrong with the inventory whatever DNS says.
