@@ -281,15 +281,9 @@ fn pyspf(cases: &[Case]) -> Option<Vec<f64>> {
             entries.push(json!([kind.to_string(), data]));
         }
     }
-    let lines: String = cases
-        .iter()
-        .map(|case| {
-            format!(
-                "{}\n",
-                json!({"zone": zone, "ip": case.ip, "mail_from": case.mail_from, "helo": "mail.example.net"})
-            )
-        })
-        .collect();
+    let line =
+        |case: &Case| json!({"zone": zone, "ip": case.ip, "mail_from": case.mail_from, "helo": "mail.example.net"});
+    let lines = cases.iter().map(|case| line(case).to_string()).collect::<Vec<_>>().join("\n");
     let mut child = Command::new(python)
         .arg(script)
         .arg("--rate")

@@ -290,13 +290,11 @@ impl<'a, A: Answers> Run<'a, A> {
         domain: &Name,
         tried: &mut Tried,
     ) -> Result<Option<Name>, NoTarget> {
-        match spec {
-            Some(spec) => self.target(spec, domain, tried),
-            None => {
-                tried.target = Some(domain.clone());
-                Ok(Some(domain.clone()))
-            }
+        if let Some(spec) = spec {
+            return self.target(spec, domain, tried);
         }
+        tried.target = Some(domain.clone());
+        Ok(Some(domain.clone()))
     }
 
     fn facts<'f>(&'f self, domain: &'f Name, validated: Option<&'f Name>) -> Facts<'f> {
