@@ -291,7 +291,9 @@ fn pyspf(cases: &[Case]) -> Option<Vec<f64>> {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("pyspf: {error}"));
-    child.stdin.take()?.write_all(lines.as_bytes()).unwrap_or_else(|error| panic!("pyspf: {error}"));
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(lines.as_bytes()).unwrap_or_else(|error| panic!("pyspf: {error}"));
+    }
     let output = child.wait_with_output().unwrap_or_else(|error| panic!("pyspf: {error}"));
     let rates = String::from_utf8_lossy(&output.stdout);
     Some(rates.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?.get("rate")?.as_f64()).collect())
