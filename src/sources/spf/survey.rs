@@ -33,7 +33,7 @@ pub struct Survey {
     pub published: Selection,
     /// The terms that count towards the limit of ten, here and below, as though every one of them were reached.
     pub lookups: u32,
-    /// The records that its `include` and `redirect` terms lead to, with the term's place in [`Policy::terms`].
+    /// The records that its `include` and `redirect` terms lead to, with the term's place in [`Policy::terms()`].
     pub below: Vec<(usize, Below)>,
 }
 
