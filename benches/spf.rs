@@ -281,15 +281,9 @@ fn pyspf(cases: &[Case]) -> Option<Vec<f64>> {
             entries.push(json!([kind.to_string(), data]));
         }
     }
-    let lines: String = cases
-        .iter()
-        .map(|case| {
-            format!(
-                "{}\n",
-                json!({"zone": zone, "ip": case.ip, "mail_from": case.mail_from, "helo": "mail.example.net"})
-            )
-        })
-        .collect();
+    let line =
+        |case: &Case| json!({"zone": zone, "ip": case.ip, "mail_from": case.mail_from, "helo": "mail.example.net"});
+    let lines = cases.iter().map(|case| line(case).to_string()).collect::<Vec<_>>().join("\n");
     let mut child = Command::new(python)
         .arg(script)
         .arg("--rate")
@@ -297,7 +291,9 @@ fn pyspf(cases: &[Case]) -> Option<Vec<f64>> {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("pyspf: {error}"));
-    child.stdin.take()?.write_all(lines.as_bytes()).unwrap_or_else(|error| panic!("pyspf: {error}"));
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(lines.as_bytes()).unwrap_or_else(|error| panic!("pyspf: {error}"));
+    }
     let output = child.wait_with_output().unwrap_or_else(|error| panic!("pyspf: {error}"));
     let rates = String::from_utf8_lossy(&output.stdout);
     Some(rates.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?.get("rate")?.as_f64()).collect())

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use relaywatch::sources::{
     answer::{Answer, Exchange, Kind, Name, Outcome, Question, Text, Values},
-    spf::{self, Answers, Known, Policy, Query, SpfResult, Step, Verdict, Visit},
+    spf::{self, Answers, Known, Policy, Query, SpfResult, Step, SurveyStep, Verdict, Visit},
 };
 
 /// Names that records can lead to.
@@ -74,6 +74,30 @@ impl Dns<'_> {
     }
 }
 
+/// Counts what the first name's record asks whoever sends.
+fn survey(dns: &Dns<'_>) {
+    let mut known = Known::default();
+    let domain = Name::parse(NAMES[0]).expect("a name");
+    loop {
+        match spf::survey(&domain, &known) {
+            SurveyStep::Done(survey) => {
+                // Each record has the terms of its line.
+                let terms = dns.lines.iter().map(|line| line.len()).max().unwrap_or_default();
+                assert!(survey.lookups as usize <= terms * spf::MAX_RECORDS as usize);
+                return;
+            }
+            SurveyStep::Need(questions) => {
+                assert!(!questions.is_empty() && questions.len() <= spf::MAX_AT_ONCE);
+                for question in questions {
+                    assert!(known.answer(&question).is_none(), "{question} is asked again");
+                    let answer = dns.answer(&question);
+                    known.insert(question, answer);
+                }
+            }
+        }
+    }
+}
+
 /// The nodes of a tree.
 fn nodes(visit: &Visit) -> usize {
     visit.tried.iter().map(|tried| 1 + tried.child.as_deref().map_or(0, nodes)).sum()
@@ -99,6 +123,7 @@ pub fn check(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n');
     let [mail_from, helo] = [lines.next(), lines.next()].map(|line| String::from_utf8_lossy(line.unwrap_or_default()));
     let dns = Dns { lines: lines.take(64).collect() };
+    survey(&dns);
     for ip in [IpAddr::from([192, 0, 2, 1]), IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1])] {
         let query = Query { ip, mail_from: &mail_from, helo: &helo, receiver: "mx.example.net", at: None };
         let verdict = dns.verdict(&query, usize::MAX);

@@ -5,7 +5,7 @@
 
 use std::{
     borrow::Cow,
-    fmt::{self, Write as _},
+    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
@@ -105,8 +105,9 @@ impl Name {
                 if plain(*byte) && *byte != b'.' {
                     text.push(char::from(byte.to_ascii_lowercase()));
                 } else {
-                    // Writing to a string cannot fail.
-                    let _ = write!(text, "\\{byte:03}");
+                    let digits = [byte / 100, byte / 10 % 10, byte % 10].map(|digit| char::from(b'0' + digit));
+                    text.push('\\');
+                    text.extend(digits);
                 }
             }
         }
@@ -125,7 +126,7 @@ impl Name {
             IpAddr::V6(ip) => {
                 let mut text = String::with_capacity(72);
                 for byte in ip.octets().iter().rev() {
-                    let _ = write!(text, "{:x}.{:x}.", byte & 15, byte >> 4);
+                    text.extend([hex_digit(*byte), '.', hex_digit(byte >> 4), '.']);
                 }
                 text + "ip6.arpa"
             }
@@ -179,6 +180,11 @@ impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
+}
+
+/// The lower four bits of a byte as a hexadecimal digit.
+pub(super) fn hex_digit(byte: u8) -> char {
+    char::from_digit(u32::from(byte & 15), 16).unwrap_or_default()
 }
 
 /// Whether a byte of a label stands in the text as it is.

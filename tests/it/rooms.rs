@@ -71,15 +71,14 @@ fn code(text: &str) -> String {
 /// The paths behind every `crate::`, their groups in braces opened.
 fn imports(code: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + "crate::".len()..];
-        open(String::new(), rest, &mut found);
+    for rest in code.split("crate::").skip(1) {
+        open("", rest, &mut found);
     }
     found
 }
 
 /// Reads a path or a group of paths; what is left of the text behind it.
-fn open<'a>(prefix: String, text: &'a str, found: &mut BTreeSet<String>) -> &'a str {
+fn open<'a>(prefix: &str, text: &'a str, found: &mut BTreeSet<String>) -> &'a str {
     let text = text.trim_start();
     if let Some(mut rest) = text.strip_prefix('{') {
         loop {
@@ -90,19 +89,17 @@ fn open<'a>(prefix: String, text: &'a str, found: &mut BTreeSet<String>) -> &'a 
             if rest.is_empty() {
                 return rest;
             }
-            rest = open(prefix.clone(), rest, found);
+            rest = open(prefix, rest, found);
         }
     }
     let end = text.find(|one: char| !one.is_alphanumeric() && one != '_').unwrap_or(text.len());
     let (word, rest) = text.split_at(end.max(usize::from(!text.is_empty())));
     let path = if prefix.is_empty() { word.to_owned() } else { format!("{prefix}::{word}") };
-    match rest.strip_prefix("::") {
-        Some(rest) => open(path, rest, found),
-        None => {
-            found.insert(path);
-            rest
-        }
+    if let Some(rest) = rest.strip_prefix("::") {
+        return open(&path, rest, found);
     }
+    found.insert(path);
+    rest
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Macros (RFC 7208 section 7): read once with the record, expanded for each check.
 
-use std::{borrow::Cow, fmt::Write as _, net::IpAddr, ops::Range};
+use std::{borrow::Cow, net::IpAddr, ops::Range};
 
 use crate::{
     model::Timestamp,
-    sources::answer::{MAX_NAME_BYTES, Name, NameError},
+    sources::answer::{MAX_NAME_BYTES, Name, NameError, hex_digit},
 };
 
 use super::mistake::MistakeKind;
@@ -321,9 +321,12 @@ fn dotted(ip: IpAddr) -> String {
         IpAddr::V6(ip) => {
             let mut text = String::with_capacity(63);
             for byte in ip.octets() {
-                let dot = if text.is_empty() { "" } else { "." };
-                // Writing to a string cannot fail.
-                let _ = write!(text, "{dot}{:X}.{:X}", byte >> 4, byte & 15);
+                for nibble in [byte >> 4, byte] {
+                    if !text.is_empty() {
+                        text.push('.');
+                    }
+                    text.push(hex_digit(nibble).to_ascii_uppercase());
+                }
             }
             text
         }
@@ -336,7 +339,7 @@ fn escape(value: &str, out: &mut String) {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            let _ = write!(out, "%{byte:02X}");
+            out.extend(['%', hex_digit(byte >> 4).to_ascii_uppercase(), hex_digit(byte).to_ascii_uppercase()]);
         }
     }
 }

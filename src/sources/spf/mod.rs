@@ -13,7 +13,8 @@
 //!   decides nothing. Exchanges are tried by preference, then by name.
 //! - `%{p}` counts with the term that it stands in. Of several validated names the domain itself is taken, then the least of
 //!   those below it, then the least (section 7.3 leaves it open).
-//! - Limits are met when a term is reached, not by the record as published; [`lint()`] counts the latter.
+//! - Limits are met when a term is reached, not by the record as published; [`survey()`] counts the latter, [`lint()`] what one
+//!   record has by itself.
 
 mod answers;
 mod evaluate;
@@ -23,6 +24,7 @@ mod mistake;
 mod parse;
 mod record;
 mod suggest;
+mod survey;
 mod verdict;
 
 #[cfg(test)]
@@ -36,6 +38,7 @@ pub use answers::{Answers, Known};
 pub use lint::{Finding, FindingKind, Lint, Severity, lint};
 pub use mistake::{Mistake, MistakeKind, NoExplanation};
 pub use record::{DomainSpec, Hosts, Mechanism, Policy, Qualifier, Selection, Term, TermKind, is_record};
+pub use survey::{Below, MAX_RECORDS, Survey, SurveyStep, survey};
 pub use verdict::{Fault, Looked, Reason, SpfResult, TermOutcome, Tried, Verdict, Visit};
 
 /// How many terms of one check may ask DNS (RFC 7208 section 4.6.4).

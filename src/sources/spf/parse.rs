@@ -15,7 +15,7 @@ use super::{
 };
 
 impl Policy {
-    /// Reads a record. Any bytes give one; what is wrong stands in [`Policy::mistakes`].
+    /// Reads a record. Any bytes give one; what is wrong stands in [`Policy::mistakes()`].
     #[must_use]
     pub fn parse(text: &[u8]) -> Self {
         let mut policy =

@@ -51,7 +51,7 @@ impl Policy {
         &self.mistakes
     }
 
-    /// A part of its text, as [`Policy::text`] gives it.
+    /// A part of its text, as [`Policy::text()`] gives it.
     #[must_use]
     pub fn part(&self, span: &Range<usize>) -> String {
         self.text.get(span.clone()).unwrap_or_default().escape_ascii().to_string()

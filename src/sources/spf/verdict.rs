@@ -103,7 +103,7 @@ impl Visit {
 /// One term that was tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tried {
-    /// Its place in [`Policy::terms`].
+    /// Its place in [`Policy::terms()`].
     pub term: usize,
     /// The domain that it asked for, its macros expanded; `None` where it asks for none or no name came of them.
     pub target: Option<Name>,

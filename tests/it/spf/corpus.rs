@@ -38,8 +38,8 @@ pub(super) fn load(test: &str) -> Option<Vec<Scenario>> {
         eprintln!("skipped: {test} ({} is absent)", path.display());
         return None;
     }
-    let text = std::fs::read_to_string(path).expect("the suite");
-    let documents = Yaml::load_from_str(&text).expect("YAML");
+    let suite = std::fs::read_to_string(path).expect("the suite");
+    let documents = Yaml::load_from_str(&suite).expect("YAML");
     Some(documents.iter().filter(|document| document.as_mapping().is_some()).map(scenario).collect())
 }
 

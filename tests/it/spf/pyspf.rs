@@ -11,7 +11,7 @@ use std::{
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use relaywatch::sources::{
     answer::Text,
-    spf::{MistakeKind, Query, Reason, SpfResult, Verdict},
+    spf::{MistakeKind, NoExplanation, Query, Reason, SpfResult, Verdict},
 };
 use serde_json::{Value, json};
 
@@ -216,7 +216,7 @@ fn theirs(checks: &[Check]) -> Option<Vec<(String, String)>> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/pyspf.py");
     let mut child =
         Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python starts");
-    let lines: String = checks.iter().map(|check| format!("{}\n", check.json)).collect();
+    let lines = checks.iter().map(|check| check.json.to_string()).collect::<Vec<_>>().join("\n");
     let mut input = child.stdin.take().expect("standard input");
     let writer = std::thread::spawn(move || input.write_all(lines.as_bytes()));
     let output = child.wait_with_output().expect("Python ends");
@@ -243,6 +243,10 @@ enum Why {
     MacroZero,
     /// We put the domain into macros as DNS compares it, in lower case; pyspf as it was given.
     Case,
+    /// Only `redirect` and `exp` may stand once; pyspf wants it of modifiers that it does not know too.
+    UnknownModifierTwice,
+    /// An explanation with a wrong macro is none (section 6.2); pyspf takes some.
+    WrongExplanation,
     /// A sender without a local part is `postmaster` in `%{s}` as well (section 4.3).
     Postmaster,
 }
@@ -260,11 +264,18 @@ fn explain(ours: &Verdict, theirs: &(String, String)) -> Option<Why> {
     if fault == Some(&Reason::Mistake(MistakeKind::MacroZero)) {
         return Some(Why::MacroZero);
     }
+    let twice = explanation.split(' ').any(|word| word == "foo=");
+    if says("MUST appear at most once") && twice && ours.result != SpfResult::PermError {
+        return Some(Why::UnknownModifierTwice);
+    }
+    if result == "fail" && matches!(ours.no_explanation, Some(NoExplanation::Mistake(..))) {
+        return Some(Why::WrongExplanation);
+    }
     let ours = ours.explanation.as_deref().filter(|_| ours.result == SpfResult::Fail && result == "fail")?;
     if ours.eq_ignore_ascii_case(explanation) {
         return Some(Why::Case);
     }
-    if ours.replace("postmaster%40", "").eq_ignore_ascii_case(explanation) {
+    if ["postmaster%40", "postmaster"].iter().any(|part| ours.replace(part, "").eq_ignore_ascii_case(explanation)) {
         return Some(Why::Postmaster);
     }
     None

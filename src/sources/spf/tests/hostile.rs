@@ -20,7 +20,7 @@ fn loops_end() {
 
 #[test]
 fn a_huge_record_is_read_once_and_makes_a_small_tree() {
-    let networks: String = (0..4_000).map(|host| format!(" ip4:198.51.100.{}", host % 256)).collect();
+    let networks = " ip4:198.51.100.7".repeat(4_000);
     let record = format!("v=spf1{networks} include:example.com -all");
     let verdict = Dns::of(&[("example.com", "TXT", &record)]).verdict();
     assert_eq!(verdict.result, SpfResult::PermError);

@@ -1,29 +1,21 @@
 //! What the linter says, as people read it.
 
-use std::fmt::Write as _;
-
 use super::*;
 
 fn told(record: &str) -> String {
     let linted = lint(record.as_bytes());
-    let mut text = format!("{record}\n{} look-ups\n", linted.lookups);
-    for finding in &linted.findings {
+    let line = |finding: &Finding| {
         let part = record.get(finding.span.clone()).unwrap_or("?");
         let part = if part.len() > 60 { "(all)" } else { part };
-        let _ = write!(
-            text,
-            "{:?} {}..{} {part:?}: {}",
-            finding.severity(),
-            finding.span.start,
-            finding.span.end,
-            finding.kind
-        );
-        if let Some((span, instead)) = &finding.instead {
-            let _ = write!(text, "; {:?} -> {instead:?}", record.get(span.clone()).unwrap_or("?"));
+        let span = &finding.span;
+        let said = format!("{:?} {}..{} {part:?}: {}", finding.severity(), span.start, span.end, finding.kind);
+        match &finding.instead {
+            Some((span, instead)) => format!("{said}; {:?} -> {instead:?}", record.get(span.clone()).unwrap_or("?")),
+            None => said,
         }
-        text.push('\n');
-    }
-    text
+    };
+    let lines: Vec<String> = linted.findings.iter().map(line).collect();
+    format!("{record}\n{} look-ups\n{}\n", linted.lookups, lines.join("\n"))
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod ahead;
 mod hostile;
 mod lints;
 mod results;
+mod surveys;
 mod syntax;
 
 use crate::sources::answer::{Answer, Exchange, Kind, Name, Outcome, Question, Text, Values};
