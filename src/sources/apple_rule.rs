@@ -246,7 +246,7 @@ impl Inventory {
         if let (None, Some(entry)) = (local, own(addresses)) {
             return Standing::AddressesOnly(entry);
         }
-        let other = best(at(&whole).iter().chain(address.iter().flat_map(|address| at(address))));
+        let other = best(at(&whole).iter().chain(address.iter().flat_map(at)));
         if let Some(entry) = other {
             return Standing::Elsewhere(entry);
         }

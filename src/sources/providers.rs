@@ -30,18 +30,16 @@ pub struct ProviderNames {
     pub own: &'static [&'static str],
 }
 
-const fn recalled(include: &'static str, own: &'static [&'static str]) -> Option<ProviderNames> {
-    Some(ProviderNames { include, known: Known::Recalled, own })
+const fn recalled(include: &'static str, own: &'static [&'static str]) -> ProviderNames {
+    ProviderNames { include, known: Known::Recalled, own }
 }
 
 /// The names of a provider; `None` where mail does not go out through names of its own (an MTA, Apple) or none are known.
 #[must_use]
 pub const fn names(provider: Provider) -> Option<ProviderNames> {
-    match provider {
+    Some(match provider {
         // docs.aws.amazon.com, "Authenticating email with SPF" and "Using a custom MAIL FROM domain".
-        Provider::Ses => {
-            Some(ProviderNames { include: "amazonses.com", known: Known::Reference, own: &["amazonses.com"] })
-        }
+        Provider::Ses => ProviderNames { include: "amazonses.com", known: Known::Reference, own: &["amazonses.com"] },
         // Resend sends through SES.
         Provider::Resend => recalled("amazonses.com", &["amazonses.com", "resend.com"]),
         Provider::Sparkpost => recalled("_spf.sparkpostmail.com", &["sparkpostmail.com", "sparkpostmail1.com"]),
@@ -68,8 +66,8 @@ pub const fn names(provider: Provider) -> Option<ProviderNames> {
         | Provider::Kumomta
         | Provider::Postfix
         | Provider::Mail
-        | Provider::Generic => None,
-    }
+        | Provider::Generic => return None,
+    })
 }
 
 /// Whether a domain is the provider's own, so that none of its customers can register it.

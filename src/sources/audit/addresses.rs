@@ -37,13 +37,11 @@ pub(super) struct Sending {
 
 /// The name that the provider's customers include.
 pub(super) fn include_of(stream: &Stream) -> Option<(Name, bool)> {
-    match &stream.spf_name {
-        Some(text) => Name::parse(text).ok().map(|name| (name, true)),
-        None => {
-            let names = providers::names(stream.provider)?;
-            Some((Name::parse(names.include).ok()?, names.known == Known::Reference))
-        }
+    if let Some(text) = &stream.spf_name {
+        return Name::parse(text).ok().map(|name| (name, true));
     }
+    let names = providers::names(stream.provider)?;
+    Some((Name::parse(names.include).ok()?, names.known == Known::Reference))
 }
 
 /// The addresses to try. `None` where something is still to be asked.
@@ -91,13 +89,12 @@ fn networks<A: Answers>(include: &Name, asking: &Asking<'_, A>) -> Option<(Vec<I
                     None
                 }
                 TermKind::Directive(Qualifier::Pass, Mechanism::A(hosts)) => {
-                    match hosts.domain.as_ref().map_or(Some(&name), |domain| domain.fixed()) {
-                        Some(host) => match asking.ask(host, Kind::A).map(|answer| &answer.outcome) {
+                    if let Some(host) = hosts.domain.as_ref().map_or(Some(&name), |domain| domain.fixed()) {
+                        match asking.ask(host, Kind::A).map(|answer| &answer.outcome) {
                             Some(Outcome::Found(values)) => found.extend(values.addresses()),
                             Some(outcome) => trouble |= outcome.is_trouble(),
                             None => missing = true,
-                        },
-                        None => {}
+                        }
                     }
                     None
                 }

@@ -212,12 +212,11 @@ impl<A: Answers> Look<'_, A> {
     /// The record with the provider's term in it.
     fn let_in(&self) -> Fix {
         let step = "Let the provider's addresses in.".to_owned();
-        let term = match &self.sending.sampled_from {
-            Some(name) => format!("include:{name}"),
-            None => {
-                let terms: Vec<String> = self.sending.addresses.iter().take(10).map(|ip| address_term(*ip)).collect();
-                terms.join(" ")
-            }
+        let term = if let Some(name) = &self.sending.sampled_from {
+            format!("include:{name}")
+        } else {
+            let terms: Vec<String> = self.sending.addresses.iter().take(10).map(|ip| address_term(*ip)).collect();
+            terms.join(" ")
         };
         let Some(policy) = self.policy() else { return self.fresh_record(step) };
         let text = policy.text();

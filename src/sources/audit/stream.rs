@@ -405,11 +405,8 @@ impl Case<'_> {
                 (Some(true), Some(true)) => Some(true),
                 _ => None,
             });
-            both.fold(Some(false), |sum, way| match (sum, way) {
-                (Some(true), _) | (_, Some(true)) => Some(true),
-                (None, _) | (_, None) => None,
-                _ => Some(false),
-            })
+            let both: Vec<Option<bool>> = both.collect();
+            if both.contains(&Some(true)) { Some(true) } else { (!both.contains(&None)).then_some(false) }
         };
         (!open).then(|| DmarcVerdict {
             passes: any(&|one| one.by_walk),

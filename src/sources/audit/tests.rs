@@ -128,17 +128,18 @@ fn case_two_with_everything_wrong_is_told_so_that_a_person_can_act() {
     world.stream().selectors = vec![selector("ses", Some("amazonses.com"))];
     world.zone.txt("ses._domainkey.amazonses.com", &key_record(2_048));
     let audit = world.audit();
-    let mut page = String::new();
-    for finding in audit.findings() {
-        page += &format!(
-            "{} {} {}\n  {}\n  why: {}\n  fix: {}\n",
-            finding.grade, finding.code, finding.about, finding.what, finding.why, finding.fix.step
-        );
-        if let Some(record) = &finding.fix.record {
-            page += &format!("       {record}\n");
-        }
-    }
-    insta::assert_snapshot!("case_two", page);
+    let told: Vec<String> = audit
+        .findings()
+        .iter()
+        .map(|one| {
+            let record = one.fix.record.as_ref().map(|record| format!("\n       {record}")).unwrap_or_default();
+            format!(
+                "{} {} {}\n  {}\n  why: {}\n  fix: {}{record}",
+                one.grade, one.code, one.about, one.what, one.why, one.fix.step
+            )
+        })
+        .collect();
+    insta::assert_snapshot!("case_two", told.join("\n"));
     let stream = &audit.streams[0];
     assert_eq!(stream.envelope_domain.as_deref(), Some("amazonses.com"));
     assert_eq!(stream.apple.spf, PathVerdict::Fail(FailReason::EnvelopeUnregistered));

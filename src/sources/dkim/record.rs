@@ -76,6 +76,7 @@ impl KeyRecord {
 ///
 /// # Errors
 /// The place of the first fault.
+#[must_use]
 pub fn parse(record: &[u8]) -> Option<Result<KeyRecord, Fault>> {
     let looks_like_one = contains(record, b"DKIM1") || contains(record, b"p=") || contains(record, b"BEGIN PUBLIC KEY");
     let other = [&b"v=spf1"[..], b"v=DMARC1", b"v=STSv1", b"v=TLSRPTv1", b"v=BIMI1"];

@@ -5,6 +5,7 @@ use super::FindingCode;
 impl FindingCode {
     /// Why it matters to Apple's relay, a sentence.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "a table: one sentence a code")]
     pub const fn why(self) -> &'static str {
         match self {
             Self::StreamUncovered => {

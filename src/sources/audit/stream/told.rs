@@ -149,11 +149,12 @@ impl Case<'_> {
             found.push(Finding::new(FindingCode::DmarcOrgDiffers, from, what, Fix::step(step)).graded(grade));
         }
         if verdict.passes == Some(false) && verdict.passes_by_list == Some(false) {
-            let strict = [("adkim", record.adkim), ("aspf", record.aspf)]
+            let strict: Vec<&str> = [(", adkim=s", record.adkim), (", aspf=s", record.aspf)]
                 .iter()
                 .filter(|(_, mode)| *mode == dmarc::Mode::Strict)
-                .map(|(tag, _)| format!(", {tag}=s"))
-                .collect::<String>();
+                .map(|(told, _)| *told)
+                .collect();
+            let strict = strict.concat();
             let policy = verdict.policy.unwrap_or("none");
             let what = format!("mail of {from} fails DMARC (record at _dmarc.{at}: {policy}{strict})");
             let step = format!("Sign with d={from}, or send with an envelope domain below {}.", self.dmarc.org_by_list);
