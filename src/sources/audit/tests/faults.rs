@@ -242,7 +242,7 @@ const SEEDS: &[Seed] = &[
         key(w, &format!("v=DKIM1; k=rsa; p={}\" \"{}", &text[..200], &text[200..]));
     }),
     ("backslashes before semicolons", Some((C::DkimKeyBroken, AtRisk)), |w| {
-        key(w, &format!("v=DKIM1\\; k=rsa\\; p={}", rsa(2_048)))
+        key(w, &format!("v=DKIM1\\; k=rsa\\; p={}", rsa(2_048)));
     }),
     ("a semicolon missing", Some((C::DkimKeyBroken, AtRisk)), |w| key(w, &format!("v=DKIM1; k=rsa p={}", rsa(2_048)))),
     ("key cut at 255 bytes", Some((C::DkimKeyBroken, AtRisk)), |w| key(w, &key_record(2_048)[..255])),
@@ -278,7 +278,7 @@ const SEEDS: &[Seed] = &[
     }),
     ("two DMARC records", Some((C::DmarcSeveral, Notable)), |w| done(w.zone.txt(DMARC, "v=DMARC1; p=none"))),
     ("a policy misspelt", Some((C::DmarcBroken, Notable)), |w| {
-        dmarc(w, "v=DMARC1; p=rejcet; rua=mailto:d@mydomain.fr")
+        dmarc(w, "v=DMARC1; p=rejcet; rua=mailto:d@mydomain.fr");
     }),
     ("pct=", Some((C::DmarcRemovedTags, Notable)), |w| dmarc(w, "v=DMARC1; p=reject; pct=20")),
     ("no p=", Some((C::DmarcPolicyMissing, Notable)), |w| dmarc(w, "v=DMARC1; rua=mailto:d@mydomain.fr")),
@@ -298,7 +298,7 @@ const SEEDS: &[Seed] = &[
         dmarc(w, "v=DMARC1; p=reject; rua=mailto:d@collector.example");
     }),
     ("a report address that is none", Some((C::DmarcReportAddress, Notable)), |w| {
-        dmarc(w, "v=DMARC1; p=reject; rua=d@mydomain.fr")
+        dmarc(w, "v=DMARC1; p=reject; rua=d@mydomain.fr");
     }),
     ("strict alignment fails", Some((C::DmarcFails, AtRisk)), |w| {
         dmarc(w, "v=DMARC1; p=reject; adkim=s; aspf=s");
