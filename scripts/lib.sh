@@ -122,10 +122,40 @@ CONF
 moto_version=5.2.5
 moto_home=target/tools/moto-$moto_version
 
-# The Debian packages without which moto can't be installed.
-moto_needs() {
-    [ -z "${RELAYWATCH_TEST_SQS:-}" ] && [ ! -e "$moto_home/installed" ] || return 0
+# The SPF evaluator that ours is compared with: pyspf (Python Software Foundation licence), in an environment of its own.
+pyspf_version=2.0.14
+pyspf_home=target/tools/pyspf-$pyspf_version
+
+# The Debian packages without which moto or pyspf can't be installed.
+python_needs() {
+    if [ -n "${RELAYWATCH_TEST_SQS:-}" ] || [ -e "$moto_home/installed" ]; then
+        [ -z "${RELAYWATCH_TEST_PYSPF:-}" ] && [ ! -e "$pyspf_home/installed" ] || return 0
+    fi
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+}
+
+# Makes pyspf's environment, unless RELAYWATCH_TEST_PYSPF names a Python that has it, and exports that variable.
+bring_pyspf() {
+    [ -z "${RELAYWATCH_TEST_PYSPF:-}" ] || return 0
+    if [ ! -e "$pyspf_home/installed" ]; then
+        mkdir -p "$pyspf_home"
+        (
+            flock 9
+            [ ! -e "$pyspf_home/installed" ] || exit 0
+            say "installing pyspf $pyspf_version into $pyspf_home"
+            python3 -m venv --clear "$pyspf_home/venv" >&2 &&
+                "$pyspf_home/venv/bin/pip" install --quiet --disable-pip-version-check \
+                    "pyspf==$pyspf_version" dnspython==2.8.0 &&
+                touch "$pyspf_home/installed"
+        ) 9>"$pyspf_home/lock" || true
+    fi
+    if [ ! -e "$pyspf_home/installed" ]; then
+        [ "${CI:-}" != true ] || { say "pyspf can't be installed"; exit 1; }
+        say "pyspf can't be installed: the comparison with it will name itself skipped"
+        return 0
+    fi
+    RELAYWATCH_TEST_PYSPF=$PWD/$pyspf_home/venv/bin/python
+    export RELAYWATCH_TEST_PYSPF
 }
 
 # Makes that environment; two scripts at a time wait for each other.

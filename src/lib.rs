@@ -21,6 +21,7 @@ pub mod notify;
 pub mod privacy;
 pub mod rule_files;
 pub mod simulate;
+pub mod sources;
 pub mod store;
 pub mod telemetry;
 pub mod web;

@@ -35,6 +35,7 @@ pub mod smtp;
 pub mod sns;
 pub mod socketlabs;
 pub mod sparkpost;
+pub mod spf;
 pub mod sqs;
 pub mod template;
 pub mod unisender;
@@ -84,6 +85,7 @@ pub const ALL: &[Target] = &[
     ("sns", sns::check),
     ("socketlabs", socketlabs::check),
     ("sparkpost", sparkpost::check),
+    ("spf", spf::check),
     ("sqs", sqs::check),
     ("template", template::check),
     ("unisender", unisender::check),

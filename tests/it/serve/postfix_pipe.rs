@@ -44,7 +44,7 @@ async fn lines_are_taken_as_they_come(engine: Engine) {
         assert_eq!(rows(&store, known).await.len(), known);
     }
     pipe.write_all(b"no log\n\0\xff\xfe\0\n{\"__CURSOR\":\n").expect("written");
-    pipe.write_all(&vec![b'x'; 3 * 1024 * 1024]).expect("written");
+    pipe.write_all("x".repeat(3 * 1024 * 1024).as_bytes()).expect("written");
     pipe.write_all(format!("\n{}", mail(base, 3)).as_bytes()).expect("written");
     assert_eq!(rows(&store, 4).await.len(), 4, "no other line is worth less for these");
     child.kill().expect("killed");

@@ -1,0 +1,269 @@
+//! Asks DNS: fixed servers only, six outcomes kept apart, every question bounded in time.
+//!
+//! Which names are asked is chosen by others (`include`, `redirect`, `rua`), so nothing is read from the system's resolv.conf or
+//! hosts file, and no name is completed by a search list (`email-auth.md` section 5.3).
+//!
+//! hickory follows CNAMEs. A chain that never ends comes back as no data (hickory 0.26.3 gives up after a fixed depth and says
+//! that there are no records). A record that cannot be read, such as a TXT record without any string, makes the whole answer a
+//! server failure.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use hickory_resolver::{
+    TokioResolver,
+    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
+    lookup::Lookup,
+    net::{DnsError, NetError, runtime::TokioRuntimeProvider},
+    proto::{
+        op::ResponseCode,
+        rr::{self, RData, RecordType},
+    },
+};
+use tokio::{task::JoinSet, time::timeout};
+
+use super::{
+    answer::{Answer, Exchange, Kind, Name, Outcome, Question, Text, Values},
+    spf::{self, Known, Query, Step, Verdict},
+};
+
+/// How DNS is asked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The servers, asked by UDP and, for answers that do not fit, by TCP.
+    pub servers: Vec<SocketAddr>,
+    /// How long one server may take for one try.
+    pub timeout: Duration,
+    /// How often it is tried.
+    pub attempts: usize,
+    /// How many answers are kept for their TTL; none where it is 0.
+    pub cached: u64,
+    /// Whether signatures are validated here, which tells bogus answers from servers' failures.
+    pub validate: bool,
+}
+
+impl Settings {
+    /// The time-outs of hickory (5 s, 2 tries), no cache, no validation.
+    #[must_use]
+    pub const fn new(servers: Vec<SocketAddr>) -> Self {
+        Self { servers, timeout: Duration::from_secs(5), attempts: 2, cached: 0, validate: false }
+    }
+}
+
+/// Why nothing can be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AskerError {
+    /// No servers are named.
+    #[error("no DNS server is named")]
+    NoServers,
+    /// hickory does not start.
+    #[error("the DNS client does not start: {0}")]
+    Start(String),
+}
+
+/// Asks the servers of one vantage point. Cheap to clone.
+#[derive(Clone)]
+pub struct Asker {
+    resolver: TokioResolver,
+    limit: Duration,
+}
+
+impl std::fmt::Debug for Asker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Asker").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
+impl Asker {
+    /// An asker; asks nothing yet.
+    ///
+    /// # Errors
+    /// Without servers, or where hickory refuses the settings.
+    pub fn new(settings: &Settings) -> Result<Self, AskerError> {
+        if settings.servers.is_empty() {
+            return Err(AskerError::NoServers);
+        }
+        let server = |server: &SocketAddr| {
+            let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+                connection.port = server.port();
+                connection
+            });
+            NameServerConfig::new(server.ip(), true, connections.into())
+        };
+        let config = ResolverConfig::from_parts(None, Vec::new(), settings.servers.iter().map(server).collect());
+        let mut options = ResolverOpts::default();
+        options.timeout = settings.timeout;
+        options.attempts = settings.attempts;
+        options.cache_size = settings.cached;
+        options.validate = settings.validate;
+        options.use_hosts_file = ResolveHosts::Never;
+        options.preserve_intermediates = true;
+        options.case_randomization = true;
+        let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+            .with_options(options)
+            .build()
+            .map_err(|error| AskerError::Start(error.to_string()))?;
+        // Every server may be tried so often, by UDP and by TCP, and a chain of CNAMEs takes more than one question.
+        let tries = settings.attempts.saturating_add(1).saturating_mul(settings.servers.len()).saturating_mul(2);
+        let limit = settings.timeout.saturating_mul(u32::try_from(tries).unwrap_or(u32::MAX));
+        Ok(Self { resolver, limit })
+    }
+
+    /// Asks one question. It always ends, with one of the six outcomes.
+    pub async fn ask(&self, question: &Question) -> Answer {
+        let Some(name) = wire_name(&question.name) else { return Answer::of(Outcome::ServerFailure) };
+        match timeout(self.limit, self.resolver.lookup(name, record_type(question.kind))).await {
+            Ok(Ok(lookup)) => read(&lookup, question.kind),
+            Ok(Err(error)) => failed(&error),
+            Err(_) => Answer::of(Outcome::TimedOut),
+        }
+    }
+
+    /// Asks several at once. Dropping the future drops them all.
+    pub async fn ask_all(&self, questions: Vec<Question>) -> Vec<(Question, Answer)> {
+        let mut tasks = JoinSet::new();
+        for question in questions {
+            let asker = self.clone();
+            tasks.spawn(async move {
+                let answer = asker.ask(&question).await;
+                (question, answer)
+            });
+        }
+        let mut answers = Vec::with_capacity(tasks.len());
+        while let Some(done) = tasks.join_next().await {
+            // A task that panicked leaves its question open.
+            answers.extend(done.ok());
+        }
+        answers
+    }
+
+    /// Checks SPF, asking what is not known yet and keeping it in `known`. After `limit` everything that is still open counts as
+    /// timed out; RFC 7208 section 4.6.4 wants at least 20 seconds. Dropping the future ends it.
+    pub async fn check_spf(&self, query: &Query<'_>, known: &mut Known, limit: Duration) -> Verdict {
+        let began = Instant::now();
+        loop {
+            let questions = match spf::check(query, known) {
+                Step::Done(verdict) => return *verdict,
+                Step::Need(questions) => questions,
+            };
+            let left = limit.saturating_sub(began.elapsed());
+            let answers = timeout(left, self.ask_all(questions.clone())).await.unwrap_or_default();
+            for (question, answer) in answers {
+                known.insert(question, answer);
+            }
+            for question in questions {
+                if spf::Answers::answer(known, &question).is_none() {
+                    known.insert(question, Answer::of(Outcome::TimedOut));
+                }
+            }
+        }
+    }
+}
+
+fn record_type(kind: Kind) -> RecordType {
+    match kind {
+        Kind::A => RecordType::A,
+        Kind::Aaaa => RecordType::AAAA,
+        Kind::Mx => RecordType::MX,
+        Kind::Txt => RecordType::TXT,
+        Kind::Ptr => RecordType::PTR,
+    }
+}
+
+fn wire_name(name: &Name) -> Option<rr::Name> {
+    let labels: Vec<_> = name.labels().collect();
+    let mut name = rr::Name::from_labels(labels.iter().map(|label| &**label)).ok()?;
+    name.set_fqdn(true);
+    Some(name)
+}
+
+/// A name from a message. `None` where it breaks the limits of DNS, which hickory does not let through.
+fn read_name(name: &rr::Name) -> Option<Name> {
+    Name::from_labels(name.iter())
+}
+
+/// The records of an answer that are of the kind asked.
+fn read(lookup: &Lookup, kind: Kind) -> Answer {
+    let data = || lookup.answers().iter().map(|record| &record.data);
+    let values = match kind {
+        Kind::A => Values::A(data().filter_map(|data| if let RData::A(a) = data { Some(a.0) } else { None }).collect()),
+        Kind::Aaaa => {
+            Values::Aaaa(data().filter_map(|data| if let RData::AAAA(a) = data { Some(a.0) } else { None }).collect())
+        }
+        Kind::Mx => Values::Mx(
+            data()
+                .filter_map(|data| {
+                    let RData::MX(mx) = data else { return None };
+                    Some(Exchange { preference: mx.preference, host: read_name(&mx.exchange)? })
+                })
+                .collect(),
+        ),
+        Kind::Txt => Values::Txt(
+            data()
+                .filter_map(|data| {
+                    let RData::TXT(txt) = data else { return None };
+                    Some(Text::new(txt.txt_data.iter().cloned()))
+                })
+                .collect(),
+        ),
+        Kind::Ptr => Values::Ptr(
+            data().filter_map(|data| if let RData::PTR(ptr) = data { read_name(&ptr.0) } else { None }).collect(),
+        ),
+    };
+    let aliases = data().filter_map(|data| if let RData::CNAME(to) = data { read_name(&to.0) } else { None }).collect();
+    let left = lookup.valid_until().saturating_duration_since(Instant::now());
+    let outcome = if values.is_empty() { Outcome::NoData } else { Outcome::Found(values) };
+    Answer { outcome, ttl: Some(u32::try_from(left.as_secs()).unwrap_or(u32::MAX)), aliases }
+}
+
+/// What an error of hickory means for the question.
+fn failed(error: &NetError) -> Answer {
+    let outcome = match error {
+        NetError::Dns(DnsError::NoRecordsFound(none)) => {
+            let outcome = match none.response_code {
+                ResponseCode::NoError => Outcome::NoData,
+                ResponseCode::NXDomain => Outcome::NoSuchDomain,
+                _ => Outcome::ServerFailure,
+            };
+            return Answer { outcome, ttl: none.negative_ttl, aliases: Vec::new() };
+        }
+        NetError::Dns(DnsError::DnssecBogus) => Outcome::Bogus,
+        // Nobody answered: the time is over, or the server cannot be reached.
+        NetError::Timeout | NetError::Busy | NetError::NoConnections | NetError::Io(_) => Outcome::TimedOut,
+        _ => Outcome::ServerFailure,
+    };
+    Answer::of(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_resolver::{net::NoRecords, proto::op::Query as WireQuery};
+
+    use super::*;
+
+    fn none(code: ResponseCode) -> NetError {
+        NetError::Dns(DnsError::NoRecordsFound(NoRecords::new(WireQuery::default(), code)))
+    }
+
+    #[test]
+    fn six_outcomes_are_kept_apart() {
+        assert_eq!(failed(&none(ResponseCode::NoError)).outcome, Outcome::NoData);
+        assert_eq!(failed(&none(ResponseCode::NXDomain)).outcome, Outcome::NoSuchDomain);
+        assert_eq!(failed(&none(ResponseCode::ServFail)).outcome, Outcome::ServerFailure);
+        assert_eq!(
+            failed(&NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused))).outcome,
+            Outcome::ServerFailure
+        );
+        assert_eq!(failed(&NetError::Message("nonsense")).outcome, Outcome::ServerFailure);
+        assert_eq!(failed(&NetError::Timeout).outcome, Outcome::TimedOut);
+        assert_eq!(failed(&NetError::NoConnections).outcome, Outcome::TimedOut);
+        assert_eq!(failed(&NetError::Dns(DnsError::DnssecBogus)).outcome, Outcome::Bogus);
+    }
+
+    #[test]
+    fn without_servers_nothing_is_asked() {
+        assert!(matches!(Asker::new(&Settings::new(Vec::new())), Err(AskerError::NoServers)));
+    }
+}

@@ -1,0 +1,20 @@
+//! Whether a domain is fit for Apple's relay: what its DNS says, judged by rules that are functions of the answers.
+//!
+//! `answer` (what may be asked of DNS and what may come back), `spf` and everything that judges are pure; `dns` asks.
+
+pub mod answer;
+pub mod apple_rule;
+mod asking;
+pub mod audit;
+pub mod dkim;
+pub mod dmarc;
+pub mod dns;
+pub mod finding;
+pub mod mail_from;
+pub mod providers;
+pub mod spf;
+mod tags;
+#[cfg(test)]
+mod testing;
+
+pub use finding::{DnsRecord, Finding, FindingCode, Fix, Grade};
