@@ -11,9 +11,10 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use relaywatch::{
     cli::{
-        Exit, Format, accounts::AccountsCommand, address::AddressCommand, classify, config::ConfigCommand,
-        demo::DemoCommand, diagnose, doctor::DoctorCommand, events::EventsCommand, import::ImportCommand,
-        incident::IncidentCommand, keys::KeysCommand, rebuild::RebuildCommand, score, serve::ServeCommand,
+        Exit, Format, accounts::AccountsCommand, address::AddressCommand, check::CheckCommand, classify,
+        config::ConfigCommand, demo::DemoCommand, diagnose, doctor::DoctorCommand, events::EventsCommand,
+        import::ImportCommand, incident::IncidentCommand, keys::KeysCommand, rebuild::RebuildCommand, score,
+        serve::ServeCommand,
     },
     clock::Clock,
     config::Config,
@@ -31,6 +32,7 @@ use relaywatch::{
   relaywatch config default > relaywatch.toml    then connect your providers and Apple's notices
   relaywatch config check relaywatch.toml        every mistake with its line
   relaywatch doctor                              what works, and what to set at each provider
+  relaywatch check example.com                   is this domain fit for Apple's relay
   relaywatch --config relaywatch.toml serve
 
 Exit codes: 0 done; 1 it failed, or what it looked at is wrong (stderr says why); 2 the command
@@ -53,6 +55,8 @@ struct Cli {
 enum Command {
     /// Run the daemon.
     Serve(ServeCommand),
+    /// Audit the sources: does Apple's relay take mail from them, and what to change where not.
+    Check(CheckCommand),
     /// Say what SMTP replies mean: cause, fault, what to do.
     Classify(classify::Args),
     /// Say what one mail reports: a bounce, a complaint, an answer by a robot.
@@ -100,6 +104,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
             drop(out);
             return command.run(file, cli.log.as_deref());
         }
+        Command::Check(command) => command.run(file, Config::process_environment(), &mut out, &mut diagnostics)?,
         Command::Classify(args) => run_classify(args, file, &mut out, &mut diagnostics)?,
         Command::Diagnose(args) => run_diagnose(args, file, &mut out, &mut diagnostics)?,
         Command::Events(command) => command.run(file, &mut out, &mut diagnostics)?,

@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod address;
+pub mod check;
 pub mod classify;
 pub mod config;
 pub mod demo;

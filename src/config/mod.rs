@@ -14,6 +14,7 @@ mod reload;
 mod report;
 mod sections;
 mod shape;
+mod sources;
 mod store_url;
 #[cfg(test)]
 mod tests;
@@ -43,8 +44,8 @@ pub use self::{
     notify::{Heartbeat, Notify, Slack, Webhook},
     report::{ConfigErrors, Mistake, Place, Severity},
     sections::{
-        AddressKeeping, App, Detect, Lifecycle, Limits, Listen, Log, Privacy, Relay, RuleFiles, Source, Store, Team,
-        TeamKind,
+        AddressKeeping, App, Detect, Dns, Lifecycle, Limits, Listen, Log, MxFailure, Privacy, Relay, RuleFiles,
+        Sending, Source, Store, Team, TeamKind,
     },
     shape::json_schema,
     values::{FilePath, ListenAddress, MASK, PublicUrl, Secret, StoreUrl},
@@ -79,6 +80,8 @@ pub struct Config {
     /// The Apple developer teams.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub team: Vec<Team>,
+    /// How DNS is asked.
+    pub dns: Dns,
     /// Where reports come from.
     pub feeds: Feeds,
     /// Who is told.

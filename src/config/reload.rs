@@ -18,6 +18,7 @@ impl Config {
             store,
             relay,
             team,
+            dns,
             feeds: to,
             notify,
             privacy,
@@ -34,6 +35,7 @@ impl Config {
             (*store != old.store, "store"),
             (*relay != old.relay, "relay"),
             (*team != old.team, "team"),
+            (*dns != old.dns, "dns"),
             (*notify != old.notify, "notify"),
             (*privacy != old.privacy, "privacy"),
             (*rules != old.rules, "rules"),
@@ -74,6 +76,8 @@ impl Config {
             notify: _,
             // Read anew with every reload.
             rules: _,
+            // The daemon does not ask DNS.
+            dns: _,
             limits,
             log,
             lifecycle,

@@ -10,7 +10,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::values::{FilePath, ListenAddress, PublicUrl, Secret, StoreUrl};
-use crate::{model::RelayDomains, telemetry::LogFormat};
+use crate::{
+    model::{RelayDomains, Timestamp},
+    telemetry::LogFormat,
+};
 
 /// The two listeners.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -139,6 +142,9 @@ pub struct Team {
     /// The email sources registered with Apple for this team.
     #[serde(default)]
     pub source: Vec<Source>,
+    /// What sends to these apps' users.
+    #[serde(default)]
+    pub stream: Vec<Sending>,
 }
 
 /// The kind of a developer account.
@@ -180,6 +186,68 @@ pub struct Source {
     pub domain: Option<String>,
     /// A registered single address.
     pub address: Option<String>,
+    /// The day on which somebody last saw it in Apple's portal, as "2026-11-01". After 90 days it counts as unconfirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_at: Option<String>,
+    /// Who saw it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_by: Option<String>,
+}
+
+impl Source {
+    /// When it was last seen in Apple's portal: the beginning of that day, UTC. `None` where that was not said.
+    #[must_use]
+    pub fn confirmed(&self) -> Option<Timestamp> {
+        self.confirmed_at.as_deref().and_then(day)
+    }
+}
+
+/// Midnight UTC of a date such as `2026-11-01`.
+pub(super) fn day(text: &str) -> Option<Timestamp> {
+    let date: jiff::civil::Date = (text.len() == 10).then(|| text.parse().ok()).flatten()?;
+    Timestamp::from_rfc3339(&format!("{date}T00:00:00Z"))
+}
+
+/// What sends to relay addresses of a team's users, so that `relaywatch check` can tell whether a registered source carries it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sending {
+    /// Who sends: "ses", "sparkpost", "sendgrid", …; "generic" for machines of your own.
+    pub provider: String,
+    /// The From address, or its domain.
+    pub from: String,
+    /// The domain of the envelope sender (MAIL FROM, return path), as it is set up at the provider.
+    pub mail_from: Option<String>,
+    /// The DKIM selectors in use; "s1" signs for the From domain, "s1@other.example" for another one.
+    #[serde(default)]
+    pub selectors: Vec<String>,
+    /// The IP addresses that it is sent from, where they are your own; else they are those that the provider publishes.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// The name whose SPF record lists the sending addresses, where it is another than the provider's own.
+    pub spf_name: Option<String>,
+    /// The AWS region, at SES.
+    pub region: Option<String>,
+    /// What SES is set to do where it does not find the MX record of `mail_from`.
+    pub on_mx_failure: Option<MxFailure>,
+}
+
+/// `BehaviorOnMXFailure` of Amazon SES.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MxFailure {
+    /// It sends with `amazonses.com` in the envelope.
+    UseDefaultValue,
+    /// It sends nothing.
+    RejectMessage,
+}
+
+/// How DNS is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dns {
+    /// The DNS servers that are asked, as "9.9.9.9", "[2620:fe::fe]:53" or "127.0.0.1:5353"; without any, those of /etc/resolv.conf.
+    pub resolvers: Vec<String>,
 }
 
 /// How addresses are kept.

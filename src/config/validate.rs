@@ -13,7 +13,7 @@ use super::{
     values::PublicUrl,
 };
 use crate::{
-    model::{Address, may_hold_address, normalise_domain},
+    model::{may_hold_address, normalise_domain},
     telemetry,
 };
 
@@ -226,45 +226,9 @@ impl Checks<'_> {
                 }
             }
             self.sources(index);
+            self.streams(index);
         }
-    }
-
-    fn sources(&mut self, index: usize) {
-        let Some(team) = self.config.team.get(index) else { return };
-        let mut seen = HashMap::new();
-        for (number, source) in team.source.iter().enumerate() {
-            let path = format!("team.{index}.source.{number}");
-            match (&source.domain, &source.address) {
-                (Some(domain), None) => self.domain(&format!("{path}.domain"), domain),
-                (None, Some(address)) => {
-                    if Address::parse(address).is_err() {
-                        self.wrong(
-                            &format!("{path}.address"),
-                            "this is no mail address",
-                            "write it as \"dev@example.com\"",
-                        );
-                    }
-                }
-                _ => self.error(
-                    &path,
-                    "a source is a domain or an address, one of the two",
-                    "split it into two [[team.source]]",
-                ),
-            }
-            let key =
-                (source.domain.as_deref().map(normalise_domain), source.address.as_deref().map(str::to_lowercase));
-            if seen.insert(key, number).is_some() {
-                self.warning(&path, "this source stands twice in the team", "remove one");
-            }
-        }
-        let max = team.kind.max_sources();
-        if team.source.len() > max {
-            self.warning(
-                &format!("team.{index}.source.{max}"),
-                format!("{} sources, and Apple registers {max} at most for this kind of account", team.source.len()),
-                "check the list against the developer account, and `kind`",
-            );
-        }
+        self.resolvers();
     }
 
     /// Every feed of a kind has a name of its own; one can go without.

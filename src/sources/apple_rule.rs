@@ -323,6 +323,36 @@ impl PathVerdict {
         }
     }
 
+    /// The reason in words for people; `None` where it passes.
+    #[must_use]
+    pub const fn says(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Pass => return None,
+            Self::Fail(reason) => match reason {
+                FailReason::EnvelopeUnregistered => "the envelope domain is not registered with Apple",
+                FailReason::FromUnregistered => "the From domain is not registered with Apple",
+                FailReason::RegisteredElsewhere => "another team has registered it",
+                FailReason::SpfNotPass => "SPF does not pass",
+                FailReason::NoValidSignature => "no valid DKIM signature",
+                FailReason::ForeignSignature => "no valid DKIM signature is of the From domain",
+            },
+            Self::Unknown(reason) => match reason {
+                UnknownReason::InventoryMissing => "no registration with Apple is declared ([[team.source]])",
+                UnknownReason::RegistrationStale => "the registration was not confirmed within 90 days",
+                UnknownReason::AddressUnknown => {
+                    "only single addresses of the domain are registered, and which address sends is not told"
+                }
+                UnknownReason::Dns => "DNS did not answer",
+                UnknownReason::Partly => "it holds for some sending addresses or keys only",
+                UnknownReason::RelaxedOnly => {
+                    "the signature is of a domain above, below or beside the From domain; whether Apple takes that is not known"
+                }
+                UnknownReason::Ed25519Only => "all valid signatures are Ed25519, which Apple may not know",
+                UnknownReason::NotTold => "what sends or signs is not told",
+            },
+        })
+    }
+
     /// `pass`, `fail` or `unknown`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -1,7 +1,7 @@
 //! Asks DNS: fixed servers only, six outcomes kept apart, every question bounded in time.
 //!
-//! Which names are asked is chosen by others (`include`, `redirect`, `rua`), so nothing is read from the system's resolv.conf or
-//! hosts file, and no name is completed by a search list (`email-auth.md` section 5.3).
+//! Which names are asked is chosen by others (`include`, `redirect`, `rua`), so no hosts file is read and no name is completed by
+//! a search list (`email-auth.md` section 5.3).
 //!
 //! hickory follows CNAMEs. A chain that never ends comes back as no data (hickory 0.26.3 gives up after a fixed depth and says
 //! that there are no records). A record that cannot be read, such as a TXT record without any string, makes the whole answer a
@@ -26,8 +26,13 @@ use tokio::{task::JoinSet, time::timeout};
 
 use super::{
     answer::{Answer, Exchange, Kind, Name, Outcome, Question, Text, Values},
+    audit::{self, Audit, Setup},
     spf::{self, Known, Query, Step, Verdict},
 };
+use crate::model::Timestamp;
+
+/// How many questions are open at once.
+const AT_ONCE: usize = 64;
 
 /// How DNS is asked.
 #[derive(Debug, Clone)]
@@ -121,22 +126,50 @@ impl Asker {
         }
     }
 
-    /// Asks several at once. Dropping the future drops them all.
+    /// Asks several at once, [`AT_ONCE`] at most. Dropping the future drops them all.
     pub async fn ask_all(&self, questions: Vec<Question>) -> Vec<(Question, Answer)> {
+        let mut answers = Vec::with_capacity(questions.len());
+        let mut questions = questions.into_iter();
         let mut tasks = JoinSet::new();
-        for question in questions {
-            let asker = self.clone();
-            tasks.spawn(async move {
-                let answer = asker.ask(&question).await;
-                (question, answer)
-            });
-        }
-        let mut answers = Vec::with_capacity(tasks.len());
-        while let Some(done) = tasks.join_next().await {
+        loop {
+            for question in questions.by_ref().take(AT_ONCE.saturating_sub(tasks.len())) {
+                let asker = self.clone();
+                tasks.spawn(async move {
+                    let answer = asker.ask(&question).await;
+                    (question, answer)
+                });
+            }
+            let Some(done) = tasks.join_next().await else { return answers };
             // A task that panicked leaves its question open.
             answers.extend(done.ok());
         }
-        answers
+    }
+
+    /// Answers `questions` into `known`. What is still open when `left` is over counts as timed out.
+    async fn answer(&self, questions: Vec<Question>, known: &mut Known, left: Duration) {
+        let answers = timeout(left, self.ask_all(questions.clone())).await.unwrap_or_default();
+        for (question, answer) in answers {
+            known.insert(question, answer);
+        }
+        for question in questions {
+            if spf::Answers::answer(known, &question).is_none() {
+                known.insert(question, Answer::of(Outcome::TimedOut));
+            }
+        }
+    }
+
+    /// Audits what is declared, asking what is not known yet and keeping it in `known`. After `limit` everything that is still
+    /// open counts as timed out. Dropping the future ends it.
+    pub async fn audit(&self, setup: &Setup, now: Timestamp, known: &mut Known, limit: Duration) -> Audit {
+        let began = Instant::now();
+        loop {
+            match audit::audit(setup, now, known) {
+                audit::Step::Done(audit) => return audit,
+                audit::Step::Need(questions) => {
+                    self.answer(questions, known, limit.saturating_sub(began.elapsed())).await;
+                }
+            }
+        }
     }
 
     /// Checks SPF, asking what is not known yet and keeping it in `known`. After `limit` everything that is still open counts as
@@ -148,16 +181,7 @@ impl Asker {
                 Step::Done(verdict) => return *verdict,
                 Step::Need(questions) => questions,
             };
-            let left = limit.saturating_sub(began.elapsed());
-            let answers = timeout(left, self.ask_all(questions.clone())).await.unwrap_or_default();
-            for (question, answer) in answers {
-                known.insert(question, answer);
-            }
-            for question in questions {
-                if spf::Answers::answer(known, &question).is_none() {
-                    known.insert(question, Answer::of(Outcome::TimedOut));
-                }
-            }
+            self.answer(questions, known, limit.saturating_sub(began.elapsed())).await;
         }
     }
 }

@@ -6,12 +6,14 @@ pub mod answer;
 pub mod apple_rule;
 mod asking;
 pub mod audit;
+pub mod declared;
 pub mod dkim;
 pub mod dmarc;
 pub mod dns;
 pub mod finding;
 pub mod mail_from;
 pub mod providers;
+pub mod servers;
 pub mod spf;
 mod tags;
 #[cfg(test)]

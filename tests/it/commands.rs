@@ -277,7 +277,10 @@ async fn a_daemon_that_cannot_be_reached_is_explained() {
     std::fs::copy(place.path("relaywatch.key"), elsewhere.path().join("relaywatch.key")).expect("the key");
     let output = place.command(&["rebuild"]).env("STATE_DIRECTORY", elsewhere.path()).output().expect("it ends");
     let err = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && err.contains("does not answer at") && err.contains("STATE_DIRECTORY"), "{err}");
+    assert!(
+        !output.status.success() && err.contains("no daemon answers at") && err.contains("STATE_DIRECTORY"),
+        "{err}"
+    );
     daemon.stop();
 }
 

@@ -4,6 +4,7 @@
 
 mod advice;
 mod causes_doc;
+mod check;
 mod classify_command;
 mod classify_corpora;
 mod commands;

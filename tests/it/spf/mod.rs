@@ -4,8 +4,8 @@
 mod corpus;
 mod mail_auth;
 mod pyspf;
-mod server;
-mod zone;
+pub(crate) mod server;
+pub(crate) mod zone;
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -24,7 +24,7 @@ use super::zone::{Entry, Found, Order, Zone};
 
 /// How the answers over UDP are.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Transport {
+pub(crate) enum Transport {
     /// Whole where they have 512 bytes at most.
     Fitting,
     /// Truncated all, so that every answer comes by TCP.
@@ -32,7 +32,7 @@ pub(super) enum Transport {
 }
 
 /// A running server; it ends when it's dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
     answered: Arc<[AtomicUsize; 2]>,
     _tasks: JoinSet<()>,
@@ -47,7 +47,7 @@ struct Serving {
 
 impl Server {
     /// Serves a zone as though it were all of DNS.
-    pub(super) async fn start(zone: Zone, transport: Transport, order: Order) -> Self {
+    pub(crate) async fn start(zone: Zone, transport: Transport, order: Order) -> Self {
         let (listener, socket) = loop {
             // Both protocols on one port.
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -65,12 +65,12 @@ impl Server {
         Self { address, answered, _tasks: tasks }
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// The whole answers by UDP and by TCP.
-    pub(super) fn answered(&self) -> (usize, usize) {
+    pub(crate) fn answered(&self) -> (usize, usize) {
         let [datagrams, streams] = &*self.answered;
         (datagrams.load(Ordering::Relaxed), streams.load(Ordering::Relaxed))
     }

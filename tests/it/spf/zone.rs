@@ -9,7 +9,7 @@ use relaywatch::sources::answer::{Answer, Exchange, Kind, Name, Outcome, Questio
 
 /// One line of a zone.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Entry {
+pub(crate) enum Entry {
     A(Ipv4Addr),
     Aaaa(Ipv6Addr),
     Mx(u16, Name),
@@ -24,7 +24,7 @@ pub(super) enum Entry {
 
 impl Entry {
     /// Whether a question of this kind is answered with it.
-    pub(super) const fn is(&self, kind: Kind) -> bool {
+    pub(crate) const fn is(&self, kind: Kind) -> bool {
         matches!(
             (self, kind),
             (Self::A(_), Kind::A)
@@ -38,18 +38,18 @@ impl Entry {
 
 /// In which order the records of an answer stand.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Order {
+pub(crate) enum Order {
     AsWritten,
     Reversed,
 }
 
 /// All records of a scenario.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Zone(BTreeMap<Name, Vec<Entry>>);
+pub(crate) struct Zone(BTreeMap<Name, Vec<Entry>>);
 
 /// What a server finds at one name.
 #[derive(Debug, PartialEq)]
-pub(super) enum Found<'a> {
+pub(crate) enum Found<'a> {
     Records(Vec<&'a Entry>),
     Alias(&'a Name),
     NoData,
@@ -59,17 +59,22 @@ pub(super) enum Found<'a> {
 }
 
 /// A name of a test; nothing is the root.
-pub(super) fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     if text.is_empty() { Name::root() } else { Name::parse(text).unwrap_or_else(|error| panic!("{text}: {error}")) }
 }
 
 /// A zone of lines: owner, kind, value.
-pub(super) fn of(lines: &[(&str, &str, &str)]) -> Zone {
+pub(crate) fn of(lines: &[(&str, &str, &str)]) -> Zone {
     let mut zone = Zone::default();
     for (owner, kind, value) in lines {
         let entry = match *kind {
             "A" => Entry::A(value.parse().expect("an IPv4 address")),
             "CNAME" => Entry::Cname(name(value)),
+            "TXT" => Entry::Txt(Text::from(*value)),
+            "MX" => {
+                let (preference, host) = value.split_once(' ').expect("a preference and a host");
+                Entry::Mx(preference.parse().expect("a preference"), name(host))
+            }
             "TIMEOUT" => Entry::Silence,
             "RCODE" => Entry::Failure,
             other => panic!("{other} is no kind of line"),
@@ -80,15 +85,15 @@ pub(super) fn of(lines: &[(&str, &str, &str)]) -> Zone {
 }
 
 impl Zone {
-    pub(super) fn declare(&mut self, owner: Name) {
+    pub(crate) fn declare(&mut self, owner: Name) {
         self.0.entry(owner).or_default();
     }
 
-    pub(super) fn add(&mut self, owner: Name, entry: Entry) {
+    pub(crate) fn add(&mut self, owner: Name, entry: Entry) {
         self.0.entry(owner).or_default().push(entry);
     }
 
-    pub(super) fn find(&self, name: &Name, kind: Option<Kind>, order: Order) -> Found<'_> {
+    pub(crate) fn find(&self, name: &Name, kind: Option<Kind>, order: Order) -> Found<'_> {
         let Some(entries) = self.0.get(name) else {
             // A name between others exists, without records.
             let between = self.0.keys().any(|other| other.is_within(name));
@@ -111,7 +116,7 @@ impl Zone {
     }
 
     /// What comes of a question in the end, without sockets.
-    pub(super) fn answer(&self, question: &Question, order: Order) -> Answer {
+    pub(crate) fn answer(&self, question: &Question, order: Order) -> Answer {
         let (mut name, mut aliases) = (&question.name, Vec::new());
         loop {
             let outcome = match self.find(name, Some(question.kind), order) {
