@@ -34,9 +34,9 @@ stand.
 
 With --format json it prints one object: `kind`, the fields of its kind, and `recipients`, whose
 `outcome` is failed, delayed, delivered, relayed or expanded. `status_origin` is `reported` or
-`derived`; without a status both are null. `recipient_by_sender` is whom the envelope sender carries
-(VERP), where the report names another or nobody, `certain` or `likely`. `breaks_off` says that the
-end of the mail is missing; what could be read is told.
+`derived`; without a status both are null. `recipient_by_sender` is whom the envelope sender
+carries (VERP), where the report names another or nobody, `certain` or `likely`. `breaks_off` says
+that the end of the mail is missing; what could be read is told.
 
 For a bare reply give its text: it is judged as `relaywatch classify` does, which also reads many,
 and takes the recipient and the sender beside it: whose address a reply names decides what 5.1.1
