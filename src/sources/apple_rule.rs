@@ -255,9 +255,8 @@ impl Inventory {
             return standing;
         }
         let local = local.to_lowercase();
-        let begins = |own: &str| {
-            local.strip_prefix(own).is_some_and(|rest| rest.starts_with(['+', '-', '=', '_', '.', '#']))
-        };
+        let begins =
+            |own: &str| local.strip_prefix(own).is_some_and(|rest| rest.starts_with(['+', '-', '=', '_', '.', '#']));
         let addresses = self.by_domain.get(domain).map_or(&[][..], Vec::as_slice);
         let own = addresses.iter().filter(|entry| team.is_none_or(|team| entry.team == team)).find(|entry| {
             let name = self.source(entry).and_then(|(_, source)| Registered::parse(&source.name));

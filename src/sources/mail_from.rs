@@ -110,12 +110,7 @@ fn region_of(host: &Name) -> Option<&str> {
     (!region.is_empty() && !region.contains('.')).then_some(region)
 }
 
-fn ses(
-    path: &ReturnPath<'_>,
-    exchanges: &[Exchange],
-    alias: Option<&Name>,
-    null: bool,
-) -> (Envelope, Vec<Finding>) {
+fn ses(path: &ReturnPath<'_>, exchanges: &[Exchange], alias: Option<&Name>, null: bool) -> (Envelope, Vec<Finding>) {
     let domain = path.domain;
     let region = path.region.map(str::to_ascii_lowercase);
     let region = region.as_deref();
@@ -228,8 +223,7 @@ mod tests {
         let given = |answer: Answer, is_from| {
             let known: Known = [(Question::new(domain.clone(), Kind::Mx), answer)].into_iter().collect();
             let region = Some("eu-west-1");
-            let path =
-                ReturnPath { provider: Provider::Ses, domain: &domain, region, is_from, on_mx_failure: None };
+            let path = ReturnPath { provider: Provider::Ses, domain: &domain, region, is_from, on_mx_failure: None };
             let (_, findings) = judge(&path, &Asking::new(&known)).expect("all is known");
             let fix = &findings[0].fix;
             assert_eq!(fix.record.is_none(), fix.step.contains("fresh subdomain"), "{fix:?}");

@@ -67,7 +67,10 @@ fn a_registration_counts_for_its_team() {
 fn a_team_without_sources_has_declared_nothing() {
     let all = inventory(&[&[("one.example", Some(1))], &[]]);
     let of_team = |team| all.standing(&name("two.example"), None, team);
-    assert_eq!((of_team(Some(1)), of_team(Some(0)), of_team(None)), (Standing::NotSupplied, Standing::Absent, Standing::Absent));
+    assert_eq!(
+        (of_team(Some(1)), of_team(Some(0)), of_team(None)),
+        (Standing::NotSupplied, Standing::Absent, Standing::Absent)
+    );
     assert_eq!(inventory(&[&[], &[]]).standing(&name("two.example"), None, None), Standing::NotSupplied);
     assert!(!inventory(&[&[("not a name", None)]]).supplies(None));
 }
@@ -88,7 +91,8 @@ fn an_envelope_with_the_recipient_in_it_may_be_the_registered_address() {
 
 #[test]
 fn a_declaration_is_fresh_for_ninety_days() {
-    let days = [(Some(0), true), (Some(90), true), (Some(91), false), (None, false), (Some(-1), true), (Some(-2), false)];
+    let days =
+        [(Some(0), true), (Some(90), true), (Some(91), false), (None, false), (Some(-1), true), (Some(-2), false)];
     for (days, fresh) in days {
         let all = inventory(&[&[("one.example", days)]]);
         let standing = all.standing(&name("one.example"), None, None);

@@ -195,7 +195,8 @@ fn spf<A: Answers>(
                 let place = mistake.span.start + 1;
                 let what =
                     format!("SPF of the registered domain {name} cannot be read at byte {place}: {}", mistake.kind);
-                let step = "Write each term of the record like include:spf.example.com or ip4:192.0.2.0/24; take others away.";
+                let step =
+                    "Write each term of the record like include:spf.example.com or ip4:192.0.2.0/24; take others away.";
                 findings.push(at_risk(FindingCode::SpfBroken, what, step));
             }
         }

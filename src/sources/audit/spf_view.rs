@@ -12,8 +12,8 @@ use super::{
         finding::{Finding, FindingCode, Fix, Grade, shown},
         providers,
         spf::{
-            Answers, FindingKind, MAX_LOOKUPS, Mechanism, Policy, Query, Reason, Selection, SpfResult, Step, SurveyStep,
-            TermKind, Verdict, check, is_record, lint, survey,
+            Answers, FindingKind, MAX_LOOKUPS, Mechanism, Policy, Query, Reason, Selection, SpfResult, Step,
+            SurveyStep, TermKind, Verdict, check, is_record, lint, survey,
         },
     },
     Stream,
@@ -143,12 +143,7 @@ fn closed_for_all(verdict: &Verdict, domain: &Name) -> bool {
         })
 }
 
-fn verdict<A: Answers>(
-    ip: IpAddr,
-    domain: &Name,
-    answers: &impl Answers,
-    asking: &Asking<'_, A>,
-) -> Option<Verdict> {
+fn verdict<A: Answers>(ip: IpAddr, domain: &Name, answers: &impl Answers, asking: &Asking<'_, A>) -> Option<Verdict> {
     let mail_from = format!("postmaster@{domain}");
     let query = Query { ip, mail_from: &mail_from, helo: domain.as_str(), receiver: "", at: None };
     match check(&query, answers) {
@@ -199,11 +194,6 @@ impl<A: Answers> Look<'_, A> {
             Selection::One(policy) => Some(policy),
             Selection::None | Selection::Several(_) => None,
         }
-    }
-
-    /// What the provider's customers include, as a term.
-    fn include(&self) -> Option<String> {
-        include_of(self.stream).map(|(name, _)| format!("include:{name}"))
     }
 
     /// What the results come to, with the findings that say why. `None` where something is still to be asked.

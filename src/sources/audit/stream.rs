@@ -198,7 +198,9 @@ pub(super) fn judge<A: Answers>(
         };
         mail_from::judge(&path, asking)
     });
-    let spf = envelope.as_ref().map(|envelope| spf_view::view(stream, peers.of(envelope.domain()), envelope.domain(), asking));
+    let spf = envelope
+        .as_ref()
+        .map(|envelope| spf_view::view(stream, peers.of(envelope.domain()), envelope.domain(), asking));
     let selectors = selectors(stream, &from, &mut findings, asking);
     let dmarc = dmarc::view(from.domain(), asking);
     let (return_path, spf) = (turned(return_path)?, turned(spf)?);

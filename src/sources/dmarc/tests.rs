@@ -86,7 +86,11 @@ fn a_bad_policy_for_subdomains_makes_the_record_ask_for_nothing() {
     for tag in ["sp", "np"] {
         let text = format!("v=DMARC1; p=reject; {tag}=refuse");
         assert_eq!(record(&text).policy(false, true), None, "{tag}");
-        assert_eq!(record(&format!("{text}; rua=mailto:a@example.com")).policy(false, true), Some(Policy::None), "{tag}");
+        assert_eq!(
+            record(&format!("{text}; rua=mailto:a@example.com")).policy(false, true),
+            Some(Policy::None),
+            "{tag}"
+        );
     }
 }
 
@@ -214,7 +218,7 @@ fn what_is_wrong_with_a_record_is_told() {
     let wrong = looked(Zone::default().txt("example.com", "v=DMARC1; p=reject"), "example.com");
     assert_eq!(codes(&wrong), [C::DmarcWrongName]);
     let record = wrong.findings[0].fix.record.as_ref().expect("a record").to_string();
-    assert_eq!(record, "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"");
+    assert_eq!(record, "_dmarc.example.com. TXT \"v=DMARC1; p=none\"", "no policy that nobody has tried");
 }
 
 #[test]

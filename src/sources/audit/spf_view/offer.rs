@@ -156,7 +156,10 @@ impl<A: Answers> Look<'_, A> {
         let doubt = if recalled.is_empty() {
             String::new()
         } else {
-            format!(" That {} is the provider's is recalled, not documented: compare what it shows.", recalled.join(", "))
+            format!(
+                " That {} is the provider's is recalled, not documented: compare what it shows.",
+                recalled.join(", ")
+            )
         };
         format!("{place}; leave the other TXT records of the name as they are.{doubt}")
     }

@@ -68,7 +68,13 @@ impl Case<'_> {
             && !self.envelope_by_design()
         {
             told.push(envelope.domain());
-            found.extend(stands(envelope.domain(), standing, team, FindingCode::EnvelopeUnregistered, "in the envelope"));
+            found.extend(stands(
+                envelope.domain(),
+                standing,
+                team,
+                FindingCode::EnvelopeUnregistered,
+                "in the envelope",
+            ));
         }
         // The same name is told once, unless it is missing for the other path as well.
         let from = stands(self.from.domain(), &self.from_standing, team, FindingCode::FromUnregistered, "in From");
@@ -114,7 +120,10 @@ impl Case<'_> {
                 Finding::new(FindingCode::StreamUncovered, from, what, Fix::step(step))
             }
             (Path::Unknown, PathVerdict::Unknown(reason)) => {
-                let what = format!("nobody can tell whether Apple accepts mail of {from} through {}: {both}", self.stream.provider);
+                let what = format!(
+                    "nobody can tell whether Apple accepts mail of {from} through {}: {both}",
+                    self.stream.provider
+                );
                 let (grade, step) = match reason {
                     UnknownReason::Dns => (Grade::Notable, "Ask again when DNS answers."),
                     UnknownReason::InventoryMissing => {
@@ -164,8 +173,14 @@ impl Case<'_> {
                 "the organisational domain of {from} is {org} by the tree walk and {} by the public suffix list",
                 self.dmarc.org_by_list
             );
-            let step =
-                format!("Say psd=n in the DMARC record of {}, so that the walk ends there.", self.dmarc.org_by_list);
+            let list = &self.dmarc.org_by_list;
+            let step = if self.dmarc.walk.record_of(list).is_some() {
+                format!("Say psd=n in the DMARC record of {list}, so that the walk ends there.")
+            } else {
+                format!(
+                    "Publish a DMARC record at _dmarc.{list}, such as v=DMARC1; p=none, so that the walk goes up to there."
+                )
+            };
             let differs = verdict.passes != verdict.passes_by_list;
             let grade = if differs { Grade::AtRisk } else { Grade::Notable };
             found.push(Finding::new(FindingCode::DmarcOrgDiffers, from, what, Fix::step(step)).graded(grade));
@@ -210,7 +225,9 @@ fn stands(domain: &Name, standing: &Standing, team: Option<&str>, code: FindingC
         Standing::NotSupplied | Standing::Registered(_) => Vec::new(),
         Standing::Absent => vec![missing],
         Standing::Related(_) => {
-            let what = format!("a name of the same organisation as {domain} is declared as registered, {domain} itself is not");
+            let what = format!(
+                "a name of the same organisation as {domain} is declared as registered, {domain} itself is not"
+            );
             vec![missing, Finding::new(FindingCode::RelatedRegistered, domain, what, register(domain))]
         }
         Standing::Elsewhere(_) => {
