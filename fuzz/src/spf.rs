@@ -42,7 +42,9 @@ impl Dns<'_> {
                 line.split(|byte| *byte == 1).map(|text| Text::new(text.chunks(255))).collect(),
             )),
             (Kind::A, _) => Outcome::Found(Values::A(vec![[192, 0, 2, first % 4].into()])),
-            (Kind::Aaaa, _) => Outcome::Found(Values::Aaaa(vec![])),
+            (Kind::Aaaa, _) => {
+                Outcome::Found(Values::Aaaa(vec![[0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(first % 4)].into()]))
+            }
             (Kind::Mx, _) => Outcome::Found(Values::Mx(
                 (0..many).map(|at| Exchange { preference: first.into(), host: name(at) }).collect(),
             )),

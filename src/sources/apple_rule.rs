@@ -19,6 +19,10 @@ use super::{answer::Name, dmarc::org_by_list};
 /// How long a declaration is fresh after its confirmation, in milliseconds.
 pub const FRESH_MILLIS: i64 = 90 * DAY_MILLIS;
 
+/// The longest part of an address before the at sign that is read, in bytes; RFC 5321 section 4.5.3.1.1 has 64, senders with VERP
+/// more.
+const MAX_LOCAL_BYTES: usize = 1_024;
+
 words! {
     /// What kind of account a team has, which decides how many sources Apple takes (developer account help, "Configure private
     /// email relay service").
@@ -69,6 +73,7 @@ impl Registered {
             Name::parse(domain).ok().filter(|name| domain.chars().all(plain) && name.as_str().contains('.'))?;
         match local {
             None => Some(Self::Domain(domain)),
+            Some(local) if local.len() > MAX_LOCAL_BYTES => None,
             Some(local) if local.is_empty() || local.chars().any(|c| c.is_whitespace() || c.is_control()) => None,
             Some(local) => Some(Self::Address { local: local.to_lowercase(), domain }),
         }
@@ -141,7 +146,7 @@ pub struct Entry {
 /// What is registered for a name, as far as it was declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// No inventory was supplied, or none of this team.
+    /// No sources were declared, or none of this team.
     NotSupplied,
     /// It is registered, exactly.
     Registered(Entry),
@@ -162,6 +167,8 @@ pub struct Inventory {
     by_name: BTreeMap<Registered, Vec<Entry>>,
     by_domain: BTreeMap<Name, Vec<Entry>>,
     by_org: BTreeMap<Name, Vec<Entry>>,
+    /// Which teams have declared a source that can be read.
+    supplied: Vec<bool>,
     invalid: Vec<(usize, usize)>,
 }
 
@@ -169,14 +176,19 @@ impl Inventory {
     /// Reads what was declared; `now` decides what is fresh.
     #[must_use]
     pub fn new(teams: Vec<Team>, now: Timestamp) -> Self {
-        let mut inventory = Self { teams, ..Self::default() };
+        let mut inventory = Self { supplied: vec![false; teams.len()], teams, ..Self::default() };
         for (team, declared) in inventory.teams.iter().enumerate() {
             for (source, declaration) in declared.sources.iter().enumerate() {
                 let Some(name) = Registered::parse(&declaration.name) else {
                     inventory.invalid.push((team, source));
                     continue;
                 };
-                let fresh = declaration.confirmed_at.is_some_and(|at| now.millis_since(at) <= FRESH_MILLIS);
+                // A day of grace for clocks that differ; what lies further ahead is a slip of the pen.
+                let age = declaration.confirmed_at.map(|at| now.millis_since(at));
+                let fresh = age.is_some_and(|age| (-DAY_MILLIS..=FRESH_MILLIS).contains(&age));
+                if let Some(supplied) = inventory.supplied.get_mut(team) {
+                    *supplied = true;
+                }
                 let entry = Entry { team, source, fresh };
                 if matches!(name, Registered::Address { .. }) {
                     inventory.by_domain.entry(name.domain().clone()).or_default().push(entry.clone());
@@ -225,11 +237,39 @@ impl Inventory {
         false
     }
 
+    /// Whether a team, or where none is named any, has declared a source that can be read.
+    #[must_use]
+    pub fn supplies(&self, team: Option<usize>) -> bool {
+        match team {
+            Some(team) => self.supplied.get(team).copied().unwrap_or_default(),
+            None => self.supplied.contains(&true),
+        }
+    }
+
+    /// How an envelope address stands whose local part may hold the recipient (VERP): a registered address that it begins with may
+    /// be the one that Apple compares, which is not established.
+    #[must_use]
+    pub fn envelope_standing(&self, domain: &Name, local: &str, team: Option<usize>) -> Standing {
+        let standing = self.standing(domain, Some(local), team);
+        if !matches!(standing, Standing::Absent | Standing::Related(_)) {
+            return standing;
+        }
+        let local = local.to_lowercase();
+        let begins =
+            |own: &str| local.strip_prefix(own).is_some_and(|rest| rest.starts_with(['+', '-', '=', '_', '.', '#']));
+        let addresses = self.by_domain.get(domain).map_or(&[][..], Vec::as_slice);
+        let own = addresses.iter().filter(|entry| team.is_none_or(|team| entry.team == team)).find(|entry| {
+            let name = self.source(entry).and_then(|(_, source)| Registered::parse(&source.name));
+            matches!(name, Some(Registered::Address { local, .. }) if begins(&local))
+        });
+        own.map_or(standing, |entry| Standing::AddressesOnly(entry.clone()))
+    }
+
     /// How a sender stands, for one team or, where none is named, for any. `local` is the part of its address before the at sign,
     /// where that is known.
     #[must_use]
     pub fn standing(&self, domain: &Name, local: Option<&str>, team: Option<usize>) -> Standing {
-        if self.teams.is_empty() {
+        if !self.supplies(team) {
             return Standing::NotSupplied;
         }
         let own = |entries: &[Entry]| best(entries.iter().filter(|entry| team.is_none_or(|team| entry.team == team)));
@@ -276,6 +316,8 @@ words! {
         NoValidSignature = 5, "no_valid_signature";
         /// No valid signature is of the From domain.
         ForeignSignature = 6, "foreign_signature";
+        /// The provider sends nothing as it is set up.
+        NotSent = 7, "not_sent";
     }
 }
 
@@ -485,15 +527,17 @@ pub fn by_dkim(from: &Name, signatures: &[Signature], every: bool, standing: &St
         signatures.iter().any(|signature| signature.domain == *from && signature.validity == validity)
     };
     let valid = has(Validity::Valid);
-    let partly = has(Validity::Chance) || (!every && has(Validity::Invalid));
-    let unknown = if valid && !partly {
+    let foreign = signatures.iter().any(|signature| signature.domain != *from);
+    let unknown = if valid && every {
         None
-    } else if !valid && has(Validity::Trouble) {
+    } else if has(Validity::Trouble) {
         Some(UnknownReason::Dns)
-    } else if valid || has(Validity::Chance) {
-        if valid && every { None } else { Some(UnknownReason::Partly) }
+    } else if has(Validity::Chance) || (valid && (has(Validity::Invalid) || foreign)) {
+        Some(UnknownReason::Partly)
     } else if has(Validity::ValidEd25519) {
         Some(UnknownReason::Ed25519Only)
+    } else if valid {
+        None
     } else {
         return without_own(from, signatures);
     };

@@ -35,7 +35,7 @@
 //! A resolver's trouble makes a verdict "unknown" and is a finding of its own, never "deleted". Left out: DNSSEC beyond bogus
 //! answers, MTA-STS, TLS-RPT, BIMI; Apple's rule asks for none of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -45,7 +45,7 @@ use super::{
     answer::Question,
     apple_rule::{Inventory, Registered},
     asking::Asking,
-    finding::{Finding, FindingCode, Grade},
+    finding::{DnsRecord, Finding, FindingCode, Grade},
     spf::Answers,
 };
 
@@ -61,8 +61,9 @@ pub use spf_view::{Checked, SpfView};
 pub use stream::{Carrier, DmarcVerdict, Path, StreamVerdict};
 
 /// The most steps that need something. The longest way: the provider's tree of includes to its end, then the check of the last
-/// sampled address through ten look-ups of two questions each, then what a missing record asks for.
-pub const MAX_STEPS: usize = 64;
+/// sampled address through ten look-ups of two questions each, then what a missing record asks for, then the records that may be
+/// offered, each like a check.
+pub const MAX_STEPS: usize = 128;
 
 /// How far an audit is.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,7 +93,8 @@ impl Audit {
         for finding in self.streams.iter().flat_map(|stream| &stream.findings).chain(&self.own_findings) {
             let key = (finding.code, finding.about.as_str(), finding.what.as_str());
             let kept = merged.entry(key).or_insert(finding);
-            if finding.grade > kept.grade {
+            let rank = |one: &Finding| (one.grade, one.fix.record.is_some());
+            if rank(finding) > rank(kept) {
                 *kept = finding;
             }
         }
@@ -113,17 +115,57 @@ impl Audit {
 pub fn audit(setup: &Setup, now: Timestamp, answers: &impl Answers) -> Step {
     let asking = Asking::new(answers);
     let inventory = Inventory::new(setup.teams.clone(), now);
+    let peers = stream::Peers::new(&setup.streams);
     let streams: Vec<Option<StreamVerdict>> =
-        setup.streams.iter().map(|stream| stream::judge(stream, &inventory, &asking)).collect();
+        setup.streams.iter().map(|stream| stream::judge(stream, &peers, &inventory, &asking)).collect();
     let streams: Option<Vec<StreamVerdict>> = streams.into_iter().collect();
     // The sources' questions are told together with those of the streams.
     let sources = inventory::judge(&inventory, streams.as_deref(), &asking);
     let needed = asking.into_needed();
     match (streams, sources) {
-        (Some(streams), Some((sources, own_findings))) if needed.is_empty() => {
+        (Some(mut streams), Some((sources, mut own_findings))) if needed.is_empty() => {
+            let findings = streams.iter_mut().flat_map(|stream| &mut stream.findings).chain(&mut own_findings);
+            one_record_a_name(findings.collect());
             Step::Done(Audit { streams, sources, own_findings })
         }
         _ => Step::Need(needed),
+    }
+}
+
+/// Leaves each name one record of a kind to publish, at the worst of its findings; none where they differ, since one would undo
+/// what another mends.
+fn one_record_a_name(mut findings: Vec<&mut Finding>) {
+    // The first of the worst keeps the record.
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.grade));
+    let mut first: BTreeMap<(String, &'static str), (DnsRecord, FindingCode, String)> = BTreeMap::new();
+    let mut differ = BTreeSet::new();
+    for finding in &findings {
+        let Some(record) = &finding.fix.record else { continue };
+        let key = (record.name.clone(), record.kind);
+        match first.get(&key) {
+            Some((kept, ..)) if kept != record => {
+                differ.insert(key);
+            }
+            Some(_) => {}
+            None => {
+                first.insert(key, (record.clone(), finding.code, finding.about.clone()));
+            }
+        }
+    }
+    let mut given = BTreeSet::new();
+    for finding in findings {
+        let Some(record) = finding.fix.record.take() else { continue };
+        let key = (record.name.clone(), record.kind);
+        if differ.contains(&key) {
+            finding.fix.step = format!(
+                "Several findings ask for different {} records at {}: make one record that does what all of them say.",
+                record.kind, record.name
+            );
+        } else if given.insert(key.clone()) {
+            finding.fix.record = Some(record);
+        } else if let Some((_, code, about)) = first.get(&key) {
+            finding.fix.step = format!("Publish the record that {code} of {about} gives; it mends this too.");
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 //! Which names are asked is chosen by others (`include`, `redirect`, `rua`), so no hosts file is read and no name is completed by
 //! a search list (`email-auth.md` section 5.3).
 //!
-//! hickory follows CNAMEs. A chain that never ends comes back as no data (hickory 0.26.3 gives up after a fixed depth and says
-//! that there are no records). A record that cannot be read, such as a TXT record without any string, makes the whole answer a
+//! hickory follows CNAMEs, and keeps them from us where the chain ends in an absence (hickory 0.26.3; one that never ends it calls no
+//! data too). So the chain of an absence is asked for hop by hop: a CNAME that leads nowhere is told from a name that is not there,
+//! and a loop or a chain without an end is a server failure. A record that cannot be read, such as a TXT record without any string, makes the whole answer a
 //! server failure.
 
 use std::{
@@ -33,6 +34,9 @@ use crate::model::Timestamp;
 
 /// How many questions are open at once.
 const AT_ONCE: usize = 64;
+
+/// How many CNAMEs are followed one after another, as resolvers do.
+const MAX_ALIASES: usize = 8;
 
 /// How DNS is asked.
 #[derive(Debug, Clone)]
@@ -118,11 +122,53 @@ impl Asker {
 
     /// Asks one question. It always ends, with one of the six outcomes.
     pub async fn ask(&self, question: &Question) -> Answer {
+        timeout(self.limit, self.answer(question)).await.unwrap_or_else(|_| Answer::of(Outcome::TimedOut))
+    }
+
+    async fn answer(&self, question: &Question) -> Answer {
         let Some(name) = wire_name(&question.name) else { return Answer::of(Outcome::ServerFailure) };
-        match timeout(self.limit, self.resolver.lookup(name, record_type(question.kind))).await {
-            Ok(Ok(lookup)) => read(&lookup, question.kind),
-            Ok(Err(error)) => failed(&error),
-            Err(_) => Answer::of(Outcome::TimedOut),
+        let answer = match self.resolver.lookup(name, record_type(question.kind)).await {
+            Ok(lookup) => read(&lookup, question.kind),
+            Err(error) => failed(&error),
+        };
+        if !answer.outcome.is_absence() || !answer.aliases.is_empty() {
+            return answer;
+        }
+        match self.chain(&question.name).await {
+            Ok(aliases) => Answer { aliases, ..answer },
+            Err(outcome) => Answer::of(outcome),
+        }
+    }
+
+    /// The names that the CNAMEs of a name lead through, in order; else what came in place of an answer.
+    async fn chain(&self, from: &Name) -> Result<Vec<Name>, Outcome> {
+        let mut aliases: Vec<Name> = Vec::new();
+        let mut at = from.clone();
+        while let Some(to) = self.alias(&at).await? {
+            if to == *from || aliases.contains(&to) || aliases.len() == MAX_ALIASES {
+                return Err(Outcome::ServerFailure);
+            }
+            aliases.push(to.clone());
+            at = to;
+        }
+        Ok(aliases)
+    }
+
+    /// Where the CNAME of a name leads, if it has one.
+    async fn alias(&self, name: &Name) -> Result<Option<Name>, Outcome> {
+        let name = wire_name(name).ok_or(Outcome::ServerFailure)?;
+        match self.resolver.lookup(name.clone(), RecordType::CNAME).await {
+            Ok(lookup) => {
+                let own = |record: &&rr::Record| record.name.eq_ignore_root(&name);
+                Ok(lookup.answers().iter().filter(own).find_map(|record| match &record.data {
+                    RData::CNAME(to) => read_name(&to.0),
+                    _ => None,
+                }))
+            }
+            Err(error) => match failed(&error).outcome {
+                outcome if outcome.is_trouble() => Err(outcome),
+                _ => Ok(None),
+            },
         }
     }
 
@@ -181,7 +227,30 @@ impl Asker {
                 Step::Done(verdict) => return *verdict,
                 Step::Need(questions) => questions,
             };
+<<<<<<< HEAD
             self.answer(questions, known, limit.saturating_sub(began.elapsed())).await;
+=======
+            // At most `spf::MAX_AT_ONCE`.
+            let mut tasks = JoinSet::new();
+            for question in questions.iter().cloned() {
+                let asker = self.clone();
+                tasks.spawn(async move {
+                    let answer = asker.ask(&question).await;
+                    (question, answer)
+                });
+            }
+            // What has come when the time is over counts.
+            while let Ok(Some(done)) = timeout(limit.saturating_sub(began.elapsed()), tasks.join_next()).await {
+                if let Ok((question, answer)) = done {
+                    known.insert(question, answer);
+                }
+            }
+            for question in questions {
+                if spf::Answers::answer(known, &question).is_none() {
+                    known.insert(question, Answer::of(Outcome::TimedOut));
+                }
+            }
+>>>>>>> mend6
         }
     }
 }

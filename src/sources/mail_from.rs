@@ -40,6 +40,8 @@ pub struct ReturnPath<'a> {
     pub domain: &'a Name,
     /// The AWS region that SES sends from, where that is known.
     pub region: Option<&'a str>,
+    /// Whether the name is the From domain as well, whose other mail an MX of SES would take away.
+    pub is_from: bool,
     /// What SES does without the MX; `USE_DEFAULT_VALUE` where nobody said, as SES has it by default.
     pub on_mx_failure: Option<OnMxFailure>,
 }
@@ -74,7 +76,7 @@ pub(super) fn judge<A: Answers>(path: &ReturnPath<'_>, asking: &Asking<'_, A>) -
     };
     let null = exchanges.iter().any(|exchange| exchange.host.is_root());
     if path.provider == Provider::Ses {
-        return Some(ses(path, exchanges, null));
+        return Some(ses(path, exchanges, answer.aliases.last(), null));
     }
     if null {
         let what = format!("{domain} says by a null MX that it takes no mail");
@@ -108,16 +110,24 @@ fn region_of(host: &Name) -> Option<&str> {
     (!region.is_empty() && !region.contains('.')).then_some(region)
 }
 
-fn ses(path: &ReturnPath<'_>, exchanges: &[Exchange], null: bool) -> (Envelope, Vec<Finding>) {
+fn ses(path: &ReturnPath<'_>, exchanges: &[Exchange], alias: Option<&Name>, null: bool) -> (Envelope, Vec<Finding>) {
     let domain = path.domain;
     let region = path.region.map(str::to_ascii_lowercase);
     let region = region.as_deref();
     let told = region.or_else(|| exchanges.iter().find_map(|exchange| region_of(&exchange.host)));
+    // Other mail would go astray with the MX, so that it is given only where there is none.
+    let live = exchanges.iter().any(|exchange| region_of(&exchange.host).is_none() && !exchange.host.is_root());
     let fix = match told {
+        _ if live || path.is_from => Fix::step(format!(
+            "Leave the MX of {domain} as it is, since its other mail comes by it; set up a fresh subdomain as MAIL FROM, \
+             such as bounce.{domain}, with the one MX that SES shows for it, and register it with Apple."
+        )),
+        _ if alias.is_some() => Fix::step(format!(
+            "{domain} is a CNAME, which can have no MX beside it: set up a fresh subdomain as MAIL FROM, with the one MX \
+             that SES shows for it, and register it with Apple."
+        )),
         Some(region) => Fix::publish(
-            format!(
-                "Publish this as the only MX of {domain}; wait until SES shows the MAIL FROM domain as successful."
-            ),
+            format!("Have this as the only MX of {domain}; wait until SES shows the MAIL FROM domain as successful."),
             DnsRecord::mx(domain, SES_PREFERENCE, feedback_host(region)),
         ),
         None => Fix::step(format!(
@@ -183,7 +193,7 @@ mod tests {
         let no_data = |kind| (Question::new(domain.clone(), kind), Answer::of(Outcome::NoData));
         let mut known: Known = [no_data(Kind::A), no_data(Kind::Aaaa)].into_iter().collect();
         known.insert(Question::new(domain.clone(), Kind::Mx), answer);
-        let path = ReturnPath { provider, domain: &domain, region, on_mx_failure: on };
+        let path = ReturnPath { provider, domain: &domain, region, is_from: false, on_mx_failure: on };
         let (envelope, findings) = judge(&path, &Asking::new(&known)).expect("all is known");
         (envelope, findings.iter().map(|finding| finding.code).collect())
     }
@@ -205,6 +215,27 @@ mod tests {
         assert_eq!(ses(Answer::of(Outcome::NoSuchDomain)), (back(), vec![C::MailFromMxMissing]));
         let any = run(Provider::Ses, None, None, mx(&[(10, EU)]));
         assert_eq!(any, (Envelope::AsSetUp, vec![]), "a region that nobody told is none to differ from");
+    }
+
+    #[test]
+    fn an_mx_is_given_only_where_no_other_mail_comes_by_it() {
+        let domain = name("mail.mydomain.fr");
+        let given = |answer: Answer, is_from| {
+            let known: Known = [(Question::new(domain.clone(), Kind::Mx), answer)].into_iter().collect();
+            let region = Some("eu-west-1");
+            let path = ReturnPath { provider: Provider::Ses, domain: &domain, region, is_from, on_mx_failure: None };
+            let (_, findings) = judge(&path, &Asking::new(&known)).expect("all is known");
+            let fix = &findings[0].fix;
+            assert_eq!(fix.record.is_none(), fix.step.contains("fresh subdomain"), "{fix:?}");
+            fix.record.is_some()
+        };
+        let none = || Answer::of(Outcome::NoData);
+        assert!(given(none(), false) && given(mx(&[(10, "feedback-smtp.us-east-1.amazonses.com")]), false));
+        assert!(!given(none(), true), "the From domain has mail of its own");
+        assert!(!given(mx(&[(10, "aspmx.l.google.com")]), false));
+        assert!(!given(mx(&[(10, EU), (20, "mx.mydomain.fr")]), false));
+        let alias = Answer { aliases: vec![name("bounces.example")], ..none() };
+        assert!(!given(alias, false));
     }
 
     #[test]

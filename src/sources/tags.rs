@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The most parts between semicolons that are read of one record; DKIM knows nine tags and DMARC a dozen.
+pub(super) const MAX_TAGS: usize = 64;
+
 /// One tag with its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tag<'a> {
@@ -46,6 +49,8 @@ pub enum FaultKind {
     Quote,
     #[error("a backslash, as some zone files have it before semicolons; it has come into the record itself")]
     Backslash,
+    #[error("more than {MAX_TAGS} tags")]
+    TooMany,
     #[error("a tag without a name")]
     NoName,
     #[error("a name of a tag with other signs than letters, digits and underscores")]
@@ -124,6 +129,9 @@ pub(super) fn tags(record: &[u8]) -> Result<Vec<Tag<'_>>, Fault> {
             };
             return Err(Fault::new(at + bad, kind));
         }
+        if found.len() == MAX_TAGS {
+            return Err(Fault::new(at, FaultKind::TooMany));
+        }
         found.push(Tag { name, at, value: value.trim_ascii(), value_at });
     }
     Ok(found)
@@ -159,6 +167,8 @@ mod tests {
             fault(b"v=DKIM1; p=\xc3\xa9").to_string(),
             "at byte 12: a byte that is no letter, sign or blank of US-ASCII"
         );
+        assert_eq!(tags("a=b;".repeat(MAX_TAGS).as_bytes()).map(|tags| tags.len()), Ok(MAX_TAGS));
+        assert_eq!(fault("a=b;".repeat(MAX_TAGS + 1).as_bytes()), Fault::new(4 * MAX_TAGS, FaultKind::TooMany));
         assert!(tags(b"").expect("nothing").is_empty() && tags(b" ; ;").expect("nothing").is_empty());
     }
 }

@@ -64,8 +64,36 @@ fn a_registration_counts_for_its_team() {
 }
 
 #[test]
+fn a_team_without_sources_has_declared_nothing() {
+    let all = inventory(&[&[("one.example", Some(1))], &[]]);
+    let of_team = |team| all.standing(&name("two.example"), None, team);
+    assert_eq!(
+        (of_team(Some(1)), of_team(Some(0)), of_team(None)),
+        (Standing::NotSupplied, Standing::Absent, Standing::Absent)
+    );
+    assert_eq!(inventory(&[&[], &[]]).standing(&name("two.example"), None, None), Standing::NotSupplied);
+    assert!(!inventory(&[&[("not a name", None)]]).supplies(None));
+}
+
+#[test]
+fn an_envelope_with_the_recipient_in_it_may_be_the_registered_address() {
+    let all = inventory(&[&[("bounce@mail.example.com", Some(1))]]);
+    let stands = |local| all.envelope_standing(&name("mail.example.com"), local, None);
+    for local in ["Bounce+user=example.org", "bounce-17-user=example.org"] {
+        assert!(matches!(stands(local), Standing::AddressesOnly(_)), "{local}");
+    }
+    assert!(matches!(stands("bounce"), Standing::Registered(_)));
+    for local in ["bouncer", "news", "boun"] {
+        assert!(matches!(stands(local), Standing::Related(_)), "{local}");
+    }
+    assert_eq!(Registered::parse(&format!("{}@example.com", "x".repeat(1_025))), None);
+}
+
+#[test]
 fn a_declaration_is_fresh_for_ninety_days() {
-    for (days, fresh) in [(Some(0), true), (Some(90), true), (Some(91), false), (None, false)] {
+    let days =
+        [(Some(0), true), (Some(90), true), (Some(91), false), (None, false), (Some(-1), true), (Some(-2), false)];
+    for (days, fresh) in days {
         let all = inventory(&[&[("one.example", days)]]);
         let standing = all.standing(&name("one.example"), None, None);
         assert_eq!(standing, registered(fresh), "{days:?}");
@@ -146,7 +174,17 @@ fn by_dkim_as_the_reference_has_it() {
     assert_eq!(judge(&[("amazonses.com", V::Valid)], false, &ok), P::Fail(F::ForeignSignature));
     assert_eq!(judge(&[("mail.mydomain.fr", V::Valid)], false, &ok), P::Unknown(U::RelaxedOnly));
     assert_eq!(judge(&[("mail.mydomain.fr", V::Invalid)], false, &ok), P::Fail(F::NoValidSignature));
-    assert_eq!(judge(&[(own, V::Valid), ("amazonses.com", V::Valid)], false, &ok), P::Pass, "signed twice");
+    assert_eq!(judge(&[(own, V::Valid), ("amazonses.com", V::Valid)], true, &ok), P::Pass, "signed twice");
+    let one_or_another = [
+        (V::Trouble, own, U::Dns),
+        (V::ValidEd25519, own, U::Ed25519Only),
+        (V::Chance, own, U::Partly),
+        (V::Valid, "amazonses.com", U::Partly),
+    ];
+    for (validity, domain, reason) in one_or_another {
+        assert_eq!(judge(&[(own, V::Valid), (domain, validity)], false, &ok), P::Unknown(reason), "{validity:?}");
+        assert_eq!(judge(&[(own, V::Valid), (domain, validity)], true, &ok), P::Pass, "{validity:?}");
+    }
     assert_eq!(judge(&[(own, V::Valid), (own, V::Invalid)], false, &ok), P::Unknown(U::Partly), "one or the other");
     assert_eq!(judge(&[(own, V::Valid), (own, V::Invalid)], true, &ok), P::Pass, "both on each message");
     assert_eq!(judge(&[(own, V::Valid), (own, V::ValidEd25519)], true, &ok), P::Pass);

@@ -33,6 +33,8 @@ pub(super) struct Sending {
     pub(super) decides: bool,
     /// Whether DNS did not answer for the provider's record or one that it includes.
     pub(super) trouble: bool,
+    /// Whether all addresses that are told are tried.
+    pub(super) whole: bool,
 }
 
 /// The name that the provider's customers include.
@@ -48,15 +50,22 @@ pub(super) fn include_of(stream: &Stream) -> Option<(Name, bool)> {
 pub(super) fn sending<A: Answers>(stream: &Stream, asking: &Asking<'_, A>) -> Option<Sending> {
     if !stream.addresses.is_empty() {
         let addresses = stream.addresses.iter().copied().take(MAX_TOLD).collect();
-        return Some(Sending { addresses, sampled_from: None, decides: true, trouble: false });
+        let whole = stream.addresses.len() <= MAX_TOLD;
+        return Some(Sending { addresses, sampled_from: None, decides: true, trouble: false, whole });
     }
     let Some((include, decides)) = include_of(stream) else {
-        return Some(Sending { addresses: Vec::new(), sampled_from: None, decides: false, trouble: false });
+        return Some(Sending {
+            addresses: Vec::new(),
+            sampled_from: None,
+            decides: false,
+            trouble: false,
+            whole: true,
+        });
     };
     let (networks, trouble) = networks(&include, asking)?;
     let (four, six): (Vec<IpAddr>, Vec<IpAddr>) = networks.into_iter().partition(IpAddr::is_ipv4);
     let addresses = spread(&four).chain(spread(&six)).collect();
-    Some(Sending { addresses, sampled_from: Some(include), decides, trouble })
+    Some(Sending { addresses, sampled_from: Some(include), decides, trouble, whole: true })
 }
 
 /// Some of them, from the first to the last.

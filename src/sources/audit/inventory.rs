@@ -1,5 +1,7 @@
 //! The verdict of each registered name, and what is wrong with the inventory as a whole.
 
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
 use serde::Serialize;
 
 use super::{
@@ -42,6 +44,26 @@ pub(super) fn judge<A: Answers>(
     let asked = names.iter().filter(|name| asking.ask(name, Kind::Txt).is_some()).count();
     let streams = streams.filter(|_| asked == names.len())?;
     let mut findings = whole(inventory);
+    let by_entry: HashSet<(usize, usize)> =
+        streams.iter().flat_map(|stream| &stream.uses).map(|entry| (entry.team, entry.source)).collect();
+    let mut carried: BTreeMap<Registered, usize> = BTreeMap::new();
+    for stream in streams {
+        // A source that carries by both paths carries one stream.
+        let names: BTreeSet<Registered> =
+            stream.carriers.iter().filter_map(|carrier| Registered::parse(&carrier.source)).collect();
+        for name in names {
+            *carried.entry(name).or_default() += 1;
+        }
+    }
+    // A stream whose envelope is not known may use any source.
+    let open = streams.iter().any(|stream| stream.envelope_domain.is_none());
+    let senders: BTreeSet<&str> = streams
+        .iter()
+        .flat_map(|stream| [Some(stream.from_domain.as_str()), stream.envelope_domain.as_deref()])
+        .flatten()
+        .collect();
+    let told: HashSet<(FindingCode, &str)> =
+        streams.iter().flat_map(|stream| &stream.findings).map(|one| (one.code, one.about.as_str())).collect();
     let mut verdicts = Vec::new();
     for (name, entries) in inventory.names() {
         let of = |entry| inventory.source(entry).map(|(team, source)| (team.name.clone(), source));
@@ -63,39 +85,44 @@ pub(super) fn judge<A: Answers>(
             let what = format!("{name} is declared twice for one team");
             findings.push(Finding::new(FindingCode::SourceTwice, about, what, Fix::step("Leave one declaration.")));
         }
-        let used = streams.iter().filter(|stream| stream.uses.iter().any(|entry| entries.contains(entry))).count();
-        if used == 0 && !streams.is_empty() {
+        let used = entries.iter().any(|entry| by_entry.contains(&(entry.team, entry.source)));
+        if !used && !open && !streams.is_empty() {
             let what = format!("no stream uses the registered source {name}");
             let step = "Take it out of Apple's portal if nothing sends from it any more.";
             findings.push(Finding::new(FindingCode::SourceUnused, about, what, Fix::step(step)));
         }
         let mut of_spf = Vec::new();
-        let has_spf = spf(about, matches!(name, Registered::Domain(_)), &mut of_spf, asking)?;
-        findings.extend(of_spf.into_iter().filter(|finding| !told(streams, finding)));
-        let carriers = streams.iter().filter(|stream| {
-            stream.carriers.iter().any(|carrier| Registered::parse(&carrier.source).as_ref() == Some(name))
-        });
+        let sends = open || senders.contains(about.as_str());
+        let wanted = matches!(name, Registered::Domain(_));
+        let has_spf = spf(about, wanted, sends, &mut of_spf, asking)?;
+        findings.extend(of_spf.into_iter().filter(|finding| !is_told(&told, finding)));
+        let carries = carried.get(name).copied().unwrap_or_default();
         let fresh = entries.iter().any(|entry| entry.fresh);
-        verdicts.push(SourceVerdict { source: name.clone(), teams, fresh, has_spf, carries: carriers.count() });
+        verdicts.push(SourceVerdict { source: name.clone(), teams, fresh, has_spf, carries });
     }
     Some((verdicts, findings))
 }
 
 /// Whether a stream that uses the name has told the same of it, and more.
-fn told(streams: &[StreamVerdict], finding: &Finding) -> bool {
+fn is_told(told: &HashSet<(FindingCode, &str)>, finding: &Finding) -> bool {
     use FindingCode as C;
-    let same = |code| match finding.code {
-        C::SourceWithoutSpf => matches!(code, C::SpfMissing | C::SpfWrongName | C::SpfMisspelt),
-        own => code == own,
+    let codes: &[FindingCode] = match &finding.code {
+        C::SourceWithoutSpf => &[C::SpfMissing, C::SpfWrongName, C::SpfMisspelt],
+        own => std::slice::from_ref(own),
     };
-    streams.iter().flat_map(|stream| &stream.findings).any(|one| same(one.code) && one.about == finding.about)
+    codes.iter().any(|code| told.contains(&(*code, finding.about.as_str())))
 }
 
 /// What is wrong with the inventory whatever DNS says.
 fn whole(inventory: &Inventory) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let step = "Declare the sources of each team, with the day when somebody last saw them in Apple's portal.";
+    for team in inventory.teams().iter().filter(|team| team.sources.is_empty()) {
+        let name = quoted(&team.name);
+        let what = format!("nothing is declared as registered with Apple for team {name}");
+        findings.push(Finding::new(FindingCode::InventoryMissing, name, what, Fix::step(step)));
+    }
     if inventory.teams().is_empty() {
-        let step = "Declare the sources of each team, with the day when somebody last saw them in Apple's portal.";
         let what = "nothing is declared as registered with Apple";
         findings.push(Finding::new(FindingCode::InventoryMissing, "inventory", what, Fix::step(step)));
     }
@@ -130,6 +157,7 @@ fn limit(team: &Team) -> Option<Finding> {
 fn spf<A: Answers>(
     name: &Name,
     wanted: bool,
+    sends: bool,
     findings: &mut Vec<Finding>,
     asking: &Asking<'_, A>,
 ) -> Option<Option<bool>> {
@@ -143,9 +171,18 @@ fn spf<A: Answers>(
         |code, what: String, step: &str| Finding::new(code, name, what, Fix::step(step)).graded(Grade::AtRisk);
     match selection {
         Selection::None if wanted => {
-            let step =
-                format!("Publish SPF at {name}; where no mail has it in its envelope, a record that passes nobody.");
-            let fix = Fix::publish(step, DnsRecord::txt(name, "v=spf1 -all"));
+            // A record that passes nobody stops the mail of a name that has some.
+            let mx = asking.ask(name, Kind::Mx)?;
+            let fix = if let Some(last) = answer.aliases.last() {
+                Fix::step(format!("{name} is a CNAME: ask the provider, the record is theirs at {last}."))
+            } else if sends || !mx.outcome.is_absence() || !mx.aliases.is_empty() {
+                Fix::step(format!(
+                    "Publish SPF at {name} that passes all that sends with it in the envelope, if anything does."
+                ))
+            } else {
+                let step = format!("If no mail has {name} in its envelope, publish a record that passes nobody.");
+                Fix::publish(step, DnsRecord::txt(name, "v=spf1 -all"))
+            };
             let what = format!("the registered domain {name} has no SPF record");
             findings.push(Finding::new(FindingCode::SourceWithoutSpf, name, what, fix));
         }
@@ -158,7 +195,9 @@ fn spf<A: Answers>(
                 let place = mistake.span.start + 1;
                 let what =
                     format!("SPF of the registered domain {name} cannot be read at byte {place}: {}", mistake.kind);
-                findings.push(at_risk(FindingCode::SpfBroken, what, "Write the term as RFC 7208 has it."));
+                let step =
+                    "Write each term of the record like include:spf.example.com or ip4:192.0.2.0/24; take others away.";
+                findings.push(at_risk(FindingCode::SpfBroken, what, step));
             }
         }
         Selection::None => {}

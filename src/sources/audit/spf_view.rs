@@ -1,30 +1,31 @@
 //! SPF of an envelope domain for the addresses that a stream is sent from.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    net::{IpAddr, Ipv4Addr},
-};
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::Serialize;
 
 use super::{
     super::{
         answer::{Answer, Kind, Name, Outcome, Question, Text, Values},
         apple_rule::SpfSeen,
         asking::{Asking, trouble},
-        finding::{DnsRecord, Finding, FindingCode, Fix, Grade, shown},
+        finding::{Finding, FindingCode, Fix, Grade, shown},
         providers,
         spf::{
-            Answers, FindingKind, MAX_LOOKUPS, Mechanism, Policy, Query, Reason, Selection, SpfResult, Step, TermKind,
-            Verdict, check, is_record, lint,
+            Answers, FindingKind, MAX_LOOKUPS, Mechanism, Policy, Query, Reason, Selection, SpfResult, Step,
+            SurveyStep, TermKind, Verdict, check, is_record, lint, survey,
         },
     },
     Stream,
     addresses::{Sending, include_of, sending},
 };
 
+mod offer;
+
 /// Asked about where no address is known: what is wrong with the record itself shows with any (TEST-NET-1, RFC 5737).
 const ANY_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-/// How many records of a tree are counted; the limit of ten look-ups is passed long before.
-const MAX_COUNTED: usize = 24;
+/// How many other streams with the same envelope domain are looked at for the one record that is to pass them all.
+const MAX_PEERS: usize = 8;
 /// From how many look-ups on the record is at risk; from eight on it is told (`email-auth.md` section 3.3).
 const AT_RISK_LOOKUPS: u32 = 9;
 const MANY_LOOKUPS: u32 = 8;
@@ -32,7 +33,7 @@ const MANY_LOOKUPS: u32 = 8;
 const MAX_LINTS: usize = 8;
 
 /// One address and what SPF says of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Checked {
     /// The address.
     pub ip: IpAddr,
@@ -40,48 +41,112 @@ pub struct Checked {
     pub result: SpfResult,
     /// The look-ups that counted.
     pub lookups: u32,
+    /// The look-ups that found nothing.
+    pub voids: u32,
 }
 
 /// SPF of an envelope domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SpfView {
     /// The domain.
+    #[serde(serialize_with = "as_text")]
     pub domain: Name,
     /// The results, one an address; empty where none is known.
     pub checked: Vec<Checked>,
     /// All terms of the record and of what it includes that ask DNS, whether a check reaches them or not.
     pub static_lookups: u32,
     /// What it comes to.
+    #[serde(skip)]
     pub seen: SpfSeen,
-    /// What is wrong.
+    /// What is wrong; the stream's findings have it.
+    #[serde(skip)]
     pub findings: Vec<Finding>,
 }
 
-/// Judges an envelope domain for a stream. `None` where something is still to be asked.
-pub(super) fn view<A: Answers>(stream: &Stream, domain: &Name, asking: &Asking<'_, A>) -> Option<SpfView> {
-    let sending = sending(stream, asking);
+fn as_text<S: serde::Serializer>(name: &Name, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(name)
+}
+
+/// Judges an envelope domain for a stream; `peers` are all streams with that domain in their envelope. `None` where something is
+/// still to be asked.
+pub(super) fn view<A: Answers>(
+    stream: &Stream,
+    peers: &[&Stream],
+    domain: &Name,
+    asking: &Asking<'_, A>,
+) -> Option<SpfView> {
+    let mut others: Vec<&Stream> = Vec::new();
+    let alike = |one: &Stream, other: &Stream| {
+        (one.provider, &one.addresses, &one.spf_name) == (other.provider, &other.addresses, &other.spf_name)
+    };
+    for peer in peers {
+        if others.len() <= MAX_PEERS && !alike(peer, stream) && !others.iter().any(|known| alike(known, peer)) {
+            others.push(peer);
+        }
+    }
+    let more_peers = others.len() > MAX_PEERS;
+    others.truncate(MAX_PEERS);
+    // The order of streams changes nothing in the record that is offered.
+    let mut all: Vec<&Stream> = others.into_iter().chain([stream]).collect();
+    all.sort_by(|one, other| {
+        (one.provider.as_str(), &one.addresses, &one.spf_name).cmp(&(
+            other.provider.as_str(),
+            &other.addresses,
+            &other.spf_name,
+        ))
+    });
+    let sendings: Vec<_> = all.iter().map(|peer| sending(peer, asking)).collect();
+    let own = sending(stream, asking);
     let at_record = asking.ask(domain, Kind::Txt);
-    let (sending, at_record) = (sending?, at_record?);
+    let (sending, at_record) = (own?, at_record?);
+    let sendings: Vec<Sending> = sendings.into_iter().collect::<Option<_>>()?;
+    let peers: Vec<(&Stream, Sending)> = all.into_iter().zip(sendings).collect();
     let asked: &[IpAddr] = if sending.addresses.is_empty() { &[ANY_ADDRESS] } else { &sending.addresses };
-    let verdicts: Vec<Option<Verdict>> = asked.iter().map(|ip| verdict(*ip, domain, asking)).collect();
+    let verdicts: Vec<Option<Verdict>> =
+        asked.iter().map(|ip| verdict(*ip, domain, asking.answers(), asking)).collect();
     let verdicts: Vec<Verdict> = verdicts.into_iter().collect::<Option<_>>()?;
-    let mut look = Look { stream, domain, asking, sending: &sending, at_record, findings: Vec::new() };
+    let mut look = Look {
+        stream,
+        domain,
+        asking,
+        sending: &sending,
+        peers,
+        more_peers,
+        at_record,
+        broken: Selection::of(at_record) == Selection::None
+            || verdicts.iter().all(|verdict| closed_for_all(verdict, domain)),
+        misspelt: None,
+        instead: None,
+        findings: Vec::new(),
+        mends: Vec::new(),
+    };
     let static_lookups = look.count()?;
     let seen = look.seen(&verdicts)?;
+    look.offer()?;
     look.limits(static_lookups, seen);
     let findings = look.findings;
     let checked = sending.addresses.iter().zip(&verdicts).map(|(ip, verdict)| Checked {
         ip: *ip,
         result: verdict.result,
         lookups: verdict.lookups,
+        voids: verdict.voids,
     });
     Some(SpfView { domain: domain.clone(), checked: checked.collect(), static_lookups, seen, findings })
 }
 
-fn verdict<A: Answers>(ip: IpAddr, domain: &Name, asking: &Asking<'_, A>) -> Option<Verdict> {
+/// Whether a check ends in an error for every client: by a mistake in the domain's own record, or by several records there.
+fn closed_for_all(verdict: &Verdict, domain: &Name) -> bool {
+    verdict.result == SpfResult::PermError
+        && verdict.fault.as_ref().is_some_and(|fault| {
+            fault.domain.as_ref() == Some(domain)
+                && matches!(fault.reason, Reason::Mistake(_) | Reason::SeveralRecords(_))
+        })
+}
+
+fn verdict<A: Answers>(ip: IpAddr, domain: &Name, answers: &impl Answers, asking: &Asking<'_, A>) -> Option<Verdict> {
     let mail_from = format!("postmaster@{domain}");
     let query = Query { ip, mail_from: &mail_from, helo: domain.as_str(), receiver: "", at: None };
-    match check(&query, asking.answers()) {
+    match check(&query, answers) {
         Step::Done(verdict) => Some(*verdict),
         Step::Need(questions) => {
             asking.need(questions);
@@ -95,8 +160,20 @@ struct Look<'a, A> {
     domain: &'a Name,
     asking: &'a Asking<'a, A>,
     sending: &'a Sending,
+    /// All streams with this envelope, and what they are sent from.
+    peers: Vec<(&'a Stream, Sending)>,
+    /// Whether there are more of them than are looked at.
+    more_peers: bool,
     at_record: &'a Answer,
+    /// Whether nobody passes now, whatever the address.
+    broken: bool,
+    /// The text that was meant for SPF and is none.
+    misspelt: Option<Vec<u8>>,
+    /// The text to begin with in place of what stands there.
+    instead: Option<String>,
     findings: Vec<Finding>,
+    /// The findings that one record for the domain mends, by their place.
+    mends: Vec<usize>,
 }
 
 impl<A: Answers> Look<'_, A> {
@@ -104,30 +181,19 @@ impl<A: Answers> Look<'_, A> {
         self.findings.push(Finding::new(code, self.domain, what, fix));
     }
 
+    /// Adds a finding that the record mends that is offered for the domain; its fix stands where none can be.
+    fn add_mended(&mut self, finding: Finding) {
+        if !self.findings.contains(&finding) {
+            self.mends.push(self.findings.len());
+            self.findings.push(finding);
+        }
+    }
+
     fn policy(&self) -> Option<std::sync::Arc<Policy>> {
         match Selection::of(self.at_record) {
             Selection::One(policy) => Some(policy),
             Selection::None | Selection::Several(_) => None,
         }
-    }
-
-    /// What the provider's customers include, as a term.
-    fn include(&self) -> Option<String> {
-        include_of(self.stream).map(|(name, _)| format!("include:{name}"))
-    }
-
-    /// A record to publish where there is none yet.
-    fn fresh_record(&self, step: String) -> Fix {
-        let terms = match self.include() {
-            Some(include) if self.stream.addresses.is_empty() || self.stream.spf_name.is_some() => vec![include],
-            _ => self.stream.addresses.iter().take(10).map(|ip| address_term(*ip)).collect(),
-        };
-        if terms.is_empty() {
-            return Fix::step(format!(
-                "{step} List the addresses that the mail comes from, as your provider shows them."
-            ));
-        }
-        Fix::publish(step, DnsRecord::txt(self.domain, &format!("v=spf1 {} ~all", terms.join(" "))))
     }
 
     /// What the results come to, with the findings that say why. `None` where something is still to be asked.
@@ -142,10 +208,12 @@ impl<A: Answers> Look<'_, A> {
         let (passing, trouble) = (count(&[SpfResult::Pass]), count(&[SpfResult::TempError]));
         if count(&[SpfResult::None]) == all {
             let finding = self.missing()?;
-            self.findings.push(finding);
+            self.add_mended(finding);
             return Some(SpfSeen::NotPass);
         }
-        if count(&[SpfResult::PermError]) == all {
+        // What an address that is made up or only recalled runs into, another may not.
+        let decides = self.decides() || self.broken;
+        if count(&[SpfResult::PermError]) == all && decides {
             return Some(SpfSeen::NotPass);
         }
         if self.sending.addresses.is_empty() {
@@ -180,8 +248,10 @@ impl<A: Answers> Look<'_, A> {
             } else {
                 "; that this name is the provider's is recalled, not documented"
             };
+            let number = if passing == 0 { "none".to_owned() } else { passing.to_string() };
+            let rest = if passing == 0 { "them" } else { "the others" };
             let what = format!(
-                "SPF of {} passes {passing} of {all}{whose} ({} for the others){recalled}",
+                "SPF of {} passes {number} of {all}{whose} ({} for {rest}){recalled}",
                 self.domain, first.result
             );
             let code = if passing == 0 { FindingCode::SpfAddressRefused } else { FindingCode::SpfSomeRefused };
@@ -189,7 +259,7 @@ impl<A: Answers> Look<'_, A> {
             if !self.sending.decides {
                 finding = finding.graded(Grade::AtRisk);
             }
-            self.findings.push(finding);
+            self.add_mended(finding);
         }
         Some(match passing {
             0 if self.sending.decides => SpfSeen::NotPass,
@@ -209,63 +279,52 @@ impl<A: Answers> Look<'_, A> {
         self.add(FindingCode::AddressesUnknown, what, Fix::step(step));
     }
 
-    /// The record with the provider's term in it.
+    /// Whether a result for the addresses decides.
+    fn decides(&self) -> bool {
+        self.sending.decides && !self.sending.addresses.is_empty()
+    }
+
+    /// How the provider's addresses are let in, in words.
     fn let_in(&self) -> Fix {
-        let step = "Let the provider's addresses in.".to_owned();
-        let term = if let Some(name) = &self.sending.sampled_from {
-            format!("include:{name}")
-        } else {
-            let terms: Vec<String> = self.sending.addresses.iter().take(10).map(|ip| address_term(*ip)).collect();
-            terms.join(" ")
+        let term = match &self.sending.sampled_from {
+            Some(name) => format!("include:{name}"),
+            None => "ip4: and ip6: terms for them".to_owned(),
         };
-        let Some(policy) = self.policy() else { return self.fresh_record(step) };
-        let text = policy.text();
-        let end = policy.terms().iter().find_map(|part| match &part.kind {
-            TermKind::Directive(_, Mechanism::All) | TermKind::Redirect(_) => Some(part.span.start),
-            _ => None,
-        });
-        let (head, tail) = end.and_then(|end| text.split_at_checked(end)).unwrap_or((text.as_str(), ""));
-        let record = format!("{} {term} {tail}", head.trim_end());
-        Fix::publish(step, DnsRecord::txt(self.domain, record.trim_end()))
+        Fix::step(format!("Let the provider's addresses in, with {term} before the end of the record."))
     }
 
     /// What the linter says of the domain's own record.
     fn lints(&mut self) {
         let Some(policy) = self.policy() else { return };
         let linted = lint(policy.bytes());
-        let mended = |found: &[&super::super::spf::Finding]| {
-            let mut text = policy.bytes().to_vec();
-            let mut ends = text.len();
-            for (range, instead) in found.iter().rev().filter_map(|finding| finding.instead.as_ref()) {
-                if range.start <= range.end && range.end <= ends {
-                    text.splice(range.clone(), instead.bytes());
-                    ends = range.start;
-                }
-            }
-            String::from_utf8_lossy(&text).split(' ').filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
-        };
-        let mistakes: Vec<_> =
-            linted.findings.iter().filter(|finding| matches!(finding.kind, FindingKind::Mistake(_))).collect();
-        let whole = (!mistakes.is_empty() && mistakes.iter().all(|finding| finding.instead.is_some()))
-            .then(|| mended(&mistakes));
         for finding in linted.findings.iter().take(MAX_LINTS) {
             let place = shown(policy.part(&finding.span).as_bytes(), 60);
             let what = format!("SPF of {}, byte {}, `{place}`: {}", self.domain, finding.span.start + 1, finding.kind);
-            let (code, text) = match finding.kind {
-                FindingKind::Mistake(_) => (FindingCode::SpfBroken, whole.clone()),
-                FindingKind::EverybodyPasses => (FindingCode::SpfAllowsAll, Some(mended(&[finding]))),
-                FindingKind::Ptr => (FindingCode::SpfPtr, None),
+            let code = match finding.kind {
+                FindingKind::Mistake(_) => FindingCode::SpfBroken,
+                FindingKind::EverybodyPasses => FindingCode::SpfAllowsAll,
+                FindingKind::Ptr => FindingCode::SpfPtr,
                 // The whole tree is counted below.
                 FindingKind::TooManyLookups(_) | FindingKind::ManyLookups(_) | FindingKind::NoVersion => continue,
-                _ => (FindingCode::SpfAdvice, finding.instead.is_some().then(|| mended(&[finding]))),
+                _ => FindingCode::SpfAdvice,
             };
-            let fix = match text {
-                Some(text) => {
-                    Fix::publish("Publish the record without the mistake.", DnsRecord::txt(self.domain, &text))
+            let step = match &finding.instead {
+                Some((_, text)) if text.is_empty() => format!("Take `{place}` away."),
+                Some((range, text)) if range.is_empty() => format!("Put `{}` at the end of the record.", text.trim()),
+                Some((range, text)) => {
+                    let old = shown(policy.part(range).as_bytes(), 60);
+                    format!("Write `{}` in place of `{old}`.", shown(text.as_bytes(), 60))
                 }
-                None => Fix::step("Write the term as RFC 7208 has it, or take it away."),
+                None => format!(
+                    "Write `{place}` as one term of SPF, such as include:spf.example.com or ip4:192.0.2.0/24, or take it away."
+                ),
             };
-            self.add(code, what, fix);
+            let told = Finding::new(code, self.domain, what, Fix::step(step));
+            if finding.instead.is_some() {
+                self.add_mended(told);
+            } else {
+                self.findings.push(told);
+            }
         }
     }
 
@@ -308,8 +367,12 @@ impl<A: Answers> Look<'_, A> {
                 Finding::new(FindingCode::SpfBroken, self.domain, what, Fix::step(step))
             }
             Reason::SeveralRecords(_) => {
-                let fix = if own { self.merged() } else { Fix::step(others) };
-                Finding::new(FindingCode::SpfSeveral, self.domain, what, fix)
+                if own {
+                    let step = "Put the terms of all records into one, with one end, and take the others away.";
+                    self.add_mended(Finding::new(FindingCode::SpfSeveral, self.domain, what, Fix::step(step)));
+                    return;
+                }
+                Finding::new(FindingCode::SpfSeveral, self.domain, what, Fix::step(others))
             }
             Reason::NoRecord(_) => {
                 let step = "Take the term away, or write the name that the provider shows today.";
@@ -329,51 +392,27 @@ impl<A: Answers> Look<'_, A> {
                 Finding::new(FindingCode::SpfVoidLookups, self.domain, what, Fix::step(step))
             }
         };
+        // An error that depends on the address is certain only for addresses that are.
+        let finding = if self.decides() || self.broken {
+            finding
+        } else {
+            let grade = finding.grade.min(Grade::AtRisk);
+            finding.graded(grade)
+        };
         if !self.findings.contains(&finding) {
             self.findings.push(finding);
         }
     }
 
-    /// One record out of several: the terms of all, each once, with the end of the first.
-    fn merged(&self) -> Fix {
-        let Outcome::Found(Values::Txt(texts)) = &self.at_record.outcome else { return Fix::step("Leave one record.") };
-        let (mut terms, mut end) = (Vec::new(), None);
-        for text in texts.iter().map(Text::joined).filter(|text| is_record(text)) {
-            for term in String::from_utf8_lossy(&text).split(' ').skip(1).filter(|term| !term.is_empty()) {
-                let bare = term.trim_start_matches(['+', '-', '~', '?']).to_ascii_lowercase();
-                if bare == "all" || bare.starts_with("redirect=") {
-                    end.get_or_insert_with(|| term.to_owned());
-                } else if !terms.iter().any(|known| known == term) {
-                    terms.push(term.to_owned());
-                }
-            }
-        }
-        terms.push(end.unwrap_or_else(|| "~all".to_owned()));
-        let record = DnsRecord::txt(self.domain, &format!("v=spf1 {}", terms.join(" ")));
-        Fix::publish("Publish one record with the terms of all, and take the others away.", record)
-    }
-
-    /// The records that the domain leads to, with what they lead to: all that can be known without a client.
+    /// The terms that ask DNS of the record and of all that it leads to, whoever sends.
     fn count(&self) -> Option<u32> {
-        let (mut lookups, mut missing) = (0_u32, false);
-        let mut seen = BTreeSet::from([self.domain.clone()]);
-        let mut queue = VecDeque::from([self.domain.clone()]);
-        while let Some(name) = queue.pop_front() {
-            let Some((_, selection)) = self.asking.answers().published(&Question::new(name.clone(), Kind::Txt)) else {
-                missing |= self.asking.ask(&name, Kind::Txt).is_none();
-                continue;
-            };
-            let Selection::One(policy) = selection else { continue };
-            for term in policy.terms().iter().filter(|term| term.kind.counts()) {
-                lookups = lookups.saturating_add(1);
-                if let Some(next) = leads_to(&term.kind).filter(|_| seen.len() < MAX_COUNTED)
-                    && seen.insert(next.clone())
-                {
-                    queue.push_back(next.clone());
-                }
+        match survey(self.domain, self.asking.answers()) {
+            SurveyStep::Done(survey) => Some(survey.lookups),
+            SurveyStep::Need(questions) => {
+                self.asking.need(questions);
+                None
             }
         }
-        (!missing).then_some(lookups)
     }
 
     /// Whether a record leads back to one on the way to it.
@@ -415,20 +454,19 @@ impl<A: Answers> Look<'_, A> {
     }
 
     /// No record: whether one was meant, or stands at a name where nobody looks for it.
-    fn missing(&self) -> Option<Finding> {
+    fn missing(&mut self) -> Option<Finding> {
         let domain = self.domain;
-        let publish = || self.fresh_record(format!("Publish SPF at {domain}."));
+        let publish = Fix::step(format!(
+            "Publish SPF at {domain}: v=spf1, a term for the addresses that the mail comes from, as your provider shows it, \
+             and ~all."
+        ));
         if let Outcome::Found(Values::Txt(texts)) = &self.at_record.outcome
             && let Some(text) = texts.iter().map(Text::joined).find(|text| meant_for_spf(text))
         {
             let what = format!("the text at {domain} was meant for SPF and is none: {}", shown(&text, 60));
-            let fix = match mended_start(&text) {
-                Some(record) => {
-                    Fix::publish("Publish the record as receivers read it.", DnsRecord::txt(domain, &record))
-                }
-                None => publish(),
-            };
-            return Some(Finding::new(FindingCode::SpfMisspelt, domain, what, fix));
+            self.instead = mended_start(&text);
+            self.misspelt = Some(text.into_owned());
+            return Some(Finding::new(FindingCode::SpfMisspelt, domain, what, publish));
         }
         let org = super::super::dmarc::org_by_list(domain);
         let from = super::sender(&self.stream.from).map(|from| from.domain().clone());
@@ -439,27 +477,25 @@ impl<A: Answers> Look<'_, A> {
                 .collect();
         places.extend(from.into_iter().chain([org]).filter(|place| place != domain));
         let answers: Vec<Option<&Answer>> = places.iter().map(|place| self.asking.ask(place, Kind::Txt)).collect();
-        let include = self.include();
+        let include = include_of(self.stream).map(|(name, _)| format!("include:{name}"));
         for (place, answer) in places.iter().zip(answers) {
             let Selection::One(policy) = Selection::of(answer?) else { continue };
             let text = policy.text();
-            // The From domain may have a record of its own with good reason; one that lets this provider in stands wrong.
             let own_names =
                 place.as_str().ends_with(&format!(".{domain}")) || place.as_str().starts_with(&format!("{domain}."));
+            // A wildcard answers at any name: only a record that does what is wanted here was meant for it. The From domain may
+            // have one of its own with good reason; one that lets this provider in stands wrong.
+            let meant_here = own_names && self.passes(&text)?;
             let lets_in = include.as_ref().is_some_and(|include| text.to_ascii_lowercase().contains(include.as_str()));
-            if own_names || lets_in {
+            if meant_here || lets_in {
                 let what = format!("no SPF at {domain}, the domain in the envelope; {place} has it");
-                let fix = if own_names {
-                    Fix::publish(format!("Publish the record at {domain}."), DnsRecord::txt(domain, &text))
-                } else {
-                    publish()
-                };
-                return Some(Finding::new(FindingCode::SpfWrongName, domain, what, fix));
+                self.instead = meant_here.then_some(text);
+                return Some(Finding::new(FindingCode::SpfWrongName, domain, what, publish));
             }
         }
         let chain = self.at_record.aliases.last().map(|last| format!(" (a CNAME leads to {last})")).unwrap_or_default();
         let what = format!("no SPF at {domain}, the domain in the envelope{chain}: {}", self.at_record.outcome.seen());
-        Some(Finding::new(FindingCode::SpfMissing, domain, what, publish()))
+        Some(Finding::new(FindingCode::SpfMissing, domain, what, publish))
     }
 }
 

@@ -1,5 +1,7 @@
 //! The verdict of one stream.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::{
@@ -26,6 +28,8 @@ mod told;
 
 /// The most selectors of one stream that are looked up.
 const MAX_SELECTORS: usize = 32;
+/// The most streams that share an envelope domain and differ in how they send that are kept beside each other.
+const MAX_PEERS: usize = 16;
 
 words! {
     /// By which path a stream is carried.
@@ -90,6 +94,8 @@ pub struct StreamVerdict {
     pub without_dkim: PathVerdict,
     /// The selectors with the chains of CNAMEs behind them, apart from the keys.
     pub selectors: Vec<SelectorTold>,
+    /// SPF of the envelope domain as it was set up, address by address; `None` where it is not known.
+    pub spf: Option<SpfView>,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// The declared registrations that the stream needs, whether or not its paths are open.
@@ -108,9 +114,42 @@ pub struct SelectorTold {
     pub rsa_bits: Option<u32>,
 }
 
+/// The streams by the domain in their envelope: one record there is to pass them all.
+pub(super) struct Peers<'a>(BTreeMap<Name, Vec<&'a Stream>>);
+
+impl<'a> Peers<'a> {
+    pub(super) fn new(streams: &'a [Stream]) -> Self {
+        let mut peers: BTreeMap<Name, Vec<&Stream>> = BTreeMap::new();
+        for stream in streams {
+            let set_up = match &stream.envelope {
+                Some(text) => sender(text),
+                None => None,
+            };
+            // A provider's own domain has no record of ours.
+            if let Some(envelope) = set_up.filter(|one| !providers::owns(stream.provider, one.domain())) {
+                let there = peers.entry(envelope.domain().clone()).or_default();
+                // A few that differ are enough to tell that there are too many.
+                let alike = |known: &&Stream| {
+                    (known.provider, &known.addresses, &known.spf_name)
+                        == (stream.provider, &stream.addresses, &stream.spf_name)
+                };
+                if there.len() < MAX_PEERS && !there.iter().any(alike) {
+                    there.push(stream);
+                }
+            }
+        }
+        Self(peers)
+    }
+
+    fn of(&self, domain: &Name) -> &[&'a Stream] {
+        self.0.get(domain).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// Judges a stream. `None` where something is still to be asked.
 pub(super) fn judge<A: Answers>(
     stream: &Stream,
+    peers: &Peers<'_>,
     inventory: &Inventory,
     asking: &Asking<'_, A>,
 ) -> Option<StreamVerdict> {
@@ -135,6 +174,17 @@ pub(super) fn judge<A: Answers>(
         Registered::Domain(domain) => inventory.standing(domain, None, team),
         Registered::Address { local, domain } => inventory.standing(domain, Some(local), team),
     };
+    let envelope_stands = |sender: &Registered| match (stand(sender), sender) {
+        (Standing::Absent | Standing::Related(_), Registered::Address { local, domain }) => {
+            inventory.envelope_standing(domain, local, team)
+        }
+        (standing, _) => standing,
+    };
+    if let Some(text) = stream.spf_name.as_ref().filter(|text| Name::parse(text).is_err()) {
+        let what = format!("`{}`, told as the name whose SPF lists the addresses, is no name", quoted(text));
+        let fix = Fix::step("Give the name that the provider's customers include.");
+        findings.push(Finding::new(FindingCode::StreamInvalid, from.domain(), what, fix));
+    }
     let envelope = envelope(stream, &from, &mut findings);
     // All that asks DNS goes first, so that one step asks everything that it can.
     let return_path = envelope.as_ref().map(|envelope| {
@@ -143,11 +193,14 @@ pub(super) fn judge<A: Answers>(
             provider: stream.provider,
             domain: envelope.domain(),
             region,
+            is_from: envelope.domain() == from.domain(),
             on_mx_failure: stream.on_mx_failure,
         };
         mail_from::judge(&path, asking)
     });
-    let spf = envelope.as_ref().map(|envelope| spf_view::view(stream, envelope.domain(), asking));
+    let spf = envelope
+        .as_ref()
+        .map(|envelope| spf_view::view(stream, peers.of(envelope.domain()), envelope.domain(), asking));
     let selectors = selectors(stream, &from, &mut findings, asking);
     let dmarc = dmarc::view(from.domain(), asking);
     let (return_path, spf) = (turned(return_path)?, turned(spf)?);
@@ -157,7 +210,7 @@ pub(super) fn judge<A: Answers>(
         from: &from,
         envelope: envelope.as_ref(),
         from_standing: stand(&from),
-        envelope_standing: envelope.as_ref().map(&stand),
+        envelope_standing: envelope.as_ref().map(envelope_stands),
         spf,
         selectors,
         dmarc,
@@ -202,6 +255,7 @@ fn unreadable(stream: &Stream) -> StreamVerdict {
         without_spf: unknown,
         without_dkim: unknown,
         selectors: Vec::new(),
+        spf: None,
         findings: vec![Finding::new(FindingCode::StreamInvalid, shown, what, fix)],
         uses: Vec::new(),
     }
@@ -231,6 +285,11 @@ fn selectors<A: Answers>(
     asking: &Asking<'_, A>,
 ) -> Option<Vec<SelectorView>> {
     let mut views = Vec::new();
+    if stream.selectors.len() > MAX_SELECTORS {
+        let what = format!("{} selectors are told; {MAX_SELECTORS} of them are looked at", stream.selectors.len());
+        let fix = Fix::step("Name the selectors that the stream signs with now, and no others.");
+        findings.push(Finding::new(FindingCode::StreamInvalid, from.domain(), what, fix));
+    }
     for selector in stream.selectors.iter().take(MAX_SELECTORS) {
         let domain = match &selector.domain {
             Some(text) => Name::parse(text.trim()).ok(),
@@ -263,7 +322,7 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Whether the envelope that was set up is the provider's own and so beyond registering.
+    /// Whether the envelope that was set up is the provider's own, which its customers are not known to register.
     fn envelope_by_design(&self) -> bool {
         self.envelope.is_some_and(|envelope| {
             providers::owns(self.stream.provider, envelope.domain())
@@ -272,8 +331,16 @@ impl Case<'_> {
     }
 
     fn spf_path(&self) -> PathVerdict {
+        if self.ends_as == Envelope::NotSent {
+            return PathVerdict::Fail(FailReason::NotSent);
+        }
         if self.falls_back || self.envelope_by_design() {
-            return PathVerdict::Fail(FailReason::EnvelopeUnregistered);
+            // What is registered is not known without a declaration, of a provider's name neither.
+            return if self.envelope_standing == Some(Standing::NotSupplied) {
+                PathVerdict::Unknown(UnknownReason::InventoryMissing)
+            } else {
+                PathVerdict::Fail(FailReason::EnvelopeUnregistered)
+            };
         }
         let (Some(standing), Some(view)) = (&self.envelope_standing, &self.spf) else {
             return PathVerdict::Unknown(UnknownReason::NotTold);
@@ -299,7 +366,11 @@ impl Case<'_> {
     fn verdict<A: Answers>(mut self, inventory: &Inventory, asking: &Asking<'_, A>) -> Option<StreamVerdict> {
         let signatures = self.signatures();
         let spf = self.spf_path();
-        let dkim = by_dkim(self.from.domain(), &signatures, self.stream.signs_with_all, &self.from_standing);
+        let dkim = if self.ends_as == Envelope::NotSent {
+            PathVerdict::Fail(FailReason::NotSent)
+        } else {
+            by_dkim(self.from.domain(), &signatures, self.stream.signs_with_all, &self.from_standing)
+        };
         let apple = AppleVerdict::of(spf, dkim);
         let dmarc = self.dmarc_verdict(&signatures, asking)?;
         let path = match (spf, dkim, apple.overall) {
@@ -352,6 +423,7 @@ impl Case<'_> {
             without_spf: dkim,
             without_dkim: spf,
             selectors: self.selectors.iter().map(told).collect(),
+            spf: self.spf,
             findings: self.findings,
             uses: of_from.into_iter().chain(of_envelope).collect(),
         })

@@ -14,6 +14,7 @@ use crate::{
 
 mod faults;
 mod healthy;
+mod offers;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const EU: &str = "feedback-smtp.eu-west-1.amazonses.com";

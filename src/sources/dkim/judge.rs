@@ -142,8 +142,8 @@ fn records(view: &mut SelectorView, texts: &[Text], in_use: bool) {
     let at = view.at.clone();
     let read: Vec<_> = texts
         .iter()
-        .take(MAX_RECORDS)
         .filter_map(|text| parse(&text.joined()).map(|record| (text.joined().into_owned(), record)))
+        .take(MAX_RECORDS)
         .collect();
     match read.as_slice() {
         [] => {
@@ -170,16 +170,21 @@ fn records(view: &mut SelectorView, texts: &[Text], in_use: bool) {
 
 fn one(view: &mut SelectorView, text: &[u8], record: &Result<KeyRecord, super::Fault>) {
     let at = view.at.clone();
+    let theirs = view.aliases.last().map(|last| {
+        Fix::step(format!("{at} is a CNAME: ask the provider to mend the key; the record is theirs at {last}."))
+    });
     let mut add = |code, what: String, fix| view.findings.push(Finding::new(code, &at, what, fix));
     let record = match record {
         Ok(record) => record,
         Err(fault) => {
             view.state = KeyState::Unusable;
-            let fix = match mended(text) {
-                Some(mended) => {
-                    Fix::publish("Publish the key without what came in by pasting.", DnsRecord::txt(&at, &mended))
+            let fix = match (theirs, mended(text)) {
+                (Some(theirs), _) => theirs,
+                (None, Some(mended)) => {
+                    let step = format!("Replace the TXT record at {at} by the key without what came in by pasting.");
+                    Fix::publish(step, DnsRecord::txt(&at, &mended))
                 }
-                None => Fix::step(format!("Publish at {at} the record that your provider shows, whole.")),
+                (None, None) => Fix::step(format!("Publish at {at} the record that your provider shows, whole.")),
             };
             add(FindingCode::DkimKeyBroken, format!("the key at {at} cannot be read, {fault}"), fix);
             return;
@@ -231,13 +236,18 @@ fn one(view: &mut SelectorView, text: &[u8], record: &Result<KeyRecord, super::F
     }
     if record.strict {
         let what = format!("the key at {at} says t=s");
-        let step = "Nothing, where i= of the signatures has the domain of d= itself; otherwise take the s out of t=.";
+        let step = "Look at i= of a message that was sent: if its domain is that of d=, or there is no i=, nothing is to be done; \
+                    else take the s out of t=.";
         add(FindingCode::DkimStrict, what, at_once(step));
     }
     if record.blanks && record.key != Key::Revoked {
-        let fix = match mended(text) {
-            Some(mended) => Fix::publish("Publish the key without blanks.", DnsRecord::txt(&at, &mended)),
-            None => Fix::step("Publish the key without blanks."),
+        let fix = match (theirs, mended(text)) {
+            (Some(theirs), _) => theirs,
+            (None, Some(mended)) => {
+                let step = format!("Replace the TXT record at {at} by the key without blanks.");
+                Fix::publish(step, DnsRecord::txt(&at, &mended))
+            }
+            (None, None) => Fix::step("Publish the key without blanks."),
         };
         add(FindingCode::DkimKeyBlanks, format!("the key at {at} has blanks within"), fix);
     }

@@ -8,7 +8,7 @@ use super::{
         spf::Answers,
     },
     org_by_list,
-    record::{Mode, Policy, Record, is_record},
+    record::{Mode, Policy, Record, is_record, rua},
     walk::{Walk, walk},
 };
 
@@ -77,17 +77,35 @@ fn absent<A: Answers>(from: &Name, asking: &Asking<'_, A>) -> Option<Finding> {
     let mut places = vec![org.clone()];
     places.extend(Name::parse(&format!("{at}.{org}")));
     let answers: Vec<Option<&Answer>> = places.iter().map(|place| asking.ask(place, Kind::Txt)).collect();
+    let alias = match Name::parse(&at) {
+        Ok(at) => asking.ask(&at, Kind::Txt)?.aliases.last(),
+        Err(_) => None,
+    };
     for (place, answer) in places.iter().zip(answers) {
         let Outcome::Found(Values::Txt(texts)) = &answer?.outcome else { continue };
         if let Some(text) = texts.iter().map(super::super::answer::Text::joined).find(|text| is_record(text)) {
-            let record = DnsRecord::txt(&at, &String::from_utf8_lossy(&text));
-            let what = format!("the DMARC record stands at {place}, where nobody looks for it");
-            let step = format!("Publish it at {at} and take it away at {place}.");
-            return Some(Finding::new(FindingCode::DmarcWrongName, from, what, Fix::publish(step, record)));
+            let stood = shown(&text, 120);
+            let what = format!("the DMARC record stands at {place}, where nobody looks for it: {stood}");
+            // A policy that nobody has followed yet could stop mail at once.
+            let reports = rua(&text).map(|rua| format!("; rua={rua}")).unwrap_or_default();
+            let step = format!(
+                "Publish the record below at {at} and take the one at {place} away; say more than p=none when the reports \
+                 show that all of your mail passes."
+            );
+            let fix = match alias {
+                Some(last) => Fix::step(format!("{at} is a CNAME: ask whoever runs {last}, the record is theirs.")),
+                None => Fix::publish(step, DnsRecord::txt(&at, &format!("v=DMARC1; p=none{reports}"))),
+            };
+            return Some(Finding::new(FindingCode::DmarcWrongName, from, what, fix));
         }
     }
-    let step = "Publish a record; p=none asks receivers for nothing.";
-    let fix = Fix::publish(step, DnsRecord::txt(&at, "v=DMARC1; p=none"));
+    let fix = match alias {
+        Some(last) => Fix::step(format!("{at} is a CNAME: ask whoever runs {last}, the record is theirs.")),
+        None => {
+            let step = "Publish a record; p=none asks receivers for nothing.";
+            Fix::publish(step, DnsRecord::txt(&at, "v=DMARC1; p=none"))
+        }
+    };
     Some(Finding::new(FindingCode::DmarcMissing, from, format!("no DMARC record counts for {from}"), fix))
 }
 
@@ -98,11 +116,19 @@ fn published<A: Answers>(name: &Name, record: &Record, asking: &Asking<'_, A>) -
     let mut add = |code, what: String, step: &str| findings.push(Finding::new(code, name, what, Fix::step(step)));
     for fault in record.faults.iter().take(5) {
         let what = format!("the DMARC record at {at} cannot be read {fault}");
-        add(FindingCode::DmarcBroken, what, "Write the tag as RFC 9989 has it, or take it away.");
+        add(FindingCode::DmarcBroken, what, "Write the tag as name=value, such as p=none or adkim=r, or take it away.");
     }
     if !record.removed.is_empty() {
         let what = format!("the DMARC record at {at} has {}=, which RFC 9989 has removed", record.removed.join("=, "));
-        add(FindingCode::DmarcRemovedTags, what, "Take the tags away; for a trial use t=y.");
+        let step = match record.percent {
+            // Without the tag the policy is for all mail, at receivers of the old RFC too.
+            Some(percent @ ..100) => format!(
+                "pct={percent} goes only once all of your mail passes, or together with t=y, which makes the policy one step \
+                 weaker: without it receivers apply the policy in full."
+            ),
+            _ => "Take the tags away; for a trial use t=y.".to_owned(),
+        };
+        add(FindingCode::DmarcRemovedTags, what, &step);
     }
     if record.p.is_none() {
         let what = format!("the DMARC record at {at} has no valid p=");

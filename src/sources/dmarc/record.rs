@@ -1,8 +1,10 @@
 //! Reading one DMARC record (RFC 9989 section 4.7).
 
+use std::collections::BTreeSet;
+
 use crate::sources::{
     answer::Name,
-    tags::{Fault, FaultKind, pasted, tags},
+    tags::{Fault, FaultKind, MAX_TAGS, pasted, tags},
 };
 
 /// The most report addresses of one tag that are looked at.
@@ -96,16 +98,23 @@ pub struct Record {
     pub bad_reports: usize,
     /// The removed tags that it has: `pct`, `rf`, `ri`.
     pub removed: Vec<&'static str>,
+    /// What `pct=` says, where it is a number up to 100: to receivers of the old RFC the share of mail that the policy is for.
+    pub percent: Option<u8>,
+    /// Whether `sp=` or `np=` is there and not valid.
+    pub bad_below: bool,
     /// What cannot be read of it; each counts as not said.
     pub faults: Vec<Fault>,
 }
 
 impl Record {
     /// The policy for the domain of the record itself (`below` false) or for one below it, before `t=`. `None` where the record
-    /// counts for nothing: no valid `p=` and no valid `rua=`.
+    /// counts for nothing. Without a valid `p=`, or with an `sp=` or `np=` that is not valid, the record is taken as `p=none` where it
+    /// has a valid `rua=`, and for nothing otherwise (RFC 9989 section 4.10.1).
     #[must_use]
     pub fn policy(&self, below: bool, exists: bool) -> Option<Policy> {
-        let own = self.p.or_else(|| self.reports.iter().any(|report| report.aggregate).then_some(Policy::None))?;
+        let Some(own) = self.p.filter(|_| !self.bad_below) else {
+            return self.reports.iter().any(|report| report.aggregate).then_some(Policy::None);
+        };
         Some(match (below, exists) {
             (false, _) => own,
             (true, true) => self.sp.unwrap_or(own),
@@ -140,11 +149,13 @@ pub fn parse(text: &[u8]) -> Option<Record> {
         reports: Vec::new(),
         bad_reports: 0,
         removed: Vec::new(),
+        percent: None,
+        bad_below: false,
         faults: Vec::new(),
     };
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen: BTreeSet<String> = BTreeSet::new();
     let mut start = 0;
-    for part in text.split(|byte| *byte == b';') {
+    for part in text.split(|byte| *byte == b';').take(MAX_TAGS) {
         let at = start;
         start += part.len() + 1;
         match tags(part) {
@@ -160,7 +171,7 @@ pub fn parse(text: &[u8]) -> Option<Record> {
                         continue;
                     }
                     record.take(&name, tag.value, at + tag.value_at);
-                    seen.push(name);
+                    seen.insert(name);
                 }
             }
             Err(fault) => record.faults.push(Fault::new(at + fault.at, fault.kind)),
@@ -181,6 +192,7 @@ impl Record {
                 if policy.is_none() {
                     wrong();
                 }
+                self.bad_below |= policy.is_none() && name != "p";
                 match name {
                     "p" => self.p = policy,
                     "sp" => self.sp = policy,
@@ -214,12 +226,24 @@ impl Record {
                     }
                 }
             }
-            "pct" => self.removed.push("pct"),
+            "pct" => {
+                self.removed.push("pct");
+                self.percent = value.parse().ok().filter(|percent| *percent <= 100);
+            }
             "rf" => self.removed.push("rf"),
             "ri" => self.removed.push("ri"),
             _ => {}
         }
     }
+}
+
+/// The report addresses of the first `rua=` of a record that can be read, as they stand there.
+pub(super) fn rua(text: &[u8]) -> Option<String> {
+    let part = text.split(|byte| *byte == b';').filter_map(|part| tags(part).ok()).flatten();
+    let value = part.into_iter().find(|tag| tag.name.eq_ignore_ascii_case("rua")).map(|tag| tag.value)?;
+    let good = |uri: &&str| report_host(uri).is_some() && uri.bytes().all(|byte| byte.is_ascii_graphic());
+    let uris: Vec<&str> = value.split(',').take(MAX_REPORTS).map(str::trim_ascii).filter(good).collect();
+    (!uris.is_empty()).then(|| uris.join(","))
 }
 
 /// The domain of a `mailto:` address; a size behind `!` is ignored.

@@ -82,6 +82,43 @@ fn a_record_without_a_policy_counts_where_reports_are_asked_for() {
 }
 
 #[test]
+fn a_bad_policy_for_subdomains_makes_the_record_ask_for_nothing() {
+    for tag in ["sp", "np"] {
+        let text = format!("v=DMARC1; p=reject; {tag}=refuse");
+        assert_eq!(record(&text).policy(false, true), None, "{tag}");
+        assert_eq!(
+            record(&format!("{text}; rua=mailto:a@example.com")).policy(false, true),
+            Some(Policy::None),
+            "{tag}"
+        );
+    }
+}
+
+#[test]
+fn a_misplaced_record_is_offered_without_its_policy() {
+    let mut zone = Zone::default();
+    zone.txt("example.com", "v=DMARC1; p=reject; rua=mailto:a@example.com, nothing; x=\u{7f}");
+    let finding = looked(&zone, "example.com").findings.remove(0);
+    assert_eq!(finding.code, FindingCode::DmarcWrongName);
+    assert!(finding.what.contains("p=reject") && !finding.what.contains('\u{7f}'), "{}", finding.what);
+    let value = finding.fix.record.expect("a record").value;
+    assert_eq!(value, "\"v=DMARC1; p=none; rua=mailto:a@example.com\"");
+    zone.cname("_dmarc.example.com", "dmarc.example");
+    assert_eq!(looked(&zone, "example.com").findings[0].fix.record, None, "the record is somebody else's");
+}
+
+#[test]
+fn a_share_of_the_mail_is_not_dropped_without_a_word() {
+    let step = |tag: &str| {
+        let mut zone = Zone::default();
+        zone.txt("_dmarc.example.com", &format!("v=DMARC1; p=reject; {tag}"));
+        looked(&zone, "example.com").findings.remove(0).fix.step
+    };
+    assert!(step("pct=0").contains("pct=0 goes only once"), "{}", step("pct=0"));
+    assert!(step("pct=100").starts_with("Take the tags away"));
+}
+
+#[test]
 fn what_cannot_be_read_is_told_with_its_place() {
     let broken =
         record("v=DMARC1; p=rejct; adkim=x; pct=50; ri=1; rf=afrf; sp; p=none; rua=mailto:a,mailto:b@example.com");
@@ -181,7 +218,7 @@ fn what_is_wrong_with_a_record_is_told() {
     let wrong = looked(Zone::default().txt("example.com", "v=DMARC1; p=reject"), "example.com");
     assert_eq!(codes(&wrong), [C::DmarcWrongName]);
     let record = wrong.findings[0].fix.record.as_ref().expect("a record").to_string();
-    assert_eq!(record, "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"");
+    assert_eq!(record, "_dmarc.example.com. TXT \"v=DMARC1; p=none\"", "no policy that nobody has tried");
 }
 
 #[test]

@@ -230,7 +230,7 @@ impl Found<'_> {
     fn directive(&mut self, term: &Term, qualifier: Qualifier, mechanism: &Mechanism) {
         match mechanism {
             Mechanism::All => match qualifier {
-                Qualifier::Pass => self.push(&term.span, FindingKind::EverybodyPasses, Some("-all".to_owned())),
+                Qualifier::Pass => self.push(&term.span, FindingKind::EverybodyPasses, Some("~all".to_owned())),
                 Qualifier::Neutral => self.push(&term.span, FindingKind::NeutralAll, Some("~all".to_owned())),
                 Qualifier::Fail | Qualifier::SoftFail => {}
             },

@@ -42,6 +42,13 @@ impl fmt::Display for SpfResult {
     }
 }
 
+impl serde::Serialize for SpfResult {
+    /// The word of the RFC.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl From<Qualifier> for SpfResult {
     fn from(qualifier: Qualifier) -> Self {
         match qualifier {

@@ -29,6 +29,7 @@ pub(super) struct Case {
 /// All scenarios, or `None` with a line that names the test.
 pub(super) fn load(test: &str) -> Option<Vec<Scenario>> {
     let Some(folder) = std::env::var_os("RELAYWATCH_CORPORA") else {
+        assert!(std::env::var("CI").is_err(), "RELAYWATCH_CORPORA is not set; run scripts/test");
         eprintln!("skipped: {test} (RELAYWATCH_CORPORA is not set)");
         return None;
     };

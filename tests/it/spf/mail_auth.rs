@@ -58,4 +58,6 @@ async fn mail_auth_runs_the_same_suite() {
     let right = outcomes.iter().filter(|right| **right).count();
     println!("mail-auth: {right} of {} results", outcomes.len());
     assert_eq!(outcomes.len(), super::CASES);
+    // 148 in most runs and 149 in some; another number means that the server of the test or mail-auth has changed.
+    assert!((148..=149).contains(&right), "mail-auth has {right} right");
 }

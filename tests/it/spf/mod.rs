@@ -183,6 +183,54 @@ async fn the_six_outcomes_come_through_the_client() {
     assert_eq!(ask("silent.example.com", Kind::A).await.outcome, Outcome::TimedOut);
 }
 
+/// A chain of CNAMEs that ends in an absence is told hop by hop; one that does not end is no absence.
+#[tokio::test]
+async fn a_dangling_chain_comes_through_the_client() {
+    use relaywatch::sources::answer::{Kind, Name, Outcome};
+    let zone = zone::of(&[
+        ("s1._domainkey.example.com", "CNAME", "s1.esp.example"),
+        ("s1.esp.example", "CNAME", "gone.esp.example"),
+        ("a.example.com", "CNAME", "has-a.example.com"),
+        ("has-a.example.com", "A", "192.0.2.1"),
+        ("loop.example.com", "CNAME", "back.example.com"),
+        ("back.example.com", "CNAME", "loop.example.com"),
+    ]);
+    let server = Server::start(zone, Transport::Fitting, Order::AsWritten).await;
+    let asker = asker(server.address());
+    let name = |text: &str| Name::parse(text).expect(text);
+    let ask = async |text: &str| asker.ask(&Question::new(name(text), Kind::Txt)).await;
+    let dangling = ask("s1._domainkey.example.com").await;
+    assert_eq!(dangling.outcome, Outcome::NoSuchDomain);
+    assert_eq!(dangling.aliases, [name("s1.esp.example"), name("gone.esp.example")]);
+    let other_kind = ask("a.example.com").await;
+    assert_eq!((other_kind.outcome, other_kind.aliases), (Outcome::NoData, vec![name("has-a.example.com")]));
+    assert_eq!(ask("loop.example.com").await.outcome, Outcome::ServerFailure);
+    let none = ask("none.example.com").await;
+    assert_eq!((none.outcome, none.aliases), (Outcome::NoSuchDomain, vec![]));
+}
+
+/// What has arrived when the time is over counts: one server that is silent takes no other answer away.
+#[tokio::test]
+async fn answers_that_have_come_are_kept_at_the_limit() {
+    use relaywatch::sources::answer::{Kind, Name};
+    let mut zone = zone::of(&[("silent.example.com", "TIMEOUT", ""), ("a.example.com", "A", "192.0.2.9")]);
+    let record = "v=spf1 a:a.example.com a:silent.example.com -all";
+    zone.add(zone::name("example.com"), zone::Entry::Txt(relaywatch::sources::answer::Text::from(record)));
+    let server = Server::start(zone, Transport::Fitting, Order::AsWritten).await;
+    let query = Query {
+        ip: [192, 0, 2, 1].into(),
+        mail_from: "someone@example.com",
+        helo: "mail.example.com",
+        receiver: "",
+        at: None,
+    };
+    let mut known = Known::default();
+    let verdict = asker(server.address()).check_spf(&query, &mut known, Duration::from_secs(1)).await;
+    assert_eq!(verdict.result, spf::SpfResult::TempError);
+    let arrived = Question::new(Name::parse("a.example.com").expect("a name"), Kind::A);
+    assert!(known.answer(&arrived).is_some_and(|answer| !answer.outcome.is_trouble()));
+}
+
 /// A check that waits for a server ends when its time is over, with a temperror.
 #[tokio::test]
 async fn a_check_ends_when_its_time_is_over() {

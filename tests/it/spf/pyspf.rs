@@ -255,20 +255,24 @@ fn explain(ours: &Verdict, theirs: &(String, String)) -> Option<Why> {
     let (result, explanation) = theirs;
     let says = |text: &str| result == "permerror" && explanation.contains(text);
     let fault = ours.fault.as_ref().map(|fault| &fault.reason);
-    if says("include has trivial recursion") {
+    // Ours is what the terms before the loop decide, or an error for a reason that is named; never trouble of DNS.
+    if says("include has trivial recursion") && ours.result != SpfResult::TempError {
         return Some(Why::IncludesItself);
     }
-    if says("Void lookup limit") && ours.voids <= 2 {
+    if says("Void lookup limit") && ours.voids <= 2 && ours.result != SpfResult::TempError {
         return Some(Why::VoidsOfHosts);
     }
-    if fault == Some(&Reason::Mistake(MistakeKind::MacroZero)) {
+    if ours.result == SpfResult::PermError && fault == Some(&Reason::Mistake(MistakeKind::MacroZero)) {
         return Some(Why::MacroZero);
     }
     let twice = explanation.split(' ').any(|word| word == "foo=");
     if says("MUST appear at most once") && twice && ours.result != SpfResult::PermError {
         return Some(Why::UnknownModifierTwice);
     }
-    if result == "fail" && matches!(ours.no_explanation, Some(NoExplanation::Mistake(..))) {
+    if ours.result == SpfResult::Fail
+        && result == "fail"
+        && matches!(ours.no_explanation, Some(NoExplanation::Mistake(..)))
+    {
         return Some(Why::WrongExplanation);
     }
     let ours = ours.explanation.as_deref().filter(|_| ours.result == SpfResult::Fail && result == "fail")?;

@@ -147,6 +147,9 @@ impl Serving {
                 Found::Alias(to) => {
                     let target = wire(to);
                     answer.add_answer(Record::from_rdata(owner, 300, RData::CNAME(rdata::CNAME(target.clone()))));
+                    if query.query_type() == RecordType::CNAME {
+                        return Some(answer);
+                    }
                     (owner, name) = (target, to.clone());
                 }
                 Found::Silence => return None,

@@ -6,7 +6,10 @@ use super::{
         apple_rule::{AppleVerdict, PathVerdict, Signature, Standing, UnknownReason, Validity},
         dmarc::{self, org_by_list},
         finding::{Finding, FindingCode, Fix, Grade},
+        mail_from::Envelope,
+        providers,
     },
+    super::quoted,
     Case, DmarcVerdict, Path,
 };
 use crate::model::Provider;
@@ -14,15 +17,22 @@ use crate::model::Provider;
 impl Case<'_> {
     /// Takes up what the parts have found, and judges the signatures together.
     pub(super) fn gather(&mut self, signatures: &[Signature]) {
-        // A provider's own envelope domain is its own business.
+        // A provider's own envelope domain is its own business, registered or not.
         if !self.envelope_by_design()
             && let Some(view) = &self.spf
         {
             self.findings.extend(view.findings.iter().cloned());
         }
-        self.findings.extend(self.selectors.iter().flat_map(|view| view.findings.iter().cloned()));
-        self.findings.extend(self.dmarc.findings.iter().cloned());
         let from = self.from.domain();
+        // Apple's path by DKIM does not lead over a key of another name.
+        self.findings.extend(self.selectors.iter().flat_map(|view| {
+            let foreign = view.domain != *from;
+            view.findings.iter().cloned().map(move |finding| {
+                let grade = if foreign { finding.grade.min(Grade::AtRisk) } else { finding.grade };
+                finding.graded(grade)
+            })
+        }));
+        self.findings.extend(self.dmarc.findings.iter().cloned());
         let fix =
             || Fix::step(format!("Set up signing with d={from} at your provider and publish the key that it shows."));
         if signatures.is_empty() {
@@ -53,14 +63,21 @@ impl Case<'_> {
     pub(super) fn registration(&mut self) {
         let mut found = Vec::new();
         let mut told = Vec::new();
+        let team = self.stream.team.as_deref();
         if let (Some(envelope), Some(standing)) = (self.envelope, &self.envelope_standing)
             && !self.envelope_by_design()
         {
             told.push(envelope.domain());
-            found.extend(stands(envelope.domain(), standing, FindingCode::EnvelopeUnregistered, "in the envelope"));
+            found.extend(stands(
+                envelope.domain(),
+                standing,
+                team,
+                FindingCode::EnvelopeUnregistered,
+                "in the envelope",
+            ));
         }
         // The same name is told once, unless it is missing for the other path as well.
-        let from = stands(self.from.domain(), &self.from_standing, FindingCode::FromUnregistered, "in From");
+        let from = stands(self.from.domain(), &self.from_standing, team, FindingCode::FromUnregistered, "in From");
         found
             .extend(from.into_iter().filter(|finding| {
                 finding.code == FindingCode::FromUnregistered || !told.contains(&self.from.domain())
@@ -72,7 +89,9 @@ impl Case<'_> {
             let domain = self.from.domain();
             let what = format!("{domain} is both From domain and custom MAIL FROM");
             let step = format!("Use a subdomain as MAIL FROM, such as bounce.{domain}, and register it.");
-            self.findings.push(Finding::new(FindingCode::MailFromIsFrom, domain, what, Fix::step(step)));
+            // Where the MX is still to be given, it would take the domain's mail away.
+            let grade = if self.falls_back { Grade::AtRisk } else { Grade::Notable };
+            self.findings.push(Finding::new(FindingCode::MailFromIsFrom, domain, what, Fix::step(step)).graded(grade));
         }
     }
 
@@ -82,17 +101,29 @@ impl Case<'_> {
         let both = format!("SPF: {}, DKIM: {}", apple.spf, apple.dkim);
         let envelope = self.envelope.map_or_else(|| "the envelope domain".to_owned(), |one| one.domain().to_string());
         let finding = match (path, apple.overall) {
+            // The refusal to send has a finding of its own.
+            (Path::None, _) if self.ends_as == Envelope::NotSent => return,
             (Path::None, _) => {
                 let what =
                     format!("no registered source carries mail of {from} through {}: {both}", self.stream.provider);
-                let step = format!(
-                    "Register {from} with Apple and sign with d={from}; or register {envelope} and let SPF pass for it. \
-                     Best do both."
-                );
+                let own = self.envelope.is_some_and(|one| providers::owns(self.stream.provider, one.domain()));
+                let by_spf = if own {
+                    format!(
+                        "or set up a return path of your own at {} (at SES a custom MAIL FROM), such as bounce.{from}, \
+                         register it and let SPF pass for it.",
+                        self.stream.provider
+                    )
+                } else {
+                    format!("or register {envelope} and let SPF pass for it.")
+                };
+                let step = format!("Register {from} with Apple and sign with d={from}; {by_spf} Best do both.");
                 Finding::new(FindingCode::StreamUncovered, from, what, Fix::step(step))
             }
             (Path::Unknown, PathVerdict::Unknown(reason)) => {
-                let what = format!("whether mail of {from} through {} is taken is open: {both}", self.stream.provider);
+                let what = format!(
+                    "nobody can tell whether Apple accepts mail of {from} through {}: {both}",
+                    self.stream.provider
+                );
                 let (grade, step) = match reason {
                     UnknownReason::Dns => (Grade::Notable, "Ask again when DNS answers."),
                     UnknownReason::InventoryMissing => {
@@ -142,8 +173,14 @@ impl Case<'_> {
                 "the organisational domain of {from} is {org} by the tree walk and {} by the public suffix list",
                 self.dmarc.org_by_list
             );
-            let step =
-                format!("Say psd=n in the DMARC record of {}, so that the walk ends there.", self.dmarc.org_by_list);
+            let list = &self.dmarc.org_by_list;
+            let step = if self.dmarc.walk.record_of(list).is_some() {
+                format!("Say psd=n in the DMARC record of {list}, so that the walk ends there.")
+            } else {
+                format!(
+                    "Publish a DMARC record at _dmarc.{list}, such as v=DMARC1; p=none, so that the walk goes up to there."
+                )
+            };
             let differs = verdict.passes != verdict.passes_by_list;
             let grade = if differs { Grade::AtRisk } else { Grade::Notable };
             found.push(Finding::new(FindingCode::DmarcOrgDiffers, from, what, Fix::step(step)).graded(grade));
@@ -171,19 +208,26 @@ impl Case<'_> {
 }
 
 /// What is wrong with how a name stands.
-fn stands(domain: &Name, standing: &Standing, code: FindingCode, place: &str) -> Vec<Finding> {
+fn stands(domain: &Name, standing: &Standing, team: Option<&str>, code: FindingCode, place: &str) -> Vec<Finding> {
     let register = |domain: &Name| {
         Fix::step(format!(
             "Register {domain} in Apple's portal (Certificates, Identifiers & Profiles, Services, Email sources)."
         ))
     };
-    let missing =
-        Finding::new(code, domain, format!("{domain}, the domain {place}, is not registered"), register(domain));
+    let of_team = team.map_or_else(|| "any team".to_owned(), |team| format!("team {}", quoted(team)));
+    let missing = Finding::new(
+        code,
+        domain,
+        format!("{domain}, the domain {place}, is not among the sources declared for {of_team}; check the portal"),
+        register(domain),
+    );
     match standing {
         Standing::NotSupplied | Standing::Registered(_) => Vec::new(),
         Standing::Absent => vec![missing],
         Standing::Related(_) => {
-            let what = format!("a name of the same organisation as {domain} is registered, {domain} itself is not");
+            let what = format!(
+                "a name of the same organisation as {domain} is declared as registered, {domain} itself is not"
+            );
             vec![missing, Finding::new(FindingCode::RelatedRegistered, domain, what, register(domain))]
         }
         Standing::Elsewhere(_) => {
