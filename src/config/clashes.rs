@@ -1,21 +1,40 @@
 //! What two settings want that only one can have: a port, a file, a queue, a URL.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::Path,
-};
+use std::{net::SocketAddr, path::Path};
 
 use super::{MailAddress, PublicUrl, feed_path, validate::Checks};
 
-/// Whether only one can listen: a listener on all addresses has the port of each; that on all of IPv6 those of IPv4 too, as
-/// Linux has it unless it is told otherwise.
-pub(super) fn collide(one: SocketAddr, other: SocketAddr) -> bool {
-    let all = |address: SocketAddr, beside: SocketAddr| match address.ip() {
-        IpAddr::V4(ip) => ip.is_unspecified() && beside.is_ipv4(),
-        IpAddr::V6(ip) => ip.is_unspecified(),
-    };
-    one.port() == other.port() && one.port() != 0 && (one.ip() == other.ip() || all(one, other) || all(other, one))
+/// Whether two can listen at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Clash {
+    /// Both can.
+    None,
+    /// Only one can, unless the machine is told otherwise: where Linux has `net.ipv6.bindv6only` set, a listener on all of IPv6 leaves
+    /// IPv4 alone.
+    Likely,
+    /// Only one can.
+    Sure,
 }
+
+/// Whether two can listen at the same time: a listener on all addresses has the port of each; that on all of IPv6 those of IPv4
+/// too, as Linux has it unless it is told otherwise.
+pub(crate) fn clash(one: SocketAddr, other: SocketAddr) -> Clash {
+    // An IPv4 address can be written as one of IPv6.
+    let (own, others) = (one.ip().to_canonical(), other.ip().to_canonical());
+    if one.port() != other.port() || one.port() == 0 {
+        return Clash::None;
+    }
+    match (own.is_ipv4() == others.is_ipv4(), own.is_unspecified(), others.is_unspecified()) {
+        (true, ..) if own == others => Clash::Sure,
+        (true, true, _) | (true, _, true) => Clash::Sure,
+        (false, ..) if [own, others].iter().any(|ip| ip.is_ipv6() && ip.is_unspecified()) => Clash::Likely,
+        _ => Clash::None,
+    }
+}
+
+/// What is done where only one of two can listen unless the machine is told otherwise.
+pub(super) const BINDV6ONLY: &str =
+    "give each a port of its own, or leave it where net.ipv6.bindv6only is set to 1 on this machine";
 
 impl Checks<'_> {
     /// Finds what two settings want that only one can have.
@@ -37,21 +56,24 @@ impl Checks<'_> {
             })
             .collect();
         for (index, (path, address)) in feeds.iter().enumerate() {
-            let help = "give each an address and port of its own";
-            if let MailAddress::Tcp(address) = address
-                && let Some((listener, _)) = listeners.iter().find(|(_, other)| collide(*address, *other))
-            {
-                self.error(path, format!("`{listener}` has the same address and port"), help);
-                continue;
-            }
-            let mut before = feeds.iter().take(index);
-            let clash = before.find(|(_, other)| match (address, other) {
-                (MailAddress::Tcp(one), MailAddress::Tcp(other)) => collide(*one, *other),
-                (one, other) => one == other,
-            });
-            if let Some((other, _)) = clash {
-                let other = self.written(other);
-                self.error(path, format!("`{other}` is on the same place: only one can listen"), help);
+            let of = |other: &MailAddress| match (address, other) {
+                (MailAddress::Tcp(one), MailAddress::Tcp(other)) => clash(*one, *other),
+                (one, other) if one == other => Clash::Sure,
+                _ => Clash::None,
+            };
+            let beside = listeners.iter().map(|(other, address)| (other, of(&MailAddress::Tcp(*address))));
+            let before = feeds.iter().take(index).map(|(other, address)| (other, of(address)));
+            // The first of the worst.
+            let worst = beside.chain(before).rev().max_by_key(|(_, clash)| *clash);
+            let Some((other, clash)) = worst.filter(|(_, clash)| *clash != Clash::None) else { continue };
+            let other = self.written(other);
+            if clash == Clash::Sure {
+                let message = format!("`{other}` is on the same place: only one can listen");
+                self.error(path, message, "give each an address and port of its own");
+            } else {
+                let message =
+                    format!("`{other}` has the same port: where one is on all of IPv6, mostly only one can listen");
+                self.warning(path, message, BINDV6ONLY);
             }
         }
     }
@@ -79,30 +101,21 @@ impl Checks<'_> {
     }
 
     fn queues(&mut self) {
-        let feeds: Vec<_> = self
-            .config
-            .feeds
-            .sqs
-            .iter()
-            .enumerate()
-            .filter_map(|(index, feed)| {
-                let PublicUrl(url) = feed.queue_url.as_ref()?;
-                // One queue has several URLs: by its region's host, a legacy one, a VPC endpoint.
-                Some((format!("feeds.sqs.{index}.queue_url"), (feed.region()?, url.path())))
-            })
-            .collect();
-        for (index, (path, queue)) in feeds.iter().enumerate() {
-            if let Some((other, _)) = feeds.iter().take(index).find(|(_, other)| other == queue) {
-                let other = self.written(other);
+        let feeds = &self.config.feeds.sqs;
+        for (index, feed) in feeds.iter().enumerate() {
+            if let Some(other) = feeds.iter().take(index).position(|other| other.is_same_queue(feed)) {
+                let other = self.written(&format!("feeds.sqs.{other}.queue_url"));
                 let message =
                     format!("`{other}` is the same queue: each message would come to one of the two by chance");
-                self.error(path, message, "keep one of the two feeds");
+                self.error(&format!("feeds.sqs.{index}.queue_url"), message, "keep one of the two feeds");
             }
         }
     }
 
-    /// Mandrill signs the URL along, so one that leads elsewhere is no slip without consequence.
+    /// Mandrill signs the URL along, so one that leads elsewhere is told. It is no error: a gateway before relaywatch may rewrite
+    /// whatever it likes.
     fn mandrill(&mut self) {
+        const GATEWAY: &str = "leave it where a gateway makes the one of the other";
         let base = self.config.listen.public_url.as_ref().map(|PublicUrl(url)| url);
         for (index, feed) in self.config.feeds.mandrill.iter().enumerate() {
             let Some(url) = feed.url.as_deref().and_then(|url| url::Url::parse(url).ok()) else { continue };
@@ -111,25 +124,27 @@ impl Checks<'_> {
             }
             let path = format!("feeds.mandrill.{index}.url");
             let own = format!("/in/{}", feed_path("mandrill", feed.name.as_deref()));
-            let place = url.path();
             match base {
                 Some(base) => {
                     let wanted = format!("{}{own}", base.as_str().trim_end_matches('/'));
-                    let elsewhere = url.origin() != base.origin();
-                    let other_path = url.path() != format!("{}{own}", base.path().trim_end_matches('/'));
-                    if elsewhere || other_path {
-                        let which = if elsewhere { "host" } else { "path" };
-                        self.error(
+                    let other = url::Url::parse(&wanted).map(|wanted| differences(&url, &wanted)).unwrap_or_default();
+                    if !other.is_empty() {
+                        self.warning(
                             &path,
-                            format!("by `listen.public_url` this feed has another {which}"),
-                            format!("write \"{wanted}\" here and at Mandrill, or put `public_url` in [listen] right"),
+                            format!(
+                                "by `listen.public_url` this feed has another {}: \"{wanted}\"",
+                                other.join(" and ")
+                            ),
+                            format!(
+                                "write that here and at Mandrill, or put `public_url` in [listen] right; {GATEWAY}"
+                            ),
                         );
                     }
                 }
                 // A proxy may put something before it.
-                None if !place.ends_with(&own) => {
+                None if !url.path().ends_with(&own) => {
                     let message = format!("this URL does not lead to the feed, whose path is {own}");
-                    self.error(&path, message, format!("let it end in {own}, here and at Mandrill"));
+                    self.warning(&path, message, format!("let it end in {own}, here and at Mandrill; {GATEWAY}"));
                 }
                 None => {}
             }
@@ -137,33 +152,64 @@ impl Checks<'_> {
     }
 }
 
+/// In what one URL leads elsewhere than another, whatever follows a `?`.
+pub(crate) fn differences(one: &url::Url, other: &url::Url) -> Vec<&'static str> {
+    let parts = [
+        ("scheme", one.scheme() != other.scheme()),
+        ("host", one.host() != other.host()),
+        // Each scheme has a port of its own.
+        (
+            "port",
+            if one.scheme() == other.scheme() {
+                one.port_or_known_default() != other.port_or_known_default()
+            } else {
+                one.port() != other.port()
+            },
+        ),
+        ("path", one.path() != other.path()),
+    ];
+    parts.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn listeners_collide_where_the_kernel_says_so() {
-        let collides = |one: &str, other: &str| {
+    fn listeners_clash_where_the_kernel_says_so() {
+        let clashes = |one: &str, other: &str| {
             let parse = |text: &str| text.parse::<SocketAddr>().expect("an address");
-            assert_eq!(collide(parse(one), parse(other)), collide(parse(other), parse(one)));
-            collide(parse(one), parse(other))
+            assert_eq!(clash(parse(one), parse(other)), clash(parse(other), parse(one)));
+            clash(parse(one), parse(other))
         };
-        for (one, other) in [
-            ("127.0.0.1:25", "127.0.0.1:25"),
-            ("0.0.0.0:25", "127.0.0.1:25"),
-            ("[::]:25", "127.0.0.1:25"),
-            ("[::]:25", "[::1]:25"),
-            ("[::]:25", "0.0.0.0:25"),
+        for (one, other, expected) in [
+            ("127.0.0.1:25", "127.0.0.1:25", Clash::Sure),
+            ("0.0.0.0:25", "127.0.0.1:25", Clash::Sure),
+            ("[::]:25", "[::1]:25", Clash::Sure),
+            ("[::ffff:127.0.0.1]:25", "127.0.0.1:25", Clash::Sure),
+            ("[::ffff:127.0.0.1]:25", "0.0.0.0:25", Clash::Sure),
+            ("[::]:25", "127.0.0.1:25", Clash::Likely),
+            ("[::]:25", "0.0.0.0:25", Clash::Likely),
+            ("127.0.0.1:25", "127.0.0.1:26", Clash::None),
+            ("127.0.0.1:25", "127.0.0.2:25", Clash::None),
+            ("0.0.0.0:25", "[::1]:25", Clash::None),
+            ("[::]:25", "0.0.0.0:26", Clash::None),
+            ("127.0.0.1:0", "127.0.0.1:0", Clash::None),
         ] {
-            assert!(collides(one, other), "{one} {other}");
+            assert_eq!(clashes(one, other), expected, "{one} {other}");
         }
-        for (one, other) in [
-            ("127.0.0.1:25", "127.0.0.1:26"),
-            ("127.0.0.1:25", "127.0.0.2:25"),
-            ("0.0.0.0:25", "[::1]:25"),
-            ("127.0.0.1:0", "127.0.0.1:0"),
-        ] {
-            assert!(!collides(one, other), "{one} {other}");
-        }
+    }
+
+    #[test]
+    fn urls_differ_in_what_leads_elsewhere() {
+        let of = |one: &str, other: &str| {
+            let parse = |text: &str| url::Url::parse(text).expect("a URL");
+            differences(&parse(one), &parse(other))
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(of("https://example.com:443/in/a?x=y", "https://EXAMPLE.com/in/a"), none);
+        assert_eq!(of("http://example.com/in/a", "https://example.com/in/a"), ["scheme"]);
+        assert_eq!(of("https://example.com:8443/in/a", "https://example.com/in/a"), ["port"]);
+        assert_eq!(of("https://example.net/rw/in/a", "https://example.com/in/a"), ["host", "path"]);
     }
 }

@@ -32,7 +32,13 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::{feeds::path as feed_path, forms::is_region, shape::nearest_word, validate::is_team_id};
+pub(crate) use self::{
+    clashes::{Clash, clash, differences},
+    feeds::path as feed_path,
+    forms::is_region,
+    shape::nearest_word,
+    validate::is_team_id,
+};
 pub use self::{
     feeds::{
         AppleFeed, AppleMode, AzureFeed, BrazeFeed, BrevoFeed, CustomerioFeed, ElasticemailFeed, Feeds, GenericFeed,

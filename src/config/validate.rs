@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     Config, Heartbeat, Secret, Slack, Webhook,
-    clashes::collide,
+    clashes::{BINDV6ONLY, Clash, clash},
     feeds::{Rotating, Stands},
     forms::{is_feed_name, is_name},
     report::Report,
@@ -92,12 +92,18 @@ impl Checks<'_> {
     fn listen(&mut self) {
         let listen = &self.config.listen;
         let (public, private) = (listen.public.0, listen.private.0);
-        if collide(public, private) {
-            self.error(
+        match clash(public, private) {
+            Clash::Sure => self.error(
                 "listen.private",
                 "both listeners have the same address and port (`listen.public`)",
                 "give `listen.private` a port of its own: it must not be reachable where the feeds are",
-            );
+            ),
+            Clash::Likely => self.warning(
+                "listen.private",
+                "`listen.public` has the same port: where one is on all of IPv6, mostly only one can listen",
+                BINDV6ONLY,
+            ),
+            Clash::None => {}
         }
         if !private.ip().is_loopback() && listen.private_token.is_none() {
             self.error(
@@ -155,11 +161,13 @@ impl Checks<'_> {
 
     /// A host that Postfix hands mail to. Its own settings have brackets and a port around it; its log has not.
     pub(super) fn host(&mut self, path: &str, host: &str) {
-        if is_domain(host) {
+        // Postfix logs a host as `relayhost` names it, which can be a single label.
+        let is_host = |name: &str| is_domain(name) || (!name.contains('.') && is_domain(&format!("{name}.example")));
+        if is_host(host) {
             return;
         }
         let inner = host.trim_start_matches('[').split([']', ':']).next().unwrap_or_default();
-        let help = if is_domain(inner) && inner != host {
+        let help = if is_host(inner) && inner != host {
             format!("write \"{inner}\", without brackets and port")
         } else {
             "write the host's name alone, as Postfix logs it behind relay=: \"smtp.example.net\"".to_owned()

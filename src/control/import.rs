@@ -202,9 +202,14 @@ impl Call for ImportEvents {
             let commit = operator.store.commit(&[submission]).await?;
             (done.new, done.known) = (commit.added, commit.repeated);
         }
-        let young = |one: &Whole| one.at.is_some_and(|at| plausible(at, now) && kept.is_kept(at));
-        let (reports, old): (Vec<_>, Vec<_>) = self.kept.into_iter().partition(young);
-        done.too_old += old.len() as u64;
+        let mut reports = Vec::new();
+        for one in self.kept {
+            match one.at.filter(|at| plausible(*at, now)) {
+                None => done.implausible += 1,
+                Some(at) if kept.is_kept(at) => reports.push(one),
+                Some(_) => done.too_old += 1,
+            }
+        }
         if !reports.is_empty() {
             let report = Report { kept: reports, ..Report::default() };
             let submission = prepare(&operator.keyring, &feed, &report, &knowledge, now);

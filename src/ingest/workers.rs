@@ -24,7 +24,7 @@ use super::{
     sqs,
 };
 use crate::{
-    config::{Config, Named, Routes},
+    config::{Clash, Config, Named, Routes, clash},
     model::Provider,
 };
 
@@ -250,9 +250,16 @@ fn may_start(working: &BTreeMap<String, Working>, worker: &Worker) -> bool {
     fn bare(place: &str) -> &str {
         place.split_once("://").map_or(place, |(_, place)| place)
     }
+    fn is_held(place: &str, other: &str) -> bool {
+        let (place, other) = (bare(place), bare(other));
+        match (place.parse(), other.parse()) {
+            (Ok(place), Ok(other)) => clash(place, other) != Clash::None,
+            _ => place == other,
+        }
+    }
     let place = worker.place();
     let mut stopping = working.values().filter(|working| working.stop.is_cancelled() && !working.ended);
-    !working.contains_key(&worker.name.name) && !stopping.any(|other| bare(&other.worker.place()) == bare(&place))
+    !working.contains_key(&worker.name.name) && !stopping.any(|other| is_held(&place, &other.worker.place()))
 }
 
 /// Takes note of a feed whose task has ended; its panic is passed on.
@@ -343,6 +350,7 @@ mod tests {
         assert!(starts("mail/new", "smtp://127.0.0.1:27"), "the slow one is none of its business");
         assert!(!starts("mail/slow", "smtp://127.0.0.1:27"), "its predecessor has not stopped");
         assert!(!starts("mail/renamed", "lmtp://127.0.0.1:25"), "its port is not free");
+        assert!(!starts("mail/renamed", "smtp://0.0.0.0:25"), "nor is it for a listener on all addresses");
         assert!(!starts("mail/other", "smtp://127.0.0.1:26"), "it works already");
         let stopped = BTreeMap::from([working(slow, true, true)]);
         assert!(may_start(&stopped, &worker("mail/renamed", "lmtp://127.0.0.1:25")));

@@ -12,6 +12,7 @@ use url::Url;
 
 use super::report::{Check, Mark};
 use crate::{
+    config::differences,
     control::FeedStanding,
     ingest::{
         RejectionReason,
@@ -124,7 +125,7 @@ impl<'a> Asked<'a> {
     /// A feed's URL: through the public address where it is known, else the listener's own.
     pub(super) fn url(&self, feed: &str) -> String {
         match self.base {
-            Some(base) => format!("{}/in/{feed}", base.as_str().trim_end_matches('/')),
+            Some(base) => url(base, feed),
             None => format!("http://{}/in/{feed}", reachable(self.public)),
         }
     }
@@ -158,6 +159,11 @@ impl<'a> Asked<'a> {
             }
         }
     }
+}
+
+/// A feed's URL below the public one.
+pub(super) fn url(base: &Url, feed: &str) -> String {
+    format!("{}/in/{feed}", base.as_str().trim_end_matches('/'))
 }
 
 /// Why nothing answers.
@@ -393,16 +399,23 @@ pub(super) fn row(
 }
 
 impl FeedRow {
-    /// Holds the URL that the provider signs along against the feed's own. What follows a `?` is the operator's.
-    pub(super) fn compare_signed(&mut self, signed: &str) {
-        if signed.split('?').next() != Some(self.place.as_str()) {
-            self.mark = Mark::Wrong;
-            let own = &self.place;
-            self.advice.push(format!(
-                "`url` in its table is {signed}, and its public URL is {own}: what is signed along does not verify unless both are what \
-                 stands at the provider"
-            ));
+    /// Holds the URL that the provider signs along against the feed's own by `public_url`. What follows a `?` is the operator's, and
+    /// may be a secret. It is a warning: a gateway may make the one of the other.
+    pub(super) fn compare_signed(&mut self, signed: &str, own: &str) {
+        let (Ok(mut signed), Ok(own)) = (Url::parse(signed), Url::parse(own)) else { return };
+        let other = differences(&signed, &own);
+        if other.is_empty() {
+            return;
         }
+        if signed.query().is_some() {
+            signed.set_query(Some("***"));
+        }
+        self.mark = self.mark.max(Mark::Warning);
+        self.advice.push(format!(
+            "`url` in its table is {signed}, of another {} than {own}, which `public_url` tells: what is signed along does not verify \
+             unless `url` is what stands at the provider, and a gateway leads from there to here",
+            other.join(" and ")
+        ));
     }
 }
 

@@ -139,12 +139,23 @@ pub(super) fn notifiers(config: &Config) -> Check {
     }
 }
 
+/// What is seen of a daemon of this state directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It has answered.
+    Answers,
+    /// None is known to run, and one may: its socket is there and can't be used, or something answers at the private listener.
+    Unknown,
+    /// Its socket is gone, and nothing answers at the private listener.
+    Gone,
+}
+
 /// Asks the daemon of this state directory how it stands; else looks whether one answers at the private listener.
 pub(super) async fn daemon(
     config: &Config,
     client: Option<&reqwest::Client>,
     now: Timestamp,
-) -> (Check, Option<Standing>) {
+) -> (Check, Option<Standing>, Presence) {
     const NAME: &str = "daemon";
     let socket = socket_path(config);
     let shown = socket.display();
@@ -154,7 +165,7 @@ pub(super) async fn daemon(
         Err(error) => Err(chain(&error)),
     };
     match asked {
-        Ok(Some(standing)) => (running(&standing, now), Some(standing)),
+        Ok(Some(standing)) => (running(&standing, now), Some(standing), Presence::Answers),
         Ok(None) => {
             let private = config.listen.private.0;
             let answers = match client {
@@ -170,9 +181,9 @@ pub(super) async fn daemon(
             } else {
                 check.then("`relaywatch serve` runs it; what one elsewhere knows since its start is not shown here")
             };
-            (check, None)
+            (check, None, if answers { Presence::Unknown } else { Presence::Gone })
         }
-        Err(why) => (Check::wrong(NAME, why), None),
+        Err(why) => (Check::wrong(NAME, why), None, Presence::Unknown),
     }
 }
 
@@ -235,7 +246,7 @@ pub(super) fn unread(error: &StoreError) -> Check {
 }
 
 /// What the store tells beside the feeds.
-pub(super) async fn of_store(store: &Store, has_daemon: bool, now: Timestamp) -> Vec<Check> {
+pub(super) async fn of_store(store: &Store, daemon: Presence, now: Timestamp) -> Vec<Check> {
     let mut checks = Vec::new();
     let looked = async {
         // The clock is read beside the database's, so that the time that everything else took is no skew.
@@ -246,7 +257,7 @@ pub(super) async fn of_store(store: &Store, has_daemon: bool, now: Timestamp) ->
             checks.push(check);
         }
         let alone = matches!(store, Store::Sqlite(_));
-        checks.extend(signs(store.sign_of_life(alive::NAME).await?, has_daemon, alone, now));
+        checks.extend(signs(store.sign_of_life(alive::NAME).await?, daemon, alone, now));
         for window in windows(store, now).await?.iter().filter(|window| window.watched == ALL && window.until.is_none())
         {
             let why = window.reason.map_or("", crate::explain::BlindReason::says);
@@ -301,21 +312,22 @@ async fn backlog(store: &Store) -> Result<Option<Check>, StoreError> {
     Ok(Some(Check::ok(NAME, "no older transaction holds it up")))
 }
 
-/// Whether any process takes reports in, by the last sign of life. Where the daemon is `alone`, no other can.
-pub(super) fn signs(last: Option<Timestamp>, has_daemon: bool, alone: bool, now: Timestamp) -> Option<Check> {
+/// Whether any process takes reports in, by the last sign of life. Where the daemon is `alone`, no other can; one that can't be asked
+/// still gives its signs.
+pub(super) fn signs(last: Option<Timestamp>, daemon: Presence, alone: bool, now: Timestamp) -> Option<Check> {
     const NAME: &str = "ingest";
     const RESTART: &str = "providers try again for a while; what they give up is lost: start `relaywatch serve`";
     let last = last?;
     let heard = format!("{last} ({})", ago(last, now));
     let silent = now.millis_since(last);
-    Some(if !has_daemon && alone {
+    Some(if daemon == Presence::Gone && alone {
         Check::wrong(NAME, format!("no process takes reports in: the last was heard {heard}")).then(RESTART)
     } else if silent < alive::LATE_MILLIS {
         Check::ok(NAME, format!("a process takes reports in, last heard {heard}"))
     } else if silent < STALE_MILLIS {
         Check::warning(NAME, format!("nothing was heard since {heard} of a process that takes reports in"))
             .then("a sign of life comes every 10 s: it stops, or the store is slow")
-    } else if has_daemon {
+    } else if daemon == Presence::Answers {
         Check::wrong(NAME, format!("no process has taken reports in since {heard}"))
             .then("the daemon that runs here does not: see its role and its log")
     } else {

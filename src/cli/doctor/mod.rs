@@ -18,7 +18,7 @@ use self::{
 use super::{Exit, Format, config::verified, open};
 use crate::{
     clock::Clock,
-    config::{Config, ConfigErrors},
+    config::{Config, ConfigErrors, PublicUrl},
     http_client,
     ingest::{http::feeds::Feeds, workers::Workers},
     model::Timestamp,
@@ -76,14 +76,14 @@ async fn examine(loaded: Result<Config, ConfigErrors>, url: Option<&Url>, now: T
     report.checks.extend([house::state_directory(&config), house::keys(&config).await, house::rules(&config)]);
     report.checks.push(house::notifiers(&config));
     let client = http_client::build(ASK_TIMEOUT);
-    let (daemon, standing) = house::daemon(&config, client.as_ref().ok(), now).await;
+    let (daemon, standing, presence) = house::daemon(&config, client.as_ref().ok(), now).await;
     report.checks.push(daemon);
 
     let (store, opened) = house::store(&config).await;
     report.checks.push(store);
     let mut known = Known::default();
     if let Some(store) = &opened {
-        report.checks.extend(house::of_store(store, standing.is_some(), now).await);
+        report.checks.extend(house::of_store(store, presence, now).await);
         match feeds::known(store, now).await {
             Ok(found) => known = found,
             Err(error) => report.checks.push(house::unread(&error)),
@@ -108,9 +108,9 @@ async fn examine(loaded: Result<Config, ConfigErrors>, url: Option<&Url>, now: T
         let seen = Seen { known: known.of(feed), daemon: InDaemon::of(ingests, feed), reach };
         let at = asked.url(feed);
         let mut row = feeds::row(feed, (&at, true), config.feeds.connect(feed, &at), &seen, now);
-        // Where the public URL is not known, nothing can be held against it.
-        if let Some(signed) = config.feeds.signed_url(feed).filter(|_| base.is_some()) {
-            row.compare_signed(signed);
+        // By --url it may be asked past what providers go through.
+        if let (Some(signed), Some(PublicUrl(public))) = (config.feeds.signed_url(feed), &config.listen.public_url) {
+            row.compare_signed(signed, &feeds::url(public, feed));
         }
         report.feeds.push(row);
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use super::{
     feeds::{InDaemon, KnownFeed, Reach, Seen, row},
-    house::{clock, configuration, running, signs},
+    house::{Presence, clock, configuration, running, signs},
     report::{Check, Mark, Report},
 };
 use crate::{
@@ -83,9 +83,14 @@ fn every_state_says_what_to_do() {
         ..standing()
     };
     let mut checks = vec![running(&behind, at(0)), clock(-4_200), clock(75_000)];
-    let heard = |minutes, has_daemon, alone| signs(Some(at(minutes)), has_daemon, alone, at(0));
+    let heard = |minutes, daemon, alone| signs(Some(at(minutes)), daemon, alone, at(0));
     // Of five minutes ago, of one, and a moment after a daemon that was the only one has stopped.
-    let silent = [heard(-5, true, false), heard(-5, false, false), heard(-1, false, false), heard(0, false, true)];
+    let silent = [
+        heard(-5, Presence::Answers, false),
+        heard(-5, Presence::Gone, false),
+        heard(-1, Presence::Gone, false),
+        heard(0, Presence::Gone, true),
+    ];
     checks.extend(silent.into_iter().flatten());
     checks.push(Check::wrong("keys", "others may use them").then("chmod 600 relaywatch.key"));
     let report = report(feeds, checks);
@@ -93,17 +98,37 @@ fn every_state_says_what_to_do() {
     insta::assert_snapshot!("trouble", text(&report));
 }
 
-/// A wrong URL at Mandrill fails every signature, so it's told as what does not work.
+/// A wrong URL at Mandrill fails every signature; that behind a gateway is right as it is.
 #[test]
 fn a_url_that_is_signed_along_is_held_against_the_feeds_own() {
-    let marked = |signed: &str| {
+    let compared = |signed: &str| {
         let mut row = feed(&well());
-        row.compare_signed(signed);
-        (row.mark, row.advice.len())
+        row.compare_signed(signed, "https://hooks.example.com/in/braze");
+        (row.mark, row.advice.concat())
     };
-    assert_eq!(marked("https://hooks.example.com/in/braze?from=mandrill"), (Mark::Ok, 0));
-    assert_eq!(marked("https://hooks.example.com/in/mandrill"), (Mark::Wrong, 1));
-    assert_eq!(marked("http://hooks.example.com/in/braze"), (Mark::Wrong, 1));
+    for same in ["https://hooks.example.com/in/braze?from=mandrill", "https://Hooks.example.com:443/in/braze"] {
+        assert_eq!(compared(same), (Mark::Ok, String::new()), "{same}");
+    }
+    for (other, words) in [
+        ("https://hooks.example.com/in/mandrill", "of another path than https://hooks.example.com/in/braze"),
+        ("http://hooks.example.com/in/braze", "of another scheme than"),
+        ("https://hooks.example.com:8443/in/braze", "of another port than"),
+    ] {
+        let (mark, advice) = compared(other);
+        assert!(mark == Mark::Warning && advice.contains(words), "{mark:?}: {advice}");
+    }
+    let (_, advice) = compared("https://other.example.com/in/braze?key=hunter2");
+    assert!(advice.contains("braze?***,") && !advice.contains("hunter2"), "{advice}");
+}
+
+/// Who may not use the daemon's socket sees its signs of life all the same.
+#[test]
+fn a_daemon_that_can_not_be_asked_is_alive_by_its_signs() {
+    let mark = |minutes, daemon| signs(Some(at(minutes)), daemon, true, at(0)).map(|check| check.mark);
+    assert_eq!(mark(0, Presence::Unknown), Some(Mark::Ok));
+    assert_eq!(mark(-1, Presence::Unknown), Some(Mark::Warning));
+    assert_eq!(mark(-5, Presence::Unknown), Some(Mark::Wrong));
+    assert_eq!(mark(0, Presence::Gone), Some(Mark::Wrong));
 }
 
 /// Each mistake has its place, the file itself where it can't be read, and none is told twice.

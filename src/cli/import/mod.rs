@@ -2,6 +2,7 @@
 
 mod files;
 mod mark;
+mod pipe;
 mod progress;
 mod summary;
 
@@ -19,17 +20,15 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use jiff::tz::TimeZone;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-};
+use tokio::sync::{mpsc, watch};
 
-use self::{mark::Far, progress::Progress, summary::Summary};
+use self::{mark::Far, pipe::Followed, progress::Progress, summary::Summary};
 use super::{
     Exit, Format as Output, open,
     text::{Safe, count},
 };
 use crate::{
+    classify::Rules,
     clock::Clock,
     config::Config,
     control::{FileDone, FileId, ImportEvents, MAX_EVENTS, MAX_FILES, Writer, digest},
@@ -151,25 +150,34 @@ impl ImportCommand {
         // Whether there is such a feed; what files hold that say nothing of it is not known yet.
         self.settings_of(self.from.unwrap_or(Format::Sparkpost), &config)?;
         let summary = open::block_on(async {
-            let writer = if self.dry_run {
-                None
+            let (writer, rules) = if self.dry_run {
+                (None, None)
             } else {
-                let rules = open::rules(&config)?;
+                let rules = Arc::new(open::rules(&config)?);
                 let writer = open::writer_or_new(&config, self.create, diagnostics).await?;
-                Some(writer.with_rules(Arc::new(rules)))
+                (Some(writer.with_rules(Arc::clone(&rules))), Some(rules))
             };
+            let (followed, follows) = watch::channel(None);
             let whole = files.iter().map(|file| std::fs::metadata(file).ok().map(|found| found.len())).sum();
             let mut import = Import {
                 command: self,
                 config: &config,
                 writer,
+                rules,
+                anew: false,
+                followed,
                 now: Clock::System.now(),
                 summary: Summary::new(self.exposure(), self.dry_run),
                 batch: Batch::default(),
                 progress: Progress::new(whole),
                 told: 0,
+                before: Vec::new(),
             };
-            let done = import.all(&files, diagnostics).await;
+            let done = tokio::select! {
+                biased;
+                ended = pipe::ended_by_a_signal(follows) => ended,
+                done = import.all(&files, diagnostics) => done,
+            };
             import.progress.finish();
             if let Some(writer) = import.writer {
                 writer.close().await;
@@ -248,6 +256,29 @@ struct Batch {
     files: Vec<FileDone>,
 }
 
+/// What is said of a file that is in the middle of a line.
+const HALF: &str = "it ends in half a line, which is read when it is whole; import it again then";
+
+/// What a stream begins with: its first line at least, as far as it has one.
+fn beginning(input: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut first = vec![0; source::HEAD_BYTES];
+    let mut filled = 0;
+    while let Some(room) = first.get_mut(filled..).filter(|room| !room.is_empty()) {
+        let read = match input.read(room) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        filled += read;
+        let known = first.get(..filled).unwrap_or_default();
+        // What is packed has no lines.
+        if read == 0 || known.starts_with(&source::GZIP) || known.trim_ascii_start().contains(&b'\n') {
+            break;
+        }
+    }
+    first.truncate(filled);
+    Ok(first)
+}
+
 /// How much an outcome takes on its way to the daemon, about.
 fn weight(event: &Event) -> usize {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
@@ -282,17 +313,25 @@ struct Import<'a> {
     command: &'a ImportCommand,
     config: &'a Config,
     writer: Option<Writer>,
+    /// What the writer judges replies by; nothing where nothing is changed.
+    rules: Option<Arc<Rules>>,
+    /// Whether each commit takes a writer anew, so that nobody is locked out between them.
+    anew: bool,
+    followed: Followed,
     now: Timestamp,
     summary: Summary,
     batch: Batch,
     progress: Progress,
     /// Broken records that were told.
     told: u64,
+    /// What earlier imports found broken in files, to be told after what is new.
+    before: Vec<(String, Faults)>,
 }
 
 impl Import<'_> {
     async fn all(&mut self, files: &[PathBuf], diagnostics: &mut impl Write) -> anyhow::Result<()> {
         for file in files {
+            self.hold().await?;
             let opened = match self.open(file, diagnostics).await {
                 Ok(Some(opened)) => opened,
                 Ok(None) => continue,
@@ -309,7 +348,10 @@ impl Import<'_> {
             self.read(file, opened, diagnostics).await?;
             self.progress.end(bytes);
         }
-        self.flush(true).await
+        for (shown, faults) in std::mem::take(&mut self.before) {
+            self.tell_before(&shown, &faults, diagnostics)?;
+        }
+        self.flush(true, diagnostics).await
     }
 
     /// Opens a file and tells what it is; nothing where there is nothing to do.
@@ -324,7 +366,10 @@ impl Import<'_> {
         let input: Box<dyn Read + Send> =
             if stdin { Box::new(io::stdin()) } else { Box::new(File::open(path).with_context(said)?) };
         let source = match self.command.from {
-            Some(Format::Postfix) if stdin => return self.follow(input, diagnostics),
+            Some(Format::Postfix) if stdin => {
+                self.let_go().await;
+                return self.follow(input, diagnostics);
+            }
             _ => Source::of(input).with_context(said)?,
         };
         let form = match guess(source.head(), self.command.from) {
@@ -370,7 +415,7 @@ impl Import<'_> {
                     how = format!(", from record {} on", from.records + 1);
                     self.summary.resumed += 1;
                     opened.from = from;
-                    self.tell_before(&shown, &faults, diagnostics)?;
+                    self.before.push((shown.clone(), faults.clone()));
                     opened.faults = faults;
                 }
                 Far::End(read_as, faults) => {
@@ -378,7 +423,7 @@ impl Import<'_> {
                     self.progress.end(bytes);
                     let text = format!("{shown}: imported before{read_as} (--restart reads it again)");
                     self.progress.say(diagnostics, &text)?;
-                    self.tell_before(&shown, &faults, diagnostics)?;
+                    self.before.push((shown, faults));
                     return Ok(None);
                 }
             }
@@ -397,22 +442,29 @@ impl Import<'_> {
         mut input: Box<dyn Read + Send>,
         diagnostics: &mut impl Write,
     ) -> anyhow::Result<Option<Opened>> {
-        let mut first = Vec::new();
-        input.by_ref().take(1).read_to_end(&mut first).context("cannot read standard input")?;
+        let first = beginning(&mut input).context("cannot read standard input")?;
         if first.is_empty() {
             self.summary.files_empty += 1;
             self.progress.say(diagnostics, "-: it is empty")?;
             return Ok(None);
         }
+        let packed = first.starts_with(&source::GZIP);
         let input = io::Cursor::new(first.clone()).chain(input);
-        let (form, mut stop) = (Form { format: Format::Postfix, shape: Shape::Log }, None);
-        let source = if first == [source::GZIP[0]] {
-            Source::of(Box::new(input)).context("cannot read standard input")?
+        let (source, stop) = if packed {
+            (Source::of(Box::new(input)).context("cannot read standard input")?, None)
         } else {
             let (live, ends) = Live::of(input).context("standard input can't be followed")?;
-            stop = Some(ends);
-            Source::live(live)
+            (Source::live(live), Some(ends))
         };
+        let head = if packed { source.head() } else { &first };
+        let form = match guess(head, Some(Format::Postfix)) {
+            Ok(form) if form.shape == Shape::Log => form,
+            // What stands before the first line may be cut off, or empty.
+            Err(Unknown::Empty) => Form { format: Format::Postfix, shape: Shape::Log },
+            Ok(_) => anyhow::bail!("-: it is no log of Postfix"),
+            Err(unknown) => anyhow::bail!("-: {unknown}"),
+        };
+        self.followed.send_replace(stop.clone());
         let text = if stop.is_some() {
             "-: the log of Postfix, followed to its end"
         } else {
@@ -435,7 +487,7 @@ impl Import<'_> {
     async fn read(&mut self, path: &Path, opened: Opened, diagnostics: &mut impl Write) -> anyhow::Result<()> {
         let Opened { source, form, from, id, mut faults, written_at, stop, .. } = opened;
         if self.batch.format != Some(form.format) {
-            self.flush(true).await?;
+            self.flush(true, diagnostics).await?;
             self.batch.format = Some(form.format);
         }
         let packed = source.is_packed();
@@ -460,15 +512,9 @@ impl Import<'_> {
         };
         let (mut position, mut failed) = (from, None);
         let is_live = stop.is_some();
-        let mut ended = std::pin::pin!(ended_by_a_signal(stop));
-        loop {
-            let chunk = tokio::select! {
-                biased;
-                again = &mut ended => return again,
-                chunk = chunks.recv() => chunk,
-            };
-            let Some(chunk) = chunk else { break };
-            let Chunk { events, kept, counts, faults: found, position: reached, paused, .. } = match chunk {
+        let mut ends_in_half = false;
+        while let Some(chunk) = chunks.recv().await {
+            let Chunk { events, kept, counts, faults: found, position: reached, paused, half, .. } = match chunk {
                 Ok(chunk) => {
                     faults.add(&chunk);
                     chunk
@@ -478,13 +524,14 @@ impl Import<'_> {
                     break;
                 }
             };
+            ends_in_half |= half;
             self.summary.counts.add(&counts);
             self.batch.bytes += events.iter().map(weight).sum::<usize>();
             self.batch.events.extend(events);
             self.batch.bytes += kept.iter().map(kept_weight).sum::<usize>();
             self.batch.kept.extend(kept);
             if let (true, Some(fault)) = (self.command.strict, found.first()) {
-                self.flush(true).await?;
+                self.flush(true, diagnostics).await?;
                 anyhow::bail!(
                     "{shown}: {fault}; stopped (--strict). What came before it is imported; import the mended file again, \
                      that changes nothing twice"
@@ -494,29 +541,33 @@ impl Import<'_> {
             position = reached;
             if self.batch.is_full() {
                 self.batch.files.extend(done(position, false, &faults));
-                self.flush(false).await?;
+                self.flush(false, diagnostics).await?;
             }
             if paused {
-                self.flush(true).await?;
+                self.flush(true, diagnostics).await?;
+            } else {
+                // Of what is followed, while more is there than was read.
+                self.progress.show(self.summary.counts.records, diagnostics)?;
             }
-            if is_live {
-                continue;
-            }
-            self.progress.show(self.summary.counts.records, diagnostics)?;
+        }
+        self.followed.send_replace(None);
+        if ends_in_half {
+            let text = if is_live { "what came last is half a line, and no event" } else { HALF };
+            self.progress.say(diagnostics, &format!("{shown}: {text}"))?;
         }
         drop(chunks);
         if thread.join().is_err() {
             anyhow::bail!("{shown}: reading it broke off by a fault of this program; please report it");
         }
-        self.batch.files.extend(done(position, failed.is_none(), &faults));
+        self.batch.files.extend(done(position, failed.is_none() && !ends_in_half, &faults));
         self.batch.bytes += faults.places.len() * 256;
         if self.batch.is_full() {
-            self.flush(false).await?;
+            self.flush(false, diagnostics).await?;
         }
         match failed {
             None => self.summary.files += 1,
             Some(error) if self.command.strict => {
-                self.flush(true).await?;
+                self.flush(true, diagnostics).await?;
                 anyhow::bail!("{shown}: {error}; stopped (--strict)");
             }
             Some(error) => {
@@ -546,13 +597,15 @@ impl Import<'_> {
     }
 
     /// Commits what waits; all of it, or as many whole batches as there are.
-    async fn flush(&mut self, all: bool) -> anyhow::Result<()> {
+    async fn flush(&mut self, all: bool, diagnostics: &mut impl Write) -> anyhow::Result<()> {
         let Some(format) = self.batch.format else { return Ok(()) };
         let mut events = VecDeque::from(std::mem::take(&mut self.batch.events));
         let mut kept = VecDeque::from(std::mem::take(&mut self.batch.kept));
         let mut files = std::mem::take(&mut self.batch.files);
         self.batch.bytes = 0;
-        let Some(writer) = &self.writer else { return Ok(()) };
+        if self.writer.is_none() && !self.anew {
+            return Ok(());
+        }
         while !events.is_empty() || !kept.is_empty() || files.len() >= MAX_FILES || (all && !files.is_empty()) {
             let mut bytes = 0;
             let fits = events.iter().take(MAX_EVENTS).take_while(|event| {
@@ -579,9 +632,12 @@ impl Import<'_> {
                 kept: kept_now,
                 files: files_now,
             };
-            let done = writer.call(call).await.context(
-                "not everything could be committed; run the same command again, it goes on from the last commit",
-            )?;
+            let done = match &self.writer {
+                Some(writer) => writer.call(call).await.context(
+                    "not everything could be committed; run the same command again, it goes on from the last commit",
+                )?,
+                None => self.commit_anew(call, diagnostics).await?,
+            };
             self.summary.add(&done);
         }
         self.batch.files = files;
@@ -608,22 +664,6 @@ impl Batch {
             || self.bytes >= MAX_BATCH_BYTES
             || self.files.len() >= MAX_FILES
     }
-}
-
-/// Ends what is still being written at the first signal, and gives an error at the second one; of a file, nothing.
-async fn ended_by_a_signal(stop: Option<Stop>) -> anyhow::Result<()> {
-    let Some(stop) = stop else { return std::future::pending().await };
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    for first in [true, false] {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        if first {
-            stop.stop();
-        }
-    }
-    anyhow::bail!("ended by a second signal; not all that was read may be committed")
 }
 
 /// Reads chunk after chunk until nobody wants more.

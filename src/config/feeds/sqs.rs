@@ -28,6 +28,31 @@ impl SqsFeed {
     pub fn region(&self) -> Option<String> {
         self.region.clone().or_else(|| region_of(&self.queue_url.as_ref()?.0))
     }
+
+    /// Whether both feeds are of one queue. At AWS it has several URLs: by its region's host, a legacy one, a VPC endpoint. Elsewhere
+    /// another host is another service, with queues of its own.
+    pub(in crate::config) fn is_same_queue(&self, other: &Self) -> bool {
+        let (Some(PublicUrl(own)), Some(PublicUrl(others))) = (&self.queue_url, &other.queue_url) else { return false };
+        let elsewhere = |feed: &Self, queue: &Url| {
+            let asked = feed.endpoint.as_ref().map_or(queue, |PublicUrl(endpoint)| endpoint);
+            (!is_aws(asked)).then(|| asked.origin())
+        };
+        let same_service = match (elsewhere(self, own), elsewhere(other, others)) {
+            (Some(one), Some(other)) => one == other,
+            (None, None) => true,
+            // An endpoint of one's own can lead to AWS; then the queue's URL is AWS's.
+            (Some(_), None) => is_aws(own),
+            (None, Some(_)) => is_aws(others),
+        };
+        let region = self.region();
+        same_service && region.is_some() && region == other.region() && own.path() == others.path()
+    }
+}
+
+/// Whether the host is one of AWS's.
+fn is_aws(url: &Url) -> bool {
+    let of_aws = |host: &str| [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().any(|own| host.ends_with(own));
+    url.host_str().is_some_and(of_aws)
 }
 
 /// What a queue's URL looks like.

@@ -408,6 +408,10 @@ fn what_two_settings_want_is_told_with_both_named() {
     let mandrill =
         |url: &str| format!("[[feeds.mandrill]]\nname = \"eu\"\nkey = \"0123456789abcdef\"\nurl = \"https://{url}\"\n");
     let public = "[listen]\npublic_url = \"https://hooks.example.com/rw/\"\n";
+    let local = |name: &str, port: u16| {
+        let at = format!("http://127.0.0.1:{port}");
+        sqs(name, &format!("{at}/123456789012/q")) + &format!("region = \"eu-west-1\"\nendpoint = \"{at}\"\n")
+    };
     let queue = "https://sqs.eu-west-1.amazonaws.com/123456789012/q";
     for (text, path, named) in [
         (mail("a", "127.0.0.1:2525") + &mail("b", "127.0.0.1:2525"), "feeds.mail.b.listen", "feeds.mail.a.listen"),
@@ -437,12 +441,10 @@ fn what_two_settings_want_is_told_with_both_named() {
             "feeds.braze.a.name",
             "[[feeds.braze]] number 1 and 2",
         ),
-        (mandrill("hooks.example.com/in/mandrill"), "feeds.mandrill.eu.url", "/in/mandrill/eu"),
-        (public.to_owned() + &mandrill("hooks.example.com/in/mandrill/eu"), "feeds.mandrill.eu.url", "another path"),
         (
-            public.to_owned() + &mandrill("other.example.com/rw/in/mandrill/eu"),
-            "feeds.mandrill.eu.url",
-            "listen.public_url",
+            mail("a", "127.0.0.1:2525") + &mail("b", "[::ffff:127.0.0.1]:2525"),
+            "feeds.mail.b.listen",
+            "feeds.mail.a.listen",
         ),
     ] {
         let found = told(&text);
@@ -454,10 +456,68 @@ fn what_two_settings_want_is_told_with_both_named() {
     for text in [
         mail("a", "127.0.0.1:2525") + &mail("b", "127.0.0.2:2525"),
         sqs("a", queue) + &sqs("b", "https://sqs.eu-west-2.amazonaws.com/123456789012/q"),
+        local("a", 5000) + &local("b", 5001),
+        local("a", 5000) + &sqs("b", queue),
+        mail("a", "0.0.0.0:2525") + &mail("b", "[::]:2525"),
         mandrill("hooks.example.com/in/mandrill/eu?x=y"),
         public.to_owned() + &mandrill("hooks.example.com/rw/in/mandrill/eu?x=y"),
     ] {
         assert_eq!(told(&text), [], "{text}");
+    }
+}
+
+/// What is right on some machines, or behind some gateways, is told and stops nothing.
+#[test]
+fn what_can_be_meant_is_a_warning() {
+    let mandrill =
+        |url: &str| format!("[[feeds.mandrill]]\nname = \"eu\"\nkey = \"0123456789abcdef\"\nurl = \"{url}\"\n");
+    let public = "[listen]\npublic_url = \"https://hooks.example.com/rw/\"\n";
+    let mail = |name: &str, listen: &str| {
+        format!(
+            "[[feeds.mail]]\nname = \"{name}\"\nprotocol = \"lmtp\"\nlisten = \"{listen}\"\nrecipients = [\"example.com\"]\n"
+        )
+    };
+    let url = "feeds.mandrill.eu.url";
+    let expected = "\"https://hooks.example.com/rw/in/mandrill/eu\"";
+    for (text, path, words) in [
+        (mandrill("https://hooks.example.com/in/mandrill"), url, ["/in/mandrill/eu", "feed"]),
+        (public.to_owned() + &mandrill("https://hooks.example.com/in/mandrill/eu"), url, ["another path:", expected]),
+        (
+            public.to_owned() + &mandrill("https://other.example.com/rw/in/mandrill/eu"),
+            url,
+            ["another host:", expected],
+        ),
+        (
+            public.to_owned() + &mandrill("http://hooks.example.com/rw/in/mandrill/eu"),
+            url,
+            ["another scheme:", expected],
+        ),
+        (
+            public.to_owned() + &mandrill("https://hooks.example.com:8443/rw/in/mandrill/eu"),
+            url,
+            ["another port:", expected],
+        ),
+        (
+            public.to_owned() + &mandrill("https://other.example.com/in/mandrill/eu"),
+            url,
+            ["another host and path:", expected],
+        ),
+        (
+            mail("a", "0.0.0.0:2525") + &mail("b", "[::]:2525"),
+            "feeds.mail.b.listen",
+            ["feeds.mail.a.listen", "same port"],
+        ),
+        (
+            "[listen]\npublic = \"[::]:9000\"\nprivate = \"127.0.0.1:9000\"\n".to_owned(),
+            "listen.private",
+            ["listen.public", "same port"],
+        ),
+    ] {
+        let told = |mistake: &Mistake| words.iter().all(|words| mistake.message.contains(words));
+        let found: Vec<_> =
+            mistakes(&text, &[]).into_iter().filter(|mistake| mistake.path == path && told(mistake)).collect();
+        let [mistake] = found.as_slice() else { panic!("{text}{found:?}") };
+        assert_eq!(mistake.severity, Severity::Warning, "{mistake}");
     }
 }
 
@@ -502,6 +562,9 @@ fn hints_say_what_can_stand_there() {
     assert!(postfix("\"smtp.example.net\"").contains("write a list: smarthosts = [\"…\"]"));
     assert!(postfix("[\"[smtp.example.net]:587\"]").contains("write \"smtp.example.net\", without brackets and port"));
     assert!(postfix("[\"a b\"]").contains("write the host's name alone"));
+    assert!(postfix("[\"mailhub:587\"]").contains("write \"mailhub\", without brackets and port"));
+    let single = mistakes("[feeds.postfix]\njournal = true\nsmarthosts = [\"mailhub\"]\n", &[]);
+    assert!(single.iter().all(|mistake| !mistake.path.contains("smarthosts")), "{single:?}");
     let mandrill = told("[feeds.mandrill]\nkey = \"hunter2\"\nurl = \"hooks.example.com/in/mandrill\"\n");
     assert!(mandrill.contains("url = \"hooks.example.com/in/mandrill\""), "no secret is masked: {mandrill}");
 }

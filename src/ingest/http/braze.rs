@@ -34,7 +34,7 @@ use super::{
     auth::{SecretError, Secrets},
     feeds::{FeedError, Place, SetUp, secrets},
     sparkpost::is_suppression,
-    wire::{self, Aside, Parts, Scalar, WireError},
+    wire::{self, Aside, MAX_ELEMENTS, Parts, Scalar, WireError},
 };
 use crate::{
     config::{BrazeFeed, Config},
@@ -224,23 +224,36 @@ impl Braze {
 /// The events of an array, or a single one; `untyped` is the type of those that name none.
 fn events_of(events: &str, untyped: &str, now: Timestamp) -> Result<Report, WireError> {
     let mut report = Report::default();
-    take_all(events, untyped, now, MAX_DEPTH, &mut report)?;
+    let mut room = MAX_ELEMENTS;
+    take_all(events, (untyped, now), MAX_DEPTH, &mut room, &mut report)?;
     Ok(report)
 }
 
-/// The same, with those that lie in arrays within the array.
-fn take_all(events: &str, untyped: &str, now: Timestamp, depth: u32, report: &mut Report) -> Result<(), WireError> {
+/// The same, with those that lie in arrays within the array. All of them share the `room` that one delivery has: an array for which
+/// there is none is left as it is.
+fn take_all(
+    events: &str,
+    told: (&str, Timestamp),
+    depth: u32,
+    room: &mut usize,
+    report: &mut Report,
+) -> Result<(), WireError> {
     let parts = Parts::<Fields<'_>>::parse(events)?;
+    *room = room.checked_sub(parts.len()).ok_or(WireError::TooMany)?;
     let before = report.set_aside.len();
-    parts.fold(Provider::Braze, report, |fields, report| take(fields, untyped, now, report));
+    parts.fold(Provider::Braze, report, |fields, report| take(fields, told.0, told.1, report));
     let is_array = |aside: &SetAside| aside.body.starts_with(b"[");
     if depth == 0 || !report.set_aside.iter().skip(before).any(is_array) {
         return Ok(());
     }
     for aside in report.set_aside.split_off(before) {
         let inner = std::str::from_utf8(&aside.body).ok().filter(|_| is_array(&aside));
-        let taken = inner.is_some_and(|inner| take_all(inner, untyped, now, depth - 1, report).is_ok());
-        if !taken {
+        // What is looked into makes room for what it holds.
+        let mut within = *room + 1;
+        let taken = inner.filter(|_| report.parts() < MAX_ELEMENTS);
+        if taken.is_some_and(|inner| take_all(inner, told, depth - 1, &mut within, report).is_ok()) {
+            *room = within;
+        } else {
             report.set_aside.push(aside);
         }
     }
@@ -448,6 +461,21 @@ mod tests {
         }
         let within = receive(json!({ "events": [[bounce(&json!({}))], [[]], []] }).to_string()).expect("batch");
         assert_eq!((within.events, within.set_aside), (vec![whole], Vec::new()), "arrays within the array");
+    }
+
+    #[test]
+    fn arrays_within_the_array_share_the_room_of_one_delivery() {
+        let inner = |count: usize| format!("[{}]", vec!["{}"; count].join(","));
+        let parts = |arrays: &[String]| {
+            let report = receive(format!("{{\"events\":[{}]}}", arrays.join(","))).expect("batch");
+            let whole = report.set_aside.iter().filter(|aside| aside.body.starts_with(b"[")).count();
+            (report.parts(), whole)
+        };
+        assert_eq!(parts(&vec![inner(MAX_ELEMENTS / 4); 4]), (MAX_ELEMENTS, 0), "no fewer than in one array");
+        let (all, whole) = parts(&vec![inner(MAX_ELEMENTS / 4); 40]);
+        assert!(all <= MAX_ELEMENTS && whole == 37, "{all} parts, {whole} arrays left as they are");
+        let (all, whole) = parts(&vec![format!("[{}]", vec![inner(1_000); 9].join(",")); 9]);
+        assert!(all <= MAX_ELEMENTS && whole > 0, "{all} parts, {whole} arrays left as they are");
     }
 
     #[test]

@@ -85,6 +85,11 @@ impl Decoder {
         Joiner::new(self.settings.zone.clone().unwrap_or(TimeZone::UTC), &self.settings.smarthosts)
     }
 
+    /// When the file was last written to, where that is known.
+    pub(super) const fn written_at(&self) -> Option<Timestamp> {
+        self.settings.written_at
+    }
+
     /// Up to when lines can have been written.
     pub(super) fn written_by(&self) -> Timestamp {
         self.settings.written_at.map_or(self.now, |written| written.min(self.now))

@@ -100,11 +100,13 @@ impl<R: Read> Window<R> {
 pub(super) struct LineReader<R> {
     window: Window<R>,
     done: Position,
+    /// The line that is too long and not passed over to its end, where there was nothing more just then.
+    within: Option<u64>,
 }
 
 impl<R: Read> LineReader<R> {
     pub(super) fn new(input: R, at: Position) -> Self {
-        Self { window: Window { input, data: Vec::new(), start: 0, at, ended: false }, done: at }
+        Self { window: Window { input, data: Vec::new(), start: 0, at, ended: false }, done: at, within: None }
     }
 
     /// Up to where everything was given out.
@@ -113,6 +115,9 @@ impl<R: Read> LineReader<R> {
     }
 
     pub(super) fn next(&mut self) -> io::Result<Option<Piece<'_>>> {
+        if let Some(line) = self.within {
+            return self.pass_long(line);
+        }
         let mut looked = 0;
         loop {
             let rest = self.window.rest();
@@ -122,8 +127,7 @@ impl<R: Read> LineReader<R> {
                 Some(end) => (end, end + 1),
                 None if looked > MAX_RECORD_BYTES => {
                     let line = self.window.at.lines + 1;
-                    self.window.pass_line()?;
-                    return Ok(Some(self.given(line, Err(TOO_LONG))));
+                    return self.pass_long(line);
                 }
                 None if self.window.fill()? => continue,
                 None if looked == 0 => return Ok(None),
@@ -147,6 +151,14 @@ impl<R: Read> LineReader<R> {
             let body = self.window.data.get(from..from + length).unwrap_or_default();
             return Ok(Some(Piece { line, last: whole == length, body: Ok(body) }));
         }
+    }
+
+    /// Passes over the rest of a line that is too long; where its end has not come, at the next call.
+    fn pass_long(&mut self, line: u64) -> io::Result<Option<Piece<'_>>> {
+        self.within = Some(line);
+        self.window.pass_line()?;
+        self.within = None;
+        Ok(Some(self.given(line, Err(TOO_LONG))))
     }
 
     fn given(&mut self, line: u64, body: Result<&'static [u8], &'static str>) -> Piece<'static> {
@@ -427,6 +439,42 @@ mod tests {
 
     fn bodies(text: &[u8]) -> Vec<Result<String, &'static str>> {
         cut(text).into_iter().map(|(_, body, _)| body).collect()
+    }
+
+    /// A pipe that pauses between its pieces.
+    struct Pausing(Vec<Option<Vec<u8>>>);
+
+    impl Read for Pausing {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let Some(piece) = self.0.first_mut() else { return Ok(0) };
+            let Some(bytes) = piece else {
+                self.0.remove(0);
+                return Err(io::ErrorKind::WouldBlock.into());
+            };
+            let read = bytes.len().min(buffer.len());
+            buffer[..read].copy_from_slice(&bytes[..read]);
+            bytes.drain(..read);
+            if bytes.is_empty() {
+                self.0.remove(0);
+            }
+            Ok(read)
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_one_whatever_pauses_it_has() {
+        let long = vec![b'x'; MAX_RECORD_BYTES + 1];
+        let pieces = vec![Some(long), None, Some(b"the rest of it".to_vec()), None, Some(b"still\nshort\n".to_vec())];
+        let mut lines = LineReader::new(Pausing(pieces), Position::default());
+        let (mut pauses, mut given) = (0, Vec::new());
+        loop {
+            match lines.next() {
+                Err(_) => pauses += 1,
+                Ok(None) => break,
+                Ok(Some(piece)) => given.push((piece.line, piece.body.map(<[u8]>::to_vec))),
+            }
+        }
+        assert_eq!((pauses, given), (2, vec![(1, Err(TOO_LONG)), (2, Ok(b"short".to_vec()))]));
     }
 
     #[test]

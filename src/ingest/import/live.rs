@@ -36,11 +36,19 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Ends it.
-    pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
+    /// Ends it; tells whether that is new to it.
+    #[must_use]
+    pub fn stop(&self) -> bool {
+        let is_new = !self.stopped.swap(true, Ordering::AcqRel);
         // Where there is no room, it looks at the flag soon.
         drop(self.parts.try_send(Part::Stop));
+        is_new
+    }
+
+    /// Whether it was ended.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
     }
 }
 
@@ -152,7 +160,7 @@ mod tests {
     fn it_is_ended_while_the_pipe_is_silent() {
         let (reader, _writer) = io::pipe().expect("a pipe");
         let (mut live, stop) = Live::of(reader).expect("a thread");
-        stop.stop();
+        assert!(!stop.is_stopped() && stop.stop() && !stop.stop() && stop.is_stopped());
         assert_eq!(live.read(&mut [0; 100]).expect("the end"), 0);
         assert!(live.stopped().load(Ordering::Acquire));
     }

@@ -3,10 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Read},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use serde::Serialize;
@@ -38,6 +35,9 @@ const CHUNK_KEPT_BYTES: usize = 2 * 1024 * 1024;
 const MAX_TYPES: usize = 50;
 /// The name of all the types for which there is no room.
 const OTHER_TYPES: &str = "(others)";
+
+/// After so long without a change a file is not in the middle of a line.
+const SETTLED_MILLIS: i64 = 10_000;
 
 /// What became of records.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -140,6 +140,8 @@ pub struct Chunk {
     pub faults: Vec<Fault>,
     /// How much of what was wrong lies in a record that is read again where reading goes on: the file ended within it.
     pub again: u64,
+    /// Whether the file ends in half a line of a log, which was left for the next time.
+    pub half: bool,
     /// Up to where the file is done with this chunk.
     pub position: Position,
     /// Whether nothing more is there just now, of lines that are still being written.
@@ -284,7 +286,7 @@ impl Reader {
             }
             Err(error) => self.failed = Some(error),
         }
-        Ok((chunk.counts.records > 0 || !self.ended || !chunk.events.is_empty()).then_some(chunk))
+        Ok((chunk.counts.records > 0 || !self.ended || !chunk.events.is_empty() || chunk.half).then_some(chunk))
     }
 
     /// Fills a chunk; tells whether there may be more.
@@ -332,9 +334,12 @@ impl Reader {
                 Records::Log(lines, log) => {
                     let mut report = Report::default();
                     let Some(piece) = lines.next()? else { break };
-                    // Half a line would be another event than the whole one.
-                    let cut = piece.last && stopped.as_ref().is_some_and(|stopped| stopped.load(Ordering::Acquire));
-                    if cut {
+                    // Half a line would be another event than the whole one: in a pipe what has no end is cut off, whoever ended it, and
+                    // a file that was just written to may hold the rest soon.
+                    let written_at = decoder.written_at().map(|at| now.millis_since(at));
+                    let is_live = stopped.is_some() || written_at.is_some_and(|ago| ago.abs() < SETTLED_MILLIS);
+                    if piece.last && is_live {
+                        chunk.half = true;
                         break;
                     }
                     let (line, body) = (piece.line, piece.body.map_err(Wrong::from));

@@ -643,6 +643,32 @@ fn a_log_without_years_is_of_the_time_when_it_was_written() {
     assert_eq!(at(Settings { zone, written_at, ..Settings::default() }), "2025-08-09T04:00:01Z");
 }
 
+/// Half a line would be another event than the whole one.
+#[test]
+fn half_a_line_of_a_log_is_no_event() {
+    let line = "2025-08-09T06:00:01+00:00 mx1 postfix/smtp[1]: 4F0A2C1D01: to=<qx7zhzkndneko@privaterelay.appleid.com>, \
+                relay=mx.example.net[192.0.2.9]:25, delay=1, dsn=5.1.1, status=bounced (host mx.example.net[192.0.2.9] said: 550";
+    let log = format!("{line} no)\n{line} no, thi");
+    let read = |source: Source, written_at| {
+        let form = Form { format: Format::Postfix, shape: Shape::Log };
+        let settings = Settings { written_at, ..Settings::default() };
+        let mut reader = Reader::new(source, form, settings, NOW, Position::default());
+        let (mut events, mut half, mut end) = (0, false, Position::default());
+        while let Some(chunk) = reader.next_chunk().expect("reads") {
+            events += chunk.events.len();
+            half |= chunk.half;
+            end = chunk.position;
+        }
+        (events, half, end.records)
+    };
+    let ago = |seconds: i64| Some(Timestamp::from_millis(NOW.as_millis() - seconds * 1_000));
+    assert_eq!(read(source(log.as_bytes()), ago(60)), (2, false, 2), "nobody writes on");
+    assert_eq!(read(source(log.as_bytes()), ago(2)), (1, true, 1), "it may be written on");
+    assert_eq!(read(source(line.as_bytes()), ago(2)), (0, true, 0), "all that is there");
+    let (pipe, _stop) = super::live::Live::of(Cursor::new(log.into_bytes())).expect("a thread");
+    assert_eq!(read(Source::live(pipe), None), (1, true, 1), "the writer of the pipe broke off");
+}
+
 #[test]
 fn types_that_nobody_needs_are_counted_and_are_no_mistake() {
     let line = |kind: &str| format!("{{\"eventType\":\"{kind}\",\"mail\":{{\"messageId\":\"m\"}}}}\n");

@@ -221,7 +221,8 @@ fn recipient_of(report: &DeliveryReport, one: &RecipientReport, envelope: &Envel
 }
 
 /// The recipient whom the envelope sender of the message carries, as [`recipient_in`] reads it: where the bounce came to, or the
-/// return path of what came back. Of a report about several nobody knows whom it means.
+/// return path of what came back; of the latter only one whom the report names is certain. Of a report about several nobody knows
+/// whom it means.
 #[must_use]
 pub fn by_sender(report: &DeliveryReport, one: &RecipientReport, envelope: &Envelope<'_>) -> Option<(Address, bool)> {
     if report.recipients.len() != 1 {
@@ -230,8 +231,15 @@ pub fn by_sender(report: &DeliveryReport, one: &RecipientReport, envelope: &Enve
     let original = &report.original;
     let named = [&one.recipient, &one.final_recipient].into_iter().flatten();
     let known: Vec<Address> = named.chain(&original.recipients).cloned().collect();
-    let senders = [envelope.rcpt_to, report.to.as_ref(), original.return_path.as_ref()];
-    senders.into_iter().flatten().find_map(|sender| recipient_in(sender, &known))
+    let senders = [envelope.rcpt_to, report.to.as_ref()];
+    let came_to = senders.into_iter().flatten().find_map(|sender| recipient_in(sender, &known));
+    // What came back was written by whoever sent it, and need not be the operator's: it does not go before what the report names.
+    let went_out = || {
+        let (address, certain) = recipient_in(original.return_path.as_ref()?, &known)?;
+        let certain = certain && known.contains(&address);
+        Some((address, certain))
+    };
+    came_to.or_else(went_out)
 }
 
 /// The recipient that an envelope sender carries (VERP), and whether it is certain; else it is likely: to be taken where the report

@@ -138,6 +138,21 @@ fn a_forwarded_address_is_not_the_recipient() {
     assert_eq!(made.events[0].failure_class(), FailureClass::Transient);
 }
 
+/// Whoever sent what came back wrote its return path, which need not be the operator's.
+#[test]
+fn the_return_path_of_what_came_back_does_not_outdo_the_report() {
+    let own = "bounce+4711-qwertyuiopasd=privaterelay.appleid.com@mail.example.com";
+    let raw =
+        String::from_utf8(fixture("relay-unauthorized.eml")).expect("UTF-8").replace(own, "bounces@mail.example.com");
+    let recipient = |path: &str| {
+        let raw = raw.replace("Return-Path: <bounces@mail.example.com>", &format!("Return-Path: <{path}>"));
+        assert!(raw.contains(path));
+        report(&understand(raw.as_bytes()), raw.as_bytes(), &envelope()).events[0].recipient.expose().to_owned()
+    };
+    assert_eq!(recipient("b-someone=elsewhere.example@lists.example.org"), "qwertyuiopasd@privaterelay.appleid.com");
+    assert_eq!(recipient(own), "qwertyuiopasd@privaterelay.appleid.com");
+}
+
 /// What may be cut wrongly does not outdo the address that the report names.
 #[test]
 fn an_uncertain_envelope_sender_does_not_outdo_the_report() {

@@ -19,7 +19,7 @@ use std::{
 };
 
 use self::{
-    files::{Found, beside, id, millis},
+    files::{Found, Id, Wanted, beside, id, millis},
     tail::{Step, Tail},
 };
 use super::place::Place;
@@ -37,7 +37,7 @@ const AGAIN_BYTES: u64 = 16 * 1024 * 1024;
 /// Files that are read at a time.
 const MOST_FILES: usize = 16;
 
-/// Lines, and how far the files are read when they are done.
+/// Lines: those that were done before, and those that are new.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Lines {
     /// Lines that were done before, to be read for what they tell of mails in the queue.
@@ -100,7 +100,8 @@ impl Follower {
         self.old.iter().chain(&self.current).filter_map(Tail::beginning).collect()
     }
 
-    /// Some lines, if there are any; nothing where all is read that is there.
+    /// Some lines, if there are any; nothing where all is read that is there. Where it can't be looked what came of the file, those
+    /// that are open are read to their end before that is told.
     ///
     /// # Errors
     /// Where something can't be read. What was handed out stays so.
@@ -109,7 +110,7 @@ impl Follower {
             (self.old, self.current, self.news) = resume(&self.path, places, now)?;
             self.from = None;
         }
-        self.look(now)?;
+        let looked = self.look(now);
         let mut lines = Lines::default();
         for number in 0..self.old.len() {
             let Some(tail) = self.old.get_mut(number) else { break };
@@ -131,13 +132,16 @@ impl Follower {
             }
             return Ok(Some(lines));
         }
-        self.let_go(now, &mut lines);
+        // While nobody knows what came after them, no file is done.
+        if looked.is_ok() {
+            self.let_go(now, &mut lines);
+        }
         if lines.fresh.is_empty()
             && let Some(tail) = &mut self.current
         {
             match tail.read_on(now, &mut lines)? {
                 Step::Some => {}
-                Step::Nothing => return Ok(None),
+                Step::Nothing => return looked.map(|()| None),
                 Step::Cut => {
                     let (rest, lost) = self.rest_of(self.current.as_ref(), now)?;
                     self.news.extend(lost);
@@ -146,8 +150,10 @@ impl Follower {
                 }
             }
         }
-        let none = self.current.is_none() && lines == Lines::default();
-        Ok((!none).then_some(lines))
+        if self.current.is_none() && lines == Lines::default() {
+            return looked.map(|()| None);
+        }
+        Ok(Some(lines))
     }
 
     /// Looks whether the file is another one now.
@@ -167,7 +173,12 @@ impl Follower {
         let found = Found::plain(&self.path)?;
         // After a restart there may be none that is followed yet.
         let beside = match self.current.as_ref().or(self.old.last()) {
-            Some(tail) => beside(&self.path)?.into_iter().filter(|other| other.changed >= tail.changed).collect(),
+            Some(tail) => {
+                let wanted = Wanted { since: millis(tail.changed), older: false };
+                let mut found = beside(&self.path, wanted, |id| self.holds(id))?;
+                found.retain(|other| other.changed >= tail.changed);
+                found
+            }
             None => Vec::new(),
         };
         if let Some(tail) = &mut self.current {
@@ -179,6 +190,11 @@ impl Follower {
         let unseen = self.unseen(beside, now);
         self.old.extend(unseen);
         Ok(())
+    }
+
+    /// Whether a file is one of those that are open.
+    fn holds(&self, id: Id) -> bool {
+        self.old.iter().chain(&self.current).any(|tail| tail.id == id)
     }
 
     /// Those of which nothing is read: what was made and rotated away since the last look.
@@ -207,8 +223,9 @@ impl Follower {
     /// The files in which the rest is of one that was cut, and what was written and cut since; and whether it is not found.
     fn rest_of(&self, tail: Option<&Tail>, now: Timestamp) -> io::Result<(Vec<Tail>, Option<News>)> {
         let Some(tail) = tail else { return Ok((Vec::new(), None)) };
-        let mut found = beside(&self.path)?;
-        found.retain(|found| found.id != tail.id);
+        // A copy is made before the file is cut, and is dated by then at the earliest.
+        let wanted = Wanted { since: millis(tail.changed), older: true };
+        let mut found = beside(&self.path, wanted, |id| id == tail.id)?;
         let mut rest = Vec::new();
         let mut lost = None;
         if let Some(place) = tail.place() {
@@ -228,8 +245,13 @@ impl Follower {
 /// Finds the files again that were read before: those that were rotated away, the one that is followed, and what happened.
 fn resume(path: &Path, places: &[Place], now: Timestamp) -> io::Result<(Vec<Tail>, Option<Tail>, Vec<News>)> {
     let (mut old, mut current, mut news, mut since) = (Vec::new(), None, Vec::new(), None);
-    let mut beside = beside(path)?;
-    let mut log = Found::plain(path).ok();
+    // What was changed before the first of the places holds none of them.
+    let first = places.iter().map(|place| place.changed).min().flatten();
+    let mut beside = beside(path, Wanted { since: first, older: true }, |_| false)?;
+    let mut log = match Found::plain(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        log => Some(log?),
+    };
     for place in places {
         since = since.max(place.changed);
         if let Some(found) = log.take_if(|found| found.holds(place)) {

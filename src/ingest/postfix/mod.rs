@@ -146,6 +146,14 @@ impl Work for Postfix {
                 Ok(_) => tokio::fs::File::open(path).await.map(drop),
                 Err(error) => Err(error),
             };
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if opened.is_ok()
+                && let Err(error) = tokio::fs::read_dir(folder.unwrap_or(std::path::Path::new("."))).await
+            {
+                let said =
+                    format!("the folder can't be listed ({error}), so that after a rotation nothing is found again");
+                return Some(Err(said));
+            }
             Some(opened.map_err(|error| {
                 match error.kind() {
                     std::io::ErrorKind::NotFound => {

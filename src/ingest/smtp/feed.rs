@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -200,8 +200,10 @@ struct Desk {
 }
 
 impl Desk {
-    fn kept(&self) -> MutexGuard<'_, DayOfMails> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Limits what is kept of a mail to the day's cap, and takes the room for it.
+    fn room(&self, report: &mut Report, received_at: Timestamp) -> Room<'_> {
+        let (day, bytes) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).limit(report, received_at);
+        Room { kept: &self.kept, day, bytes }
     }
 }
 
@@ -213,11 +215,28 @@ struct DayOfMails {
     most: usize,
 }
 
-/// What one mail takes up of a day.
-#[derive(Debug, Clone, Copy)]
-struct Room {
+/// What one mail takes up of a day. It is given back where the mail is not committed: its sender comes again with it.
+#[derive(Debug)]
+struct Room<'a> {
+    kept: &'a Mutex<DayOfMails>,
     day: i64,
     bytes: usize,
+}
+
+impl Room<'_> {
+    /// The mail is committed, so that its room is taken up for good.
+    fn keep(mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.day == self.day {
+            kept.bytes = kept.bytes.saturating_sub(self.bytes);
+        }
+    }
 }
 
 impl DayOfMails {
@@ -226,10 +245,11 @@ impl DayOfMails {
     }
 
     /// Lets go of what is more than a day may leave behind, so that strangers fill no store; it's counted under a word of its own.
-    /// Gives the room that the rest takes up.
-    fn limit(&mut self, report: &mut Report, now: Timestamp) -> Room {
+    /// Gives the day on which it counts, and the bytes that the rest takes up. A mail that came before midnight and is read after one
+    /// that came later counts on the later day.
+    fn limit(&mut self, report: &mut Report, now: Timestamp) -> (i64, usize) {
         let day = now.as_millis().div_euclid(DAY_MILLIS);
-        if self.day != day {
+        if self.day < day {
             *self = Self { day, bytes: 0, ..*self };
         }
         let (held, before) = (report.set_aside.len(), self.bytes);
@@ -239,14 +259,7 @@ impl DayOfMails {
             fits
         });
         report.ignored.extend(std::iter::repeat_n("not-kept", held - report.set_aside.len()));
-        Room { day, bytes: self.bytes - before }
-    }
-
-    /// Takes back the room of a mail that was not committed: its sender comes again with it.
-    const fn give_back(&mut self, room: Room) {
-        if self.day == room.day {
-            self.bytes -= room.bytes;
-        }
+        (self.day, self.bytes - before)
     }
 }
 
@@ -277,18 +290,19 @@ impl Receiver for Desk {
         for part in &mut report.set_aside {
             part.body.truncate(SET_ASIDE_BYTES);
         }
-        let room = self.kept().limit(&mut report, received_at);
+        let room = self.room(&mut report, received_at);
         let knowledge = &self.reception.setup().knowledge;
         let taken = self.reception.take(&self.name, report, knowledge, received_at).await;
         let duration = &self.reception.metrics().feed_duration;
         duration.with_label_values(&[feed]).observe(began.elapsed().as_secs_f64());
         match taken {
             Ok(()) => {
+                room.keep();
                 self.reception.accepted(feed);
                 Taking::Committed
             }
             Err(error) => {
-                self.kept().give_back(room);
+                drop(room);
                 let refused = Refused {
                     reason: error.reason(),
                     detail: "a mail is not taken just now; its sender comes again",
@@ -396,6 +410,29 @@ mod tests {
         assert_eq!(take(NOW), (0, vec!["not-kept"]));
         let tomorrow = Timestamp::from_millis(NOW.as_millis() + DAY_MILLIS);
         assert_eq!(take(tomorrow), (1, vec![]));
+        // What came before midnight and is read after it begins no day anew.
+        assert_eq!([take(NOW), take(tomorrow)], [(1, vec![]), (0, vec!["not-kept"])]);
+    }
+
+    #[tokio::test]
+    async fn room_that_is_not_kept_is_given_back_whatever_happened_between() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (desk, _writers) = opened(folder.path(), &Metrics::new().expect("metrics")).await;
+        let take = |now| {
+            let mut report = set_aside(&mail(None, "x".repeat(40)), SetAsideReason::Malformed, "other");
+            desk.room(&mut report, now)
+        };
+        let bytes = || desk.kept.lock().expect("whole").bytes;
+        let tomorrow = Timestamp::from_millis(NOW.as_millis() + DAY_MILLIS);
+        take(NOW).keep();
+        drop(take(NOW));
+        assert_eq!(bytes(), 40, "one is kept, one is not");
+        let yesterdays = take(NOW);
+        take(tomorrow).keep();
+        drop(yesterdays);
+        assert_eq!(bytes(), 40, "what another day held is not taken from this one");
+        drop(take(NOW));
+        assert_eq!(bytes(), 40, "late for its own day, it counted on this one");
     }
 
     /// A desk for mails of strangers, and what takes them to the store; nothing does before the writers run.

@@ -104,9 +104,11 @@ async fn everything(place: &Place, daemon: Option<&Daemon>) {
     what_is_wrong(place, first).await;
     what_is_no_mistake(place);
     reports_are_kept(place);
+    old_mistakes_do_not_hide_new_ones(place, first);
     let listed = place.run(&["events", "list", "--feed", "import/ses", "--format", "json", "-n", "100"]).ok();
     assert_eq!(listed.out.lines().count(), 60);
     what_is_too_old(place);
+    half_a_line_is_left(place);
 }
 
 async fn what_is_wrong(place: &Place, good: &str) {
@@ -163,6 +165,33 @@ async fn what_is_wrong(place: &Place, good: &str) {
     assert_eq!(journal(place).await, 65);
 }
 
+/// What is new is told before what an earlier import has told.
+fn old_mistakes_do_not_hide_new_ones(place: &Place, good: &str) {
+    let line = good.lines().next().expect("a line");
+    let file = write(place, "grows.jsonl", &format!("rubbish\nrubbish\n{line}\n"));
+    assert_eq!(place.run(&["import", &file]).code, Some(1));
+    write(place, "grows.jsonl", &format!("rubbish\nrubbish\n{line}\nnew rubbish\n"));
+    let said = place.run(&["import", &file, "--show-errors", "1"]);
+    assert!(said.err.contains("grows.jsonl: line 4: it is no JSON"), "{}", said.err);
+    assert!(said.err.contains("2 more; --restart --show-errors 2"), "{}", said.err);
+}
+
+/// A log that is written just now can end in half a line, which is another event than the whole one.
+fn half_a_line_is_left(place: &Place) {
+    let at = jiff::Timestamp::from_second(place.start.as_millis() / 1_000 - 60).expect("a time");
+    let line = format!(
+        "{at} mx1 postfix/smtp[1]: 4F0A2C1D01: to=<qx7zhzkndneko@privaterelay.appleid.com>, relay=mx.example.net[192.0.2.9]:25, \
+         delay=1, dsn=5.1.1, status=bounced (host mx.example.net[192.0.2.9] said: 550 5.1.1 no"
+    );
+    let file = write(place, "mail.log", &line);
+    let said = place.run(&["import", "--from", "postfix", &file]).ok();
+    assert!(said.err.contains("mail.log: it ends in half a line"), "{}", said.err);
+    assert!(said.out.contains("0 records: 0 events"), "{}", said.out);
+    write(place, "mail.log", &format!("{line} such user)\n"));
+    let said = place.run(&["import", "--from", "postfix", &file]).ok();
+    assert!(said.out.contains("1 record: 1 event"), "{}", said.out);
+}
+
 fn what_is_no_mistake(place: &Place) {
     let text = "{\"eventType\":\"Brand New\",\"mail\":{\"messageId\":\"m\"}}\n".repeat(3);
     let file = write(place, "new.jsonl", &text);
@@ -186,6 +215,10 @@ fn reports_are_kept(place: &Place) {
     assert_eq!(counts(&said), [Some(1), Some(1), Some(0)], "{said}");
     let said = place.run(&["import", &single, "--format", "json"]).ok().json();
     assert_eq!(counts(&said), [Some(1), Some(0), Some(1)], "{said}");
+    let ahead = fixture("aggregate").replace("1795391999", &(day + 400 * 86_400).to_string());
+    let ahead = write(place, "ahead.eml", &ahead);
+    let said = place.run(&["import", &ahead, "--format", "json"]).json();
+    assert_eq!((&said["implausible"], &said["too_old"]), (&json!(1), &json!(0)), "{said}");
     let listed = place.run(&["events", "entries", "--kind", "dmarc-report", "--format", "json"]).ok();
     assert_eq!(listed.out.lines().count(), 1, "{}", listed.out);
 }

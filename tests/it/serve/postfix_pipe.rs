@@ -86,3 +86,44 @@ async fn lines_of_a_pipe_are_taken_as_they_come_sqlite() {
 async fn lines_of_a_pipe_are_taken_as_they_come_postgres() {
     lines_are_taken_as_they_come(Engine::Postgres).await;
 }
+
+/// Between its commits a pipe locks nobody out, and it outlives the daemon beside it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipe_goes_on_while_daemons_come_and_go() {
+    let home = Home::new(Engine::Sqlite).await.expect("SQLite");
+    home.configure("");
+    home.start().stop();
+    let store = home.store().await;
+    let base = Timestamp::from_seconds(now().as_seconds() - 3_600);
+    let (child, mut pipe) = follow(&home);
+    let mut number = 0;
+    let mut bring = |pipe: &mut ChildStdin| {
+        pipe.write_all(mail(base, number).as_bytes()).expect("written");
+        number += 1;
+    };
+    for known in [1, 3] {
+        bring(&mut pipe);
+        assert_eq!(rows(&store, known).await.len(), known, "without a daemon");
+        let daemon = home.start();
+        bring(&mut pipe);
+        assert_eq!(rows(&store, known + 1).await.len(), known + 1, "beside one");
+        daemon.stop();
+    }
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(killed.success());
+    let said = told(child);
+    assert_eq!((&said["new"], &said["known"]), (&4.into(), &0.into()), "{said}");
+}
+
+/// What is no log is no pipe to follow.
+#[tokio::test]
+async fn a_pipe_that_holds_no_log_is_refused() {
+    let home = Home::new(Engine::Sqlite).await.expect("SQLite");
+    home.configure("");
+    home.start().stop();
+    let (child, mut pipe) = follow(&home);
+    pipe.write_all(b"From a@example.com Mon Nov 23 09:00:00 2026\nSubject: x\n\nx\n").expect("written");
+    let output = child.wait_with_output().expect("it ends by itself");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    drop(pipe);
+}

@@ -116,11 +116,15 @@ impl Found {
         Self::of(path, Log::open(path)?)
     }
 
-    /// Looks at one that was rotated away.
-    fn rotated(path: &Path) -> io::Result<Self> {
-        let log = Log::open(path)?;
-        let is_packed = path.as_os_str().as_encoded_bytes().ends_with(PACKED);
-        Self::of(path, if is_packed { log.packed()? } else { log })
+    /// Looks at one that was rotated away; nothing where it has just gone, or is packed and makes no sense.
+    fn rotated(path: &Path) -> io::Result<Option<Self>> {
+        let log = match Log::open(path) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
+                return Ok(None);
+            }
+            log => log?,
+        };
+        if is_packed(path) { Ok(Self::of(path, log.packed()?).ok()) } else { Self::of(path, log).map(Some) }
     }
 
     fn of(path: &Path, mut log: Log) -> io::Result<Self> {
@@ -140,24 +144,51 @@ impl Found {
     }
 }
 
-/// The files to which a log is rotated, those changed first coming first: `mail.log.1`, `mail.log-20250809`, `mail.log.2.gz`.
-pub(super) fn beside(path: &Path) -> io::Result<Vec<Found>> {
+/// Which of the files beside a log are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// Those changed at this time or later, in milliseconds since the epoch; without it all.
+    pub(super) since: Option<i64>,
+    /// Whether those changed before are welcome as well, where they can be opened.
+    pub(super) older: bool,
+}
+
+/// The files to which a log is rotated, those changed first coming first: `mail.log.1`, `mail.log-20250809`, `mail.log.2.gz`. Those
+/// that are held already are left out.
+///
+/// # Errors
+/// Where the folder can't be listed, or one that is wanted can't be opened: what it holds would be lost without a word.
+pub(super) fn beside(path: &Path, wanted: Wanted, is_held: impl Fn(Id) -> bool) -> io::Result<Vec<Found>> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default();
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if is_rotated(name, &entry.file_name()) {
-            // One that is no log, or has just gone, is passed over.
-            found.extend(Found::rotated(&entry.path()));
+        let path = entry.path();
+        // While a file is packed both are there, and the packed one is not whole.
+        if !is_rotated(name, &entry.file_name()) || (is_packed(&path) && path.with_extension("").is_file()) {
+            continue;
+        }
+        let metadata = match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata?,
+        };
+        if !metadata.is_file() || is_held(id(&metadata)) {
+            continue;
+        }
+        let changed = metadata.modified().ok().and_then(millis);
+        if wanted.since.is_none_or(|since| changed.is_none_or(|changed| changed >= since)) {
+            found.extend(Found::rotated(&path)?);
+        } else if wanted.older {
+            found.extend(Found::rotated(&path).ok().flatten());
         }
     }
-    // While a file is packed both are there, and the packed one is not whole.
-    let plain: Vec<PathBuf> =
-        found.iter().filter(|found| !found.log.is_packed()).map(|found| found.path.clone()).collect();
-    found.retain(|found| !found.log.is_packed() || !plain.contains(&found.path.with_extension("")));
     found.sort_by(|one, other| (one.changed, &one.path).cmp(&(other.changed, &other.path)));
     Ok(found)
+}
+
+fn is_packed(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(PACKED)
 }
 
 /// Whether a name is that of the log with a number or a date behind it, packed or not.

@@ -93,8 +93,6 @@ fn all(follower: &mut Follower, now: Timestamp) -> (String, String) {
     while let Some(lines) = follower.next(now).expect("readable") {
         known.extend(lines.known);
         fresh.extend(lines.fresh);
-        // As the loop does it after each commit.
-        follower.places();
     }
     (String::from_utf8(known).expect("text"), String::from_utf8(fresh).expect("text"))
 }
@@ -239,6 +237,42 @@ fn after_a_restart_a_copy_is_known_as_the_file_that_it_was() {
     logs.copy_and_truncate("mail.log-20250809");
     logs.write("three, and longer than before\n");
     assert_eq!(fresh(&mut logs.follower(Some(places))), "two\nthree, and longer than before\n");
+}
+
+/// A link that leads to itself stands for what can't be opened, whoever tries.
+#[test]
+fn a_log_that_can_not_be_opened_is_not_one_that_is_gone() {
+    let logs = Logs::new();
+    logs.write("one\n");
+    let mut follower = logs.follower(None);
+    assert_eq!(fresh(&mut follower), "one\n");
+    let mut follower = logs.follower(Some(follower.places()));
+    let away = logs.path("away");
+    fs::rename(logs.log(), &away).expect("moved");
+    std::os::unix::fs::symlink(logs.log(), logs.log()).expect("a link");
+    assert!(follower.next(NOW).is_err());
+    fs::rename(&away, logs.log()).expect("moved");
+    logs.write("two\n");
+    assert_eq!((fresh(&mut follower).as_str(), follower.news()), ("two\n", vec![News::Opened]));
+}
+
+#[test]
+fn a_file_beside_the_log_that_can_not_be_opened_is_told_after_what_is_open() {
+    let logs = Logs::new();
+    let mut follower = logs.follower(None);
+    logs.write("one\n");
+    assert_eq!(fresh(&mut follower), "one\n");
+    logs.write("two\n");
+    logs.rename("mail.log.2");
+    let hidden = logs.path("mail.log.1");
+    std::os::unix::fs::symlink(&hidden, &hidden).expect("a link");
+    logs.write("four\n");
+    let read = follower.next(NOW).expect("what is open").expect("lines");
+    assert_eq!(read.fresh, b"two\n");
+    assert!(follower.next(NOW).is_err(), "what came between is not known");
+    fs::remove_file(&hidden).expect("removed");
+    logs.write_to("mail.log.1", "three\n");
+    assert_eq!(fresh(&mut follower), "three\nfour\n");
 }
 
 #[test]
@@ -435,6 +469,8 @@ enum Step {
     Pack,
     Read,
     Restart,
+    /// A minute passes, so that what was rotated away is let go.
+    Minute,
 }
 
 proptest! {
@@ -444,10 +480,11 @@ proptest! {
     #[test]
     fn every_line_is_read_once(steps in prop::collection::vec(prop_oneof![
         4 => (1usize..400).prop_map(Step::Write), 1 => Just(Step::Rename), 1 => Just(Step::CopyTruncate), 3 => Just(Step::Read),
-        1 => Just(Step::Restart),
+        1 => Just(Step::Restart), 1 => Just(Step::Minute),
     ], 1..40)) {
         let logs = Logs::new();
         let (mut follower, mut written, mut read, mut rotations, mut number) = (logs.follower(None), String::new(), String::new(), 0, 0);
+        let mut now = NOW;
         for step in steps {
             match step {
                 Step::Write(length) => {
@@ -460,19 +497,22 @@ proptest! {
                 Step::Rename | Step::CopyTruncate => {
                     rotations += 1;
                     // Reading keeps up with rotating: what is cut twice between two looks may be in no copy that can be told apart.
-                    read.push_str(&fresh(&mut follower));
+                    read.push_str(&all(&mut follower, now).1);
                     let name = format!("mail.log.{rotations}");
                     if matches!(step, Step::Rename) { logs.rename(&name) } else { logs.copy_and_truncate(&name) }
+                    // What is dated alike could be read again after a minute, which changes nothing.
+                    logs.tick();
                 }
                 Step::Pack => {}
-                Step::Read => read.push_str(&fresh(&mut follower)),
+                Step::Minute => now = now.plus_millis(GRACE_MILLIS),
+                Step::Read => read.push_str(&all(&mut follower, now).1),
                 Step::Restart => {
-                    read.push_str(&fresh(&mut follower));
+                    read.push_str(&all(&mut follower, now).1);
                     follower = logs.follower(Some(follower.places()));
                 }
             }
         }
-        read.push_str(&fresh(&mut follower));
+        read.push_str(&all(&mut follower, now).1);
         prop_assert_eq!(read, written);
     }
 
@@ -481,15 +521,15 @@ proptest! {
     #[test]
     fn no_line_is_lost(steps in prop::collection::vec(prop_oneof![
         4 => (1usize..400).prop_map(Step::Write), 1 => Just(Step::Rename), 1 => Just(Step::CopyTruncate), 3 => Just(Step::Read),
-        1 => Just(Step::Restart), 1 => Just(Step::Pack),
+        1 => Just(Step::Restart), 1 => Just(Step::Pack), 1 => Just(Step::Minute),
     ], 1..40)) {
         let logs = Logs::new();
         let (mut follower, mut written, mut read, mut rotations, mut number) = (logs.follower(None), BTreeSet::new(), Vec::new(), 0, 0);
-        let mut packed = 0;
+        let (mut packed, mut now) = (0, NOW);
         logs.write("the first line\n");
         written.insert("the first line\n".to_owned());
         // As the loop does it before its first commit.
-        let first = follower.next(NOW).expect("readable").unwrap_or_default().fresh;
+        let first = follower.next(now).expect("readable").unwrap_or_default().fresh;
         let mut places = follower.beginnings();
         read.extend(first);
         for step in steps {
@@ -512,13 +552,14 @@ proptest! {
                     packed += 1;
                     logs.pack(&format!("mail.log.{packed}"));
                 },
-                Step::Read => if let Some(lines) = follower.next(NOW).expect("readable") {
+                Step::Read => if let Some(lines) = follower.next(now).expect("readable") {
                     read.extend(lines.fresh);
                     places = Some(follower.places()).filter(|places| !places.is_empty()).unwrap_or(places);
                 },
+                Step::Minute => now = now.plus_millis(GRACE_MILLIS),
                 Step::Restart => {
                     // What it reads is committed, and its position is not kept any more.
-                    read.extend(follower.next(NOW).expect("readable").unwrap_or_default().fresh);
+                    read.extend(follower.next(now).expect("readable").unwrap_or_default().fresh);
                     follower = logs.follower(Some(places.clone()));
                 }
             }
@@ -526,7 +567,7 @@ proptest! {
         // While the log is away, what came between is not looked for.
         logs.write("the last line\n");
         written.insert("the last line\n".to_owned());
-        read.extend(fresh(&mut follower).into_bytes());
+        read.extend(all(&mut follower, now).1.into_bytes());
         let read: BTreeSet<String> = String::from_utf8(read).expect("text").split_inclusive('\n').map(str::to_owned).collect();
         prop_assert_eq!(read, written);
     }
