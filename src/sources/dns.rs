@@ -175,6 +175,12 @@ impl Asker {
     /// Asks several at once, [`AT_ONCE`] at most. Dropping the future drops them all.
     pub async fn ask_all(&self, questions: Vec<Question>) -> Vec<(Question, Answer)> {
         let mut answers = Vec::with_capacity(questions.len());
+        self.each(questions, |question, answer| answers.push((question, answer))).await;
+        answers
+    }
+
+    /// Asks several at once, [`AT_ONCE`] at most, and gives each answer as it comes.
+    async fn each(&self, questions: Vec<Question>, mut take: impl FnMut(Question, Answer)) {
         let mut questions = questions.into_iter();
         let mut tasks = JoinSet::new();
         loop {
@@ -185,18 +191,19 @@ impl Asker {
                     (question, answer)
                 });
             }
-            let Some(done) = tasks.join_next().await else { return answers };
-            // A task that panicked leaves its question open.
-            answers.extend(done.ok());
+            match tasks.join_next().await {
+                Some(Ok((question, answer))) => take(question, answer),
+                // A task that panicked leaves its question open.
+                Some(Err(_)) => {}
+                None => return,
+            }
         }
     }
 
-    /// Answers `questions` into `known`. What is still open when `left` is over counts as timed out.
+    /// Answers `questions` into `known`. What has come when the time `left` is over counts; what is still open, as timed out.
     async fn answer(&self, questions: Vec<Question>, known: &mut Known, left: Duration) {
-        let answers = timeout(left, self.ask_all(questions.clone())).await.unwrap_or_default();
-        for (question, answer) in answers {
-            known.insert(question, answer);
-        }
+        let all = self.each(questions.clone(), |question, answer| known.insert(question, answer));
+        let _ = timeout(left, all).await;
         for question in questions {
             if spf::Answers::answer(known, &question).is_none() {
                 known.insert(question, Answer::of(Outcome::TimedOut));
@@ -227,30 +234,7 @@ impl Asker {
                 Step::Done(verdict) => return *verdict,
                 Step::Need(questions) => questions,
             };
-<<<<<<< HEAD
             self.answer(questions, known, limit.saturating_sub(began.elapsed())).await;
-=======
-            // At most `spf::MAX_AT_ONCE`.
-            let mut tasks = JoinSet::new();
-            for question in questions.iter().cloned() {
-                let asker = self.clone();
-                tasks.spawn(async move {
-                    let answer = asker.ask(&question).await;
-                    (question, answer)
-                });
-            }
-            // What has come when the time is over counts.
-            while let Ok(Some(done)) = timeout(limit.saturating_sub(began.elapsed()), tasks.join_next()).await {
-                if let Ok((question, answer)) = done {
-                    known.insert(question, answer);
-                }
-            }
-            for question in questions {
-                if spf::Answers::answer(known, &question).is_none() {
-                    known.insert(question, Answer::of(Outcome::TimedOut));
-                }
-            }
->>>>>>> mend6
         }
     }
 }
