@@ -376,6 +376,7 @@ impl PathVerdict {
                 FailReason::RegisteredElsewhere => "another team has registered it",
                 FailReason::SpfNotPass => "SPF does not pass",
                 FailReason::NoValidSignature => "no valid DKIM signature",
+                FailReason::NotSent => "nothing is sent as it is set up at the provider",
                 FailReason::ForeignSignature => "no valid DKIM signature is of the From domain",
             },
             Self::Unknown(reason) => match reason {

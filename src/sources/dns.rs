@@ -201,7 +201,7 @@ impl Asker {
     }
 
     /// Answers `questions` into `known`. What has come when the time `left` is over counts; what is still open, as timed out.
-    async fn answer(&self, questions: Vec<Question>, known: &mut Known, left: Duration) {
+    async fn answer_all(&self, questions: Vec<Question>, known: &mut Known, left: Duration) {
         let all = self.each(questions.clone(), |question, answer| known.insert(question, answer));
         let _ = timeout(left, all).await;
         for question in questions {
@@ -219,7 +219,7 @@ impl Asker {
             match audit::audit(setup, now, known) {
                 audit::Step::Done(audit) => return audit,
                 audit::Step::Need(questions) => {
-                    self.answer(questions, known, limit.saturating_sub(began.elapsed())).await;
+                    self.answer_all(questions, known, limit.saturating_sub(began.elapsed())).await;
                 }
             }
         }
@@ -234,7 +234,7 @@ impl Asker {
                 Step::Done(verdict) => return *verdict,
                 Step::Need(questions) => questions,
             };
-            self.answer(questions, known, limit.saturating_sub(began.elapsed())).await;
+            self.answer_all(questions, known, limit.saturating_sub(began.elapsed())).await;
         }
     }
 }
