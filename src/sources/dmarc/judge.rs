@@ -99,12 +99,11 @@ fn absent<A: Answers>(from: &Name, asking: &Asking<'_, A>) -> Option<Finding> {
             return Some(Finding::new(FindingCode::DmarcWrongName, from, what, fix));
         }
     }
-    let fix = match alias {
-        Some(last) => Fix::step(format!("{at} is a CNAME: ask whoever runs {last}, the record is theirs.")),
-        None => {
-            let step = "Publish a record; p=none asks receivers for nothing.";
-            Fix::publish(step, DnsRecord::txt(&at, "v=DMARC1; p=none"))
-        }
+    let fix = if let Some(last) = alias {
+        Fix::step(format!("{at} is a CNAME: ask whoever runs {last}, the record is theirs."))
+    } else {
+        let step = "Publish a record; p=none asks receivers for nothing.";
+        Fix::publish(step, DnsRecord::txt(&at, "v=DMARC1; p=none"))
     };
     Some(Finding::new(FindingCode::DmarcMissing, from, format!("no DMARC record counts for {from}"), fix))
 }
