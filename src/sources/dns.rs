@@ -203,7 +203,9 @@ impl Asker {
     /// Answers `questions` into `known`. What has come when the time `left` is over counts; what is still open, as timed out.
     async fn answer_all(&self, questions: Vec<Question>, known: &mut Known, left: Duration) {
         let all = self.each(questions.clone(), |question, answer| known.insert(question, answer));
-        let _ = timeout(left, all).await;
+        if timeout(left, all).await.is_err() {
+            tracing::debug!("DNS: the time is over; what is still open counts as timed out");
+        }
         for question in questions {
             if spf::Answers::answer(known, &question).is_none() {
                 known.insert(question, Answer::of(Outcome::TimedOut));

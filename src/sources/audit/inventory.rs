@@ -46,13 +46,13 @@ pub(super) fn judge<A: Answers>(
     let mut findings = whole(inventory);
     let by_entry: HashSet<(usize, usize)> =
         streams.iter().flat_map(|stream| &stream.uses).map(|entry| (entry.team, entry.source)).collect();
-    let mut carriers: BTreeMap<Registered, usize> = BTreeMap::new();
+    let mut by_source: BTreeMap<Registered, usize> = BTreeMap::new();
     for stream in streams {
         // A source that carries by both paths carries one stream.
         let names: BTreeSet<Registered> =
             stream.carriers.iter().filter_map(|carrier| Registered::parse(&carrier.source)).collect();
         for name in names {
-            *carriers.entry(name).or_default() += 1;
+            *by_source.entry(name).or_default() += 1;
         }
     }
     // A stream whose envelope is not known may use any source.
@@ -96,7 +96,7 @@ pub(super) fn judge<A: Answers>(
         let wanted = matches!(name, Registered::Domain(_));
         let has_spf = spf(about, wanted, sends, &mut of_spf, asking)?;
         findings.extend(of_spf.into_iter().filter(|finding| !is_told(&told, finding)));
-        let carries = carriers.get(name).copied().unwrap_or_default();
+        let carries = by_source.get(name).copied().unwrap_or_default();
         let fresh = entries.iter().any(|entry| entry.fresh);
         verdicts.push(SourceVerdict { source: name.clone(), teams, fresh, has_spf, carries });
     }
