@@ -37,7 +37,7 @@ use crate::{
         import::{
             Chunk, Fault, Faults, Form, Format, Position, ReadError, Reader, Settings, Shape, Unknown,
             guess::guess,
-            live::{Live, Stop},
+            live::Stop,
             source::{self, Identity, Source},
         },
     },
@@ -259,26 +259,6 @@ struct Batch {
 /// What is said of a file that is in the middle of a line.
 const HALF: &str = "it ends in half a line, which is read when it is whole; import it again then";
 
-/// What a stream begins with: its first line at least, as far as it has one.
-fn beginning(input: &mut impl Read) -> io::Result<Vec<u8>> {
-    let mut first = vec![0; source::HEAD_BYTES];
-    let mut filled = 0;
-    while let Some(room) = first.get_mut(filled..).filter(|room| !room.is_empty()) {
-        let read = match input.read(room) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read?,
-        };
-        filled += read;
-        let known = first.get(..filled).unwrap_or_default();
-        // What is packed has no lines.
-        if read == 0 || known.starts_with(&source::GZIP) || known.trim_ascii_start().contains(&b'\n') {
-            break;
-        }
-    }
-    first.truncate(filled);
-    Ok(first)
-}
-
 /// How much an outcome takes on its way to the daemon, about.
 fn weight(event: &Event) -> usize {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
@@ -434,53 +414,6 @@ impl Import<'_> {
         let text = format!("{shown}: {} of {}{packed}{told}{how}", form.shape.as_str(), form.format);
         self.progress.say(diagnostics, &text)?;
         Ok(Some(opened))
-    }
-
-    /// Opens standard input for lines that are still being written. Packed ones are those of a file, and have an end.
-    fn follow(
-        &mut self,
-        mut input: Box<dyn Read + Send>,
-        diagnostics: &mut impl Write,
-    ) -> anyhow::Result<Option<Opened>> {
-        let first = beginning(&mut input).context("cannot read standard input")?;
-        if first.is_empty() {
-            self.summary.files_empty += 1;
-            self.progress.say(diagnostics, "-: it is empty")?;
-            return Ok(None);
-        }
-        let packed = first.starts_with(&source::GZIP);
-        let input = io::Cursor::new(first.clone()).chain(input);
-        let (source, stop) = if packed {
-            (Source::of(Box::new(input)).context("cannot read standard input")?, None)
-        } else {
-            let (live, ends) = Live::of(input).context("standard input can't be followed")?;
-            (Source::live(live), Some(ends))
-        };
-        let head = if packed { source.head() } else { &first };
-        let form = match guess(head, Some(Format::Postfix)) {
-            Ok(form) if form.shape == Shape::Log => form,
-            // What stands before the first line may be cut off, or empty.
-            Err(Unknown::Empty) => Form { format: Format::Postfix, shape: Shape::Log },
-            Ok(_) => anyhow::bail!("-: it is no log of Postfix"),
-            Err(unknown) => anyhow::bail!("-: {unknown}"),
-        };
-        self.followed.send_replace(stop.clone());
-        let text = if stop.is_some() {
-            "-: the log of Postfix, followed to its end"
-        } else {
-            "-: a log of postfix, packed by gzip"
-        };
-        self.progress.say(diagnostics, text)?;
-        Ok(Some(Opened {
-            source,
-            form,
-            from: Position::default(),
-            id: None,
-            faults: Faults::default(),
-            bytes: 0,
-            written_at: None,
-            stop,
-        }))
     }
 
     /// Reads a file to its end, beside the commits.

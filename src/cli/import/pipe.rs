@@ -1,18 +1,28 @@
 //! A pipe that is followed for months: it holds no lock between its commits, outlives its daemon, and ends by a signal.
 
-use std::{io::Write, sync::Arc, time::Duration};
+use std::{
+    io::{self, Read, Write},
+    sync::Arc,
+    time::Duration,
+};
 
+use anyhow::Context;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
 
-use super::Import;
+use super::{Import, Opened};
 use crate::{
     cli::open,
     control::{CallError, ClientError, ControlError, EventsImported, ImportEvents, OpenError, Writer},
     daemon::StartError,
-    ingest::import::live::Stop,
+    ingest::import::{
+        Faults, Form, Format, Position, Shape, Unknown,
+        guess::guess,
+        live::{Live, Stop},
+        source::{self, Source},
+    },
     store::StoreError,
 };
 
@@ -23,7 +33,8 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// How often it still tries where the pipe has ended.
 const LAST_TRIES: u32 = 10;
 /// What is to be done where a pipe could not be committed to its end.
-const BEGIN_BACK: &str = "not all that came through the pipe could be committed; start it again some lines back (-n): what is known changes nothing";
+const BEGIN_BACK: &str = "not all that came through the pipe could be committed; start it again some lines back (-n): what is known \
+     changes nothing";
 
 /// The pipe that is followed just now.
 pub(super) type Followed = watch::Sender<Option<Stop>>;
@@ -47,6 +58,26 @@ pub(super) async fn ended_by_a_signal(mut followed: watch::Receiver<Option<Stop>
     }
 }
 
+/// What a stream begins with: its first line at least, as far as it has one.
+fn beginning(input: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut first = vec![0; source::HEAD_BYTES];
+    let mut filled = 0;
+    while let Some(room) = first.get_mut(filled..).filter(|room| !room.is_empty()) {
+        let read = match input.read(room) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        filled += read;
+        let known = first.get(..filled).unwrap_or_default();
+        // What is packed has no lines.
+        if read == 0 || known.starts_with(&source::GZIP) || known.trim_ascii_start().contains(&b'\n') {
+            break;
+        }
+    }
+    first.truncate(filled);
+    Ok(first)
+}
+
 /// Whether a commit that failed can succeed later: the store is another process's for a while, the daemon is restarted.
 fn is_for_now(error: &anyhow::Error) -> bool {
     match (error.downcast_ref::<CallError>(), error.downcast_ref::<OpenError>()) {
@@ -67,6 +98,53 @@ const fn is_away(error: &StoreError) -> bool {
 }
 
 impl Import<'_> {
+    /// Opens standard input for lines that are still being written. Packed ones are those of a file, and have an end.
+    pub(super) fn follow(
+        &mut self,
+        mut input: Box<dyn Read + Send>,
+        diagnostics: &mut impl Write,
+    ) -> anyhow::Result<Option<Opened>> {
+        let first = beginning(&mut input).context("cannot read standard input")?;
+        if first.is_empty() {
+            self.summary.files_empty += 1;
+            self.progress.say(diagnostics, "-: it is empty")?;
+            return Ok(None);
+        }
+        let packed = first.starts_with(&source::GZIP);
+        let input = io::Cursor::new(first.clone()).chain(input);
+        let (source, stop) = if packed {
+            (Source::of(Box::new(input)).context("cannot read standard input")?, None)
+        } else {
+            let (live, ends) = Live::of(input).context("standard input can't be followed")?;
+            (Source::live(live), Some(ends))
+        };
+        let head = if packed { source.head() } else { &first };
+        let form = match guess(head, Some(Format::Postfix)) {
+            Ok(form) if form.shape == Shape::Log => form,
+            // What stands before the first line may be cut off, or empty.
+            Err(Unknown::Empty) => Form { format: Format::Postfix, shape: Shape::Log },
+            Ok(_) => anyhow::bail!("-: it is no log of Postfix"),
+            Err(unknown) => anyhow::bail!("-: {unknown}"),
+        };
+        self.followed.send_replace(stop.clone());
+        let text = if stop.is_some() {
+            "-: the log of Postfix, followed to its end"
+        } else {
+            "-: a log of postfix, packed by gzip"
+        };
+        self.progress.say(diagnostics, text)?;
+        Ok(Some(Opened {
+            source,
+            form,
+            from: Position::default(),
+            id: None,
+            faults: Faults::default(),
+            bytes: 0,
+            written_at: None,
+            stop,
+        }))
+    }
+
     /// Lets go of the writer: from now on each commit takes it anew.
     pub(super) async fn let_go(&mut self) {
         if let Some(writer) = self.writer.take() {
