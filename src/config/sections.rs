@@ -246,7 +246,7 @@ pub enum MxFailure {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dns {
-    /// The DNS servers that are asked, as "9.9.9.9", "[2620:fe::fe]:53" or "127.0.0.1:5353"; without any, those of /etc/resolv.conf.
+    /// The DNS servers that are asked, as "9.9.9.9" or "127.0.0.1:5353"; without any, those of /etc/resolv.conf.
     pub resolvers: Vec<String>,
 }
 

@@ -172,7 +172,7 @@ impl Asker {
         }
     }
 
-    /// Asks several at once, [`AT_ONCE`] at most. Dropping the future drops them all.
+    /// Asks several at once, 64 at most. Dropping the future drops them all.
     pub async fn ask_all(&self, questions: Vec<Question>) -> Vec<(Question, Answer)> {
         let mut answers = Vec::with_capacity(questions.len());
         self.each(questions, |question, answer| answers.push((question, answer))).await;

@@ -73,7 +73,7 @@ pub struct CheckCommand {
     /// The AWS region, at SES.
     #[arg(long, value_name = "REGION", requires = "names")]
     region: Option<String>,
-    /// A DNS server to ask, as 9.9.9.9 or 127.0.0.1:5353, before those of [dns] and /etc/resolv.conf. May be repeated.
+    /// A DNS server to ask, as 9.9.9.9 or 127.0.0.1:5353, before `resolvers` of the configuration and /etc/resolv.conf. May be repeated.
     #[arg(long = "resolver", value_name = "SERVER")]
     resolvers: Vec<String>,
     /// For people, or for machines.
