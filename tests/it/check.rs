@@ -122,8 +122,13 @@ async fn the_silent_misfit_is_found_in_each_of_its_forms() {
     let cases = [
         ("the envelope domain is not registered, and SES signs for itself", foreign, signed, "stream_uncovered"),
         ("the MX is missing", config(), without("mail.mydomain.example", "MX"), "mail_from_mx_missing"),
-        ("SPF is at another name", envelope, without("s1.dkim.amazonses.com", "TXT"), "dkim_alias_dangling"),
-        ("the SPF record is gone", config(), without("mail.mydomain.example", "TXT"), "spf_missing"),
+        (
+            "the CNAME of the selector leads nowhere",
+            envelope,
+            without("s1.dkim.amazonses.com", "TXT"),
+            "dkim_alias_dangling",
+        ),
+        ("the SPF record is at the parent", config(), without("mail.mydomain.example", "TXT"), "spf_wrong_name"),
     ];
     for (case, config, zone, code) in cases {
         let said = audited(&config, &zone, &["--format", "json"]).await;
@@ -154,6 +159,8 @@ async fn a_resolver_in_trouble_is_no_absence() {
     assert!(codes.iter().any(|code| code == "dns_trouble"), "{codes:?}");
     assert!(!codes.iter().any(|code| code.ends_with("missing")), "{codes:?}");
     assert_eq!(said.json()["streams"][0]["apple"]["overall"]["result"].as_str(), Some("unknown"));
+    let told = audited(&config(), &zone, &[]).await;
+    assert!(told.code == Some(2) && !told.out.contains("no policy is published"), "{}", told.out);
 }
 
 #[tokio::test]

@@ -77,6 +77,7 @@ fn told_stream(from: &str, stream: &StreamVerdict, out: &mut impl Write) -> io::
         (Some(policy), Some(domain)) => {
             writeln!(out, "  DMARC         {passes}; {} asks for p={policy}", Safe(domain))?;
         }
+        _ if stream.dmarc.passes.is_none() => writeln!(out, "  DMARC         {passes}")?,
         _ => writeln!(out, "  DMARC         {passes}; no policy is published")?,
     }
     for carrier in &stream.carriers {
