@@ -168,12 +168,11 @@ async fn what_is_wrong(place: &Place, good: &str) {
 
 /// What is new is told before what an earlier import has told.
 fn old_mistakes_do_not_hide_new_ones(place: &Place, good: &str) {
-    let line = good.lines().next().expect("a line");
-    let file = write(place, "grows.jsonl", &format!("{line}\nrubbish\nrubbish\n"));
+    let file = write(place, "grows.jsonl", &format!("{good}rubbish\nrubbish\n"));
     assert_eq!(place.run(&["import", &file]).code, Some(1));
-    write(place, "grows.jsonl", &format!("{line}\nrubbish\nrubbish\nnew rubbish\n"));
+    write(place, "grows.jsonl", &format!("{good}rubbish\nrubbish\nnew rubbish\n"));
     let said = place.run(&["import", &file, "--show-errors", "1"]);
-    assert!(said.err.contains("grows.jsonl: line 4: it is no JSON"), "{}", said.err);
+    assert!(said.err.contains("grows.jsonl: line 43: it is no JSON"), "{}", said.err);
     assert!(said.err.contains("2 more; --restart --show-errors 2"), "{}", said.err);
 }
 
