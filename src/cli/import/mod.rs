@@ -85,7 +85,8 @@ another one it is refused, and the exit code is 1.
 
 Outcomes that are older than their retention ([store] retention_deliveries_days and
 retention_refusals_days) are left out and counted. Trouble that was over long ago is recorded, and
-pages nobody. Of recipients outside the domains that can hold relay addresses only counts are kept.")]
+pages nobody. Of recipients outside the domains that can hold relay addresses only counts are
+kept.")]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub struct ImportCommand {
     /// Files and folders; `-` reads standard input.
