@@ -1,6 +1,6 @@
 //! Times on the command line.
 
-use jiff::{Span, SpanRelativeTo, Unit, civil::Date};
+use jiff::{Span, SpanRelativeTo, Unit};
 
 use crate::model::Timestamp;
 
@@ -13,7 +13,7 @@ pub(super) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     if text == "now" {
         return Ok(now);
     }
-    if let Some(at) = Timestamp::from_rfc3339(text).or_else(|| date(text)) {
+    if let Some(at) = Timestamp::from_rfc3339(text).or_else(|| Timestamp::from_date(text)) {
         return Ok(at);
     }
     let span: Option<Span> = text.parse().ok();
@@ -23,12 +23,6 @@ pub(super) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
         Some(millis) if millis >= 0.0 => Ok(now.plus_millis(-(millis.round() as i64))),
         _ => Err(format!("{text:?} is no time; write 2026-08-09T06:00:00Z, 2026-08-09, or how long ago: 30m, 2h, 7d")),
     }
-}
-
-/// Midnight UTC of a date such as `2026-08-09`.
-pub(super) fn date(text: &str) -> Option<Timestamp> {
-    let date: Date = (text.len() == 10).then(|| text.parse().ok()).flatten()?;
-    Timestamp::from_rfc3339(&format!("{date}T00:00:00Z"))
 }
 
 #[cfg(test)]

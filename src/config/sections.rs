@@ -198,14 +198,8 @@ impl Source {
     /// When it was last seen in Apple's portal: the beginning of that day, UTC. `None` where that was not said.
     #[must_use]
     pub fn confirmed(&self) -> Option<Timestamp> {
-        self.confirmed_at.as_deref().and_then(day)
+        self.confirmed_at.as_deref().and_then(Timestamp::from_date)
     }
-}
-
-/// Midnight UTC of a date such as `2026-11-01`.
-pub(super) fn day(text: &str) -> Option<Timestamp> {
-    let date: jiff::civil::Date = (text.len() == 10).then(|| text.parse().ok()).flatten()?;
-    Timestamp::from_rfc3339(&format!("{date}T00:00:00Z"))
 }
 
 /// What sends to relay addresses of a team's users, so that `relaywatch check` can tell whether a registered source carries it.

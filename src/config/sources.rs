@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use super::{forms::is_region, sections::day, shape::nearest_word, validate::Checks};
+use super::{forms::is_region, shape::nearest_word, validate::Checks};
 use crate::{
     model::{Address, Provider, normalise_domain},
     sources::{apple_rule::Registered, declared, servers},
@@ -31,7 +31,7 @@ impl Checks<'_> {
                     "split it into two [[team.source]]",
                 ),
             }
-            if source.confirmed_at.as_deref().is_some_and(|at| day(at).is_none()) {
+            if source.confirmed_at.is_some() && source.confirmed().is_none() {
                 let help = "write the day as \"2026-11-01\"";
                 self.wrong(&format!("{path}.confirmed_at"), "this is no date", help);
             }

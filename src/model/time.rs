@@ -54,6 +54,13 @@ impl Timestamp {
         Some(Self(stamp.as_millisecond()))
     }
 
+    /// Midnight UTC of a date such as `2026-08-09`.
+    #[must_use]
+    pub fn from_date(text: &str) -> Option<Self> {
+        let date: jiff::civil::Date = (text.len() == 10).then(|| text.parse().ok()).flatten()?;
+        Self::from_rfc3339(&format!("{date}T00:00:00Z"))
+    }
+
     /// Milliseconds since the epoch.
     #[must_use]
     pub const fn as_millis(self) -> i64 {

@@ -290,7 +290,7 @@ fn time(value: &Value, now: Timestamp) -> Result<Option<Timestamp>, String> {
                 .ok()
                 .map(number)
                 .or_else(|| Timestamp::from_rfc3339(text))
-                .or_else(|| super::super::time::date(text))
+                .or_else(|| Timestamp::from_date(text))
         }
         Value::Number(seconds) => {
             seconds.as_i64().map(number).or_else(|| seconds.as_f64().and_then(Timestamp::from_seconds_f64))
