@@ -33,8 +33,9 @@ use super::{
     RebuildStep, Relabel, RelabelStep, Reseal, RotateKeys,
 };
 
-/// The longest body: a thousand accounts with the longest fields, or a batch of an import, which is measured before it is escaped.
-const MAX_BODY: usize = 8 * 1024 * 1024;
+/// The longest body: a thousand accounts with the longest fields, a batch of an import, which is measured before it is escaped, or the
+/// largest report that an import keeps whole, in base64.
+const MAX_BODY: usize = 24 * 1024 * 1024;
 /// How long a client may take for the headers of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 

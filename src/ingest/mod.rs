@@ -115,7 +115,7 @@ pub struct Kept {
     pub says: serde_json::Value,
     /// What it says in a few words, as [`label`] makes them.
     pub label: String,
-    /// The whole of it, sealed when stored; nothing where it is larger than [`MAX_KEPT_BYTES`].
+    /// The whole of it, sealed when stored; nothing where a day's room for such was used up.
     pub whole: Option<Vec<u8>>,
 }
 
@@ -134,8 +134,9 @@ impl std::fmt::Debug for Kept {
     }
 }
 
-/// The largest report that is kept, as it came: packed, those of the largest senders have some hundred KiB.
-pub const MAX_KEPT_BYTES: usize = 1024 * 1024;
+/// The largest report that is kept, as it came: what a mail can carry at most. Packed, those of the largest senders have some hundred
+/// KiB; one that a sender did not pack can have megabytes.
+pub const MAX_KEPT_BYTES: usize = mail::MAX_MAIL_BYTES;
 /// For how long it is kept, in milliseconds: a year.
 pub const KEPT_WHOLE_MILLIS: i64 = 365 * crate::model::DAY_MILLIS;
 

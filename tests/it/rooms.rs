@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use regex::Regex;
+
 /// The pure rooms, as docs/architecture.md has them, by their paths in `src` and in the crate.
 const PURE: &[(&str, &str)] = &[
     ("model", "model"),
@@ -39,13 +41,27 @@ const IMPURE: &[&str] = &[
     "hickory_resolver",
     "async fn",
     ".await",
-    "std::fs",
-    "std::process",
     "TcpStream",
     "UdpSocket",
     "Instant::now",
     "SystemTime",
     "Timestamp::now",
+];
+
+/// What no pure room names of the standard library.
+const IMPURE_STD: &[&str] = &[
+    "std::env",
+    "std::fs",
+    "std::process",
+    "std::thread",
+    "std::io::stdin",
+    "std::io::stdout",
+    "std::io::stderr",
+    "std::net::TcpListener",
+    "std::net::TcpStream",
+    "std::net::UdpSocket",
+    "std::time::Instant",
+    "std::time::SystemTime",
 ];
 
 /// The Rust files of a room without its tests.
@@ -62,19 +78,59 @@ fn files(path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The code of a file: no comments, and nothing behind the first `#[cfg(test)]` that begins a module with its tests.
+/// The code of a file: no comments, no paths of who may see it, and nothing behind the first `#[cfg(test)]` that begins a module with its tests.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    let visibility = Regex::new(r"\(in [\w:]+\)").expect("a regular expression");
+    let lines: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    visibility.replace_all(&lines.join("\n"), "").into_owned()
 }
 
-/// The paths behind every `crate::`, their groups in braces opened.
-fn imports(code: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for rest in code.split("crate::").skip(1) {
-        open("", rest, &mut found);
+/// The paths behind every match, their groups in braces opened.
+fn behind(pattern: &str, code: &str) -> Vec<(usize, BTreeSet<String>)> {
+    let pattern = Regex::new(pattern).expect("a regular expression");
+    let (mut all, mut at) = (Vec::new(), 0);
+    while let Some(found) = pattern.find_at(code, at) {
+        let mut paths = BTreeSet::new();
+        at = code.len() - open("", &code[found.end()..], &mut paths).len();
+        all.push((found.len(), paths));
+    }
+    all
+}
+
+/// What the code of a module names of its own crate: behind `crate::`, and behind `super::` as seen from the module. In a module that
+/// is written inside of the file one `super::` more is needed for the same.
+fn imports(code: &str, module: &[&str]) -> BTreeSet<String> {
+    let mut found: BTreeSet<String> = behind(r"\bcrate::", code).into_iter().flat_map(|(_, paths)| paths).collect();
+    let inner =
+        usize::from(Regex::new(r"(?m)^(pub(\([^)]*\))? )?mod \w+ \{").expect("a regular expression").is_match(code));
+    for (length, paths) in behind(r"\b(super::)+", code) {
+        let up = (length / "super::".len()).saturating_sub(inner);
+        let base = &module[..module.len().saturating_sub(up)];
+        found.extend(paths.iter().map(|path| {
+            // A `super` within a group leads up once more.
+            let parts = path.split("::").fold(base.to_vec(), |mut parts, part| {
+                if part == "super" {
+                    drop(parts.pop())
+                } else {
+                    parts.push(part)
+                }
+                parts
+            });
+            parts.join("::")
+        }));
     }
     found
+}
+
+/// What the code names of the standard library that does something.
+fn effects(code: &str) -> BTreeSet<String> {
+    let named = behind(r"\bstd::", code).into_iter().flat_map(|(_, paths)| paths).map(|path| format!("std::{path}"));
+    named.filter(|path| IMPURE_STD.iter().any(|room| is_within(path, room))).collect()
+}
+
+fn is_within(path: &str, room: &str) -> bool {
+    path == room || path.strip_prefix(room).is_some_and(|rest| rest.starts_with("::"))
 }
 
 /// Reads a path or a group of paths; what is left of the text behind it.
@@ -116,10 +172,12 @@ fn pure_rooms_import_pure_ones_only() {
                     wrong.push(format!("{} names {word}", file.display()));
                 }
             }
-            for path in imports(&code) {
-                let within =
-                    |room: &str| path == room || path.strip_prefix(room).is_some_and(|rest| rest.starts_with("::"));
-                if !PURE.iter().any(|(_, room)| within(room)) {
+            wrong.extend(effects(&code).into_iter().map(|path| format!("{} names {path}", file.display())));
+            let inside = file.strip_prefix(&source).expect("a file of the source").with_extension("");
+            let module: Vec<&str> =
+                inside.iter().filter_map(|part| part.to_str()).filter(|part| *part != "mod").collect();
+            for path in imports(&code, &module) {
+                if !PURE.iter().any(|(_, room)| is_within(&path, room)) {
                     wrong.push(format!("{} imports {path}", file.display()));
                 }
             }
@@ -131,7 +189,21 @@ fn pure_rooms_import_pure_ones_only() {
 
 #[test]
 fn imports_are_seen_in_groups() {
-    let found = imports("use crate::{model::{Address, time::Timestamp}, store::Store};\nlet a = crate::clock::now();");
-    let found: Vec<&str> = found.iter().map(String::as_str).collect();
-    assert_eq!(found, ["clock::now", "model::Address", "model::time::Timestamp", "store::Store"]);
+    let of = |code: &str| imports(code, &["sources", "spf", "parse"]).into_iter().collect::<Vec<_>>();
+    assert_eq!(
+        of("use crate::{model::{Address, time::Timestamp}, store::Store};\nlet a = crate::clock::now();"),
+        ["clock::now", "model::Address", "model::time::Timestamp", "store::Store"]
+    );
+    assert_eq!(
+        of("use super::{record::Term, super::dns::Asker};\nuse super::super::servers;"),
+        ["sources::dns::Asker", "sources::servers", "sources::spf::record::Term"]
+    );
+    assert_eq!(of("mod wire {\n    use super::a;\n}\n"), ["sources::spf::parse::a"]);
+}
+
+#[test]
+fn effects_are_seen_in_groups() {
+    let found: Vec<String> =
+        effects("use std::{collections::BTreeMap, fs, time::{Duration, Instant}};").into_iter().collect();
+    assert_eq!(found, ["std::fs", "std::time::Instant"]);
 }

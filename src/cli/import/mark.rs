@@ -52,7 +52,7 @@ impl Import<'_> {
             });
         }
         let now = self.command.exposure();
-        let silent = self.command.exposure.is_none() && known.ended && known.unchanged;
+        let silent = self.command.exposure.is_none() && known.ended && known.unchanged && !self.command.restart;
         (exposure != now && !silent).then(|| Differs {
             advice: format!(
                 "it was imported before with --exposure {exposure}, now with {now}. Say --exposure {exposure} to go on with \

@@ -36,7 +36,7 @@ pub struct AggregateReport {
     pub report_id: Option<String>,
     /// The mail's date.
     pub date: Option<Timestamp>,
-    /// The attached files: at most 8, together at most 10 MiB, untouched.
+    /// The attached files: at most 8, together no more than a mail may have, untouched.
     pub attachments: Vec<Attachment>,
     /// Whether attachments were left out, since there were too many or they were too large.
     pub cut: bool,

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{AggregateReport, RelayNotification};
 use crate::{
-    ingest::{Kept, KeptKind, MAX_KEPT_BYTES, label, plausible},
+    ingest::{Kept, KeptKind, label, plausible},
     model::{DedupeMaterial, Provider, Timestamp},
 };
 
@@ -36,7 +36,7 @@ pub(super) fn aggregate(report: &AggregateReport, now: Timestamp) -> Vec<Kept> {
                 "left_out": report.cut,
             }),
             label: label(&format!("{} by {}", told(domain), told(submitter))),
-            whole: (file.bytes.len() <= MAX_KEPT_BYTES).then(|| file.bytes.clone()),
+            whole: Some(file.bytes.clone()),
         }
     });
     files.collect()
@@ -64,7 +64,7 @@ pub(super) fn notification(notification: &RelayNotification, raw: &[u8], now: Ti
             "authenticated": notification.authenticated,
         }),
         label: label(&format!("{} {}", notification.says, notification.domains.join(" "))),
-        whole: (raw.len() <= MAX_KEPT_BYTES).then(|| raw.to_vec()),
+        whole: Some(raw.to_vec()),
     }
 }
 
@@ -105,14 +105,16 @@ mod tests {
     }
 
     #[test]
-    fn a_report_that_is_too_large_is_told_and_not_kept() {
-        let file = "QUJD".repeat(MAX_KEPT_BYTES / 3 + 1);
+    fn a_report_is_kept_whole_however_large_a_mail_may_be() {
+        let bytes = 11 * 1024 * 1024;
+        let file = "QUJD".repeat(bytes / 3);
         let lines: Vec<&str> = file.as_bytes().chunks(76).filter_map(|line| std::str::from_utf8(line).ok()).collect();
         let mail = fixture("mail", "aggregate");
         let (head, _) = mail.split_once("H4sI").expect("the file");
         let found = kept(&format!("{head}{}\n--b--\n", lines.join("\n")));
         let [report] = found.kept.as_slice() else { panic!("one file: {found:?}") };
-        assert!(report.whole.is_none() && report.says["bytes"].as_u64() > Some(MAX_KEPT_BYTES as u64), "{report:?}");
+        assert_eq!(report.whole.as_ref().map(Vec::len), Some(bytes / 3 * 3), "{report:?}");
+        assert_eq!((&report.says["bytes"], &report.says["left_out"]), (&json!(bytes / 3 * 3), &json!(false)));
     }
 
     #[test]

@@ -53,8 +53,6 @@ const MAX_SEARCHED_BYTES: usize = 64 * 1024 * 1024;
 const MAX_NOTICE_BYTES: usize = 256 * 1024;
 /// Attachments that are kept.
 const MAX_ATTACHMENTS: usize = 8;
-/// How much of attachments is kept, all together, in bytes.
-const MAX_ATTACHMENT_BYTES: usize = 10 * 1024 * 1024;
 /// The longest message id, envelope id or report id that is kept.
 const MAX_ID_BYTES: usize = 512;
 /// The longest host, campaign or file name that is kept.

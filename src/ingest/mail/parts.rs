@@ -5,8 +5,7 @@ use std::sync::LazyLock;
 use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders, PartType, decoders::html::html_to_text};
 
 use super::{
-    MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS, MAX_NAME_BYTES, MAX_NOTICE_BYTES, MAX_PARTS, MAX_SEARCHED_BYTES,
-    MAX_TYPED_PARTS,
+    MAX_ATTACHMENTS, MAX_MAIL_BYTES, MAX_NAME_BYTES, MAX_NOTICE_BYTES, MAX_PARTS, MAX_SEARCHED_BYTES, MAX_TYPED_PARTS,
     fields::{Fields, clean, cut},
 };
 
@@ -62,6 +61,7 @@ pub(super) fn take_apart(raw: &[u8]) -> Option<Mail> {
     // many parts is left out.
     let mut typed = 0;
     let behind = NESTING.find_iter(raw).inspect(|_| typed += 1).nth(MAX_TYPED_PARTS);
+    let bytes = raw.len();
     let raw = behind.and_then(|found| raw.get(..found.start())).unwrap_or(raw);
     // It also looks for each part's boundary up to the end.
     let most = (MAX_SEARCHED_BYTES / typed.max(1)).max(1024 * 1024);
@@ -70,7 +70,8 @@ pub(super) fn take_apart(raw: &[u8]) -> Option<Mail> {
     // assertions still hold for no broken multipart.
     let parsed =
         std::panic::catch_unwind(|| MessageParser::default().parse(raw).map(|message| parts_of(raw, &message)));
-    let mail = parsed.ok().flatten().unwrap_or_else(|| plain(raw));
+    let mut mail = parsed.ok().flatten().unwrap_or_else(|| plain(raw));
+    mail.cut |= raw.len() < bytes;
     (!mail.header.is_empty()).then_some(mail)
 }
 
@@ -156,7 +157,7 @@ fn take(mail: &mut Mail, html: &mut String, part: &MessagePart<'_>) {
 
 fn attach(mail: &mut Mail, part: &MessagePart<'_>, media_type: &str, bytes: &[u8]) {
     let held: usize = mail.attachments.iter().map(|attachment| attachment.bytes.len()).sum();
-    if mail.attachments.len() == MAX_ATTACHMENTS || held + bytes.len() > MAX_ATTACHMENT_BYTES {
+    if mail.attachments.len() == MAX_ATTACHMENTS || held + bytes.len() > MAX_MAIL_BYTES {
         mail.cut = true;
         return;
     }

@@ -39,8 +39,9 @@ const MAILS: usize = 64 * 1024 * 1024;
 const SET_ASIDE_BYTES: usize = 256 * 1024;
 /// How much is kept of the body of a mail that is no report at all, beside its header.
 const OTHER_BYTES: usize = 16 * 1024;
-/// How much of one day's mails is kept of a feed; those beyond it are only counted.
-const KEPT_A_DAY: usize = 64 * 1024 * 1024;
+/// How much of one day's mails is kept of a feed, of what was set aside and of reports kept whole; those beyond it are only counted,
+/// or journalled without their file.
+const KEPT_A_DAY: Kept = Kept { aside: 64 * 1024 * 1024, whole: 256 * 1024 * 1024 };
 /// Mails that are read at once, of one feed: one of the largest takes a while.
 const READ_AT_ONCE: usize = 2;
 
@@ -207,12 +208,19 @@ impl Desk {
     }
 }
 
+/// Bytes that are kept of mails.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Kept {
+    aside: usize,
+    whole: usize,
+}
+
 /// What is kept of one day's mails.
 #[derive(Debug)]
 struct DayOfMails {
     day: i64,
-    bytes: usize,
-    most: usize,
+    bytes: Kept,
+    most: Kept,
 }
 
 /// What one mail takes up of a day. It is given back where the mail is not committed: its sender comes again with it.
@@ -220,13 +228,13 @@ struct DayOfMails {
 struct Room<'a> {
     kept: &'a Mutex<DayOfMails>,
     day: i64,
-    bytes: usize,
+    bytes: Kept,
 }
 
 impl Room<'_> {
     /// The mail is committed, so that its room is taken up for good.
     fn keep(mut self) {
-        self.bytes = 0;
+        self.bytes = Kept::default();
     }
 }
 
@@ -234,32 +242,44 @@ impl Drop for Room<'_> {
     fn drop(&mut self) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.day == self.day {
-            kept.bytes = kept.bytes.saturating_sub(self.bytes);
+            kept.bytes.aside = kept.bytes.aside.saturating_sub(self.bytes.aside);
+            kept.bytes.whole = kept.bytes.whole.saturating_sub(self.bytes.whole);
         }
     }
 }
 
 impl DayOfMails {
-    const fn new(most: usize) -> Self {
-        Self { day: 0, bytes: 0, most }
+    const fn new(most: Kept) -> Self {
+        Self { day: 0, bytes: Kept { aside: 0, whole: 0 }, most }
     }
 
     /// Lets go of what is more than a day may leave behind, so that strangers fill no store; it's counted under a word of its own.
     /// Gives the day on which it counts, and the bytes that the rest takes up. A mail that came before midnight and is read after one
     /// that came later counts on the later day.
-    fn limit(&mut self, report: &mut Report, now: Timestamp) -> (i64, usize) {
+    fn limit(&mut self, report: &mut Report, now: Timestamp) -> (i64, Kept) {
         let day = now.as_millis().div_euclid(DAY_MILLIS);
         if self.day < day {
-            *self = Self { day, bytes: 0, ..*self };
+            *self = Self { day, bytes: Kept::default(), ..*self };
         }
         let (held, before) = (report.set_aside.len(), self.bytes);
         report.set_aside.retain(|part| {
-            let fits = self.bytes.saturating_add(part.body.len()) <= self.most;
-            self.bytes += if fits { part.body.len() } else { 0 };
+            let fits = self.bytes.aside.saturating_add(part.body.len()) <= self.most.aside;
+            self.bytes.aside += if fits { part.body.len() } else { 0 };
             fits
         });
-        report.ignored.extend(std::iter::repeat_n("not-kept", held - report.set_aside.len()));
-        (self.day, self.bytes - before)
+        let mut unkept = held - report.set_aside.len();
+        for one in &mut report.kept {
+            let bytes = one.whole.as_ref().map_or(0, Vec::len);
+            if self.bytes.whole.saturating_add(bytes) <= self.most.whole {
+                self.bytes.whole += bytes;
+            } else {
+                one.whole = None;
+                unkept += 1;
+            }
+        }
+        report.ignored.extend(std::iter::repeat_n("not-kept", unkept));
+        let taken = Kept { aside: self.bytes.aside - before.aside, whole: self.bytes.whole - before.whole };
+        (self.day, taken)
     }
 }
 
@@ -400,7 +420,7 @@ mod tests {
 
     #[test]
     fn what_a_day_leaves_behind_is_bounded() {
-        let mut kept = DayOfMails::new(100);
+        let mut kept = DayOfMails::new(Kept { aside: 100, whole: 0 });
         let mut take = |now| {
             let mut report = set_aside(&mail(None, "x".repeat(40)), SetAsideReason::Malformed, "other");
             kept.limit(&mut report, now);
@@ -414,6 +434,23 @@ mod tests {
         assert_eq!([take(NOW), take(tomorrow)], [(1, vec![]), (0, vec!["not-kept"])]);
     }
 
+    #[test]
+    fn reports_beyond_what_a_day_keeps_whole_are_journalled_without_their_file() {
+        let file = crate::ingest::http::testing::fixture("mail", "aggregate");
+        let bytes = {
+            let report = read(&mail(None, file.clone()), None, NOW);
+            report.kept[0].whole.as_ref().map_or(0, Vec::len)
+        };
+        let mut kept = DayOfMails::new(Kept { aside: 0, whole: 2 * bytes });
+        let mut take = || {
+            let mut report = read(&mail(None, file.clone()), None, NOW);
+            let (_, taken) = kept.limit(&mut report, NOW);
+            (report.kept[0].whole.is_some(), report.kept[0].says["bytes"] == bytes, taken.whole, report.ignored)
+        };
+        assert_eq!([take(), take()], [(true, true, bytes, vec![]), (true, true, bytes, vec![])]);
+        assert_eq!(take(), (false, true, 0, vec!["not-kept"]));
+    }
+
     #[tokio::test]
     async fn room_that_is_not_kept_is_given_back_whatever_happened_between() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -422,7 +459,7 @@ mod tests {
             let mut report = set_aside(&mail(None, "x".repeat(40)), SetAsideReason::Malformed, "other");
             desk.room(&mut report, now)
         };
-        let bytes = || desk.kept.lock().expect("whole").bytes;
+        let bytes = || desk.kept.lock().expect("whole").bytes.aside;
         let tomorrow = Timestamp::from_millis(NOW.as_millis() + DAY_MILLIS);
         take(NOW).keep();
         drop(take(NOW));
@@ -452,7 +489,8 @@ mod tests {
         let intake = Intake::new(keyring, committer, metrics.clone());
         let reception = Reception::new(setup, intake, Clock::System, metrics.clone(), mpsc::channel(1).0);
         let name = FeedName { name: "mail".to_owned(), exposure: Exposure::None };
-        let (kept, reading) = (Mutex::new(DayOfMails::new(100)), Semaphore::new(READ_AT_ONCE));
+        let (kept, reading) =
+            (Mutex::new(DayOfMails::new(Kept { aside: 100, whole: 100 })), Semaphore::new(READ_AT_ONCE));
         (Desk { name, reception, read, authserv_id: None, kept, reading }, writers)
     }
 

@@ -140,6 +140,7 @@ async fn what_is_wrong(place: &Place, good: &str) {
     assert!(other.err.contains("what is known keeps the exposure") && other.out.contains("2 known"), "{}", other.err);
     let strict = place.run(&["import", &broken, "--strict", "--restart"]);
     assert_eq!(strict.code, Some(1));
+    assert!(strict.err.contains("imported before with --exposure sends, now with none"), "{}", strict.err);
     assert!(
         strict.err.contains("line 2: it is no JSON") && strict.err.contains("stopped (--strict)"),
         "{}",
@@ -217,6 +218,16 @@ fn reports_are_kept(place: &Place) {
     assert_eq!(counts(&said), [Some(1), Some(0), Some(1)], "{said}");
     let listed = place.run(&["events", "entries", "--kind", "dmarc-report", "--format", "json"]).ok();
     assert_eq!(listed.out.lines().count(), 1, "{}", listed.out);
+
+    // As large as a mail may be, which the daemon's socket must carry as well.
+    let (head, _) = report.split_once("H4sI").expect("the attached file");
+    let bytes = 11 * 1024 * 1024 / 57 * 57;
+    let lines = "QUJD".repeat(19) + "\n";
+    let large = write(place, "large.eml", &format!("{head}{}--b--\n", lines.repeat(bytes / 57)));
+    let said = place.run(&["import", &large, "--format", "json"]).ok().json();
+    assert_eq!(counts(&said), [Some(1), Some(1), Some(0)], "{said}");
+    let listed = place.run(&["events", "entries", "--kind", "dmarc-report", "--format", "json"]).ok();
+    assert!(listed.out.contains(&format!("\"bytes\":{bytes}")), "{}", listed.out);
 }
 
 fn what_is_too_old(place: &Place) {
