@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
-use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders, PartType, decoders::html::html_to_text};
+use mail_parser::{
+    HeaderName, Message, MessageParser, MessagePart, MimeHeaders, PartType, decoders::html::html_to_text,
+};
 
 use super::{
     MAX_ATTACHMENTS, MAX_MAIL_BYTES, MAX_NAME_BYTES, MAX_NOTICE_BYTES, MAX_PARTS, MAX_SEARCHED_BYTES, MAX_TYPED_PARTS,
@@ -55,6 +57,11 @@ static NESTING: LazyLock<regex::bytes::Regex> = LazyLock::new(|| {
     regex::bytes::Regex::new("(?i-u)content-type").expect("a regular expression")
 });
 
+/// Of a header only what takes a mail apart is read by mail-parser: its reading of a date that is none goes on beyond the end of a line
+/// that ends with LF alone, and the field behind it would be lost.
+static PARSER: LazyLock<MessageParser> =
+    LazyLock::new(|| MessageParser::new().with_mime_headers().header_text(HeaderName::Subject).default_header_raw());
+
 /// Takes a mail apart. `None` where there is not one field of a header.
 pub(super) fn take_apart(raw: &[u8]) -> Option<Mail> {
     // mail-parser keeps messages within messages as deep as they come, and ends the process where the stack ends: what is behind so
@@ -68,8 +75,7 @@ pub(super) fn take_apart(raw: &[u8]) -> Option<Mail> {
     let raw = raw.get(..most).unwrap_or(raw);
     // Panics of mail-parser on hostile mail were found and mended before (0.11.3, .5, .6); one more must not end the feed. Its debug
     // assertions still hold for no broken multipart.
-    let parsed =
-        std::panic::catch_unwind(|| MessageParser::default().parse(raw).map(|message| parts_of(raw, &message)));
+    let parsed = std::panic::catch_unwind(|| PARSER.parse(raw).map(|message| parts_of(raw, &message)));
     let mut mail = parsed.ok().flatten().unwrap_or_else(|| plain(raw));
     mail.cut |= raw.len() < bytes;
     (!mail.header.is_empty()).then_some(mail)
