@@ -166,6 +166,10 @@ words! {
         DnsTrouble = 600, "dns_trouble";
         /// DNSSEC says that an answer is forged or broken.
         DnssecBogus = 601, "dnssec_bogus";
+        /// Aggregate reports: mail of known addresses fails by SPF and by DKIM.
+        ReportsBothFail = 800, "reports_both_fail";
+        /// Aggregate reports: SPF passes addresses that no stream names.
+        ReportsUndeclaredSender = 801, "reports_undeclared_sender";
     }
 }
 
@@ -210,7 +214,8 @@ impl FindingCode {
             | C::DmarcReportAddress
             | C::MailFromMxPreference
             | C::MailFromIsFrom
-            | C::DnsTrouble => Grade::Notable,
+            | C::DnsTrouble
+            | C::ReportsUndeclaredSender => Grade::Notable,
             C::StreamUnknown
             | C::OnePathLeft
             | C::RegistrationStale
@@ -262,7 +267,8 @@ impl FindingCode {
             | C::MailFromMxWrong
             | C::MailFromMxSeveral
             | C::MailFromMxNull
-            | C::MailFromRefuses => Grade::Fatal,
+            | C::MailFromRefuses
+            | C::ReportsBothFail => Grade::Fatal,
         }
     }
 
@@ -275,7 +281,11 @@ impl FindingCode {
         matches!(self.grade(), Grade::Fatal)
             && !matches!(
                 self,
-                Self::StreamUncovered | Self::DkimAliasDangling | Self::DkimKeyRevoked | Self::MailFromRefuses
+                Self::StreamUncovered
+                    | Self::DkimAliasDangling
+                    | Self::DkimKeyRevoked
+                    | Self::MailFromRefuses
+                    | Self::ReportsBothFail
             )
     }
 }

@@ -13,6 +13,7 @@ pub mod dns;
 pub mod finding;
 pub mod mail_from;
 pub mod providers;
+pub mod reports;
 pub mod servers;
 pub mod spf;
 mod tags;

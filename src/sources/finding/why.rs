@@ -176,6 +176,12 @@ impl FindingCode {
             Self::DnssecBogus => {
                 "Receivers that validate DNSSEC, as many do, see no record at all: SPF and DKIM fail for them."
             }
+            Self::ReportsBothFail => {
+                "Apple's relay asks for one of the two, more strictly than DMARC does: what fails both here is refused there."
+            }
+            Self::ReportsUndeclaredSender => {
+                "Mail that nobody has declared is not audited: whether a registered source carries it is not known."
+            }
         }
     }
 }
