@@ -206,7 +206,9 @@ pub enum ReportError {
     #[error("it is neither XML nor packed by gzip or zip")]
     Unknown,
     /// A document type.
-    #[error("line {line}: it has a document type (DTD), which no report needs and which can name files or grow without bounds")]
+    #[error(
+        "line {line}: it has a document type (DTD), which no report needs and which can name files or grow without bounds"
+    )]
     DocumentType {
         /// The line, from 1.
         line: u64,

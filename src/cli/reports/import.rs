@@ -167,12 +167,18 @@ async fn commit(kept: Vec<Kept>, writer: Option<&Writer>, summary: &mut Summary)
 }
 
 fn bytes_of(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let input: Box<dyn Read> =
-        if path.as_os_str() == "-" { Box::new(io::stdin()) } else { Box::new(File::open(path).context("it can't be read")?) };
+    let input: Box<dyn Read> = if path.as_os_str() == "-" {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(path).context("it can't be read")?)
+    };
     let mut bytes = Vec::new();
     input.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).context("it can't be read")?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        anyhow::bail!("it is larger than {} MiB; `relaywatch import` takes in mailboxes of any size", MAX_FILE_BYTES >> 20);
+        anyhow::bail!(
+            "it is larger than {} MiB; `relaywatch import` takes in mailboxes of any size",
+            MAX_FILE_BYTES >> 20
+        );
     }
     Ok(bytes)
 }
@@ -225,6 +231,12 @@ impl Holds {
 }
 
 impl Summary {
+    #[cfg(test)]
+    pub(super) fn of(numbers: [u64; 8], dry_run: bool) -> Self {
+        let [files, broken, reports, messages, new, known, too_old, implausible] = numbers;
+        Self { files, broken, reports, messages, new, known, too_old, implausible, dry_run }
+    }
+
     pub(super) fn text(&self, out: &mut impl Write) -> io::Result<()> {
         let about = count(self.messages, "message");
         write!(out, "{} about {about} in {}", count(self.reports, "report"), count(self.files, "file"))?;

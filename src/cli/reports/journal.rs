@@ -43,7 +43,8 @@ pub(super) async fn each(
         match reports::read(&bytes) {
             Ok(documents) => {
                 for document in documents {
-                    let held = document.map(Box::new).map_or_else(|fault| Held::Broken(fault.to_string()), Held::Report);
+                    let held =
+                        document.map(Box::new).map_or_else(|fault| Held::Broken(fault.to_string()), Held::Report);
                     take(entry, held);
                 }
             }

@@ -192,8 +192,8 @@ fn told_domain(domain: &DomainReport, limit: usize, out: &mut impl Write) -> io:
     let more = rest.clone().count() as u64;
     if more > 0 {
         let messages = rest.fold(0, |sum: u64, row| sum.saturating_add(row.counts.messages));
-        let addresses = if more == 1 { "1 more address".to_owned() } else { format!("{more} more addresses") };
-        writeln!(out, "  {addresses} with {} (--limit shows them)", count(messages, "message"))?;
+        let (addresses, messages) = (count(more, "more address"), count(messages, "message"));
+        writeln!(out, "  {addresses} with {messages} (--limit shows them)")?;
     }
     told_row("all", "", &domain.counts, out)?;
     writeln!(out)

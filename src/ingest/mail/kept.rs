@@ -174,7 +174,11 @@ mod tests {
         packed.write_all(&plain).expect("packs");
         let packed = packed.finish().expect("packs");
         let bare = report_file(&ReportFile::default(), &plain, NOW);
-        let named = ReportFile { name: Some("a!b!1795305600!1795391990.xml.gz"), submitter: Some("x"), ..ReportFile::default() };
+        let named = ReportFile {
+            name: Some("a!b!1795305600!1795391990.xml.gz"),
+            submitter: Some("x"),
+            ..ReportFile::default()
+        };
         let other = report_file(&named, &packed, NOW);
         assert_eq!((bare.at, &bare.dedupe), (other.at, &other.dedupe));
         assert_eq!(bare.at, Some(Timestamp::from_seconds(1_795_391_999)), "the end that it tells itself");

@@ -43,10 +43,7 @@ pub fn judge(report: &DomainReport) -> Vec<Finding> {
     let undeclared: Vec<&SenderRow> = report.senders.iter().filter(|row| row.sender == Sender::Authorised).collect();
     if !undeclared.is_empty() {
         let named = named(&undeclared, |row| format!("{} from {}", row.counts.messages, row.address));
-        let addresses = match undeclared.len() {
-            1 => "1 address".to_owned(),
-            number => format!("{number} addresses"),
-        };
+        let addresses = counted(undeclared.len() as u64, "address");
         let what = format!(
             "{addresses} passed by SPF for this From domain, and no stream of the configuration names them: {named}."
         );

@@ -197,9 +197,7 @@ impl Tally {
                 for (address, of) in addresses {
                     counts.add(of);
                     let sender = match declared.get(address) {
-                        Some(providers) => {
-                            Sender::Declared(providers.iter().copied().collect::<Vec<_>>().join(", "))
-                        }
+                        Some(providers) => Sender::Declared(providers.iter().copied().collect::<Vec<_>>().join(", ")),
                         None if of.spf > 0 => Sender::Authorised,
                         None => Sender::Unknown,
                     };
