@@ -21,8 +21,8 @@ use crate::{clock::Clock, model::Timestamp};
   relaywatch reports list --since 7d               which there are
   relaywatch reports show example.com              who sends in its name, and how it fares
 
-Receivers send these reports to the address that `rua=` of a DMARC record names. They tell for each
-sending address how many messages passed by SPF and by DKIM. What the mail feed and
+Receivers send these reports to the address that `rua=` of a DMARC record names. They tell for
+each sending address how many messages passed by SPF and by DKIM. What the mail feed and
 `relaywatch import` took in counts as well: a report counts once, whatever it came by.")]
 pub struct ReportsCommand {
     #[command(subcommand)]
@@ -34,13 +34,13 @@ enum Action {
     /// Take in files of reports: XML, gzip, zip, or mails that carry them.
     #[command(after_help = "Examples:
   relaywatch reports import report.xml.gz reports.zip
-  relaywatch reports import ~/dmarc/ --dry-run         a folder and all that is below it; changes nothing
+  relaywatch reports import ~/dmarc/ --dry-run         what lies below a folder; changes nothing
   fetch-report | relaywatch reports import -
 
-How a file is packed is told from what it holds. A report counts once: it is known by organisation,
-id and domain, so that importing twice changes nothing, and so does a report that the mail feed
-brought. It works beside a running daemon. Of a mailbox larger than 64 MiB use `relaywatch import`,
-which takes in reports too.
+How a file is packed is told from what it holds. A report is known by organisation, id and domain:
+importing twice changes nothing, nor does importing what the mail feed brought. It works beside a
+running daemon. For a mailbox larger than 64 MiB use `relaywatch import`, which takes in reports
+too.
 
 A file that can't be read is told with its reason, and the rest goes on. Documents with a document
 type (DTD) or entities are refused, and what unpacks to more than 64 MiB or 200 times its size.
@@ -54,11 +54,11 @@ Exit code: 0; 1 where a file could not be read, or the store can't be had.")]
     #[command(after_help = "Examples:
   relaywatch reports show                              all domains of the last 30 days
   relaywatch reports show example.com --since 7d       one domain, and those below it
-  relaywatch reports show --format json | jq '.domains[].senders[] | select(.known == \"unknown\")'
+  relaywatch reports show --format json | jq -r '.domains[].senders[].address'
 
-An address is known by the provider of the [[team.stream]] that names it in `addresses`; or `by its
-SPF`, where the domain's own SPF record passed it in one of these reports; else it is unknown: a
-forwarder, a mailing list, or a stranger. Trouble is what known addresses send and what fails by
+An address is known by the provider of the [[team.stream]] that names it in `addresses`; or `by
+its SPF`, where the domain's own SPF record passed it in one of these reports; else it is unknown:
+a forwarder, a mailing list, or a stranger. Trouble is what known addresses send and what fails by
 SPF and by DKIM: forwarding breaks SPF alone, and what strangers send should fail. Findings are
 explained in docs/sources.md.
 

@@ -109,6 +109,7 @@ pub struct SenderRow {
     /// The address.
     pub address: IpAddr,
     /// Whose it is.
+    #[serde(flatten)]
     pub sender: Sender,
     /// How its mail fared.
     #[serde(flatten)]
