@@ -97,11 +97,11 @@ pub(super) fn machine(entry: &EntryRecord, held: &Held) -> Value {
     let Held::Report(report) = held else {
         let fault = if let Held::Broken(fault) = held { fault.as_str() } else { "not kept" };
         let says = &entry.body["says"];
-        return json!({ "end": entry.key.at, "organisation": says["submitter"], "domain": says["domain"], "fault": fault });
+        return json!({ "end": entry.key.at.to_string(), "organisation": says["submitter"], "domain": says["domain"], "fault": fault });
     };
     json!({
-        "begin": report.begin,
-        "end": report.end,
+        "begin": report.begin.to_string(),
+        "end": report.end.to_string(),
         "organisation": report.organisation,
         "report_id": report.report_id,
         "domain": report.domain,

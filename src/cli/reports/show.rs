@@ -110,7 +110,7 @@ impl Shown {
 
     pub(super) fn json(&self, domains: &[DomainReport], findings: &[Finding]) -> Value {
         json!({
-            "since": self.since,
+            "since": self.since.map(|since| since.to_string()),
             "reports": self.tally.reports(),
             "broken": self.broken,
             "not_kept": self.gone,
