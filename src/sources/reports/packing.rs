@@ -72,28 +72,28 @@ pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<Vec<u8>>, ReportError> {
 
 /// The files of a zip file that can be reports.
 fn entries(bytes: &[u8], room: &mut Room) -> Result<Vec<Vec<u8>>, ReportError> {
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(zip_error)?;
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| zip_error(&error))?;
     if archive.len() > MAX_ENTRIES {
         return Err(ReportError::Entries);
     }
     let mut documents = Vec::new();
     for index in 0..archive.len() {
-        let entry = archive.by_index(index).map_err(zip_error)?;
+        let entry = archive.by_index(index).map_err(|error| zip_error(&error))?;
         // What the Finder and Windows put beside files is none.
         let name = entry.name().to_ascii_lowercase();
-        if entry.is_dir() || name.starts_with("__macosx/") || name.ends_with(".ds_store") {
+        if entry.is_dir() || name.starts_with("__macosx/") || name.strip_suffix(".ds_store").is_some() {
             continue;
         }
         let document = room.read(entry).map_err(|error| error.unwrap_or(ReportError::Zip))?;
         let is_xml = packing(&document) == Some(Packing::Plain);
-        if is_xml || name.ends_with(".xml") {
+        if is_xml || name.strip_suffix(".xml").is_some() {
             documents.push(document);
         }
     }
     if documents.is_empty() { Err(ReportError::NoEntry) } else { Ok(documents) }
 }
 
-fn zip_error(error: ZipError) -> ReportError {
+fn zip_error(error: &ZipError) -> ReportError {
     match error {
         ZipError::InvalidPassword | ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) => ReportError::Encrypted,
         _ => ReportError::Zip,
