@@ -13,8 +13,10 @@ pub mod dmarc;
 pub mod dns;
 pub mod finding;
 pub mod mail_from;
+pub mod message;
 pub mod providers;
 pub mod servers;
+pub mod signatures;
 pub mod spf;
 mod tags;
 #[cfg(test)]

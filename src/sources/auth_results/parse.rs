@@ -6,7 +6,7 @@ use super::{
 };
 
 /// What Amazon SES writes behind a semicolon of its own, and means as a property of the result before (observed).
-const LOOSE: &[&str] = &["client-ip", "envelope-from", "helo", "receiver", "x-hmca"];
+const LOOSE: &[&str] = &["client-ip", "envelope-from", "helo", "receiver"];
 
 /// Reads the value of an `Authentication-Results` field, with its folds or without. Takes any text: what cannot be read is left
 /// out.

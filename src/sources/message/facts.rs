@@ -57,7 +57,7 @@ pub struct Envelope {
 }
 
 /// One `DKIM-Signature` field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignatureField {
     /// `d=`; `None` where it cannot be read, as where it is blacked out.
     pub domain: Option<Name>,
@@ -66,7 +66,6 @@ pub struct SignatureField {
     /// `a=`, in lower case.
     pub algorithm: Option<String>,
     /// The start of `b=`, by which results name a signature.
-    #[serde(skip)]
     pub start: String,
     /// Whether it signs From; `None` where `h=` is missing.
     pub signs_from: Option<bool>,
