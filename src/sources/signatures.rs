@@ -76,7 +76,10 @@ async fn verified(raw: &[u8], asker: &Asker) -> Option<Vec<Verified>> {
             DkimResult::Pass => (Validity::Valid, None),
             DkimResult::Neutral(Error::Dkim(DkimError::FailedBodyHashMatch)) => (
                 Validity::Untold,
-                Some("the body is not the one that was signed: it was changed on its way, or when it was saved".to_owned()),
+                Some(
+                    "the body is not the one that was signed: it was changed on its way, or when it was saved"
+                        .to_owned(),
+                ),
             ),
             DkimResult::TempError(_) => (Validity::Trouble, Some("DNS did not answer for its key".to_owned())),
             DkimResult::PermError(Error::Dns(_)) => {

@@ -6,7 +6,9 @@ const NOW: Timestamp = Timestamp::from_seconds(1_795_564_800);
 fn diagnosed(input: &[u8], format: Format) -> (Result<Exit, DiagnoseError>, String, String) {
     let (rules, relay) = (Rules::built_in().expect("rules"), RelayDomains::default());
     let (mut out, mut diagnostics) = (Vec::new(), Vec::new());
-    let done = run(input, &mut out, &mut diagnostics, format, &Options { rules: &rules, relay: &relay, now: NOW });
+    let (inventory, trust) = (Inventory::default(), Trust::default());
+    let options = Options { rules: &rules, relay: &relay, now: NOW, inventory: &inventory, trust: &trust, asker: None };
+    let done = run(input, &mut out, &mut diagnostics, format, &options);
     (done, String::from_utf8(out).expect("UTF-8"), String::from_utf8(diagnostics).expect("UTF-8"))
 }
 

@@ -99,7 +99,8 @@ fn method(reader: &mut Reader<'_>, word: &str, result: &str, found: &mut AuthRes
     if name.is_empty() {
         return;
     }
-    let mut one = MethodResult { method: name, version, result: result.to_ascii_lowercase(), ..MethodResult::default() };
+    let mut one =
+        MethodResult { method: name, version, result: result.to_ascii_lowercase(), ..MethodResult::default() };
     properties(reader, &mut one);
     found.results.push(one);
 }

@@ -52,7 +52,8 @@ fn the_forms_of_receivers_are_read() {
 
 #[test]
 fn what_breaks_off_gives_what_stands_before_it() {
-    let comment = parse("mx.example.net; spf=pass smtp.mailfrom=a.example; dkim=pass (oh header.d=b.example; dmarc=pass");
+    let comment =
+        parse("mx.example.net; spf=pass smtp.mailfrom=a.example; dkim=pass (oh header.d=b.example; dmarc=pass");
     assert_eq!((comment.results.len(), comment.broken), (2, Some(Broken::Comment)));
     let quote = parse("mx.example.net; spf=pass reason=\"oh; dkim=pass header.d=b.example");
     assert_eq!((quote.results.len(), quote.broken), (1, Some(Broken::Quote)));

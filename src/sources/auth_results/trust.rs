@@ -63,7 +63,9 @@ impl Trust {
     /// Whether a `Received` by this host is the receiver's own.
     fn owns(&self, host: Option<&str>) -> bool {
         // Without a name in DNS it is some machine within; iCloud and Gmail have such.
-        let Some(host) = host.filter(|host| host.contains('.') && !is_address(host)) else { return self.owns_bare(host) };
+        let Some(host) = host.filter(|host| host.contains('.') && !is_address(host)) else {
+            return self.owns_bare(host);
+        };
         let Ok(host) = Name::parse(host) else { return false };
         let org = org_by_list(&host);
         self.ids.iter().any(|id| {
@@ -119,7 +121,9 @@ impl Untrusted {
             Self::BelowOtherHost(host) => {
                 format!("it stands below the Received of {host}, so that anybody before can have written it")
             }
-            Self::BelowMessage => "it stands below what came with the mail, so that its sender can have written it".to_owned(),
+            Self::BelowMessage => {
+                "it stands below what came with the mail, so that its sender can have written it".to_owned()
+            }
             Self::Arc => "ARC tells what a forwarder claims".to_owned(),
             Self::Again => "the receiver has said this already, above".to_owned(),
         }

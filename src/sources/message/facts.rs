@@ -261,6 +261,7 @@ fn client<'a>(header: &Header, seen: impl Iterator<Item = &'a Seen> + Clone) -> 
 /// The address in a comment of SPF's: `designates 192.0.2.1 as permitted sender`, `sender IP is 192.0.2.1`.
 fn behind(comment: &str) -> Option<IpAddr> {
     let lower = comment.to_ascii_lowercase();
-    let at = ["designate ", "designates ", "sender ip is "].iter().find_map(|word| Some(lower.find(word)? + word.len()));
+    let at =
+        ["designate ", "designates ", "sender ip is "].iter().find_map(|word| Some(lower.find(word)? + word.len()));
     lower.get(at?..)?.split_whitespace().next()?.parse().ok()
 }

@@ -10,8 +10,8 @@ use super::{
 use crate::sources::{
     answer::Name,
     apple_rule::{
-        AppleVerdict, FailReason, Inventory, PathVerdict, Registered, Signature, SpfSeen, Standing, UnknownReason, Validity,
-        by_dkim, by_spf,
+        AppleVerdict, FailReason, Inventory, PathVerdict, Registered, Signature, SpfSeen, Standing, UnknownReason,
+        Validity, by_dkim, by_spf,
     },
     auth_results::{MethodResult, Seen},
     dmarc::org_by_list,
@@ -117,7 +117,9 @@ impl Place {
             "registered-stale" => format!("declared as registered, not confirmed within 90 days{by}"),
             "addresses-only" => format!("only single addresses of it are declared as registered{by}"),
             "registered-elsewhere" => format!("declared as registered by another team{by}"),
-            "related-only" => format!("not among the declared sources; another name of its organisation is, which does not count{by}"),
+            "related-only" => {
+                format!("not among the declared sources; another name of its organisation is, which does not count{by}")
+            }
             "absent" => "not among the declared sources".to_owned(),
             _ => "registration not declared".to_owned(),
         }
@@ -273,12 +275,7 @@ fn by(facts: &Facts, one: &MethodResult) -> Option<String> {
     Some(seen.says.server.clone().unwrap_or_else(|| "a server that leaves its name out".to_owned()))
 }
 
-fn spf(
-    facts: &Facts,
-    checked: &Checked,
-    from: Option<&Registered>,
-    sender: Option<&Registered>,
-) -> (SpfTold, SpfSeen) {
+fn spf(facts: &Facts, checked: &Checked, from: Option<&Registered>, sender: Option<&Registered>) -> (SpfTold, SpfSeen) {
     let alignment = from.zip(sender).map(|(from, sender)| Alignment::of(sender.domain(), from.domain()));
     if let Some(one) = facts.trusted("spf").next() {
         let seen = match one.result.as_str() {
@@ -314,15 +311,26 @@ fn signatures(facts: &Facts, checked: &Checked, from: Option<&Registered>) -> Ve
         let same = |told: &&mut SignatureTold| {
             told.result.is_none()
                 && told.domain.as_ref() == Some(&domain)
-                && selector.is_none_or(|selector| told.selector.as_deref().is_none_or(|own| own.eq_ignore_ascii_case(selector)))
-                && (start.is_empty() || told.start.is_empty() || start.starts_with(&told.start) || told.start.starts_with(start))
+                && selector.is_none_or(|selector| {
+                    told.selector.as_deref().is_none_or(|own| own.eq_ignore_ascii_case(selector))
+                })
+                && (start.is_empty()
+                    || told.start.is_empty()
+                    || start.starts_with(&told.start)
+                    || told.start.starts_with(start))
         };
         let place = all.iter_mut().find(same);
         let mut new = SignatureTold {
             domain: Some(domain.clone()),
             selector: selector.map(str::to_owned),
             algorithm: one.property("header", "a").map(str::to_ascii_lowercase),
-            ..field(&SignatureField { domain: None, selector: None, algorithm: None, start: String::new(), signs_from: None })
+            ..field(&SignatureField {
+                domain: None,
+                selector: None,
+                algorithm: None,
+                start: String::new(),
+                signs_from: None,
+            })
         };
         let told = match place {
             Some(told) => told,
@@ -405,7 +413,9 @@ fn dkim(
             PathVerdict::Fail(FailReason::NoValidSignature)
         }
         // Of a signature that is blacked out, or was left out, nobody knows whose it is.
-        PathVerdict::Fail(FailReason::ForeignSignature | FailReason::NoValidSignature) if !is_complete(facts, all_known) => {
+        PathVerdict::Fail(FailReason::ForeignSignature | FailReason::NoValidSignature)
+            if !is_complete(facts, all_known) =>
+        {
             PathVerdict::Unknown(UnknownReason::NotTold)
         }
         verdict => verdict,
@@ -477,7 +487,8 @@ fn refusals(diagnosis: &Diagnosis, facts: &Facts) -> Vec<Refusal> {
     if spf_fails && is_complete(facts, !facts.cut) && diagnosis.signatures.iter().all(bad) {
         all.push(Refusal {
             who: "icloud",
-            why: "neither SPF nor any signature passes: iCloud is reported to refuse such mail (554 5.7.1 [HME1])".to_owned(),
+            why: "neither SPF nor any signature passes: iCloud is reported to refuse such mail (554 5.7.1 [HME1])"
+                .to_owned(),
             fix: vec!["Mend SPF of the envelope domain, or the signature.".to_owned()],
         });
     }
@@ -508,10 +519,16 @@ fn dkim_fix(reason: FailReason, from: Option<&Registered>) -> Option<String> {
     Some(match reason {
         FailReason::FromUnregistered => format!("Register {domain}, the domain of From, with Apple."),
         FailReason::RegisteredElsewhere => {
-            format!("Register {domain} for the team whose users the mail is for: registrations of other teams do not count.")
+            format!(
+                "Register {domain} for the team whose users the mail is for: registrations of other teams do not count."
+            )
         }
-        FailReason::NoValidSignature => format!("Sign with d={domain}, and publish the key at the selector that is used."),
-        FailReason::ForeignSignature => format!("Set up signing with d={domain} at your provider: a signature of its own domain does not count."),
+        FailReason::NoValidSignature => {
+            format!("Sign with d={domain}, and publish the key at the selector that is used.")
+        }
+        FailReason::ForeignSignature => {
+            format!("Set up signing with d={domain} at your provider: a signature of its own domain does not count.")
+        }
         _ => return None,
     })
 }

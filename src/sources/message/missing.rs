@@ -158,7 +158,9 @@ fn results(diagnosis: &Diagnosis, facts: &Facts, checked: &Checked, all: &mut Ve
     let sender = facts.envelope.as_ref().and_then(|envelope| envelope.sender.as_ref());
     if diagnosis.spf.result.is_none() && (trusted || checked.spf.is_none()) {
         let how = match (sender, facts.client) {
-            (Some(sender), Some(_)) => format!("Ask DNS: --dns checks SPF of {} for the address that sent it.", sender.domain()),
+            (Some(sender), Some(_)) => {
+                format!("Ask DNS: --dns checks SPF of {} for the address that sent it.", sender.domain())
+            }
             (Some(sender), None) => format!(
                 "The address that sent it is not told. Give the whole header of a received copy, or run `relaywatch check {}`.",
                 from_or(diagnosis, sender)
@@ -167,7 +169,8 @@ fn results(diagnosis: &Diagnosis, facts: &Facts, checked: &Checked, all: &mut Ve
         };
         all.push(one(MissingKind::Spf, "Nobody who is trusted says whether SPF passes.", how));
     }
-    let untold = diagnosis.signatures.iter().filter(|told| told.validity == Validity::Untold && told.domain.is_some()).count();
+    let untold =
+        diagnosis.signatures.iter().filter(|told| told.validity == Validity::Untold && told.domain.is_some()).count();
     let hidden = diagnosis.signatures.iter().any(|told| told.domain.is_none());
     if hidden {
         all.push(one(

@@ -172,7 +172,8 @@ fn unquoted(text: &str) -> Option<String> {
             break;
         }
         let strip = |line: &str| {
-            let rest = line.trim_start().strip_prefix('>').map(|rest| rest.strip_prefix(' ').unwrap_or(rest).to_owned());
+            let rest =
+                line.trim_start().strip_prefix('>').map(|rest| rest.strip_prefix(' ').unwrap_or(rest).to_owned());
             rest.unwrap_or_else(|| line.to_owned())
         };
         better = better.lines().map(strip).collect::<Vec<_>>().join("\n");
