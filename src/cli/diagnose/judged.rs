@@ -14,11 +14,14 @@ use crate::{
     model::Provider,
     sources::{
         Finding,
+        answer::Name,
         apple_rule::{PathVerdict, Registered},
         audit::{Selector, Setup, Stream},
         auth_results::Broken,
         dns::Asker,
-        message::{Checked, Diagnosis, Envelope, Facts, Form, Header, Mended, SignatureTold, ToldBy, diagnose},
+        message::{
+            Alignment, Checked, Diagnosis, Envelope, Facts, Form, Header, Mended, SignatureTold, ToldBy, diagnose,
+        },
         signatures,
         spf::{Known, Query},
     },
@@ -113,7 +116,7 @@ impl Judged {
             Some(Envelope { sender: None, .. }) => row("envelope", "<>, the null one")?,
             None => row("envelope", "not told")?,
         }
-        row("SPF", &result(spf.result.as_deref(), spf.by.as_deref(), spf.alignment.map(|near| near.says())))?;
+        row("SPF", &result(spf.result.as_deref(), spf.by.as_deref(), spf.alignment.map(Alignment::says)))?;
         if signatures.is_empty() {
             row("signature", "none is told")?;
         }
@@ -214,9 +217,9 @@ fn result(result: Option<&str>, by: Option<&str>, beside: Option<&str>) -> Strin
 }
 
 fn signature(told: &SignatureTold) -> String {
-    let domain = told.domain.as_ref().map_or("(can't be read)", |domain| domain.as_str());
+    let domain = told.domain.as_ref().map_or("(can't be read)", Name::as_str);
     let selector = told.selector.as_ref().map(|selector| format!(" s={}", Safe(selector))).unwrap_or_default();
-    let near = told.alignment.map(|near| near.says());
+    let near = told.alignment.map(Alignment::says);
     let mut text =
         format!("d={}{selector}: {}", Safe(domain), result(told.result.as_deref(), told.by.as_deref(), near));
     if let Some(says) = &told.says {
@@ -266,7 +269,7 @@ fn stream(facts: &Facts, from: &Registered) -> Stream {
     let domains = || {
         sender.map(Registered::domain).into_iter().chain(facts.signatures.iter().filter_map(|one| one.domain.as_ref()))
     };
-    let is_within = |domain: &crate::sources::answer::Name, own: &str| {
+    let is_within = |domain: &Name, own: &str| {
         domain.as_str() == own || domain.as_str().strip_suffix(own).is_some_and(|head| head.ends_with('.'))
     };
     let provider = PROVIDERS.iter().find(|(own, _)| domains().any(|domain| is_within(domain, own)));

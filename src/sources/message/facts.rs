@@ -94,8 +94,6 @@ pub struct Facts {
     pub seen: Vec<Seen>,
     /// The address that it was sent from, as the receiver or a field says.
     pub client: Option<IpAddr>,
-    /// Whether the header has a `Received` field, so that the place of its results says something.
-    pub has_received: bool,
     /// Whether something was left out, since there is too much.
     pub cut: bool,
 }
@@ -145,7 +143,6 @@ impl Facts {
             other_return_path,
             signatures: header.all("dkim-signature").take(MAX_SIGNATURES).map(signature).collect(),
             client,
-            has_received: header.all("received").next().is_some(),
             cut: header.cut || header.all("dkim-signature").nth(MAX_SIGNATURES).is_some(),
             seen,
         }

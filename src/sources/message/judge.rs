@@ -257,6 +257,7 @@ pub fn diagnose(facts: &Facts, inventory: &Inventory, checked: &Checked) -> Diag
     diagnosis
 }
 
+#[expect(clippy::ref_option, reason = "serde gives the field so")]
 fn as_text<S: serde::Serializer>(name: &Option<Name>, serializer: S) -> Result<S::Ok, S::Error> {
     name.as_ref().map(Name::as_str).serialize(serializer)
 }
@@ -332,10 +333,7 @@ fn signatures(facts: &Facts, checked: &Checked, from: Option<&Registered>) -> Ve
                 signs_from: None,
             })
         };
-        let told = match place {
-            Some(told) => told,
-            None => &mut new,
-        };
+        let told = place.unwrap_or(&mut new);
         let ed25519 = told.algorithm.as_deref().is_some_and(|algorithm| algorithm.starts_with("ed25519"));
         told.validity = match one.result.as_str() {
             "pass" if told.validity == Validity::Invalid => Validity::Invalid,

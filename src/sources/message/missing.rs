@@ -111,7 +111,7 @@ fn relaxed_only(diagnosis: &Diagnosis) -> bool {
 }
 
 fn registration(diagnosis: &Diagnosis, facts: &Facts, all: &mut Vec<Missing>) {
-    let places = [&diagnosis.from_registration, &diagnosis.envelope_registration].map(|place| place.as_ref());
+    let places = [&diagnosis.from_registration, &diagnosis.envelope_registration].map(Option::as_ref);
     let is = |word: &str| places.iter().flatten().any(|place| place.standing == word);
     let sender = facts.envelope.as_ref().and_then(|envelope| envelope.sender.as_ref());
     let mut names: Vec<&str> = diagnosis.from.iter().chain(sender).map(|name| name.domain().as_str()).collect();

@@ -1,3 +1,5 @@
+use base64::Engine as _;
+
 use super::*;
 use crate::{
     model::Timestamp,
@@ -154,7 +156,6 @@ fn what_pasting_does_is_undone() {
     sees(format!("\u{feff}{plain}").as_bytes(), &[Mended::Encoding]);
     let utf16: Vec<u8> = format!("\u{feff}{plain}").encode_utf16().flat_map(u16::to_le_bytes).collect();
     sees(&utf16, &[Mended::Encoding]);
-    use base64::Engine as _;
     let wrapped = base64::engine::general_purpose::STANDARD.encode(plain);
     let wrapped: String =
         wrapped.as_bytes().chunks(76).map(|line| format!("{}\r\n", String::from_utf8_lossy(line))).collect();
