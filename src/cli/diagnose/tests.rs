@@ -225,11 +225,10 @@ fn results_and_replies_are_known_in_any_dress() {
     assert_eq!(kind(b"> 550 5.1.1 &lt;a@b.example&gt;: unauthorized sender"), "reply");
     assert_eq!(kind(&fixture("relay-unauthorized.eml")), "delivery-report");
     // A message that has a bounce attached stays a bounce.
-    let bounce = String::from_utf8(fixture("relay-unauthorized.eml")).expect("UTF-8");
-    let attached = format!(
-        "From: jo@example.net\nTo: dev@example.com\nAuthentication-Results: mx.google.com; spf=pass\nMIME-Version: 1.0\n\
-         Content-Type: multipart/mixed; boundary=outer\n\n--outer\nContent-Type: text/plain\n\nLook at this.\n\n--outer\n\
-         Content-Type: message/rfc822\n\n{bounce}\n--outer--\n"
-    );
+    let attached = "From: jo@example.net\nTo: dev@example.com\nAuthentication-Results: mx.google.com; spf=pass\nMIME-Version: 1.0\n\
+        Content-Type: multipart/mixed; boundary=outer\n\n--outer\nContent-Type: text/plain\n\nLook at this.\n\n--outer\n\
+        Content-Type: message/delivery-status\n\nReporting-MTA: dns; mx.example.com\n\n\
+        Final-Recipient: rfc822; qwertyuiopasd@privaterelay.appleid.com\nAction: failed\nStatus: 5.1.1\n\
+        Diagnostic-Code: smtp; 550 5.1.1 <b@mail.example.com>: unauthorized sender\n\n--outer--\n";
     assert_eq!(kind(attached.as_bytes()), "delivery-report");
 }

@@ -111,6 +111,8 @@ pub fn is_results(text: &str) -> bool {
     let text = within(text.trim(), START_BYTES);
     text.contains('=')
         && text.lines().next().is_some_and(|line| field(line).is_none())
+        // Talk before a header is no server.
+        && !text.lines().any(is_known)
         && parse(text).results.iter().any(|one| {
             matches!(one.method.as_str(), "spf" | "dkim" | "dmarc" | "arc" | "compauth")
                 && words.contains(&one.result.as_str())
