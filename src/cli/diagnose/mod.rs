@@ -65,7 +65,7 @@ Examples:
     relaywatch diagnose --trust mx.google.com headers.txt    a copy that Gmail received
     relaywatch --config relaywatch.toml diagnose --dns message.eml    with what is registered
 
-Exit code: 0 where the mail reports something, is a robot's answer, or passes Apple's rule; 1 where
+Exit code: 0 where the mail reports something, is a robot's answer or passes Apple's rule; 1 where
 it does not pass, or that can't be told; 2 where the input is empty, too large or no mail (stderr
 says so). Of several inputs the highest counts.
 ";
