@@ -124,14 +124,14 @@ impl Facts {
         let field = fields.iter().find_map(|text| envelope(text));
         let results = trusted("spf").find_map(mail_from);
         let claims = || seen.iter().flat_map(|one| one.says.of("spf")).find_map(mail_from);
-        let domain = |sender: &Option<Registered>| sender.as_ref().map(|sender| sender.domain().clone());
+        let domain = |path: &ReversePath| path.0.as_ref().map(|sender| sender.domain().clone());
         let other_return_path = field
             .as_ref()
             .zip(results.as_ref())
             .and_then(|(field, results)| domain(field).filter(|own| Some(own) != domain(results).as_ref()));
         let told = [(results, ToldBy::Results), (field, ToldBy::Field)];
-        let told = told.into_iter().find_map(|(sender, by)| Some(Envelope { sender: sender?, by }));
-        let told = told.or_else(|| Some(Envelope { sender: claims()?, by: ToldBy::Claim }));
+        let told = told.into_iter().find_map(|(path, by)| Some(Envelope { sender: path?.0, by }));
+        let told = told.or_else(|| Some(Envelope { sender: claims()?.0, by: ToldBy::Claim }));
         let client = client(header, seen.iter());
         Self {
             form,
@@ -203,19 +203,22 @@ fn is_hidden(local: &str) -> bool {
         || lower.chars().all(filler)
 }
 
-/// The envelope sender in a field: `Some(None)` is the null one.
-fn envelope(text: &str) -> Option<Option<Registered>> {
-    if text.trim() == "<>" { Some(None) } else { sender(text).map(Some) }
+/// An envelope sender; `None` is the null one.
+struct ReversePath(Option<Registered>);
+
+/// The envelope sender in a field.
+fn envelope(text: &str) -> Option<ReversePath> {
+    if text.trim() == "<>" { Some(ReversePath(None)) } else { sender(text).map(Some).map(ReversePath) }
 }
 
 /// The envelope sender that a result of SPF is about: HELO alone means the null one (RFC 7208 section 2.4).
-fn mail_from(result: &MethodResult) -> Option<Option<Registered>> {
+fn mail_from(result: &MethodResult) -> Option<ReversePath> {
     let named = [("smtp", "mailfrom"), ("smtp", "mail"), ("smtp", "envelope-from"), ("", "envelope-from")];
     let value = named.iter().find_map(|(kind, name)| result.property(kind, name));
     match value {
-        Some("" | "<>") => Some(None),
-        Some(value) => sender(value).map(Some),
-        None => result.property("smtp", "helo").map(|_| None),
+        Some("" | "<>") => Some(ReversePath(None)),
+        Some(value) => sender(value).map(Some).map(ReversePath),
+        None => result.property("smtp", "helo").map(|_| ReversePath(None)),
     }
 }
 

@@ -74,6 +74,9 @@ impl Mended {
     }
 }
 
+/// Undoes one habit; `None` where there is nothing to undo.
+type Step = fn(&str) -> Option<String>;
+
 /// The text without what pasting did to it, and what that was. `None` where there is nothing to undo.
 #[must_use]
 pub fn mend(raw: &[u8]) -> Option<(Vec<u8>, Vec<Mended>)> {
@@ -86,7 +89,7 @@ pub fn mend(raw: &[u8]) -> Option<(Vec<u8>, Vec<Mended>)> {
         // Bytes of other charsets stay as they are where nothing else is to be undone.
         None => String::from_utf8_lossy(raw).into_owned(),
     };
-    let steps: [(Mended, fn(&str) -> Option<String>); 7] = [
+    let steps: [(Mended, Step); 7] = [
         (Mended::Base64, unwrapped),
         (Mended::LineEnds, with_line_ends),
         (Mended::Quoted, unquoted),
