@@ -16,7 +16,6 @@ use relaywatch::{
         import::ImportCommand, incident::IncidentCommand, keys::KeysCommand, rebuild::RebuildCommand, score,
         serve::ServeCommand,
     },
-    clock::Clock,
     config::Config,
     rule_files,
 };
@@ -59,7 +58,7 @@ enum Command {
     Check(CheckCommand),
     /// Say what SMTP replies mean: cause, fault, what to do.
     Classify(classify::Args),
-    /// Say what one mail reports: a bounce, a complaint, an answer by a robot.
+    /// Say what one mail reports, or who would refuse it and why: a bounce, a message, a header, a reply.
     Diagnose(diagnose::Args),
     /// List or follow what was taken in, as relaywatch understood it.
     Events(EventsCommand),
@@ -192,25 +191,7 @@ fn run_diagnose(
         writeln!(diagnostics, "relaywatch: {said}")?;
     }
     let rules = rule_files::load(folder)?;
-    let options = diagnose::Options { rules: &rules, relay: &relay, now: Clock::System.now() };
-    let named = args.file.as_deref().filter(|name| *name != Path::new("-"));
-    let told = match named {
-        Some(name) => {
-            if name.is_dir() {
-                bail!("{} is a folder: name one mail in it", name.display());
-            }
-            let input = File::open(name).with_context(|| format!("cannot read {}", name.display()))?;
-            diagnose::run(input, out, diagnostics, args.format, &options)
-        }
-        None => diagnose::run(io::stdin().lock(), out, diagnostics, args.format, &options),
-    };
-    match told {
-        Err(error) if error.is_misuse() => {
-            writeln!(diagnostics, "relaywatch: {error}")?;
-            Ok(Exit::Misuse)
-        }
-        told => Ok(told?),
-    }
+    diagnose::run_all(args, &config, &rules, &relay, out, diagnostics)
 }
 
 /// What is said where the name of no file looks like a reply.

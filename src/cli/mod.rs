@@ -21,6 +21,7 @@ mod entries;
 mod open;
 mod operator;
 mod progress;
+mod resolvers;
 mod text;
 mod time;
 mod told;

@@ -6,14 +6,17 @@ pub mod answer;
 pub mod apple_rule;
 mod asking;
 pub mod audit;
+pub mod auth_results;
 pub mod declared;
 pub mod dkim;
 pub mod dmarc;
 pub mod dns;
 pub mod finding;
 pub mod mail_from;
+pub mod message;
 pub mod providers;
 pub mod servers;
+pub mod signatures;
 pub mod spf;
 mod tags;
 #[cfg(test)]

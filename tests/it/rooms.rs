@@ -92,7 +92,7 @@ fn behind(pattern: &str, code: &str) -> Vec<(usize, BTreeSet<String>)> {
     let (mut all, mut at) = (Vec::new(), 0);
     while let Some(found) = pattern.find_at(code, at) {
         let mut paths = BTreeSet::new();
-        at = code.len() - open("", &code[found.end()..], &mut paths).len();
+        at = code.len() - open("", code.get(found.end()..).unwrap_or_default(), &mut paths).len();
         all.push((found.len(), paths));
     }
     all
@@ -111,9 +111,9 @@ fn imports(code: &str, module: &[&str]) -> BTreeSet<String> {
             // A `super` within a group leads up once more.
             let parts = path.split("::").fold(base.to_vec(), |mut parts, part| {
                 if part == "super" {
-                    drop(parts.pop())
+                    parts.pop();
                 } else {
-                    parts.push(part)
+                    parts.push(part);
                 }
                 parts
             });

@@ -12,7 +12,8 @@ use std::{
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::{Exit, Format, open, text::count};
+pub(super) use self::told::told_finding;
+use super::{Exit, Format, open, resolvers, text::count};
 use crate::{
     clock::Clock,
     config::Config,
@@ -23,16 +24,12 @@ use crate::{
         apple_rule::Registered,
         audit::{Audit, Selector, Setup, Stream},
         declared,
-        dns::{Asker, Settings},
-        servers,
         spf::Known,
     },
 };
 
 /// How long the whole may take; what DNS has not answered by then counts as timed out.
 const LIMIT: Duration = Duration::from_mins(1);
-/// How long one server may take for one try.
-const TRY: Duration = Duration::from_secs(3);
 
 /// Audit the sources now: is each stream carried by a registered source, and what to change where it is not.
 ///
@@ -94,13 +91,14 @@ impl CheckCommand {
         diagnostics: &mut impl Write,
     ) -> anyhow::Result<Exit> {
         let config = Config::load(file, environment)?;
-        let (setup, asker) = match self.setup(&config).and_then(|setup| Ok((setup, self.asker(&config)?))) {
-            Ok(ready) => ready,
-            Err(error) => {
-                writeln!(diagnostics, "relaywatch: {error:#}")?;
-                return Ok(Exit::Misuse);
-            }
-        };
+        let (setup, asker) =
+            match self.setup(&config).and_then(|setup| Ok((setup, resolvers::asker(&self.resolvers, &config)?))) {
+                Ok(ready) => ready,
+                Err(error) => {
+                    writeln!(diagnostics, "relaywatch: {error:#}")?;
+                    return Ok(Exit::Misuse);
+                }
+            };
         if std::io::stderr().is_terminal() {
             writeln!(diagnostics, "relaywatch: asking DNS about {} ...", count(setup.streams.len() as u64, "stream"))?;
         }
@@ -114,22 +112,6 @@ impl CheckCommand {
             }
         }
         Ok(exit(&audit))
-    }
-
-    /// Asks the servers that are named on the command line, else in the configuration, else those of the machine.
-    fn asker(&self, config: &Config) -> anyhow::Result<Asker> {
-        let named = if self.resolvers.is_empty() { &config.dns.resolvers } else { &self.resolvers };
-        let mut servers = Vec::with_capacity(named.len());
-        for server in named {
-            let read = servers::parse(server);
-            servers.push(read.with_context(|| {
-                format!("{server:?} is no address of a DNS server: write it as 9.9.9.9, 127.0.0.1:5353 or [::1]:5353")
-            })?);
-        }
-        if servers.is_empty() {
-            servers = servers::of_machine()?;
-        }
-        Ok(Asker::new(&Settings { timeout: TRY, ..Settings::new(servers) })?)
     }
 
     /// What is to be audited.
