@@ -103,6 +103,21 @@ fn a_signature_nobody_saw_closes_no_path() {
 }
 
 #[test]
+fn a_signature_is_known_again_by_its_beginning_or_where_that_is_blacked_out() {
+    let seen = |own: &str, found: &str| {
+        let header = format!(
+            "Authentication-Results: mx.google.com; dkim=pass header.i=@mydomain.fr header.s=abc header.b={found}\n\
+             DKIM-Signature: v=1; a=rsa-sha256; d=mydomain.fr; s=abc; h=From; b={own}\nFrom: dev@mydomain.fr\n"
+        );
+        told(&header, &["mx.google.com"], &["mydomain.fr"]).signatures.len()
+    };
+    assert_eq!(seen("aB3dE5fG7h==", "aB3dE5fG"), 1);
+    assert_eq!(seen("aB3dE5fG7h==", "xxx"), 1);
+    assert_eq!(seen("[REDACTED]", "aB3dE5fG"), 1);
+    assert_eq!(seen("aB3dE5fG7h==", "zY3dE5fG"), 2, "there were two of this name");
+}
+
+#[test]
 fn what_dns_says_counts_where_no_receiver_is_trusted() {
     let raw = "Return-Path: <b@mail.mydomain.fr>\nDKIM-Signature: v=1; a=rsa-sha256; d=mydomain.fr; s=S1; h=From; b=AA\n\
         From: dev@mydomain.fr\n\nBody\n";
