@@ -6,6 +6,7 @@ pub mod answer;
 pub mod apple_rule;
 mod asking;
 pub mod audit;
+pub mod canary;
 pub mod declared;
 pub mod dkim;
 pub mod dmarc;
