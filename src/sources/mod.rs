@@ -13,9 +13,11 @@ pub mod dmarc;
 pub mod dns;
 pub mod finding;
 pub mod mail_from;
+pub mod mailbox;
 pub mod providers;
 pub mod servers;
 pub mod spf;
+pub mod submission;
 mod tags;
 #[cfg(test)]
 mod testing;
