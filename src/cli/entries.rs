@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Kinds that are listed: notices are about people, see `address show`.
-const LISTED: [EntryKind; 6] = [
+const LISTED: [EntryKind; 7] = [
     EntryKind::BlindWindow,
     EntryKind::Settings,
     EntryKind::Action,
