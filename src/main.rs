@@ -11,8 +11,8 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use relaywatch::{
     cli::{
-        Exit, Format, accounts::AccountsCommand, address::AddressCommand, check::CheckCommand, classify,
-        config::ConfigCommand, demo::DemoCommand, diagnose, doctor::DoctorCommand, events::EventsCommand,
+        Exit, Format, accounts::AccountsCommand, address::AddressCommand, canary::CanaryCommand, check::CheckCommand,
+        classify, config::ConfigCommand, demo::DemoCommand, diagnose, doctor::DoctorCommand, events::EventsCommand,
         import::ImportCommand, incident::IncidentCommand, keys::KeysCommand, rebuild::RebuildCommand, score,
         serve::ServeCommand,
     },
@@ -56,6 +56,8 @@ enum Command {
     Serve(ServeCommand),
     /// Audit the sources: does Apple's relay take mail from them, and what to change where not.
     Check(CheckCommand),
+    /// Canaries: how each path stands, and send one now.
+    Canary(CanaryCommand),
     /// Say what SMTP replies mean: cause, fault, what to do.
     Classify(classify::Args),
     /// Say what one mail reports, or who would refuse it and why: a bounce, a message, a header, a reply.
@@ -104,6 +106,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
             return command.run(file, cli.log.as_deref());
         }
         Command::Check(command) => command.run(file, Config::process_environment(), &mut out, &mut diagnostics)?,
+        Command::Canary(command) => command.run(file, &mut out, &mut diagnostics)?,
         Command::Classify(args) => run_classify(args, file, &mut out, &mut diagnostics)?,
         Command::Diagnose(args) => run_diagnose(args, file, &mut out, &mut diagnostics)?,
         Command::Events(command) => command.run(file, &mut out, &mut diagnostics)?,

@@ -13,18 +13,30 @@ use crate::{
     clock::Clock,
     model::{DAY_MILLIS, Timestamp},
     monitor::{blind::Window, facts::relay_mail},
+    sources::canary::Record,
     store::{EntryKind, EntryRecord, Store},
 };
 
 /// Kinds that are listed: notices are about people, see `address show`.
-const LISTED: [EntryKind; 6] = [
+const LISTED: [EntryKind; 7] = [
     EntryKind::BlindWindow,
     EntryKind::Settings,
     EntryKind::Action,
     EntryKind::Note,
     EntryKind::DmarcReport,
     EntryKind::RelayNotification,
+    EntryKind::CanaryResult,
 ];
+
+/// What is said of a canary.
+fn canary(body: &serde_json::Value) -> Option<String> {
+    let record = Record::from_body(body)?;
+    let phase = body.get("phase").and_then(serde_json::Value::as_str)?;
+    Some(format!(
+        "{} ({}), canary {}: {phase}; not for {}",
+        record.path, record.kind, record.canary, record.not_represented
+    ))
+}
 
 /// Changes of a relabelling that people see; machines see more.
 const CHANGES: usize = 3;
@@ -112,6 +124,7 @@ fn people(entry: &EntryRecord) -> String {
         EntryKind::Action => action(&entry.body),
         EntryKind::DmarcReport => report(&entry.body),
         EntryKind::RelayNotification => relay_mail(entry).map(|mail| format!("Apple's mail says: {}", mail.tells())),
+        EntryKind::CanaryResult => canary(&entry.body),
         _ => None,
     };
     text.unwrap_or_else(|| entry.body.to_string()).replace(char::is_control, " ")

@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod address;
+pub mod canary;
 pub mod check;
 pub mod classify;
 pub mod config;

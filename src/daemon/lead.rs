@@ -13,7 +13,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{forget, health::Health};
+use super::{
+    canary::{self, courier::Courier},
+    forget,
+    health::Health,
+};
 use crate::{
     clock::Clock,
     config,
@@ -68,6 +72,8 @@ pub(super) struct Lead {
     pub(super) notifiers: Notifiers,
     pub(super) client: reqwest::Client,
     pub(super) settings: config::Store,
+    /// Who sends canaries.
+    pub(super) courier: Arc<Courier>,
     /// Where the monitor of each reign tells where it stands.
     pub(super) progress: watch::Sender<Progress>,
     /// Whether this process leads.
@@ -114,6 +120,9 @@ impl Lead {
             self.metrics.outbox_oldest_due.set(0);
             // And what else only a leader sees.
             self.metrics.blind_windows.reset();
+            self.metrics.canary_missing.reset();
+            self.metrics.canary_reader_healthy.reset();
+            self.metrics.canary_last_read.reset();
             self.metrics.feed_mismatches.reset();
             self.metrics.journal_held_up.set(0);
             self.store.hold_up(false);
@@ -208,6 +217,9 @@ impl Lead {
             stop.clone(),
         );
         tasks.spawn(async { life.await.map_err(|never| match never {}) });
+
+        let canaries = canary::run(Arc::clone(&self.courier), leader.clone(), self.notifiers.clone(), stop.clone());
+        tasks.spawn(async { Ok(canaries.await?) });
 
         let forgetting = forget::run(leader.clone(), Arc::clone(&self.keyring), self.clock.clone(), stop.clone());
         tasks.spawn(async { Ok(forgetting.await?) });

@@ -25,6 +25,12 @@ words! {
         Blind = 8, "blind";
         /// No incident: they are seen again.
         SeenAgain = 9, "seen-again";
+        /// No incident: canaries are accepted on a path and do not arrive.
+        CanaryLost = 20, "canary-lost";
+        /// No incident: canaries are refused on a path.
+        CanaryRefused = 21, "canary-refused";
+        /// No incident: canaries arrive again on a path.
+        CanaryArrives = 22, "canary-arrives";
     }
 }
 
@@ -32,7 +38,13 @@ impl PageKind {
     /// Whether it is about an incident.
     #[must_use]
     pub const fn is_of_incident(self) -> bool {
-        !matches!(self, Self::Setup | Self::NewWords | Self::Blind | Self::SeenAgain)
+        !matches!(self, Self::Setup | Self::NewWords | Self::Blind | Self::SeenAgain) && !self.is_of_canary()
+    }
+
+    /// Whether it is about a path of canaries.
+    #[must_use]
+    pub const fn is_of_canary(self) -> bool {
+        matches!(self, Self::CanaryLost | Self::CanaryRefused | Self::CanaryArrives)
     }
 }
 
@@ -150,6 +162,13 @@ pub(super) mod tests {
                 PageKind::Setup => "The feed sparkpost reports otherwise than its configuration says.",
                 PageKind::Blind => "The feed sparkpost is silent, unlike in the weeks before.",
                 PageKind::SeenAgain => "The feed sparkpost reports again.",
+                PageKind::CanaryLost => {
+                    "Mail is accepted and does not arrive: 3 canaries in a row are missing on the path orders."
+                }
+                PageKind::CanaryRefused => {
+                    "A canary was refused on the path orders, which leads to the mailbox icloud."
+                }
+                PageKind::CanaryArrives => "Canaries arrive again on the path orders.",
                 _ => "Relay mail is refused on sparkpost/news.example.com",
             }
             .to_owned(),

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod advice;
+mod canary;
 mod causes_doc;
 mod check;
 mod classify_command;

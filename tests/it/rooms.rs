@@ -26,6 +26,7 @@ const PURE: &[(&str, &str)] = &[
     ("sources/dkim", "sources::dkim"),
     ("sources/dmarc", "sources::dmarc"),
     ("sources/audit", "sources::audit"),
+    ("sources/canary", "sources::canary"),
     ("sources/asking.rs", "sources::asking"),
     ("sources/tags.rs", "sources::tags"),
     ("sources/mail_from.rs", "sources::mail_from"),

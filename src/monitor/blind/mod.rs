@@ -21,6 +21,8 @@ use crate::{
 pub const ALL: &str = "all";
 /// What it says of Apple's notices, through whatever feed they come; of those of one app, `notices/<team>/<client id>`.
 pub const NOTICES: &str = "notices";
+/// What it begins with where a mailbox of canaries was not read, or its control did not arrive: `canary/<mailbox>`.
+pub const CANARY: &str = "canary/";
 /// Windows that are read, the newest ones.
 const MOST: u32 = 10_000;
 /// Once an outage is over, what providers hold back comes in within this time, or within the outage's own length where that is
@@ -32,7 +34,8 @@ const LEAST_REFILL_MILLIS: i64 = 30 * 60_000;
 pub struct Window {
     /// From when.
     pub from: Timestamp,
-    /// `all`, `notices`, those of one app (`notices/<team>/<client id>`), or a feed's name: `ses/eu`.
+    /// `all`, `notices`, those of one app (`notices/<team>/<client id>`), canaries (`canary/<mailbox>`), or a feed's name:
+    /// `ses/eu`.
     pub watched: String,
     /// Why, where it is known.
     pub reason: Option<BlindReason>,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ALL, NOTICES, Window, known, notices_of};
+use super::{ALL, CANARY, NOTICES, Window, known, notices_of};
 use crate::{
     detect::{Silent, silent_since},
     explain::BlindReason,
@@ -64,6 +64,10 @@ impl Silence {
         // Whatever lasts and is watched no more ends, also where no report of it is left.
         for open in windows.iter().filter(|window| window.until.is_none() && window.reason != Some(BlindReason::Outage))
         {
+            // Those of canaries are ended by who looks for canaries.
+            if open.watched.starts_with(CANARY) {
+                continue;
+            }
             if settings.as_ref().is_some_and(|settings| !is_watched(settings, &open.watched)) {
                 journal(store, &Window { until: Some(now), ..open.clone() }).await?;
             }
@@ -159,6 +163,9 @@ impl Silence {
                 (None, Some(reason)) if !self.told.contains(&window.key()) => {
                     let lasts = match reason {
                         BlindReason::Refused | BlindReason::Unreachable => {
+                            now.millis_since(window.from) >= REFUSED_LASTS_MILLIS
+                        }
+                        BlindReason::Silent if window.watched.starts_with(CANARY) => {
                             now.millis_since(window.from) >= REFUSED_LASTS_MILLIS
                         }
                         BlindReason::Silent | BlindReason::Outage => lasting.contains(&window.watched),

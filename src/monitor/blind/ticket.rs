@@ -1,6 +1,6 @@
 //! What is said of a blind window that lasts, and at its end: once each.
 
-use super::{NOTICES, Window, app_of};
+use super::{CANARY, NOTICES, Window, app_of};
 use crate::{
     explain::BlindReason,
     model::{Provider, Timestamp},
@@ -28,6 +28,34 @@ impl Window {
         }
     }
 
+    /// The mailbox, where it is of canaries.
+    fn mailbox(&self) -> Option<&str> {
+        self.watched.strip_prefix(CANARY)
+    }
+
+    /// The ticket about canaries that prove nothing.
+    fn canary_ticket(&self, mailbox: &str, now: Timestamp) -> Page {
+        let (headline, look) = match self.reason {
+            Some(BlindReason::Unreachable) => (
+                format!("Canaries prove nothing: the mailbox {mailbox} can't be read."),
+                "Look into the log for what the IMAP server answers, and whether the password is still good.",
+            ),
+            _ => (
+                format!("Canaries prove nothing: no control message arrives in the mailbox {mailbox}."),
+                "Look whether the control's server takes it, whether the mailbox is full, and whether a rule moves it to \
+                 another folder.",
+            ),
+        };
+        Page {
+            facts: vec![
+                format!("Since {}. Mail that is lost without a word shows to nobody meanwhile.", self.from),
+                "`relaywatch canary list` tells how each path stands.".to_owned(),
+            ],
+            safe_action: Some(look.to_owned()),
+            ..self.page(self.key(), PageKind::Blind, headline, now)
+        }
+    }
+
     /// Whether it is of notices, through whatever feed.
     fn is_of_notices(&self) -> bool {
         self.watched == NOTICES
@@ -37,6 +65,9 @@ impl Window {
 
     /// The ticket, once it has lasted; `incidents` are the open ones that it touches.
     pub(super) fn ticket(&self, incidents: &[i64], now: Timestamp) -> Page {
+        if let Some(mailbox) = self.mailbox() {
+            return self.canary_ticket(mailbox, now);
+        }
         let (subject, is_many) = (self.subject(), self.watched.starts_with(NOTICES));
         let headline = match (self.reason, is_many) {
             (Some(BlindReason::Refused), _) => {
@@ -81,7 +112,9 @@ impl Window {
     /// What is said at its end, where a ticket was made of it.
     pub(super) fn end_ticket(&self, until: Timestamp) -> Page {
         let (subject, is_many) = (self.subject(), self.watched.starts_with(NOTICES));
-        let headline = if is_many {
+        let headline = if let Some(mailbox) = self.mailbox() {
+            format!("Canaries tell again what they tell: the mailbox {mailbox} is read, and its control arrives.")
+        } else if is_many {
             format!("{subject} come again, or are watched no more.")
         } else {
             format!("{subject} reports again, or is configured no more.")
@@ -133,6 +166,8 @@ mod tests {
             window("apple", BlindReason::Refused),
             window("sqs", BlindReason::Unreachable),
             window("notices", BlindReason::Silent),
+            window("canary/icloud", BlindReason::Unreachable),
+            window("canary/icloud", BlindReason::Silent),
             window("notices/ABCDE12345/com.example.app", BlindReason::Silent),
         ];
         let said: Vec<String> = windows
