@@ -367,7 +367,7 @@ impl Watch {
             let known = self.troubles.get(&domain);
             let is_new = known.is_none_or(|known| {
                 lost.streams.iter().any(|one| !known.streams.contains(one))
-                    || lost.findings.keys().any(|one| !known.findings.contains(one))
+                    || lost.fatal().any(|one| !known.findings.contains(one))
             });
             if !is_new {
                 continue;
@@ -380,8 +380,8 @@ impl Watch {
                 told_at: now,
                 over: false,
             };
+            trouble.findings.extend(lost.fatal().cloned());
             trouble.streams.extend(lost.streams);
-            trouble.findings.extend(lost.findings.keys().cloned());
             for list in [&mut trouble.streams, &mut trouble.findings] {
                 list.sort_unstable();
                 list.dedup();
@@ -389,21 +389,23 @@ impl Watch {
             let concerns = |record: &&Record| record.domains.is_empty() || record.domains.contains(&domain);
             let changes: Vec<Record> = changed.filter(concerns).take(MAX_TOLD).cloned().collect();
             settled.observations.push(Observation::Trouble(trouble.clone()));
-            let findings = lost.findings.into_values().take(MAX_TOLD).collect();
+            let mut findings: Vec<Finding> = lost.findings.into_values().collect();
+            findings.sort_by_key(|finding| (std::cmp::Reverse(finding.grade), finding.code));
+            findings.truncate(MAX_TOLD);
             settled.alarms.push(Alarm { trouble: trouble.clone(), changes, findings });
             self.troubles.insert(domain, trouble);
         }
         let findings = after.findings();
         let fatal: BTreeSet<String> =
             findings.iter().filter(|finding| finding.grade == Grade::Fatal).map(|finding| told_key(finding)).collect();
-        let unfit: BTreeSet<&str> = self
+        let not_fit: BTreeSet<&str> = self
             .standings
             .values()
-            .filter(|standing| standing.fitness == Fitness::Unfit)
+            .filter(|standing| standing.fitness != Fitness::Fit)
             .map(|standing| standing.subject.name.as_str())
             .collect();
         let mended = |trouble: &Trouble| {
-            trouble.streams.iter().all(|stream| !unfit.contains(stream.as_str()))
+            trouble.streams.iter().all(|stream| !not_fit.contains(stream.as_str()))
                 && trouble.findings.iter().all(|finding| !fatal.contains(finding))
         };
         self.troubles.retain(|_, trouble| {
@@ -426,6 +428,10 @@ impl Watch {
             };
             let lost = all.entry(verdict.from_domain.clone()).or_default();
             lost.streams.push(standing::subject_of(verdict, stream.team.as_deref()).name);
+            // Where nobody knows whether another path carries it, what costs fitness is told as at risk.
+            let of_it = |finding: &&Finding| verdict.findings.iter().any(|one| drift::key(one) == drift::key(finding));
+            let costs = drift.appeared.iter().filter(|finding| finding.code.grade() == Grade::Fatal);
+            lost.findings.extend(costs.filter(of_it).map(|finding| (told_key(finding), finding.clone())));
         }
         for finding in drift.appeared.iter().filter(|finding| finding.grade == Grade::Fatal) {
             // It's told with each From domain whose stream has it.
@@ -523,6 +529,12 @@ impl Watch {
 struct Lost {
     streams: Vec<String>,
     findings: BTreeMap<String, Finding>,
+}
+
+impl Lost {
+    fn fatal(&self) -> impl Iterator<Item = &String> {
+        self.findings.iter().filter(|(_, finding)| finding.grade == Grade::Fatal).map(|(key, _)| key)
+    }
 }
 
 fn told_key(finding: &Finding) -> String {

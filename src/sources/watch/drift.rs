@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::{
     Finding, FindingCode, Grade,
     answer::{Kind, Name, Question},
-    apple_rule::PathVerdict,
+    apple_rule::{PathVerdict, UnknownReason},
     audit::{Audit, Path, StreamVerdict},
     spf::{Answers, SurveyStep, survey},
 };
@@ -87,9 +87,13 @@ impl Drift {
     }
 }
 
-/// Whether Apple's rule took a stream and no longer does.
+/// Whether Apple's rule took a stream and no longer does: a path that carried it fails, and no other is known to carry it. What
+/// DNS has not told yet may still carry it.
 fn is_lost(before: &StreamVerdict, after: &StreamVerdict) -> bool {
-    before.apple.overall == PathVerdict::Pass && matches!(after.apple.overall, PathVerdict::Fail(_))
+    let paths = [(before.apple.spf, after.apple.spf), (before.apple.dkim, after.apple.dkim)];
+    let failed = paths.iter().any(|(then, now)| *then == PathVerdict::Pass && matches!(now, PathVerdict::Fail(_)));
+    let open = paths.iter().any(|(_, now)| *now == PathVerdict::Unknown(UnknownReason::Dns));
+    before.apple.overall == PathVerdict::Pass && after.apple.overall != PathVerdict::Pass && failed && !open
 }
 
 /// How many paths carry a stream.

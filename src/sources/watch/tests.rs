@@ -210,7 +210,8 @@ fn a_deletion_is_told_once_with_what_stood_there_and_its_return_once() {
     assert_eq!(alarm.trouble.streams, ["generic other.example (A1B2C3D4E5)"]);
     assert!(alarm.changes[0].says(80).contains("v=spf1 ip4:192.0.2.77 include:spf.other.example -all → no"), "{alarm:?}");
     assert!(alarm.findings.iter().any(|finding| finding.fix.record.is_some()), "{alarm:?}");
-    assert_eq!(world.fitness()["stream generic other.example (A1B2C3D4E5)"], Fitness::Unfit);
+    // By DKIM it may still be carried: no selector is declared. By the path that carried it, it is lost.
+    assert_eq!(world.fitness()["stream generic other.example (A1B2C3D4E5)"], Fitness::Unknown);
     assert_eq!(world.fitness()["source other.example"], Fitness::Unfit);
     world.run(120);
     assert_eq!(world.alarms.len(), 1, "told once");
@@ -291,7 +292,7 @@ fn what_is_declared_otherwise_is_no_drift() {
     world.watch.exchange(other);
     world.run(5);
     assert!(world.alarms.is_empty());
-    assert_eq!(world.fitness()["stream generic other.example (A1B2C3D4E5)"], Fitness::Unfit);
+    assert_eq!(world.fitness()["stream generic other.example (A1B2C3D4E5)"], Fitness::Unknown);
     let mut fewer = setup();
     fewer.streams.pop();
     world.watch.exchange(fewer);

@@ -98,7 +98,7 @@ fn no_trouble_of_dns_wakes_anybody() {
     for (fault, set, expected) in faults() {
         let mut world = World::settled();
         set(&mut world);
-        world.run(75);
+        world.run(150);
         assert!(world.alarms.is_empty(), "{fault}: {:?}", world.alarms);
         assert!(world.changes().is_empty(), "{fault}: {:?}", world.changes());
         world.assert_fit();
