@@ -53,6 +53,7 @@ use crate::{
     notify::{self, Notifiers},
     privacy::{Keyring, PrivacyError},
     rule_files::{self, RuleFilesError},
+    sources::watching,
     store::{Access, Store, StoreError, StoreOptions},
     telemetry::FilterHandle,
     web::{private, server},
@@ -240,6 +241,7 @@ pub async fn start(
     let intake = Intaking { store: &store, keyring: &keyring, clock: &clock, metrics: &metrics, wake: &wake };
     let reception = setup.map(|setup| intake.start(setup, &notifiers, client.clone(), &tasks));
 
+    let (watched, watched_in_force) = watch::channel(Arc::new(watching::Settings::of(&config)));
     let lead = Lead {
         store: store.clone(),
         keyring: Arc::clone(&keyring),
@@ -250,6 +252,7 @@ pub async fn start(
         notifiers: notifiers.clone(),
         client,
         settings: config.store.clone(),
+        watched: watched_in_force,
         progress: watch::Sender::new(Progress::default()),
         leading: watch::Sender::new(false),
     };
@@ -287,7 +290,8 @@ pub async fn start(
     if let (Some(public), Some(reception)) = (public, &reception) {
         intake.serve(public, opened, reception, &config, &tasks);
     }
-    let reloader = reload::Reloader::new(config, reception, notifiers.clone(), (relay, rules), filter, settings);
+    let reloader =
+        reload::Reloader::new(config, reception, notifiers.clone(), (relay, rules), watched, filter, settings);
     lifecycle.on_reload(Arc::new(reloader));
     if role.monitors() {
         tasks.spawn_critical("monitor", lead.run(tasks.soft()));

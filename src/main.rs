@@ -14,7 +14,7 @@ use relaywatch::{
         Exit, Format, accounts::AccountsCommand, address::AddressCommand, check::CheckCommand, classify,
         config::ConfigCommand, demo::DemoCommand, diagnose, doctor::DoctorCommand, events::EventsCommand,
         import::ImportCommand, incident::IncidentCommand, keys::KeysCommand, rebuild::RebuildCommand, score,
-        serve::ServeCommand,
+        serve::ServeCommand, sources::SourcesCommand,
     },
     clock::Clock,
     config::Config,
@@ -57,6 +57,8 @@ enum Command {
     Serve(ServeCommand),
     /// Audit the sources: does Apple's relay take mail from them, and what to change where not.
     Check(CheckCommand),
+    /// Tell which sources and streams are fit for Apple's relay, since when, and what changed.
+    Sources(SourcesCommand),
     /// Say what SMTP replies mean: cause, fault, what to do.
     Classify(classify::Args),
     /// Say what one mail reports: a bounce, a complaint, an answer by a robot.
@@ -105,6 +107,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
             return command.run(file, cli.log.as_deref());
         }
         Command::Check(command) => command.run(file, Config::process_environment(), &mut out, &mut diagnostics)?,
+        Command::Sources(command) => command.run(file, &mut out)?,
         Command::Classify(args) => run_classify(args, file, &mut out, &mut diagnostics)?,
         Command::Diagnose(args) => run_diagnose(args, file, &mut out, &mut diagnostics)?,
         Command::Events(command) => command.run(file, &mut out, &mut diagnostics)?,

@@ -16,6 +16,7 @@ pub mod keys;
 pub mod rebuild;
 pub mod score;
 pub mod serve;
+pub mod sources;
 
 mod entries;
 mod open;

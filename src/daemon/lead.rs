@@ -23,6 +23,7 @@ use crate::{
     monitor::{Monitor, Progress},
     notify::{Notifiers, Worker, WorkerError, heartbeat},
     privacy::Keyring,
+    sources::watching::{self, Watching},
     store::{Leader, Store, StoreError},
 };
 
@@ -68,6 +69,8 @@ pub(super) struct Lead {
     pub(super) notifiers: Notifiers,
     pub(super) client: reqwest::Client,
     pub(super) settings: config::Store,
+    /// What the watch over DNS goes by.
+    pub(super) watched: watch::Receiver<Arc<watching::Settings>>,
     /// Where the monitor of each reign tells where it stands.
     pub(super) progress: watch::Sender<Progress>,
     /// Whether this process leads.
@@ -114,6 +117,10 @@ impl Lead {
             self.metrics.outbox_oldest_due.set(0);
             // And what else only a leader sees.
             self.metrics.blind_windows.reset();
+            self.metrics.source_fit.reset();
+            self.metrics.dns_watched.set(0);
+            self.metrics.dns_blind.set(0);
+            self.metrics.dns_lag.set(0);
             self.metrics.feed_mismatches.reset();
             self.metrics.journal_held_up.set(0);
             self.store.hold_up(false);
@@ -208,6 +215,17 @@ impl Lead {
             stop.clone(),
         );
         tasks.spawn(async { life.await.map_err(|never| match never {}) });
+
+        let watching = Watching::new(
+            leader.clone(),
+            Arc::clone(&self.keyring),
+            self.clock.clone(),
+            self.notifiers.clone(),
+            self.metrics.clone(),
+            self.watched.clone(),
+        );
+        let watching = watching.run(stop.clone());
+        tasks.spawn(async { Ok(watching.await?) });
 
         let forgetting = forget::run(leader.clone(), Arc::clone(&self.keyring), self.clock.clone(), stop.clone());
         tasks.spawn(async { Ok(forgetting.await?) });

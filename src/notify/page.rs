@@ -25,6 +25,10 @@ words! {
         Blind = 8, "blind";
         /// No incident: they are seen again.
         SeenAgain = 9, "seen-again";
+        /// No incident: a source is no longer fit for the relay, by a change of DNS.
+        Unfit = 10, "unfit";
+        /// No incident: it is fit again.
+        FitAgain = 11, "fit-again";
     }
 }
 
@@ -32,7 +36,7 @@ impl PageKind {
     /// Whether it is about an incident.
     #[must_use]
     pub const fn is_of_incident(self) -> bool {
-        !matches!(self, Self::Setup | Self::NewWords | Self::Blind | Self::SeenAgain)
+        !matches!(self, Self::Setup | Self::NewWords | Self::Blind | Self::SeenAgain | Self::Unfit | Self::FitAgain)
     }
 }
 
@@ -150,6 +154,8 @@ pub(super) mod tests {
                 PageKind::Setup => "The feed sparkpost reports otherwise than its configuration says.",
                 PageKind::Blind => "The feed sparkpost is silent, unlike in the weeks before.",
                 PageKind::SeenAgain => "The feed sparkpost reports again.",
+                PageKind::Unfit => "Mail from news.example.com is no longer fit for the relay: DNS has changed.",
+                PageKind::FitAgain => "Mail from news.example.com is fit for the relay again.",
                 _ => "Relay mail is refused on sparkpost/news.example.com",
             }
             .to_owned(),

@@ -12,6 +12,7 @@ pub mod dmarc;
 pub mod dns;
 pub mod finding;
 pub mod mail_from;
+pub mod overview;
 pub mod providers;
 pub mod servers;
 pub mod spf;
@@ -19,5 +20,6 @@ mod tags;
 #[cfg(test)]
 mod testing;
 pub mod watch;
+pub mod watching;
 
 pub use finding::{DnsRecord, Finding, FindingCode, Fix, Grade};

@@ -22,7 +22,6 @@ use super::{
     Finding, FindingCode, Grade,
     answer::{Answer, Name, Outcome, Question, Seen},
     audit::{self, Audit, Setup},
-    finding::Fix,
     spf::{Answers, Known, Selection},
 };
 use crate::model::Timestamp;
@@ -38,7 +37,7 @@ mod tracked;
 pub use drift::{Drift, Growth};
 pub use fact::{Fact, State};
 pub use look::{Look, Vantage};
-pub use observed::{Alarm, Observation, Record, Trouble};
+pub use observed::{Alarm, Condition, Observation, Record, Trouble};
 pub use schedule::{Budget, CEILING_MILLIS, FLOOR_MILLIS, NEGATIVE_CEILING_MILLIS, can_be_fatal, interval_millis};
 pub use standing::{Fitness, Standing, Subject, SubjectKind, Told};
 pub use tracked::{
@@ -59,6 +58,7 @@ pub struct Restored {
     facts: BTreeMap<Question, (Fact, bool)>,
     standings: BTreeMap<Subject, Standing>,
     troubles: BTreeMap<String, Trouble>,
+    conditions: BTreeMap<(FindingCode, String), Condition>,
 }
 
 impl Restored {
@@ -75,6 +75,14 @@ impl Restored {
                     self.standings.remove(&standing.subject);
                 } else {
                     self.standings.insert(standing.subject.clone(), standing);
+                }
+            }
+            Observation::Condition(condition) => {
+                let key = (condition.code, condition.question.clone());
+                if condition.over {
+                    self.conditions.remove(&key);
+                } else {
+                    self.conditions.insert(key, condition);
                 }
             }
             Observation::Trouble(trouble) => {
@@ -125,8 +133,7 @@ pub struct Watch {
     restored: BTreeMap<Question, (Fact, bool)>,
     /// Whether the set-up, or an answer, has changed since the last audit.
     stale: bool,
-    /// Questions that the audit needs and that are too many.
-    left_out: usize,
+    conditions: BTreeMap<(FindingCode, String), Condition>,
 }
 
 impl Watch {
@@ -141,7 +148,7 @@ impl Watch {
             troubles: restored.troubles,
             restored: restored.facts,
             stale: true,
-            left_out: 0,
+            conditions: restored.conditions,
         }
     }
 
@@ -194,8 +201,10 @@ impl Watch {
     /// Audits anew where something has changed: grades the changes, and gives what is to be journalled and told. Gives nothing
     /// while the audit needs what was not looked at yet; that is due now.
     pub fn settle(&mut self, now: Timestamp) -> Settled {
+        let mut settled = Settled::default();
         if !self.stale {
-            return Settled::default();
+            self.note_conditions(&mut settled);
+            return settled;
         }
         self.stale = false;
         let (after, known, used) = loop {
@@ -213,7 +222,6 @@ impl Watch {
                 }
             }
         };
-        let mut settled = Settled::default();
         let drift = self.drift(&after, &known, now);
         let records = self.records(&after, &known, drift.as_ref());
         self.stand(&after, now, &mut settled);
@@ -222,8 +230,14 @@ impl Watch {
         self.pending.clear();
         self.restored.clear();
         self.tracked.retain(|question, _| used.contains(question));
-        self.left_out = self.tracked.len().saturating_sub(MAX_QUESTIONS);
+        self.note_conditions(&mut settled);
         settled
+    }
+
+    /// Whether [`Watch::settle`] has anything to do.
+    #[must_use]
+    pub fn wants_settling(&self) -> bool {
+        self.stale || !self.conditions_now().keys().eq(self.conditions.keys())
     }
 
     /// The answers that an audit goes by: what is known, and for what was looked at in vain, how that ended.
@@ -358,7 +372,9 @@ impl Watch {
         now: Timestamp,
         settled: &mut Settled,
     ) {
-        for (domain, lost) in drift.filter(|drift| drift.grade == Grade::Fatal).map(|drift| self.lost(after, drift)).unwrap_or_default() {
+        for (domain, lost) in
+            drift.filter(|drift| drift.grade == Grade::Fatal).map(|drift| self.lost(after, drift)).unwrap_or_default()
+        {
             // What turns back and forth was told once.
             let changed = records.iter().filter(|record| record.is_change());
             if changed.clone().all(|record| record.unstable) {
@@ -490,37 +506,49 @@ impl Watch {
         all
     }
 
-    /// What is wrong with how DNS answers, beside what the audit finds in its answers.
-    #[must_use]
-    pub fn findings(&self) -> Vec<Finding> {
-        let mut all = Vec::new();
+    /// What is wrong with how DNS answers, beside what the audit finds in its answers, by code and question.
+    fn conditions_now(&self) -> BTreeMap<(FindingCode, String), Condition> {
+        let mut all = BTreeMap::new();
         for (question, tracked) in &self.tracked {
-            let mut add = |code, what: String, step: &str| {
-                all.push(Finding::new(code, &question.name, what, Fix::step(step)));
-            };
-            if let Some(since) = tracked.unstable() {
-                let what = format!("{question} turns back and forth since {since}");
-                add(FindingCode::DnsUnstable, what, "Look who else writes to the zone, and whether all its servers have one version.");
+            let bogus = tracked.blind().filter(|blind| blind.seen == Seen::Bogus).map(|blind| blind.since);
+            for (code, since) in [
+                (FindingCode::DnsUnstable, tracked.unstable()),
+                (FindingCode::DnsServersDisagree, tracked.split()),
+                (FindingCode::DnsResolverDiffers, tracked.contradicted()),
+                (FindingCode::DnssecBogus, bogus),
+            ] {
+                let Some(since) = since else { continue };
+                let question = question.to_string();
+                all.insert((code, question.clone()), Condition { code, question, since, over: false });
             }
-            if let Some(since) = tracked.split() {
-                let what = format!("the name servers of {} contradict each other about {question} since {since}", question.name);
-                add(FindingCode::DnsServersDisagree, what, "Compare the serial numbers of the zone's servers; one of them is not updated.");
-            }
-            if let Some(since) = tracked.contradicted() {
-                let what = format!("the resolver says of {question} otherwise than the zone's own servers since {since}");
-                add(FindingCode::DnsResolverDiffers, what, "Ask another resolver; if it agrees with the zone, mend or replace this one.");
-            }
-            if let Some(blind) = tracked.blind().filter(|blind| blind.seen == Seen::Bogus) {
-                let what = format!("{question} is bogus by DNSSEC since {}", blind.since);
-                add(FindingCode::DnssecBogus, what, "Mend DNSSEC of the zone: its signatures or the DS record of its parent.");
-            }
-        }
-        if self.left_out > 0 {
-            let what = format!("{} questions are not watched: there are more than {MAX_QUESTIONS}", self.left_out);
-            let fix = Fix::step("Declare fewer streams in one installation, or share them between several.");
-            all.push(Finding::new(FindingCode::DnsTrouble, "all", what, fix));
         }
         all
+    }
+
+    /// Notes what has begun to be wrong with how DNS answers, and what no longer is. What began at another time is the same.
+    fn note_conditions(&mut self, settled: &mut Settled) {
+        let mut now = self.conditions_now();
+        for (key, known) in &self.conditions {
+            match now.get_mut(key) {
+                Some(condition) => condition.since = known.since,
+                None => settled.observations.push(Observation::Condition(Condition { over: true, ..known.clone() })),
+            }
+        }
+        let fresh = now.iter().filter(|(key, _)| !self.conditions.contains_key(*key));
+        settled.observations.extend(fresh.map(|(_, condition)| Observation::Condition(condition.clone())));
+        self.conditions = now;
+    }
+
+    /// The same as findings.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
+        self.conditions.values().map(Condition::finding).collect()
+    }
+
+    /// How many questions are not watched since there are too many.
+    #[must_use]
+    pub fn left_out(&self) -> usize {
+        self.tracked.len().saturating_sub(MAX_QUESTIONS)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use relaywatch::{
     model::Timestamp,
-    store::{EntryKind, EventKey, NewEntry, OWN_FEED, StoreError, Submission},
+    store::{EntryKind, EventKey, NewEntry, OWN_FEED, Submission},
 };
 use serde_json::{Value, json};
 
@@ -37,6 +37,7 @@ async fn stands(test: &TestStore) -> Vec<(String, Timestamp, Value, Option<Times
     rows.map(|row| (row.about, row.at, row.body["says"].clone(), row.looked_at)).collect()
 }
 
+on_both_engines! {
 async fn the_last_observation_of_each_stands_and_is_made_again(test: TestStore) {
     let (spf, key) = ("record TXT of example.com", "record TXT of s1._domainkey.example.com");
     assert_eq!(commit(&test, vec![entry(spf, 1_000, "first"), entry(key, 1_000, "key")]).await, 2);
@@ -55,7 +56,6 @@ async fn the_last_observation_of_each_stands_and_is_made_again(test: TestStore) 
     test.store.reset_projections().await.expect("reset");
     assert_eq!(stands(&test).await, expected, "made again; looks are no facts of the journal");
 }
-on_both_engines!(the_last_observation_of_each_stands_and_is_made_again);
 
 async fn other_entries_are_no_observations(test: TestStore) {
     let note = NewEntry { kind: EntryKind::Note, ..entry("record A of example.com", 1_000, "a note") };
@@ -63,16 +63,4 @@ async fn other_entries_are_no_observations(test: TestStore) {
     test.store.reset_projections().await.expect("reset");
     assert!(stands(&test).await.is_empty());
 }
-on_both_engines!(other_entries_are_no_observations);
-
-async fn only_the_leader_notes_looks(test: TestStore) {
-    let old = test.leader();
-    let lead = test.store.lead("another", std::time::Duration::from_secs(30)).await.expect("asked");
-    let noted = old.note_looks(&[("record A of example.com".to_owned(), at(1_000))]).await;
-    match (lead.is_some(), noted) {
-        // On PostgreSQL the lead is taken only when it's free; on SQLite there is one process.
-        (_, Ok(()) | Err(StoreError::NotLeading)) => {}
-        (_, Err(error)) => panic!("{error}"),
-    }
 }
-on_both_engines!(only_the_leader_notes_looks);

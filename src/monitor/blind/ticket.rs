@@ -1,6 +1,6 @@
 //! What is said of a blind window that lasts, and at its end: once each.
 
-use super::{NOTICES, Window, app_of};
+use super::{DNS, NOTICES, Window, app_of, is_of_dns};
 use crate::{
     explain::BlindReason,
     model::{Provider, Timestamp},
@@ -24,6 +24,10 @@ impl Window {
         match app_of(&self.watched) {
             Some((team, app)) => format!("Apple's notices of the app {app} (team {team})"),
             None if self.watched == NOTICES => "Apple's notices".to_owned(),
+            None if self.watched == DNS => "DNS".to_owned(),
+            None if is_of_dns(&self.watched) => {
+                format!("DNS of {}", self.watched.strip_prefix(DNS).unwrap_or_default().trim_start_matches('/'))
+            }
             None => format!("The feed {}", self.watched),
         }
     }
@@ -39,6 +43,9 @@ impl Window {
     pub(super) fn ticket(&self, incidents: &[i64], now: Timestamp) -> Page {
         let (subject, is_many) = (self.subject(), self.watched.starts_with(NOTICES));
         let headline = match (self.reason, is_many) {
+            _ if is_of_dns(&self.watched) => {
+                format!("{subject} gives no answer: the resolver or the zone's servers are in trouble.")
+            }
             (Some(BlindReason::Refused), _) => {
                 format!("{subject} brings nothing that can be taken: every genuine delivery is refused.")
             }
@@ -49,6 +56,7 @@ impl Window {
             (_, false) => format!("{subject} is silent, unlike in the weeks before."),
         };
         let since = match self.reason {
+            _ if is_of_dns(&self.watched) => format!("Since {} no question was answered.", self.from),
             Some(BlindReason::Refused | BlindReason::Unreachable) => {
                 format!("Since {} nothing of it was taken.", self.from)
             }
@@ -57,7 +65,9 @@ impl Window {
                 self.from
             ),
         };
-        let meanwhile = if self.is_of_notices() {
+        let meanwhile = if is_of_dns(&self.watched) {
+            "What was known is taken to stand; a change of it shows to nobody meanwhile."
+        } else if self.is_of_notices() {
             "That no notice comes proves nothing meanwhile: revocations are not ruled out."
         } else {
             "That nothing is refused proves nothing meanwhile."
@@ -69,11 +79,14 @@ impl Window {
         }
         Page {
             facts,
-            safe_action: Some(
+            safe_action: Some(if is_of_dns(&self.watched) {
+                "Look at the resolvers of [dns] and at the zone's name servers: `relaywatch check` asks them at once."
+                    .to_owned()
+            } else {
                 "Look whether mail still goes out and whether the provider still reports: `relaywatch doctor` tells the last \
                  event and rejection of each feed, and what to set in the provider's console."
-                    .to_owned(),
-            ),
+                    .to_owned()
+            }),
             ..self.page(self.key(), PageKind::Blind, headline, now)
         }
     }
@@ -81,7 +94,9 @@ impl Window {
     /// What is said at its end, where a ticket was made of it.
     pub(super) fn end_ticket(&self, until: Timestamp) -> Page {
         let (subject, is_many) = (self.subject(), self.watched.starts_with(NOTICES));
-        let headline = if is_many {
+        let headline = if is_of_dns(&self.watched) {
+            format!("{subject} answers again, or is watched no more.")
+        } else if is_many {
             format!("{subject} come again, or are watched no more.")
         } else {
             format!("{subject} reports again, or is configured no more.")
@@ -133,6 +148,8 @@ mod tests {
             window("apple", BlindReason::Refused),
             window("sqs", BlindReason::Unreachable),
             window("notices", BlindReason::Silent),
+            window("dns", BlindReason::Unreachable),
+            window("dns/s1._domainkey.example.com", BlindReason::Unreachable),
             window("notices/ABCDE12345/com.example.app", BlindReason::Silent),
         ];
         let said: Vec<String> = windows

@@ -103,9 +103,13 @@ fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
     let headline = match kind {
         PageKind::Opened if body.basis == Basis::Count => format!("Unusually many refusals on {stream}"),
         // What is wrong with the set-up, and what is said of words, is no incident.
-        PageKind::Opened | PageKind::Setup | PageKind::NewWords | PageKind::Blind | PageKind::SeenAgain => {
-            format!("Relay mail is refused on {stream}")
-        }
+        PageKind::Opened
+        | PageKind::Setup
+        | PageKind::NewWords
+        | PageKind::Blind
+        | PageKind::SeenAgain
+        | PageKind::Unfit
+        | PageKind::FitAgain => format!("Relay mail is refused on {stream}"),
         PageKind::CauseNamed => format!("Cause named for {stream}"),
         PageKind::Worse => format!("Worse on {stream}"),
         PageKind::Closed => format!("Closed: quiet again on {stream}"),

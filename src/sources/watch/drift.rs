@@ -71,7 +71,8 @@ impl Drift {
         let (old, new) = (by_key(old), by_key(new));
         let worse = |(key, finding): &(&Key, &&Finding)| old.get(*key).is_none_or(|known| known.grade < finding.grade);
         let appeared: Vec<Finding> = new.iter().filter(worse).map(|(_, finding)| (*finding).clone()).collect();
-        let gone = old.iter().filter(|(key, _)| !new.contains_key(*key)).map(|(_, finding)| (*finding).clone()).collect();
+        let gone =
+            old.iter().filter(|(key, _)| !new.contains_key(*key)).map(|(_, finding)| (*finding).clone()).collect();
         let pairs = || before.0.streams.iter().zip(&after.0.streams);
         let lost: Vec<usize> =
             pairs().enumerate().filter(|(_, (old, new))| is_lost(old, new)).map(|(index, _)| index).collect();
@@ -126,7 +127,8 @@ fn growth(
             })
             .collect();
         by.sort_unstable_by_key(|(_, then, now)| std::cmp::Reverse(now - then));
-        let growth = Growth { domain: now.domain.to_string(), before: then.static_lookups, after: now.static_lookups, by };
+        let growth =
+            Growth { domain: now.domain.to_string(), before: then.static_lookups, after: now.static_lookups, by };
         all.insert(&now.domain, growth);
     }
     all.into_values().collect()

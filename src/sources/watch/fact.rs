@@ -193,7 +193,8 @@ mod tests {
 
     #[test]
     fn too_much_is_kept_as_far_as_mail_looks_at_it() {
-        let many: Vec<String> = (0..10_000).map(|number| format!("some verification of a stranger, {number}")).collect();
+        let many: Vec<String> =
+            (0..10_000).map(|number| format!("some verification of a stranger, {number}")).collect();
         let mut all: Vec<&[u8]> = many.iter().map(String::as_bytes).collect();
         all.push(b"v=spf1 -all");
         let fact = Fact::of(&texts_of(&all)).expect("a fact");

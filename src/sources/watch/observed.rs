@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    super::{Finding, Grade, answer::Question},
+    super::{Finding, FindingCode, Grade, answer::Question, finding::Fix},
     Fact, Growth, Standing, Vantage,
 };
 use crate::model::Timestamp;
@@ -64,6 +64,48 @@ pub struct Trouble {
     pub over: bool,
 }
 
+/// What is wrong with how DNS answers a question, beside what the audit finds in its answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// What it is.
+    pub code: FindingCode,
+    /// The question, as `TXT of example.com`.
+    pub question: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether it is over.
+    #[serde(default)]
+    pub over: bool,
+}
+
+impl Condition {
+    /// The same as a finding.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        let (question, since) = (&self.question, self.since);
+        let name = question.split_once(" of ").map_or(question.as_str(), |(_, name)| name);
+        let (what, step) = match self.code {
+            FindingCode::DnsUnstable => (
+                format!("{question} turns back and forth since {since}"),
+                "Look who else writes to the zone, and whether all its servers have one version.",
+            ),
+            FindingCode::DnsServersDisagree => (
+                format!("the zone's name servers contradict each other about {question} since {since}"),
+                "Compare the serial numbers of the zone's servers; one of them is not updated.",
+            ),
+            FindingCode::DnsResolverDiffers => (
+                format!("the resolver says otherwise of {question} than the zone's own servers since {since}"),
+                "Ask another resolver; if that one agrees with the zone, mend or replace this one.",
+            ),
+            _ => (
+                format!("{question} is bogus by DNSSEC since {since}"),
+                "Mend DNSSEC of the zone: its signatures or the DS record of its parent.",
+            ),
+        };
+        Finding::new(self.code, name, what, Fix::step(step))
+    }
+}
+
 /// One entry of the journal. In an order for replays: what a later one says of the same [`Observation::about`] counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "of", rename_all = "kebab-case")]
@@ -81,6 +123,8 @@ pub enum Observation {
     },
     /// Fitness that was lost, or has come back.
     Trouble(Trouble),
+    /// What is wrong with how DNS answers, or no longer is.
+    Condition(Condition),
 }
 
 impl Observation {
@@ -91,6 +135,7 @@ impl Observation {
             Self::Record(record) => format!("record {}", record.question),
             Self::Standing { standing, .. } => standing.subject.to_string(),
             Self::Trouble(trouble) => format!("trouble {}", trouble.domain),
+            Self::Condition(condition) => format!("condition {} {}", condition.code, condition.question),
         }
     }
 

@@ -1,7 +1,7 @@
 //! When a question is asked again, and how many may be asked.
 
 use super::super::answer::Question;
-use crate::model::{MINUTE_MILLIS, Timestamp, FNV1A_BASIS, fnv1a};
+use crate::model::{FNV1A_BASIS, MINUTE_MILLIS, Timestamp, fnv1a};
 
 /// No question is asked more often in ordinary times, whatever its TTL, zero included.
 pub const FLOOR_MILLIS: i64 = 5 * MINUTE_MILLIS;
@@ -28,7 +28,8 @@ pub fn interval_millis(question: &Question, ttl: Option<u32>, absent: bool, look
     let interval = wanted.clamp(FLOOR_MILLIS, ceiling);
     let digest = fnv1a(fnv1a(FNV1A_BASIS, question.to_string().as_bytes()), &look.to_le_bytes());
     // The low bits of the digest of short texts vary little.
-    let shift = i64::try_from((digest >> 17) % (2 * JITTER + 1)).unwrap_or_default() - i64::try_from(JITTER).unwrap_or_default();
+    let shift = i64::try_from((digest >> 17) % (2 * JITTER + 1)).unwrap_or_default()
+        - i64::try_from(JITTER).unwrap_or_default();
     interval + interval * shift / 1_000
 }
 
@@ -90,8 +91,8 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sources::testing::name;
     use crate::sources::answer::Kind;
+    use crate::sources::testing::name;
 
     fn question(text: &str) -> Question {
         Question::new(name(text), Kind::Txt)
@@ -121,7 +122,8 @@ mod tests {
 
     #[test]
     fn what_can_cost_fitness_goes_first_and_nothing_waits_for_ever() {
-        let (now, at) = (Timestamp::from_seconds(100_000), |minutes: i64| Timestamp::from_seconds(100_000 - minutes * 60));
+        let (now, at) =
+            (Timestamp::from_seconds(100_000), |minutes: i64| Timestamp::from_seconds(100_000 - minutes * 60));
         let (spf, dmarc) = (question("example.com"), question("_dmarc.example.com"));
         assert!(rank(&spf, at(1), now) < rank(&dmarc, at(30), now));
         assert!(rank(&dmarc, at(61), now) < rank(&spf, at(59), now));

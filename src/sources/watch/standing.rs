@@ -161,9 +161,8 @@ fn of_stream(stream: &StreamVerdict, team: Option<&str>, now: Timestamp) -> Stan
 /// asks for.
 fn of_source(source: &SourceVerdict, audit: &Audit, now: Timestamp) -> Standing {
     let domain = source.source.domain().as_str();
-    let uses = |stream: &&StreamVerdict| {
-        stream.from_domain == domain || stream.envelope_domain.as_deref() == Some(domain)
-    };
+    let uses =
+        |stream: &&StreamVerdict| stream.from_domain == domain || stream.envelope_domain.as_deref() == Some(domain);
     let streams: Vec<&StreamVerdict> = audit.streams.iter().filter(uses).collect();
     let by_streams = streams.iter().map(|stream| fitness(stream.apple.overall)).max_by_key(|one| worse(*one));
     let wants_spf = matches!(source.source, Registered::Domain(_));
@@ -180,8 +179,7 @@ fn of_source(source: &SourceVerdict, audit: &Audit, now: Timestamp) -> Standing 
     let carries = |path| {
         let by = |stream: &&&StreamVerdict| {
             stream.carriers.iter().any(|carrier| {
-                carrier.path == path
-                    && Registered::parse(&carrier.source).is_some_and(|name| name == source.source)
+                carrier.path == path && Registered::parse(&carrier.source).is_some_and(|name| name == source.source)
             })
         };
         streams.iter().any(|stream| by(&stream))
@@ -197,8 +195,7 @@ fn of_source(source: &SourceVerdict, audit: &Audit, now: Timestamp) -> Standing 
         Registered::Domain(domain) => domain.to_string(),
         Registered::Address { domain, .. } => format!("{domain} (an address)"),
     };
-    let findings: Vec<Finding> =
-        audit.own_findings.iter().filter(|finding| finding.about == domain).cloned().collect();
+    let findings: Vec<Finding> = audit.own_findings.iter().filter(|finding| finding.about == domain).cloned().collect();
     Standing {
         subject: Subject { kind: SubjectKind::Source, name },
         fitness: own,

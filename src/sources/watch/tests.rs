@@ -25,11 +25,8 @@ fn minute(minutes: i64) -> Timestamp {
 
 /// From `mydomain.example`, by SES, with a MAIL FROM of its own: the second case of the design, and another sender beside it.
 fn setup() -> Setup {
-    let source = |name: &str| Source {
-        name: name.to_owned(),
-        confirmed_at: Some(minute(-24 * 60)),
-        confirmed_by: None,
-    };
+    let source =
+        |name: &str| Source { name: name.to_owned(), confirmed_at: Some(minute(-24 * 60)), confirmed_by: None };
     let team = Team {
         name: "A1B2C3D4E5".to_owned(),
         account: Some(Account::Organization),
@@ -164,7 +161,8 @@ impl World {
     }
 
     fn changes(&self) -> Vec<&Record> {
-        let records = self.observed.iter().filter_map(|one| if let Observation::Record(r) = one { Some(r) } else { None });
+        let records =
+            self.observed.iter().filter_map(|one| if let Observation::Record(r) = one { Some(r) } else { None });
         records.filter(|record| record.is_change()).collect()
     }
 
@@ -208,7 +206,10 @@ fn a_deletion_is_told_once_with_what_stood_there_and_its_return_once() {
     let (at, alarm) = &world.alarms[0];
     assert!(at.millis_since(minute(2)) <= 25 * MINUTE_MILLIS, "{at}");
     assert_eq!(alarm.trouble.streams, ["generic other.example (A1B2C3D4E5)"]);
-    assert!(alarm.changes[0].says(80).contains("v=spf1 ip4:192.0.2.77 include:spf.other.example -all → no"), "{alarm:?}");
+    assert!(
+        alarm.changes[0].says(80).contains("v=spf1 ip4:192.0.2.77 include:spf.other.example -all → no"),
+        "{alarm:?}"
+    );
     assert!(alarm.findings.iter().any(|finding| finding.fix.record.is_some()), "{alarm:?}");
     // By DKIM it may still be carried: no selector is declared. By the path that carried it, it is lost.
     assert_eq!(world.fitness()["stream generic other.example (A1B2C3D4E5)"], Fitness::Unknown);

@@ -185,7 +185,11 @@ impl Tracked {
             // An absence could not be confirmed anyway, and a value would be kept.
             _ => self.fact.is_some(),
         };
-        !asked_lately || !says_as_known || self.candidate.is_some() || self.split.is_some() || self.contradicted.is_some()
+        !asked_lately
+            || !says_as_known
+            || self.candidate.is_some()
+            || self.split.is_some()
+            || self.contradicted.is_some()
     }
 
     /// Takes a look; gives the change that it brings, if it does.
@@ -253,7 +257,8 @@ impl Tracked {
                 }
             }
         }
-        let taken = self.candidate.take_if(|candidate| settled(candidate, self.fact.is_none(), self.turns.len(), now))?;
+        let taken =
+            self.candidate.take_if(|candidate| settled(candidate, self.fact.is_none(), self.turns.len(), now))?;
         let before = self.fact.replace(taken.fact.clone());
         self.confirmed = taken.confirmed.is_some();
         if before.is_some() {
