@@ -196,6 +196,9 @@ on_both_engines! {
     }
 }
 
+/// What is wrong, and what resolver and zone answer then, where it's otherwise.
+type Fault = (&'static str, Option<Lines>, Option<Lines>);
+
 /// The fault run over sockets: an hour of each trouble, by the clock of the test.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_trouble_over_sockets_wakes_anybody_and_a_real_loss_does() {
@@ -207,7 +210,6 @@ async fn no_trouble_over_sockets_wakes_anybody_and_a_real_loss_does() {
     .concat();
     let private: Lines =
         ZONE.iter().copied().map(|line| if line.1 == "A" { (line.0, "A", "127.0.0.1") } else { line }).collect();
-    type Fault = (&'static str, Option<Lines>, Option<Lines>);
     let failing = || -> Lines { ZONE.iter().map(|line| (line.0, "RCODE", "2")).collect() };
     let faults: Vec<Fault> = vec![
         ("the resolver says that nothing exists", Some(Vec::new()), None),

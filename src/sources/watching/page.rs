@@ -22,7 +22,7 @@ pub(super) fn page(alarm: &Alarm, now: Timestamp) -> Page {
     let trouble = &alarm.trouble;
     let domain = &trouble.domain;
     let (key, kind, severity, headline) = if trouble.over {
-        let headline = format!("Mail from {domain} is fit for Apple's relay again.");
+        let headline = format!("Mail from {domain} is fit for Apple's relay again, or is watched no more.");
         (format!("{}/over", key(trouble)), PageKind::FitAgain, Severity::Ticket, headline)
     } else {
         let headline = if trouble.streams.is_empty() {
