@@ -10,10 +10,8 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    sources::{
-        overview::{Overview, Row},
-        watch::{Fitness, SubjectKind},
-    },
+    monitor::overview::{Overview, Row},
+    sources::watch::{Fitness, SubjectKind},
 };
 
 /// How many letters of a record are shown.

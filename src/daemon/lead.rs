@@ -20,10 +20,12 @@ use crate::{
     detect::Parameters,
     metrics::Metrics,
     model::DAY_MILLIS,
-    monitor::{Monitor, Progress},
+    monitor::{
+        Monitor, Progress,
+        watching::{self, Watching},
+    },
     notify::{Notifiers, Worker, WorkerError, heartbeat},
     privacy::Keyring,
-    sources::watching::{self, Watching},
     store::{Leader, Store, StoreError},
 };
 

@@ -14,9 +14,8 @@ use crate::{
     ingest::reception::Reception,
     lifecycle::{BoxError, Commit, Preparing, Reload},
     model::RelayDomains,
-    monitor::settings::Settings,
+    monitor::{settings::Settings, watching},
     notify::{self, Notifiers},
-    sources::watching,
     telemetry::FilterHandle,
 };
 

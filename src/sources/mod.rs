@@ -12,7 +12,6 @@ pub mod dmarc;
 pub mod dns;
 pub mod finding;
 pub mod mail_from;
-pub mod overview;
 pub mod providers;
 pub mod servers;
 pub mod spf;
@@ -20,6 +19,6 @@ mod tags;
 #[cfg(test)]
 mod testing;
 pub mod watch;
-pub mod watching;
+pub mod zones;
 
 pub use finding::{DnsRecord, Finding, FindingCode, Fix, Grade};

@@ -18,8 +18,8 @@ use crate::{
     incident::Body,
     ingest::seen::Seen,
     model::Timestamp,
-    monitor::{blind, exposure, new_words::AllWords},
-    sources::{overview::Overview, watch::Fitness},
+    monitor::{blind, exposure, new_words::AllWords, overview::Overview},
+    sources::watch::Fitness,
     store::{IncidentRecord, IncidentState, StoreError},
 };
 

@@ -8,7 +8,7 @@ use axum::{
 };
 
 use super::private::State;
-use crate::sources::overview::Overview;
+use crate::monitor::overview::Overview;
 
 pub(super) async fn sources(Extract(state): Extract<State>) -> Response {
     match Overview::read(&state.store, state.clock.now()).await {

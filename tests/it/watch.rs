@@ -8,13 +8,13 @@ use relaywatch::{
     explain::BlindReason,
     metrics::Metrics,
     model::Timestamp,
-    monitor::blind,
-    notify::{self, Notifiers, Page, PageKind},
-    sources::{
+    monitor::{
+        blind,
         overview::Overview,
-        watch::Fitness,
         watching::{Settings, Watching},
     },
+    notify::{self, Notifiers, Page, PageKind},
+    sources::watch::Fitness,
     store::Route,
 };
 use tokio::sync::watch;

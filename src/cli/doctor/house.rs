@@ -9,10 +9,13 @@ use crate::{
     daemon::{keys_are_lost, store_options},
     ingest::alive,
     model::{MINUTE_MILLIS, Timestamp},
-    monitor::blind::{ALL, known as windows},
+    monitor::{
+        blind::{ALL, known as windows},
+        overview::Overview,
+    },
     privacy::Keyring,
     rule_files,
-    sources::{overview::Overview, watch::Fitness},
+    sources::watch::Fitness,
     store::{Access, Backlog, Store, StoreError},
 };
 

@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use super::{
-    Finding,
-    watch::{Condition, Fitness, Observation, Record, Standing, Trouble},
-};
+use super::blind::{self, Window, is_of_dns};
 use crate::{
     model::Timestamp,
-    monitor::blind::{self, Window, is_of_dns},
+    sources::{
+        Finding,
+        watch::{Condition, Fitness, Observation, Record, Standing, Trouble},
+    },
     store::{EntryKind, Store, StoreError},
 };
 

@@ -1,12 +1,12 @@
 //! What is said of fitness that was lost by a change of DNS, and once it is back.
 
-use super::super::{
-    Finding,
-    watch::{Alarm, Growth, Trouble},
-};
 use crate::{
     model::Timestamp,
     notify::{Page, PageKind, Severity},
+    sources::{
+        Finding,
+        watch::{Alarm, Growth, Trouble, Vantage},
+    },
 };
 
 /// How many letters of a record a page shows.
@@ -60,7 +60,7 @@ fn over(trouble: &Trouble, now: Timestamp) -> Vec<String> {
 fn facts(alarm: &Alarm) -> Vec<String> {
     let mut facts: Vec<String> = alarm.trouble.streams.iter().map(|stream| format!("Lost: {stream}.")).collect();
     for change in &alarm.changes {
-        let by = if change.vantage == super::super::watch::Vantage::Authoritative {
+        let by = if change.vantage == Vantage::Authoritative {
             "as the zone's own servers say"
         } else {
             "as the resolver says; the zone's own servers can't be asked"
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
     use crate::sources::{
         DnsRecord, FindingCode, Fix, Grade,
-        watch::{Fact, Record, State, Vantage},
+        watch::{Fact, Record, State},
     };
 
     #[test]

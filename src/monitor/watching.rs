@@ -4,7 +4,6 @@
 //! nothing twice. Dropping the future ends it; what was asked and not journalled is asked again.
 
 mod page;
-mod zone;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,23 +16,24 @@ use serde_json::Value;
 use tokio::{sync::watch as channel, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    answer::{Answer, Name, Question, Seen},
-    audit::Setup,
-    declared,
-    dns::{self, Asker},
-    servers,
-    watch::{Blind, Budget, Look, Observation, Restored, Settled, Vantage, Watch},
-};
+use super::blind::{self, Window, is_of_dns};
 use crate::{
     clock::Clock,
     config::Config,
     explain::BlindReason,
     metrics::Metrics,
     model::{MINUTE_MILLIS, Timestamp},
-    monitor::blind::{self, Window, is_of_dns},
     notify::Notifiers,
     privacy::{Keyring, Purpose},
+    sources::{
+        answer::{Answer, Name, Question, Seen},
+        audit::Setup,
+        declared,
+        dns::{self, Asker},
+        servers,
+        watch::{Blind, Budget, Look, Observation, Restored, Settled, Vantage, Watch},
+        zones::Zones,
+    },
     store::{ABOUT, EntryKind, EventKey, Leader, NewEntry, NewOutbox, OWN_FEED, StoreError, Submission},
 };
 
@@ -89,7 +89,7 @@ impl Settings {
 #[derive(Debug, Clone)]
 struct Points {
     resolver: Asker,
-    zones: zone::Zones,
+    zones: Zones,
 }
 
 impl Points {
@@ -104,7 +104,7 @@ impl Points {
             ..dns::Settings::new(resolvers)
         };
         let resolver = Asker::new(&asking).map_err(|error| tracing::warn!(%error, "DNS is not watched")).ok()?;
-        let zones = zone::Zones::new(resolver.clone(), settings.zone_servers.clone(), settings.private_addresses);
+        let zones = Zones::new(resolver.clone(), settings.zone_servers.clone(), settings.private_addresses);
         Some(Self { resolver, zones })
     }
 }
@@ -437,7 +437,6 @@ fn looks(watch: &Watch, looked: &BTreeSet<Question>) -> Vec<(String, Timestamp)>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sources::testing::name;
 
     #[test]
     fn many_blind_names_are_one_window() {
@@ -446,7 +445,10 @@ mod tests {
             (0..names)
                 .map(|number| {
                     let since = since(i64::try_from(names - number).expect("small"));
-                    (name(&format!("n{number}.example.com")), Blind { since, looks: 2, seen: Seen::TimedOut })
+                    (
+                        Name::parse(&format!("n{number}.example.com")).expect("a name"),
+                        Blind { since, looks: 2, seen: Seen::TimedOut },
+                    )
                 })
                 .collect()
         };

@@ -26,7 +26,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::super::{
+use super::{
     answer::{Answer, Kind, Name, Outcome, Question},
     dns::{Asker, has_private, is_private, read_name, record_type, values, wire_name},
 };
@@ -59,7 +59,7 @@ struct Cut {
 
 /// Asks the servers of zones. Clones share what is known of them.
 #[derive(Debug, Clone)]
-pub(super) struct Zones {
+pub struct Zones {
     resolver: Asker,
     /// Asked for every zone, where they are named.
     fixed: Arc<[SocketAddr]>,
@@ -77,17 +77,20 @@ enum Reply {
 }
 
 impl Zones {
-    pub(super) fn new(resolver: Asker, fixed: Vec<SocketAddr>, allow_private: bool) -> Self {
+    /// Finds the servers of zones by this resolver; `fixed` ones are asked for every zone, where some are named.
+    #[must_use]
+    pub fn new(resolver: Asker, fixed: Vec<SocketAddr>, allow_private: bool) -> Self {
         Self { resolver, fixed: fixed.into(), allow_private, cuts: Arc::default(), sent: Arc::default() }
     }
 
     /// How many queries were sent since this was last asked.
-    pub(super) fn sent(&self) -> u32 {
+    #[must_use]
+    pub fn sent(&self) -> u32 {
         self.sent.swap(0, Ordering::Relaxed)
     }
 
     /// What each server of the zone says; nothing where no server is found.
-    pub(super) async fn ask(&self, question: &Question) -> Vec<Answer> {
+    pub async fn ask(&self, question: &Question) -> Vec<Answer> {
         let mut at = question.name.clone();
         let mut aliases: Vec<Name> = Vec::new();
         loop {
