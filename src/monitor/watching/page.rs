@@ -138,7 +138,21 @@ mod tests {
         let finding = Finding::new(FindingCode::SpfMissing, "mail.mydomain.example", "There is no SPF record.", fix);
         let alarm = Alarm { trouble: trouble.clone(), changes: vec![change], findings: vec![finding] };
         let over = Alarm { trouble: Trouble { over: true, ..trouble }, changes: Vec::new(), findings: Vec::new() };
-        let said = [page(&alarm, at(1)), page(&over, at(90))];
-        insta::assert_json_snapshot!(said);
+        let told = page(&alarm, at(1));
+        assert_eq!((told.kind, told.severity), (PageKind::Unfit, Severity::Page));
+        assert_eq!(told.headline, "Mail from mydomain.example is no longer fit for Apple's relay: DNS has changed.");
+        assert_eq!(
+            told.facts,
+            [
+                "Lost: ses mydomain.example by mail.mydomain.example.",
+                "TXT of mail.mydomain.example: v=spf1 include:amazonses.com -all → no record of this kind, as the zone's own \
+                 servers say.",
+                "SPF of mail.mydomain.example asks for 11 look-ups, 4 before: by spf.example.com (1 → 8).",
+            ]
+        );
+        assert_eq!(told.safe_action, Some(format!("Publish: mail.mydomain.example. TXT \"{spf}\"")));
+        let ended = page(&over, at(90));
+        assert_eq!((ended.kind, ended.key), (PageKind::FitAgain, format!("{}/over", told.key)));
+        assert_eq!((ended.incident, ended.safe_action), (told.incident, None));
     }
 }
