@@ -58,6 +58,7 @@ use crate::{
         Progress,
         new_words::LastRead,
         settings::{self, Settings},
+        watching,
     },
     notify::{self, Notifiers},
     privacy::{Keyring, PrivacyError},
@@ -265,6 +266,7 @@ pub async fn start(
         wake: Notify::new(),
         sending: Mutex::default(),
     });
+    let (watched, watched_in_force) = watch::channel(Arc::new(watching::Settings::of(&config)));
     let lead = Lead {
         store: store.clone(),
         keyring: Arc::clone(&keyring),
@@ -276,6 +278,7 @@ pub async fn start(
         client,
         settings: config.store.clone(),
         courier: Arc::clone(&courier),
+        watched: watched_in_force,
         progress: watch::Sender::new(Progress::default()),
         leading: watch::Sender::new(false),
     };
@@ -311,7 +314,8 @@ pub async fn start(
     if let (Some(public), Some(reception)) = (public, &reception) {
         intake.serve(public, opened, reception, &config, &tasks);
     }
-    let reloader = reload::Reloader::new(config, reception, notifiers.clone(), (relay, rules), filter, settings);
+    let reloader =
+        reload::Reloader::new(config, reception, notifiers.clone(), (relay, rules), watched, filter, settings);
     lifecycle.on_reload(Arc::new(reloader));
     if role.monitors() {
         tasks.spawn_critical("monitor", lead.run(tasks.soft()));

@@ -145,7 +145,7 @@ metrics! {
     monitor_caught_up: IntGauge = "relaywatch_monitor_caught_up_timestamp_seconds";
     /// For how long rows of the journal have waited for an older transaction of the cluster, in seconds; 0 below a minute.
     journal_held_up: IntGauge = "relaywatch_journal_held_up_seconds";
-    /// Blind windows that last, by what is not watched: a feed, notices, those of one app (`notices/<team>/<client id>`), canaries (`canary/<mailbox>`), or all.
+    /// Blind windows that last, by what is not watched: a feed, notices, those of one app (`notices/<team>/<client id>`), canaries (`canary/<mailbox>`), DNS (`dns`, or `dns/<name>`), or all.
     blind_windows: IntGaugeVec["watched"] = "relaywatch_blind_windows_open";
     /// Canaries by path and what became of them: sent, accepted, refused, unsent, unknown (the connection broke), arrived, missed. Controls are counted under their mailbox's name.
     canary_results: IntCounterVec["path", "result"] = "relaywatch_canary_results_total";
@@ -157,6 +157,16 @@ metrics! {
     canary_reader_healthy: IntGaugeVec["mailbox"] = "relaywatch_canary_reader_healthy";
     /// When a reading of the mailbox of canaries that came to its end last began, in seconds since the epoch.
     canary_last_read: IntGaugeVec["mailbox"] = "relaywatch_canary_last_read_timestamp_seconds";
+    /// Declared sources and streams that are watched in DNS, by whether Apple's rule takes them: fit, unfit or unknown.
+    source_fit: IntGaugeVec["kind", "fitness"] = "relaywatch_source_fit";
+    /// Questions to DNS by vantage point and outcome: value, no-data, no-such-domain, server-failure, time-out or bogus.
+    dns_questions: IntCounterVec["vantage", "outcome"] = "relaywatch_dns_questions_total";
+    /// Questions that are watched in DNS.
+    dns_watched: IntGauge = "relaywatch_dns_watched";
+    /// By how much the look that waits longest is late, in seconds.
+    dns_lag: IntGauge = "relaywatch_dns_watch_lag_seconds";
+    /// Names that get no answer from the resolvers.
+    dns_blind: IntGauge = "relaywatch_dns_blind_names";
     /// 1 while a feed reports otherwise than its declared exposure says, or was never heard, by feed and what is wrong.
     feed_mismatches: IntGaugeVec["feed", "mismatch"] = "relaywatch_feed_exposure_mismatch";
     /// Outcomes that came after the deliveries of their day had been let go, and that count nowhere.

@@ -17,6 +17,7 @@ pub mod keys;
 pub mod rebuild;
 pub mod score;
 pub mod serve;
+pub mod sources;
 
 mod entries;
 mod open;

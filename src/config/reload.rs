@@ -80,7 +80,7 @@ impl Config {
             notify: _,
             // Read anew with every reload.
             rules: _,
-            // The daemon does not ask DNS.
+            // The watch takes up the servers and its budget.
             dns: _,
             limits,
             log,

@@ -24,7 +24,10 @@ use crate::{
     detect::Parameters,
     metrics::Metrics,
     model::DAY_MILLIS,
-    monitor::{Monitor, Progress},
+    monitor::{
+        Monitor, Progress,
+        watching::{self, Watching},
+    },
     notify::{Notifiers, Worker, WorkerError, heartbeat},
     privacy::Keyring,
     store::{Leader, Store, StoreError},
@@ -74,6 +77,8 @@ pub(super) struct Lead {
     pub(super) settings: config::Store,
     /// Who sends canaries.
     pub(super) courier: Arc<Courier>,
+    /// What the watch over DNS goes by.
+    pub(super) watched: watch::Receiver<Arc<watching::Settings>>,
     /// Where the monitor of each reign tells where it stands.
     pub(super) progress: watch::Sender<Progress>,
     /// Whether this process leads.
@@ -123,6 +128,10 @@ impl Lead {
             self.metrics.canary_missing.reset();
             self.metrics.canary_reader_healthy.reset();
             self.metrics.canary_last_read.reset();
+            self.metrics.source_fit.reset();
+            self.metrics.dns_watched.set(0);
+            self.metrics.dns_blind.set(0);
+            self.metrics.dns_lag.set(0);
             self.metrics.feed_mismatches.reset();
             self.metrics.journal_held_up.set(0);
             self.store.hold_up(false);
@@ -220,6 +229,16 @@ impl Lead {
 
         let canaries = canary::run(Arc::clone(&self.courier), leader.clone(), self.notifiers.clone(), stop.clone());
         tasks.spawn(async { Ok(canaries.await?) });
+        let watching = Watching::new(
+            leader.clone(),
+            Arc::clone(&self.keyring),
+            self.clock.clone(),
+            self.notifiers.clone(),
+            self.metrics.clone(),
+            self.watched.clone(),
+        );
+        let watching = watching.run(stop.clone());
+        tasks.spawn(async { Ok(watching.await?) });
 
         let forgetting = forget::run(leader.clone(), Arc::clone(&self.keyring), self.clock.clone(), stop.clone());
         tasks.spawn(async { Ok(forgetting.await?) });

@@ -31,6 +31,10 @@ words! {
         CanaryRefused = 21, "canary-refused";
         /// No incident: canaries arrive again on a path.
         CanaryArrives = 22, "canary-arrives";
+        /// No incident: a source is no longer fit for the relay, by a change of DNS.
+        Unfit = 10, "unfit";
+        /// No incident: it is fit again.
+        FitAgain = 11, "fit-again";
     }
 }
 
@@ -38,7 +42,14 @@ impl PageKind {
     /// Whether it is about an incident.
     #[must_use]
     pub const fn is_of_incident(self) -> bool {
-        !matches!(self, Self::Setup | Self::NewWords | Self::Blind | Self::SeenAgain) && !self.is_of_canary()
+        !matches!(self, Self::Setup | Self::NewWords | Self::Blind | Self::SeenAgain | Self::Unfit | Self::FitAgain)
+            && !self.is_of_canary()
+    }
+
+    /// Whether it says that something is over.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Closed | Self::Withdrawn | Self::SeenAgain | Self::CanaryArrives | Self::FitAgain)
     }
 
     /// Whether it is about a path of canaries.
@@ -169,6 +180,8 @@ pub(super) mod tests {
                     "A canary was refused on the path orders, which leads to the mailbox icloud."
                 }
                 PageKind::CanaryArrives => "Canaries arrive again on the path orders.",
+                PageKind::Unfit => "Mail from news.example.com is no longer fit for the relay: DNS has changed.",
+                PageKind::FitAgain => "Mail from news.example.com is fit for the relay again.",
                 _ => "Relay mail is refused on sparkpost/news.example.com",
             }
             .to_owned(),

@@ -76,6 +76,7 @@ fn body(page: &Page, possible_repeat: bool) -> String {
             PageKind::CanaryLost => "canary.lost".to_owned(),
             PageKind::CanaryRefused => "canary.refused".to_owned(),
             PageKind::CanaryArrives => "canary.arrives".to_owned(),
+            PageKind::Unfit | PageKind::FitAgain => format!("source.{}", page.kind),
             kind => format!("incident.{kind}"),
         },
         "timestamp": page.at.to_string(),
@@ -107,7 +108,9 @@ fn body(page: &Page, possible_repeat: bool) -> String {
         | PageKind::SeenAgain
         | PageKind::CanaryLost
         | PageKind::CanaryRefused
-        | PageKind::CanaryArrives => &["incident", "refused", "sent", "turned"],
+        | PageKind::CanaryArrives
+        | PageKind::Unfit
+        | PageKind::FitAgain => &["incident", "refused", "sent", "turned"],
         _ => &[],
     };
     if let Some(data) = body.get_mut("data").and_then(Value::as_object_mut) {

@@ -1,6 +1,6 @@
 //! Whether a domain is fit for Apple's relay: what its DNS says, judged by rules that are functions of the answers.
 //!
-//! `answer` (what may be asked of DNS and what may come back), `spf` and everything that judges are pure; `dns` asks.
+//! `answer` (what may be asked of DNS and what may come back), `spf`, `watch` and everything that judges are pure; `dns` asks.
 
 pub mod answer;
 pub mod apple_rule;
@@ -24,5 +24,7 @@ pub mod submission;
 mod tags;
 #[cfg(test)]
 mod testing;
+pub mod watch;
+pub mod zones;
 
 pub use finding::{DnsRecord, Finding, FindingCode, Fix, Grade};

@@ -27,6 +27,8 @@ const PURE: &[(&str, &str)] = &[
     ("sources/dmarc", "sources::dmarc"),
     ("sources/audit", "sources::audit"),
     ("sources/canary", "sources::canary"),
+    ("sources/watch.rs", "sources::watch"),
+    ("sources/watch", "sources::watch"),
     ("sources/asking.rs", "sources::asking"),
     ("sources/tags.rs", "sources::tags"),
     ("sources/mail_from.rs", "sources::mail_from"),

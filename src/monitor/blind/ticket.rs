@@ -1,6 +1,6 @@
 //! What is said of a blind window that lasts, and at its end: once each.
 
-use super::{CANARY, NOTICES, Window, app_of};
+use super::{CANARY, DNS, NOTICES, Window, app_of, is_of_dns};
 use crate::{
     explain::BlindReason,
     model::{Provider, Timestamp},
@@ -24,6 +24,10 @@ impl Window {
         match app_of(&self.watched) {
             Some((team, app)) => format!("Apple's notices of the app {app} (team {team})"),
             None if self.watched == NOTICES => "Apple's notices".to_owned(),
+            None if self.watched == DNS => "DNS".to_owned(),
+            None if is_of_dns(&self.watched) => {
+                format!("DNS of {}", self.watched.strip_prefix(DNS).unwrap_or_default().trim_start_matches('/'))
+            }
             None => format!("The feed {}", self.watched),
         }
     }
@@ -70,6 +74,9 @@ impl Window {
         }
         let (subject, is_many) = (self.subject(), self.watched.starts_with(NOTICES));
         let headline = match (self.reason, is_many) {
+            _ if is_of_dns(&self.watched) => {
+                format!("{subject} gives no answer: the resolver or the zone's servers are in trouble.")
+            }
             (Some(BlindReason::Refused), _) => {
                 format!("{subject} brings nothing that can be taken: every genuine delivery is refused.")
             }
@@ -80,6 +87,7 @@ impl Window {
             (_, false) => format!("{subject} is silent, unlike in the weeks before."),
         };
         let since = match self.reason {
+            _ if is_of_dns(&self.watched) => format!("Since {} no question was answered.", self.from),
             Some(BlindReason::Refused | BlindReason::Unreachable) => {
                 format!("Since {} nothing of it was taken.", self.from)
             }
@@ -88,7 +96,9 @@ impl Window {
                 self.from
             ),
         };
-        let meanwhile = if self.is_of_notices() {
+        let meanwhile = if is_of_dns(&self.watched) {
+            "What was known is taken to stand; a change of it shows to nobody meanwhile."
+        } else if self.is_of_notices() {
             "That no notice comes proves nothing meanwhile: revocations are not ruled out."
         } else {
             "That nothing is refused proves nothing meanwhile."
@@ -100,11 +110,14 @@ impl Window {
         }
         Page {
             facts,
-            safe_action: Some(
+            safe_action: Some(if is_of_dns(&self.watched) {
+                "Look at the resolvers of [dns] and at the zone's name servers: `relaywatch check` asks them at once."
+                    .to_owned()
+            } else {
                 "Look whether mail still goes out and whether the provider still reports: `relaywatch doctor` tells the last \
                  event and rejection of each feed, and what to set in the provider's console."
-                    .to_owned(),
-            ),
+                    .to_owned()
+            }),
             ..self.page(self.key(), PageKind::Blind, headline, now)
         }
     }
@@ -114,6 +127,8 @@ impl Window {
         let (subject, is_many) = (self.subject(), self.watched.starts_with(NOTICES));
         let headline = if let Some(mailbox) = self.mailbox() {
             format!("Canaries tell again what they tell: the mailbox {mailbox} is read, and its control arrives.")
+        } else if is_of_dns(&self.watched) {
+            format!("{subject} answers again, or is watched no more.")
         } else if is_many {
             format!("{subject} come again, or are watched no more.")
         } else {
@@ -168,6 +183,8 @@ mod tests {
             window("notices", BlindReason::Silent),
             window("canary/icloud", BlindReason::Unreachable),
             window("canary/icloud", BlindReason::Silent),
+            window("dns", BlindReason::Unreachable),
+            window("dns/s1._domainkey.example.com", BlindReason::Unreachable),
             window("notices/ABCDE12345/com.example.app", BlindReason::Silent),
         ];
         let said: Vec<String> = windows
