@@ -314,7 +314,7 @@ impl Send {
                         writeln!(out, "{told}")?;
                     }
                     Format::Text => {
-                        writeln!(out, "{}  {}\n  not for         {}", path.name, told.says(), path.not_represented)?
+                        writeln!(out, "{}  {}\n  not for         {}", path.name, told.says(), path.not_represented)?;
                     }
                 }
                 out.flush()?;

@@ -74,7 +74,7 @@ impl Overview {
                 }
                 Ok(Observation::Trouble(trouble)) if !trouble.over => troubles.push(trouble),
                 Ok(Observation::Condition(condition)) if !condition.over => {
-                    findings.push(Condition::finding(&condition))
+                    findings.push(Condition::finding(&condition));
                 }
                 _ => {}
             }

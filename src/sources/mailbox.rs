@@ -85,20 +85,17 @@ pub fn trust(pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, TrustError> {
     let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_safe_default_protocol_versions().map_err(|_| TrustError::Platform)?;
-    let config = match pem {
-        Some(pem) => {
-            let mut roots = RootCertStore::empty();
-            let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-            let (added, _) = roots.add_parsable_certificates(all.map_err(|_| TrustError::NoCertificate)?);
-            if added == 0 {
-                return Err(TrustError::NoCertificate);
-            }
-            builder.with_root_certificates(roots)
+    let config = if let Some(pem) = pem {
+        let mut roots = RootCertStore::empty();
+        let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        let (added, _) = roots.add_parsable_certificates(all.map_err(|_| TrustError::NoCertificate)?);
+        if added == 0 {
+            return Err(TrustError::NoCertificate);
         }
-        None => {
-            let verifier = rustls_platform_verifier::Verifier::new(provider).map_err(|_| TrustError::Platform)?;
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
-        }
+        builder.with_root_certificates(roots)
+    } else {
+        let verifier = rustls_platform_verifier::Verifier::new(provider).map_err(|_| TrustError::Platform)?;
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
     };
     Ok(Arc::new(config.with_no_client_auth()))
 }

@@ -143,7 +143,9 @@ fn is_of_tls(error: &Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
         let io = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if inner.is::<tokio_rustls::rustls::Error>() || io.is_some_and(|io| io.is::<tokio_rustls::rustls::Error>()) {
+        if inner.is::<tokio_rustls::rustls::Error>()
+            || io.is_some_and(<dyn std::error::Error + Send + Sync>::is::<tokio_rustls::rustls::Error>)
+        {
             return true;
         }
         source = inner.source();

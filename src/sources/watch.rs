@@ -186,12 +186,11 @@ impl Watch {
         let first_look = !tracked.is_looked_at();
         if let Some(change) = tracked.hear(question, look, now) {
             self.stale = true;
-            match self.pending.get_mut(question) {
-                Some(pending) => pending.confirmed = change.confirmed,
-                None => {
-                    let pending = Pending { at_first: change.before, confirmed: change.confirmed };
-                    self.pending.insert(question.clone(), pending);
-                }
+            if let Some(pending) = self.pending.get_mut(question) {
+                pending.confirmed = change.confirmed;
+            } else {
+                let pending = Pending { at_first: change.before, confirmed: change.confirmed };
+                self.pending.insert(question.clone(), pending);
             }
         }
         // What was missing may have been all that the audit waited for.
@@ -376,8 +375,8 @@ impl Watch {
             drift.filter(|drift| drift.grade == Grade::Fatal).map(|drift| self.lost(after, drift)).unwrap_or_default()
         {
             // What turns back and forth was told once.
-            let changed = records.iter().filter(|record| record.is_change());
-            if changed.clone().all(|record| record.unstable) {
+            let edits = records.iter().filter(|record| record.is_change());
+            if edits.clone().all(|record| record.unstable) {
                 continue;
             }
             let known = self.troubles.get(&domain);
@@ -403,7 +402,7 @@ impl Watch {
                 list.dedup();
             }
             let concerns = |record: &&Record| record.domains.is_empty() || record.domains.contains(&domain);
-            let changes: Vec<Record> = changed.filter(concerns).take(MAX_TOLD).cloned().collect();
+            let changes: Vec<Record> = edits.filter(concerns).take(MAX_TOLD).cloned().collect();
             settled.observations.push(Observation::Trouble(trouble.clone()));
             let mut findings: Vec<Finding> = lost.findings.into_values().collect();
             findings.sort_by_key(|finding| (std::cmp::Reverse(finding.grade), finding.code));

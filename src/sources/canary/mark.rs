@@ -78,7 +78,7 @@ impl Mark {
     #[must_use]
     pub fn of(id: CanaryId, seal: Seal<'_>) -> Self {
         let sealed = seal(&id.0.to_be_bytes());
-        let seal: String = sealed.iter().take(SEAL_BYTES).map(|byte| format!("{byte:02x}")).collect();
+        let seal = hex::encode(sealed.get(..SEAL_BYTES).unwrap_or(&sealed));
         Self(format!("{PREFIX}{id}{seal}"))
     }
 

@@ -165,7 +165,8 @@ mod tests {
         let (id, other) = (CanaryId::new(7), CanaryId::new(8));
         let mark = Mark::of(id, &seal);
         let mark = mark.as_str();
-        let broken = format!("{}=\r\n{}", &mark[..20], &mark[20..]);
+        let (head, tail) = mark.split_at(20);
+        let broken = format!("{head}=\r\n{tail}");
         let forged = Mark::of(other, &|_| [0; 16]);
         for (header, text) in [
             (format!("X-Relaywatch-Canary: {mark}\r\n\r\n"), String::new()),

@@ -151,7 +151,8 @@ fn escaped(bytes: &[u8]) -> String {
         if *byte == b' ' || (byte.is_ascii_graphic() && *byte != b'\\') {
             out.push(char::from(*byte));
         } else {
-            out.push_str(&format!("\\{byte:03}"));
+            out.push('\\');
+            out.extend([byte / 100, byte / 10 % 10, byte % 10].map(|digit| char::from(b'0' + digit)));
         }
     }
     out

@@ -45,7 +45,7 @@ const LOCALS: [(&str, &str); 3] = [("orders", "qx7zhzkndneko"), ("news", "ab2cde
 
 impl Scene {
     /// A mailbox with these paths, and with what the settings of its IMAP add.
-    fn set(test: &TestStore, paths: &[&str], imap: &str) -> Self {
+    fn set(held: &TestStore, paths: &[&str], imap: &str) -> Self {
         let dovecot = Arc::new(Dovecot::start());
         let relay = Relay::start(Arc::clone(&dovecot));
         let smtp = format!("host = \"127.0.0.1\"\nport = {}\ntls = \"none\"\n", relay.port);
@@ -58,20 +58,21 @@ impl Scene {
             dovecot.path("ca.pem").display(),
         );
         for (name, local) in LOCALS.iter().filter(|(name, _)| paths.contains(name)) {
-            text += &format!(
+            let path = format!(
                 "[[canary.path]]\nname = \"{name}\"\nprovider = \"ses\"\nteam = \"A1B2C3D4E5\"\n\
                  from = \"dev@mydomain.example\"\nto = \"{local}@privaterelay.appleid.com\"\n\
                  mail_from = \"bounces@mail.mydomain.example\"\nrepresents = \"{name} through SES\"\n\
                  not_represented = \"mail by the API\"\n[canary.path.smtp]\n{smtp}"
             );
+            text.push_str(&path);
         }
         let config = Config::from_text(None, text, std::collections::HashMap::new()).expect("a configuration");
         assert_eq!(config.provenance.warnings, []);
         let clock = ManualClock::new(Clock::System.now());
         let courier = Arc::new(Courier {
             setup: Arc::new(CanarySetup::new(&config).expect("a setup")),
-            store: test.store.clone(),
-            keyring: Arc::clone(&test.keyring),
+            store: held.store.clone(),
+            keyring: Arc::clone(&held.keyring),
             clock: Clock::Manual(clock.clone()),
             relay: watch::channel(config.relay.to_domains()).1,
             rules: watch::channel(None).1,
@@ -81,8 +82,8 @@ impl Scene {
         });
         let notifiers = Notifiers::new(notify::Setup::new(&config).expect("notifiers"));
         let mailbox = courier.setup.mailboxes.first().expect("a mailbox").clone();
-        let watch = Watch::new(mailbox, Arc::clone(&courier), test.leader(), notifiers);
-        Self { dovecot, relay, clock, courier, watch, store: test.store.clone() }
+        let watch = Watch::new(mailbox, Arc::clone(&courier), held.leader(), notifiers);
+        Self { dovecot, relay, clock, courier, watch, store: held.store.clone() }
     }
 
     /// Does what is due, so many minutes later.

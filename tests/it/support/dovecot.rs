@@ -69,7 +69,7 @@ impl Dovecot {
         );
         fs::write(path.join("dovecot.conf"), settings).expect("written");
         let dovecot = Self { folder, port, delivered: AtomicU32::new(0) };
-        dovecot.own(&dovecot.path("mail"));
+        Self::own(&dovecot.path("mail"));
         dovecot.go_on();
         dovecot
     }
@@ -93,7 +93,7 @@ impl Dovecot {
         self.folder.path().join(name)
     }
 
-    fn own(&self, path: &Path) {
+    fn own(path: &Path) {
         assert!(run(Command::new("chown").args(["-R", "nobody:nogroup"]).arg(path)).status.success());
     }
 
@@ -106,7 +106,7 @@ impl Dovecot {
         }
         let name = format!("{}.M{number}.test", 1_796_000_000 + number);
         fs::write(folder.join("tmp").join(&name), message).expect("written");
-        self.own(&folder);
+        Self::own(&folder);
         fs::rename(folder.join("tmp").join(&name), folder.join("new").join(&name)).expect("delivered");
     }
 

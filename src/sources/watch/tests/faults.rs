@@ -12,8 +12,10 @@ fn storm(outcome: Outcome, of_ten: u64) -> Trouble {
     })
 }
 
-/// What DNS does for an hour, and what is found of it beside.
-fn faults() -> Vec<(&'static str, fn(&mut World), Option<FindingCode>)> {
+/// What DNS does for an hour, how it is called, and what is found of it beside.
+type Fault = (&'static str, fn(&mut World), Option<FindingCode>);
+
+fn faults() -> Vec<Fault> {
     vec![
         ("the resolver is down", |world| world.resolver = always(Outcome::TimedOut), None),
         ("the zone's servers are down", |world| world.servers = vec![always(Outcome::TimedOut)], None),
