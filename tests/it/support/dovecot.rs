@@ -5,7 +5,7 @@ use std::{
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -76,8 +76,12 @@ impl Dovecot {
 
     /// Starts it, or starts it again.
     pub(crate) fn go_on(&self) {
-        let output = run(Command::new(DOVECOT).arg("-c").arg(self.path("dovecot.conf")));
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // Its processes would hold the ends of pipes.
+        let none = Stdio::null;
+        let mut command = Command::new(DOVECOT);
+        command.arg("-c").arg(self.path("dovecot.conf")).stdin(none()).stdout(none()).stderr(none());
+        let status = command.status().expect("started");
+        assert!(status.success(), "{status}: {}", fs::read_to_string(self.path("log")).unwrap_or_default());
         until("Dovecot listens", || std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok());
     }
 
