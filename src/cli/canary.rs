@@ -39,13 +39,19 @@ pub struct CanaryCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List the paths: the last canary, its delay, how many are missing, whether the mailbox is read.
-    #[command(
-        after_help = "Exit code: 0 where every path is well, or was not tried yet; 1 where one loses or refuses mail,
-or nobody can tell."
-    )]
+    #[command(after_help = "Examples:
+  relaywatch canary list
+  relaywatch canary list --format json
+
+Exit code: 0 where every path is well, or was not tried yet; 1 where one loses or refuses mail,
+or nobody can tell.")]
     List(List),
     /// Send a canary now, within the budget, and wait until it has arrived or its time is over.
-    #[command(after_help = "Needs the daemon, which sends it and reads the mailbox.
+    #[command(after_help = "Examples:
+  relaywatch canary send ses-orders
+  relaywatch canary send --format json
+
+Needs the daemon, which sends it and reads the mailbox.
 
 Exit code: 0 where all arrived; 1 where one was refused, is missing, or could not be sent.")]
     Send(Send),

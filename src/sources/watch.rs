@@ -19,12 +19,12 @@ use std::{
 };
 
 use super::{
-    Finding, FindingCode, Grade,
     answer::{Answer, Name, Outcome, Question, Seen},
     audit::{self, Audit, Setup},
+    finding::{Finding, FindingCode, Grade},
     spf::{Answers, Known, Selection},
 };
-use crate::model::Timestamp;
+use crate::model::{HOUR_MILLIS, Timestamp};
 
 mod drift;
 mod fact;
@@ -51,6 +51,10 @@ pub const MAX_QUESTIONS: usize = 20_000;
 const MAX_TRACED: usize = 500;
 /// How many findings and changes one alarm tells.
 const MAX_TOLD: usize = 8;
+/// For how long a change that cost one path is told beside one that costs the last.
+const BESIDE_MILLIS: i64 = 6 * HOUR_MILLIS;
+/// How many such changes are remembered.
+const MAX_REMEMBERED: usize = 256;
 
 /// What was known when the process last ran.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -134,6 +138,8 @@ pub struct Watch {
     /// Whether the set-up, or an answer, has changed since the last audit.
     stale: bool,
     conditions: BTreeMap<(FindingCode, String), Condition>,
+    /// The latest changes that cost something, with when they were graded.
+    latest: Vec<(Timestamp, Record)>,
 }
 
 impl Watch {
@@ -149,6 +155,7 @@ impl Watch {
             restored: restored.facts,
             stale: true,
             conditions: restored.conditions,
+            latest: Vec::new(),
         }
     }
 
@@ -225,6 +232,7 @@ impl Watch {
         let records = self.records(&after, &known, drift.as_ref());
         self.stand(&after, now, &mut settled);
         self.alarms(&after, drift.as_ref(), &records, now, &mut settled);
+        self.remember(&records, now);
         settled.observations.splice(0..0, records.into_iter().map(Observation::Record));
         self.pending.clear();
         self.restored.clear();
@@ -402,7 +410,9 @@ impl Watch {
                 list.dedup();
             }
             let concerns = |record: &&Record| record.domains.is_empty() || record.domains.contains(&domain);
-            let changes: Vec<Record> = edits.filter(concerns).take(MAX_TOLD).cloned().collect();
+            // What went before cost a path, and this one the last.
+            let before = self.latest.iter().map(|(_, record)| record).filter(|record| self.still_holds(record));
+            let changes: Vec<Record> = before.chain(edits).filter(concerns).take(MAX_TOLD).cloned().collect();
             settled.observations.push(Observation::Trouble(trouble.clone()));
             let mut findings: Vec<Finding> = lost.findings.into_values().collect();
             findings.sort_by_key(|finding| (std::cmp::Reverse(finding.grade), finding.code));
@@ -432,6 +442,21 @@ impl Watch {
             settled.alarms.push(Alarm { trouble: over, changes: Vec::new(), findings: Vec::new() });
             false
         });
+    }
+
+    /// Whether what a change brought is still what is known.
+    fn still_holds(&self, record: &Record) -> bool {
+        let tracked = Question::of_text(&record.question).and_then(|question| self.tracked.get(&question));
+        tracked.and_then(Tracked::fact) == Some(&record.after)
+    }
+
+    /// Keeps the changes that cost something, for a while.
+    fn remember(&mut self, records: &[Record], now: Timestamp) {
+        self.latest.retain(|(at, _)| now.millis_since(*at) < BESIDE_MILLIS);
+        let costly = records.iter().filter(|record| record.grade.is_some_and(|grade| grade >= Grade::AtRisk));
+        self.latest.extend(costly.map(|record| (now, record.clone())));
+        let beyond = self.latest.len().saturating_sub(MAX_REMEMBERED);
+        self.latest.drain(..beyond);
     }
 
     /// What a drift has lost, by From domain.

@@ -47,7 +47,11 @@ pub(super) fn page(alarm: &Alarm, now: Timestamp) -> Page {
         refused: 0,
         sent: 0,
         facts: if trouble.over { over(trouble, now) } else { facts(alarm) },
-        explanation: alarm.findings.iter().map(|finding| format!("{} {}", finding.what, finding.why)).collect(),
+        explanation: alarm
+            .findings
+            .iter()
+            .map(|finding| format!("{}. {}", finding.what.trim_end_matches('.'), finding.why))
+            .collect(),
         safe_action: (!trouble.over).then(|| action(&alarm.findings)),
         links: Vec::new(),
     }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::super::{
-    Finding, FindingCode, Grade,
     answer::{Kind, Name, Question},
     apple_rule::{PathVerdict, UnknownReason},
     audit::{Audit, Path, StreamVerdict},
+    finding::{Finding, FindingCode, Grade},
     spf::{Answers, SurveyStep, survey},
 };
 

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    super::{Finding, FindingCode, Grade, answer::Question, finding::Fix},
+    super::{
+        answer::Question,
+        finding::{Finding, FindingCode, Fix, Grade},
+    },
     Fact, Growth, Standing, Vantage,
 };
 use crate::model::Timestamp;

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::super::{
-    Finding, Grade,
     answer::Name,
     apple_rule::{PathVerdict, Registered},
     audit::{Audit, Path, SourceVerdict, StreamVerdict},
+    finding::{Finding, Grade},
 };
 use crate::model::{Timestamp, words};
 
@@ -58,7 +58,7 @@ pub struct Told {
     /// How much it costs.
     pub grade: Grade,
     /// Its code.
-    pub code: super::super::FindingCode,
+    pub code: super::super::finding::FindingCode,
     /// The name it is about.
     pub about: String,
 }
