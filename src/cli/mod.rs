@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod address;
+pub mod canary;
 pub mod check;
 pub mod classify;
 pub mod config;
@@ -16,6 +17,7 @@ pub mod keys;
 pub mod rebuild;
 pub mod score;
 pub mod serve;
+pub mod sources;
 
 mod entries;
 mod open;

@@ -20,7 +20,6 @@ use crate::{
     model::{Provider, nearest_word},
     sources::{
         FindingCode, Grade,
-        answer::Name,
         apple_rule::Registered,
         audit::{Audit, Selector, Setup, Stream},
         declared,
@@ -120,7 +119,7 @@ impl CheckCommand {
         let mut streams = Vec::new();
         if self.names.is_empty() {
             streams.clone_from(&declared.streams);
-            streams.extend(undeclared(&declared));
+            streams.extend(declared::undeclared(&declared));
             if streams.is_empty() {
                 bail!(
                     "nothing is declared: name a domain, as `relaywatch check example.com`, or declare [[team.source]] and \
@@ -132,7 +131,7 @@ impl CheckCommand {
             let name = Registered::parse(text).with_context(|| {
                 format!("{text:?} is neither a domain nor an address: write example.com or dev@example.com")
             })?;
-            let known = declared.streams.iter().filter(|stream| is_of(stream, &name));
+            let known = declared.streams.iter().filter(|stream| declared::is_of(stream, &name));
             let before = streams.len();
             if !self.says_how() {
                 streams.extend(known.cloned());
@@ -176,31 +175,6 @@ impl CheckCommand {
             region: self.region.clone(),
             ..Stream::new(provider, from)
         })
-    }
-}
-
-/// Streams of the sources that no declared stream has to do with: whoever sends from them.
-fn undeclared(declared: &Setup) -> Vec<Stream> {
-    let sources = declared.teams.iter().flat_map(|team| team.sources.iter().map(move |source| (team, source)));
-    sources
-        .filter_map(|(team, source)| {
-            let name = Registered::parse(&source.name)?;
-            (!declared.streams.iter().any(|stream| is_of(stream, &name)))
-                .then(|| Stream { team: Some(team.name.clone()), ..Stream::new(Provider::Generic, &source.name) })
-        })
-        .collect()
-}
-
-/// Whether a stream sends from this name: its From address or domain, or its envelope domain.
-fn is_of(stream: &Stream, name: &Registered) -> bool {
-    let from = Registered::parse(&stream.from);
-    let domain = from.as_ref().map(Registered::domain);
-    match name {
-        Registered::Address { .. } => from.as_ref() == Some(name),
-        Registered::Domain(asked) => {
-            let envelope = stream.envelope.as_deref().and_then(|domain| Name::parse(domain).ok());
-            domain == Some(asked) || envelope.as_ref() == Some(asked)
-        }
     }
 }
 
