@@ -36,6 +36,12 @@ mail_needs() {
     perl -MNet::SSLeay -e1 2>/dev/null || echo libnet-ssleay-perl
 }
 
+# The package that the canaries' tests lack: a real IMAP server.
+canary_needs() {
+    [ -x /usr/sbin/dovecot ] || echo dovecot-imapd
+    command -v openssl >/dev/null || echo openssl
+}
+
 # Installs what is missing, the packages named as well, as root on Debian; elsewhere says what will be skipped.
 bring() {
     local missing=()

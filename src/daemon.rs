@@ -1,5 +1,6 @@
 //! The running program: what `serve` starts, and what tests and the demo start in themselves.
 
+pub mod canary;
 mod follow_up;
 mod forget;
 mod ground;
@@ -21,12 +22,20 @@ use std::{
     time::Duration,
 };
 
-use self::{ground::Ground, intaking::Intaking, lead::Lead};
+use self::{
+    canary::{
+        courier::Courier,
+        setup::{CanaryError, CanarySetup},
+    },
+    ground::Ground,
+    intaking::Intaking,
+    lead::Lead,
+};
 pub use self::{made::keys_are_lost, role::Role};
 
 use tokio::{
     net::TcpListener,
-    sync::{Notify, watch},
+    sync::{Mutex, Notify, watch},
 };
 
 pub use forget::{FORGET_AFTER_MILLIS, forget_due};
@@ -49,6 +58,7 @@ use crate::{
         Progress,
         new_words::LastRead,
         settings::{self, Settings},
+        watching,
     },
     notify::{self, Notifiers},
     privacy::{Keyring, PrivacyError},
@@ -112,6 +122,9 @@ pub enum StartError {
     /// A feed can't be set up.
     #[error(transparent)]
     Feed(#[from] FeedError),
+    /// Canaries can't be set up.
+    #[error(transparent)]
+    Canary(#[from] CanaryError),
     /// The rules can't be read.
     #[error(transparent)]
     Rules(#[from] RuleFilesError),
@@ -130,7 +143,7 @@ impl StartError {
         match self {
             Self::Feed(error) => error.is_of_a_named_file(),
             Self::Notify(error) => matches!(error, notify::SetupError::WebhookSecret),
-            Self::Rules(_) => true,
+            Self::Rules(_) | Self::Canary(_) => true,
             _ => false,
         }
     }
@@ -240,6 +253,20 @@ pub async fn start(
     let intake = Intaking { store: &store, keyring: &keyring, clock: &clock, metrics: &metrics, wake: &wake };
     let reception = setup.map(|setup| intake.start(setup, &notifiers, client.clone(), &tasks));
 
+    let (relay, relay_in_force) = watch::channel(config.relay.to_domains());
+    let (rules, rules_in_force) = watch::channel(Some(rules));
+    let courier = Arc::new(Courier {
+        setup: Arc::new(CanarySetup::new(&config)?),
+        store: store.clone(),
+        keyring: Arc::clone(&keyring),
+        clock: clock.clone(),
+        relay: relay_in_force.clone(),
+        rules: rules_in_force.clone(),
+        metrics: metrics.clone(),
+        wake: Notify::new(),
+        sending: Mutex::default(),
+    });
+    let (watched, watched_in_force) = watch::channel(Arc::new(watching::Settings::of(&config)));
     let lead = Lead {
         store: store.clone(),
         keyring: Arc::clone(&keyring),
@@ -250,12 +277,12 @@ pub async fn start(
         notifiers: notifiers.clone(),
         client,
         settings: config.store.clone(),
+        courier: Arc::clone(&courier),
+        watched: watched_in_force,
         progress: watch::Sender::new(Progress::default()),
         leading: watch::Sender::new(false),
     };
     let (told, leads) = (lead.progress.subscribe(), lead.leading.subscribe());
-    let (relay, relay_in_force) = watch::channel(config.relay.to_domains());
-    let (rules, rules_in_force) = watch::channel(Some(rules));
     let operator = Operator {
         store: store.clone(),
         keyring: Arc::clone(&keyring),
@@ -264,7 +291,7 @@ pub async fn start(
         rules: rules_in_force,
         retention: Retention::of(&config),
         folding: Folding::Daemon { wake: Arc::clone(&wake), progress: told.clone(), leading: leads.clone() },
-        running: Some(Running::new(role, &leads, reception.as_ref().zip(public_address), &metrics, lifecycle)),
+        running: Some(Running::new(role, &leads, reception.as_ref().zip(public_address), &metrics, lifecycle, courier)),
     };
     serve_commands(&config, operator, &tasks).await;
     let state = private::State {
@@ -287,7 +314,8 @@ pub async fn start(
     if let (Some(public), Some(reception)) = (public, &reception) {
         intake.serve(public, opened, reception, &config, &tasks);
     }
-    let reloader = reload::Reloader::new(config, reception, notifiers.clone(), (relay, rules), filter, settings);
+    let reloader =
+        reload::Reloader::new(config, reception, notifiers.clone(), (relay, rules), watched, filter, settings);
     lifecycle.on_reload(Arc::new(reloader));
     if role.monitors() {
         tasks.spawn_critical("monitor", lead.run(tasks.soft()));
@@ -354,10 +382,12 @@ async fn serve_commands(config: &Config, operator: Operator, tasks: &Tasks) {
 pub fn verify(config: &Config) -> Vec<(String, StartError)> {
     let (_, mut wrong) = Feeds::build(config);
     wrong.extend(Workers::build(config).1);
+    let canaries = CanarySetup::new(config).err();
     let mut wrong: Vec<_> = wrong.into_iter().map(|error| (error.setting().to_owned(), error.into())).collect();
     if let Err(error) = notify::Setup::new(config) {
         wrong.push((error.setting().to_owned(), error.into()));
     }
+    wrong.extend(canaries.map(|error| (error.setting().to_owned(), error.into())));
     if let Err(RuleFilesError(errors)) = rule_files::of(config) {
         let each = errors.into_iter().map(|error| RuleFilesError(vec![error]));
         wrong.extend(each.map(|error| ("rules.folder".to_owned(), error.into())));

@@ -11,12 +11,11 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use relaywatch::{
     cli::{
-        Exit, Format, accounts::AccountsCommand, address::AddressCommand, check::CheckCommand, classify,
-        config::ConfigCommand, demo::DemoCommand, diagnose, doctor::DoctorCommand, events::EventsCommand,
+        Exit, Format, accounts::AccountsCommand, address::AddressCommand, canary::CanaryCommand, check::CheckCommand,
+        classify, config::ConfigCommand, demo::DemoCommand, diagnose, doctor::DoctorCommand, events::EventsCommand,
         import::ImportCommand, incident::IncidentCommand, keys::KeysCommand, rebuild::RebuildCommand,
-        reports::ReportsCommand, score, serve::ServeCommand,
+        reports::ReportsCommand, score, serve::ServeCommand, sources::SourcesCommand,
     },
-    clock::Clock,
     config::Config,
     rule_files,
 };
@@ -57,9 +56,13 @@ enum Command {
     Serve(ServeCommand),
     /// Audit the sources: does Apple's relay take mail from them, and what to change where not.
     Check(CheckCommand),
+    /// Canaries: how each path stands, and send one now.
+    Canary(CanaryCommand),
+    /// Tell which sources and streams are fit for Apple's relay, since when, and what changed.
+    Sources(SourcesCommand),
     /// Say what SMTP replies mean: cause, fault, what to do.
     Classify(classify::Args),
-    /// Say what one mail reports: a bounce, a complaint, an answer by a robot.
+    /// Say what one mail reports, or who would refuse it and why: a bounce, a message, a header, a reply.
     Diagnose(diagnose::Args),
     /// List or follow what was taken in, as relaywatch understood it.
     Events(EventsCommand),
@@ -107,6 +110,8 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
             return command.run(file, cli.log.as_deref());
         }
         Command::Check(command) => command.run(file, Config::process_environment(), &mut out, &mut diagnostics)?,
+        Command::Canary(command) => command.run(file, &mut out, &mut diagnostics)?,
+        Command::Sources(command) => command.run(file, &mut out)?,
         Command::Classify(args) => run_classify(args, file, &mut out, &mut diagnostics)?,
         Command::Diagnose(args) => run_diagnose(args, file, &mut out, &mut diagnostics)?,
         Command::Events(command) => command.run(file, &mut out, &mut diagnostics)?,
@@ -195,25 +200,7 @@ fn run_diagnose(
         writeln!(diagnostics, "relaywatch: {said}")?;
     }
     let rules = rule_files::load(folder)?;
-    let options = diagnose::Options { rules: &rules, relay: &relay, now: Clock::System.now() };
-    let named = args.file.as_deref().filter(|name| *name != Path::new("-"));
-    let told = match named {
-        Some(name) => {
-            if name.is_dir() {
-                bail!("{} is a folder: name one mail in it", name.display());
-            }
-            let input = File::open(name).with_context(|| format!("cannot read {}", name.display()))?;
-            diagnose::run(input, out, diagnostics, args.format, &options)
-        }
-        None => diagnose::run(io::stdin().lock(), out, diagnostics, args.format, &options),
-    };
-    match told {
-        Err(error) if error.is_misuse() => {
-            writeln!(diagnostics, "relaywatch: {error}")?;
-            Ok(Exit::Misuse)
-        }
-        told => Ok(told?),
-    }
+    diagnose::run_all(args, &config, &rules, &relay, out, diagnostics)
 }
 
 /// What is said where the name of no file looks like a reply.

@@ -11,6 +11,8 @@ use prometheus::{
 
 /// Upper bounds of time-outs and answers, in seconds.
 const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Upper bounds of delays of canaries, in seconds.
+const DELAYS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 21_600.0, 86_400.0];
 /// Upper bounds of rows in a commit.
 const ROWS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0];
 
@@ -143,8 +145,28 @@ metrics! {
     monitor_caught_up: IntGauge = "relaywatch_monitor_caught_up_timestamp_seconds";
     /// For how long rows of the journal have waited for an older transaction of the cluster, in seconds; 0 below a minute.
     journal_held_up: IntGauge = "relaywatch_journal_held_up_seconds";
-    /// Blind windows that last, by what is not watched: a feed, notices, those of one app (`notices/<team>/<client id>`), or all.
+    /// Blind windows that last, by what is not watched: a feed, notices, those of one app (`notices/<team>/<client id>`), canaries (`canary/<mailbox>`), DNS (`dns`, or `dns/<name>`), or all.
     blind_windows: IntGaugeVec["watched"] = "relaywatch_blind_windows_open";
+    /// Canaries by path and what became of them: sent, accepted, refused, unsent, unknown (the connection broke), arrived, missed. Controls are counted under their mailbox's name.
+    canary_results: IntCounterVec["path", "result"] = "relaywatch_canary_results_total";
+    /// Time from the sending of a canary to its arrival, in seconds, by path.
+    canary_delay: HistogramVec["path"] = "relaywatch_canary_delay_seconds", DELAYS;
+    /// Canaries in a row that are proven to be missing, by path.
+    canary_missing: IntGaugeVec["path"] = "relaywatch_canary_missing";
+    /// 1 while the mailbox of canaries is read, else 0; by mailbox, told by the process that leads.
+    canary_reader_healthy: IntGaugeVec["mailbox"] = "relaywatch_canary_reader_healthy";
+    /// When a reading of the mailbox of canaries that came to its end last began, in seconds since the epoch.
+    canary_last_read: IntGaugeVec["mailbox"] = "relaywatch_canary_last_read_timestamp_seconds";
+    /// Declared sources and streams that are watched in DNS, by whether Apple's rule takes them: fit, unfit or unknown.
+    source_fit: IntGaugeVec["kind", "fitness"] = "relaywatch_source_fit";
+    /// Questions to DNS by vantage point and outcome: value, no-data, no-such-domain, server-failure, time-out or bogus.
+    dns_questions: IntCounterVec["vantage", "outcome"] = "relaywatch_dns_questions_total";
+    /// Questions that are watched in DNS.
+    dns_watched: IntGauge = "relaywatch_dns_watched";
+    /// By how much the look that waits longest is late, in seconds.
+    dns_lag: IntGauge = "relaywatch_dns_watch_lag_seconds";
+    /// Names that get no answer from the resolvers.
+    dns_blind: IntGauge = "relaywatch_dns_blind_names";
     /// 1 while a feed reports otherwise than its declared exposure says, or was never heard, by feed and what is wrong.
     feed_mismatches: IntGaugeVec["feed", "mismatch"] = "relaywatch_feed_exposure_mismatch";
     /// Outcomes that came after the deliveries of their day had been let go, and that count nowhere.

@@ -47,6 +47,8 @@ pub enum Purpose {
     Sample,
     /// What waits in the outbox.
     Outbox,
+    /// The mark of a canary.
+    Canary,
 }
 
 impl Purpose {
@@ -60,6 +62,7 @@ impl Purpose {
             Self::Body => b"body\0",
             Self::Sample => b"sample\0",
             Self::Outbox => b"outbox\0",
+            Self::Canary => b"canary\0",
         }
     }
 }

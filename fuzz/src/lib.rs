@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod apple;
+pub mod auth_results;
 pub mod azure;
 pub mod braze;
 pub mod brevo;
@@ -10,6 +11,8 @@ pub mod classify;
 pub mod config;
 pub mod control;
 pub mod customerio;
+pub mod dkim;
+pub mod dmarc;
 pub mod elasticemail;
 pub mod generic;
 pub mod import;
@@ -54,6 +57,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const ALL: &[Target] = &[
     ("accounts", accounts::check),
     ("apple", apple::check),
+    ("auth_results", auth_results::check),
     ("azure", azure::check),
     ("braze", braze::check),
     ("brevo", brevo::check),
@@ -61,6 +65,8 @@ pub const ALL: &[Target] = &[
     ("config", config::check),
     ("control", control::check),
     ("customerio", customerio::check),
+    ("dkim", dkim::check),
+    ("dmarc", dmarc::check),
     ("elasticemail", elasticemail::check),
     ("generic", generic::check),
     ("import", import::check),

@@ -13,18 +13,34 @@ use crate::{
     clock::Clock,
     model::{DAY_MILLIS, Timestamp},
     monitor::{blind::Window, facts::relay_mail},
+    sources::{canary::Record, watch::Observation},
     store::{EntryKind, EntryRecord, Store},
 };
 
 /// Kinds that are listed: notices are about people, see `address show`.
-const LISTED: [EntryKind; 6] = [
+const LISTED: [EntryKind; 8] = [
     EntryKind::BlindWindow,
     EntryKind::Settings,
     EntryKind::Action,
     EntryKind::Note,
     EntryKind::DmarcReport,
     EntryKind::RelayNotification,
+    EntryKind::CanaryResult,
+    EntryKind::DnsObservation,
 ];
+
+/// Letters of a record that people see.
+const SHOWN_RECORD: usize = 100;
+
+/// What is said of a canary.
+fn canary(body: &serde_json::Value) -> Option<String> {
+    let record = Record::from_body(body)?;
+    let phase = body.get("phase").and_then(serde_json::Value::as_str)?;
+    Some(format!(
+        "{} ({}), canary {}: {phase}; not for {}",
+        record.path, record.kind, record.canary, record.not_represented
+    ))
+}
 
 /// Changes of a relabelling that people see; machines see more.
 const CHANGES: usize = 3;
@@ -111,10 +127,30 @@ fn people(entry: &EntryRecord) -> String {
         }),
         EntryKind::Action => action(&entry.body),
         EntryKind::DmarcReport => report(&entry.body),
+        EntryKind::DnsObservation => observation(&entry.body),
         EntryKind::RelayNotification => relay_mail(entry).map(|mail| format!("Apple's mail says: {}", mail.tells())),
+        EntryKind::CanaryResult => canary(&entry.body),
         _ => None,
     };
     text.unwrap_or_else(|| entry.body.to_string()).replace(char::is_control, " ")
+}
+
+/// What was observed in DNS.
+fn observation(body: &Value) -> Option<String> {
+    Some(match serde_json::from_value(body.clone()).ok()? {
+        Observation::Record(record) => {
+            let grade = record.grade.map_or_else(|| "first seen".to_owned(), |grade| grade.to_string());
+            format!("{grade}: {}", record.says(SHOWN_RECORD))
+        }
+        Observation::Standing { standing, gone: true } => format!("{} is watched no more", standing.subject),
+        Observation::Standing { standing, .. } => {
+            format!("{} is {} by {}", standing.subject, standing.fitness, standing.path)
+        }
+        Observation::Trouble(trouble) if trouble.over => format!("mail from {} is fit again", trouble.domain),
+        Observation::Trouble(trouble) => format!("mail from {} is no longer fit", trouble.domain),
+        Observation::Condition(condition) if condition.over => format!("over: {}", condition.finding().what),
+        Observation::Condition(condition) => condition.finding().what,
+    })
 }
 
 /// Whose aggregate report came on which domain.

@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod address;
+pub mod canary;
 pub mod check;
 pub mod classify;
 pub mod config;
@@ -17,11 +18,13 @@ pub mod rebuild;
 pub mod reports;
 pub mod score;
 pub mod serve;
+pub mod sources;
 
 mod entries;
 mod open;
 mod operator;
 mod progress;
+mod resolvers;
 mod text;
 mod time;
 mod told;

@@ -4,6 +4,7 @@
 //! variables of the environment are checked against that schema, on a tree that knows the line of every value, so that all
 //! mistakes are told at once. `docs/configuration.md` tells operators how it's used.
 
+mod canaries;
 mod clashes;
 mod feeds;
 mod files;
@@ -32,14 +33,8 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::{
-    clashes::{Clash, clash, differences},
-    feeds::path as feed_path,
-    forms::is_region,
-    shape::nearest_word,
-    validate::is_team_id,
-};
 pub use self::{
+    canaries::{AfterReading, Canary, CanaryControl, CanaryImap, CanaryPath, CanarySmtp, MailTls},
     feeds::{
         AppleFeed, AppleMode, AzureFeed, BrazeFeed, BrevoFeed, CustomerioFeed, ElasticemailFeed, Feeds, GenericFeed,
         IterableFeed, KlaviyoFeed, KumomtaFeed, MailAddress, MailFeed, MailProtocol, MailersendFeed, MailgunFeed,
@@ -55,6 +50,13 @@ pub use self::{
     },
     shape::json_schema,
     values::{FilePath, ListenAddress, MASK, PublicUrl, Secret, StoreUrl},
+};
+pub(crate) use self::{
+    clashes::{Clash, clash, differences},
+    feeds::path as feed_path,
+    forms::is_region,
+    shape::nearest_word,
+    validate::is_team_id,
 };
 use self::{
     report::Report,
@@ -86,6 +88,9 @@ pub struct Config {
     /// The Apple developer teams.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub team: Vec<Team>,
+    /// Canaries: marked messages to relay addresses of your own, and whether they arrive.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub canary: Vec<Canary>,
     /// How DNS is asked.
     pub dns: Dns,
     /// Where reports come from.
@@ -394,6 +399,9 @@ fn places_of(tree: &Node, report: &Report) -> BTreeMap<String, Written> {
         }
     }
     let mut places = BTreeMap::new();
+    if let Some(canaries) = tree.child("canary") {
+        walk(canaries, "canary", (tree, report), &mut places);
+    }
     for section in ["feeds", "notify", "rules"] {
         for (name, child) in tree.child(section).into_iter().flat_map(Node::children) {
             let path = shape::join(section, name);

@@ -18,6 +18,7 @@ impl Config {
             store,
             relay,
             team,
+            canary,
             dns,
             feeds: to,
             notify,
@@ -35,6 +36,7 @@ impl Config {
             (*store != old.store, "store"),
             (*relay != old.relay, "relay"),
             (*team != old.team, "team"),
+            (*canary != old.canary, "canary"),
             (*dns != old.dns, "dns"),
             (*notify != old.notify, "notify"),
             (*privacy != old.privacy, "privacy"),
@@ -67,6 +69,8 @@ impl Config {
             listen,
             store,
             privacy,
+            // Each mailbox has a task that keeps its connection.
+            canary,
             // The detectors' state was built by them.
             detect,
             // The endpoint, the operators' socket, the feeds and the notifiers are exchanged as wholes.
@@ -76,7 +80,7 @@ impl Config {
             notify: _,
             // Read anew with every reload.
             rules: _,
-            // The daemon does not ask DNS.
+            // The watch takes up the servers and its budget.
             dns: _,
             limits,
             log,
@@ -90,6 +94,7 @@ impl Config {
         keep(listen, &running.listen, "[listen]", &mut left);
         keep(store, &running.store, "[store]", &mut left);
         keep(privacy, &running.privacy, "[privacy]", &mut left);
+        keep(canary, &running.canary, "[[canary]]", &mut left);
         keep(detect, &running.detect, "[detect]", &mut left);
         keep(max_connections, &running.limits.max_connections, "[limits] max_connections", &mut left);
         keep(

@@ -237,11 +237,32 @@ pub enum MxFailure {
 }
 
 /// How DNS is asked.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dns {
     /// The DNS servers that are asked, as "9.9.9.9" or "127.0.0.1:5353"; without any, those of /etc/resolv.conf.
     pub resolvers: Vec<String>,
+    /// Whether `serve` watches what the declared sources and streams depend on.
+    pub watch: bool,
+    /// How many queries the watch may send in a minute, to resolvers and zones together.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub queries_per_minute: u32,
+    /// The servers that the watch asks for every zone, in place of those that the zone names; for split DNS.
+    pub zone_servers: Vec<String>,
+    /// Whether addresses of private networks are believed, and servers with such addresses asked, though a zone names them.
+    pub private_addresses: bool,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            resolvers: Vec::new(),
+            watch: true,
+            queries_per_minute: 120,
+            zone_servers: Vec::new(),
+            private_addresses: false,
+        }
+    }
 }
 
 /// How addresses are kept.

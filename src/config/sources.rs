@@ -91,10 +91,14 @@ impl Checks<'_> {
     }
 
     pub(super) fn resolvers(&mut self) {
-        for (number, server) in self.config.dns.resolvers.iter().enumerate() {
-            if servers::parse(server).is_none() {
-                let help = "write its IP address, as \"9.9.9.9\", or with a port \"127.0.0.1:5353\" or \"[::1]:5353\"";
-                self.wrong(&format!("dns.resolvers.{number}"), "this is no address of a DNS server", help);
+        let dns = &self.config.dns;
+        for (key, servers) in [("resolvers", &dns.resolvers), ("zone_servers", &dns.zone_servers)] {
+            for (number, server) in servers.iter().enumerate() {
+                if servers::parse(server).is_none() {
+                    let help =
+                        "write its IP address, as \"9.9.9.9\", or with a port \"127.0.0.1:5353\" or \"[::1]:5353\"";
+                    self.wrong(&format!("dns.{key}.{number}"), "this is no address of a DNS server", help);
+                }
             }
         }
     }

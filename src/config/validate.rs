@@ -27,6 +27,7 @@ pub(super) fn check(config: &Config, tree: &Node, report: &mut Report) {
     checks.store();
     checks.relay();
     checks.teams();
+    checks.canaries();
     checks.feeds();
     checks.clashes();
     checks.notify();

@@ -5,6 +5,7 @@
 //! a sequence of steps that the command drives, so that it can show how far it is and be stopped.
 
 mod calls;
+mod canary;
 mod client;
 mod import;
 mod relabel;
@@ -26,6 +27,7 @@ pub use self::{
         JournalAside, JournalRecovery, LabelIncident, OldKeys, Rebuild, RebuildStarted, RebuildStep, RebuildStepped,
         Reseal, Resealed, RotateKeys, Rotated,
     },
+    canary::{CanarySent, SendCanary},
     client::{Client, ClientError},
     import::{AskImport, EventsImported, FileDone, FileId, ImportEvents, ImportedSoFar, digest},
     relabel::{
@@ -66,6 +68,9 @@ pub enum ControlError {
     /// The metrics of a command's own monitor can't be made: a fault of this program.
     #[error("the metrics can't be registered")]
     Metrics(#[from] prometheus::Error),
+    /// A canary can't be sent now.
+    #[error(transparent)]
+    Held(#[from] crate::daemon::canary::courier::Held),
     /// What was asked makes no sense.
     #[error("{0}")]
     Invalid(&'static str),

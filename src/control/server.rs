@@ -30,7 +30,7 @@ use crate::incident::IncidentError;
 use super::{
     AcceptNormal, AskImport, AskRules, AskStanding, Call, CloseIncident, ControlError, EndRelabel, ForgetAddress,
     ForgetOldKeys, ImportAccounts, ImportEvents, JournalAside, JournalRecovery, LabelIncident, Operator, Rebuild,
-    RebuildStep, Relabel, RelabelStep, Reseal, RotateKeys,
+    RebuildStep, Relabel, RelabelStep, Reseal, RotateKeys, SendCanary,
 };
 
 /// The longest body: a thousand accounts with the longest fields, a batch of an import, which is measured before it is escaped, or the
@@ -145,6 +145,7 @@ fn router(operator: Arc<Operator>) -> Router {
     router = with::<RelabelStep>(router);
     router = with::<EndRelabel>(router);
     router = with::<AskStanding>(router);
+    router = with::<SendCanary>(router);
     router.layer(DefaultBodyLimit::max(MAX_BODY)).with_state(operator)
 }
 
@@ -160,7 +161,7 @@ async fn answer<C: Call>(State(operator): State<Arc<Operator>>, body: Bytes) -> 
             let status = match error {
                 ControlError::Incident(IncidentError::Unknown(_)) => StatusCode::NOT_FOUND,
                 ControlError::Invalid(_) | ControlError::Incident(IncidentError::Request(_)) => StatusCode::BAD_REQUEST,
-                ControlError::Incident(IncidentError::Over { .. }) => StatusCode::CONFLICT,
+                ControlError::Held(_) | ControlError::Incident(IncidentError::Over { .. }) => StatusCode::CONFLICT,
                 ControlError::Store(_)
                 | ControlError::Keys(_)
                 | ControlError::Metrics(_)

@@ -1,13 +1,13 @@
 //! How a running daemon stands: asked by `doctor`, changes nothing.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::{Call, ControlError, Operator};
 use crate::{
-    daemon::Role,
+    daemon::{Role, canary::courier::Courier},
     ingest::{RejectionReason, reception::Reception},
     lifecycle::Lifecycle,
     metrics::Metrics,
@@ -27,6 +27,8 @@ pub struct Running {
     pub metrics: Metrics,
     /// Why the last reload was refused, where it was.
     pub reload_refused: watch::Receiver<Option<String>>,
+    /// Who sends canaries.
+    pub courier: Arc<Courier>,
 }
 
 impl Running {
@@ -38,6 +40,7 @@ impl Running {
         reception: Option<(&Reception, SocketAddr)>,
         metrics: &Metrics,
         lifecycle: &Lifecycle,
+        courier: Arc<Courier>,
     ) -> Self {
         Self {
             role,
@@ -45,6 +48,7 @@ impl Running {
             reception: reception.map(|(reception, public)| (reception.clone(), public)),
             metrics: metrics.clone(),
             reload_refused: lifecycle.reload_refused(),
+            courier,
         }
     }
 }

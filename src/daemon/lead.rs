@@ -13,14 +13,21 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{forget, health::Health};
+use super::{
+    canary::{self, courier::Courier},
+    forget,
+    health::Health,
+};
 use crate::{
     clock::Clock,
     config,
     detect::Parameters,
     metrics::Metrics,
     model::DAY_MILLIS,
-    monitor::{Monitor, Progress},
+    monitor::{
+        Monitor, Progress,
+        watching::{self, Watching},
+    },
     notify::{Notifiers, Worker, WorkerError, heartbeat},
     privacy::Keyring,
     store::{Leader, Store, StoreError},
@@ -68,6 +75,10 @@ pub(super) struct Lead {
     pub(super) notifiers: Notifiers,
     pub(super) client: reqwest::Client,
     pub(super) settings: config::Store,
+    /// Who sends canaries.
+    pub(super) courier: Arc<Courier>,
+    /// What the watch over DNS goes by.
+    pub(super) watched: watch::Receiver<Arc<watching::Settings>>,
     /// Where the monitor of each reign tells where it stands.
     pub(super) progress: watch::Sender<Progress>,
     /// Whether this process leads.
@@ -114,6 +125,13 @@ impl Lead {
             self.metrics.outbox_oldest_due.set(0);
             // And what else only a leader sees.
             self.metrics.blind_windows.reset();
+            self.metrics.canary_missing.reset();
+            self.metrics.canary_reader_healthy.reset();
+            self.metrics.canary_last_read.reset();
+            self.metrics.source_fit.reset();
+            self.metrics.dns_watched.set(0);
+            self.metrics.dns_blind.set(0);
+            self.metrics.dns_lag.set(0);
             self.metrics.feed_mismatches.reset();
             self.metrics.journal_held_up.set(0);
             self.store.hold_up(false);
@@ -208,6 +226,19 @@ impl Lead {
             stop.clone(),
         );
         tasks.spawn(async { life.await.map_err(|never| match never {}) });
+
+        let canaries = canary::run(Arc::clone(&self.courier), leader.clone(), self.notifiers.clone(), stop.clone());
+        tasks.spawn(async { Ok(canaries.await?) });
+        let watching = Watching::new(
+            leader.clone(),
+            Arc::clone(&self.keyring),
+            self.clock.clone(),
+            self.notifiers.clone(),
+            self.metrics.clone(),
+            self.watched.clone(),
+        );
+        let watching = watching.run(stop.clone());
+        tasks.spawn(async { Ok(watching.await?) });
 
         let forgetting = forget::run(leader.clone(), Arc::clone(&self.keyring), self.clock.clone(), stop.clone());
         tasks.spawn(async { Ok(forgetting.await?) });

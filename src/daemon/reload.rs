@@ -14,7 +14,7 @@ use crate::{
     ingest::reception::Reception,
     lifecycle::{BoxError, Commit, Preparing, Reload},
     model::RelayDomains,
-    monitor::settings::Settings,
+    monitor::{settings::Settings, watching},
     notify::{self, Notifiers},
     telemetry::FilterHandle,
 };
@@ -31,6 +31,8 @@ pub(super) struct Reloader {
     /// The reply rules, as well.
     rules: watch::Sender<Option<Arc<Rules>>>,
     filter: Option<FilterHandle>,
+    /// What the watch over DNS goes by.
+    watched: watch::Sender<Arc<watching::Settings>>,
     /// Where the journal's settings come from; nothing where this process takes no reports in.
     settings: Option<watch::Sender<Settings>>,
 }
@@ -41,10 +43,11 @@ impl Reloader {
         reception: Option<Reception>,
         notifiers: Notifiers,
         (relay, rules): (watch::Sender<RelayDomains>, watch::Sender<Option<Arc<Rules>>>),
+        watched: watch::Sender<Arc<watching::Settings>>,
         filter: Option<FilterHandle>,
         settings: Option<watch::Sender<Settings>>,
     ) -> Self {
-        Self { current: Arc::new(Mutex::new(config)), reception, notifiers, relay, rules, filter, settings }
+        Self { current: Arc::new(Mutex::new(config)), reception, notifiers, relay, rules, filter, watched, settings }
     }
 
     fn prepare_now(&self) -> Result<Commit, BoxError> {
@@ -58,7 +61,7 @@ impl Reloader {
         let filter = self.filter.as_ref().map(|filter| filter.prepare(&new.log.level)).transpose()?;
         let (current, reception) = (Arc::clone(&self.current), self.reception.clone());
         let (notifiers, relay, settings) = (self.notifiers.clone(), self.relay.clone(), self.settings.clone());
-        let rules_in_force = self.rules.clone();
+        let (rules_in_force, watched) = (self.rules.clone(), self.watched.clone());
         let judged_by = setup.as_ref().map(|setup| super::settings_of(&new, setup));
         let mut changed = Config::changes(&old, &new);
         let before = self.rules.borrow().as_ref().map(|rules| rules.fingerprint());
@@ -81,6 +84,7 @@ impl Reloader {
                 settings.send_replace(judged_by);
             }
             notifiers.exchange(notify);
+            watched.send_replace(Arc::new(watching::Settings::of(&new)));
             if let Some(filter) = filter {
                 filter();
             }

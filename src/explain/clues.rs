@@ -89,6 +89,8 @@ const CONCENTRATED_SHARE: f64 = 0.8;
 const LEAST_MESSAGES: u64 = 20;
 /// A group's refusals have risen if they are so many times the usual rate.
 const RISE: f64 = 3.0;
+/// What a change of DNS counts that costs nothing by the audit: edits are common, and most harm nobody.
+const NOTABLE_CHANGE: f64 = 0.3;
 /// Reports are late if their lag is so many times the usual one.
 const LATE: f64 = 10.0;
 
@@ -103,9 +105,8 @@ pub(super) fn look_for(clue: Clue, facts: &IncidentFacts, notices: Option<&Share
         Clue::OtherRecipients => control(facts.other_control.as_ref(), facts, "recipients outside Apple"),
         Clue::AppleRecipients => control(facts.apple_control.as_ref(), facts, "other recipients at Apple"),
         Clue::OddArrival => arrival(facts),
-        Clue::OneApp | Clue::RecentChange | Clue::Canary | Clue::RetrySucceeds => {
-            Finding::NotChecked(NotCheckedReason::NoData)
-        }
+        Clue::RecentChange => recent_change(facts),
+        Clue::OneApp | Clue::Canary | Clue::RetrySucceeds => Finding::NotChecked(NotCheckedReason::NoData),
         Clue::TextSenderRefused
         | Clue::TextAuthentication
         | Clue::TextAddressGone
@@ -242,6 +243,19 @@ fn control(facts: Option<&Control>, incident: &IncidentFacts, who: &str) -> Find
     }
 }
 
+/// Changes of DNS count as far as the audit says that they cost something. That none was seen leaves open what was changed at the
+/// provider's, in Apple's portal, or at an app: it is no finding.
+fn recent_change(facts: &IncidentFacts) -> Finding {
+    let degree = |grade: &str| if grade == "notable" { NOTABLE_CHANGE } else { 1.0 };
+    let worst = facts.dns_changes.iter().max_by(|one, other| degree(&one.grade).total_cmp(&degree(&other.grade)));
+    let Some(worst) = worst else { return Finding::NotChecked(NotCheckedReason::NoData) };
+    let more = match facts.dns_changes.len() - 1 {
+        0 => String::new(),
+        more => format!(", and {}", counted(more as u64, "other change")),
+    };
+    found(degree(&worst.grade), format!("{} ({}, seen at {}){more}", worst.says, worst.grade, worst.at))
+}
+
 fn arrival(facts: &IncidentFacts) -> Finding {
     let Some(arrivals) = facts.arrivals else { return Finding::NotChecked(NotCheckedReason::NoData) };
     let odd = arrivals.lag_ratio >= LATE || arrivals.repeated_share >= 0.5;
@@ -256,7 +270,7 @@ fn arrival(facts: &IncidentFacts) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::Counts;
+    use crate::{detect::Counts, explain::DnsChange};
 
     #[test]
     fn one_of_one_is_no_concentration() {
@@ -274,6 +288,25 @@ mod tests {
         assert_eq!(degree(Counts { sends: 5_000, refused: 20 }), Some(1.0));
         assert_eq!(degree(Counts { sends: 1_000, refused: 870 }), Some(0.0));
         assert_eq!(degree(Counts { sends: 5_000, refused: 900 }), None, "worse than the rest, yet not all of it");
+    }
+
+    #[test]
+    fn a_change_of_dns_counts_by_what_it_costs_and_none_is_no_finding() {
+        let change = |grade: &str| DnsChange {
+            at: crate::model::Timestamp::EPOCH,
+            says: "TXT of mail.example.com: a → b".to_owned(),
+            grade: grade.to_owned(),
+        };
+        let degree = |changes: Vec<DnsChange>| match recent_change(&IncidentFacts {
+            dns_changes: changes,
+            ..IncidentFacts::default()
+        }) {
+            Finding::Found { degree, .. } => Some(degree),
+            Finding::NotChecked(_) => None,
+        };
+        assert_eq!(degree(Vec::new()), None);
+        assert_eq!(degree(vec![change("notable")]), Some(NOTABLE_CHANGE));
+        assert_eq!(degree(vec![change("notable"), change("fatal"), change("notable")]), Some(1.0));
     }
 
     #[test]

@@ -101,6 +101,19 @@ pub struct IncidentFacts {
     /// Mails of Apple's to the Account Holder about the relay, from 30 days before the onset on. Shown, and weighed for nothing: no
     /// such mail was ever published, and anybody can write one.
     pub relay_mails: Vec<RelayMail>,
+    /// Changes in the DNS of the incident's From and envelope domains, as the watch observed them from six hours before the onset on.
+    pub dns_changes: Vec<DnsChange>,
+}
+
+/// A change in DNS that a stream's domains depend on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsChange {
+    /// When it was observed.
+    pub at: Timestamp,
+    /// What changed, from what to what, in one line.
+    pub says: String,
+    /// How much it costs by the audit: `fatal`, `at-risk`, `notable`.
+    pub grade: String,
 }
 
 /// Notices joined to the addresses of the incident.
@@ -335,7 +348,8 @@ impl IncidentFacts {
             | Clue::TextAddressGone
             | Clue::TextTemporary
             | Clue::TextOutage => self.replies.values().all(|addresses| *addresses == 0),
-            Clue::OneApp | Clue::RecentChange | Clue::Canary | Clue::RetrySucceeds | Clue::OddArrival => true,
+            Clue::RecentChange => self.dns_changes.is_empty(),
+            Clue::OneApp | Clue::Canary | Clue::RetrySucceeds | Clue::OddArrival => true,
         }
     }
 

@@ -15,8 +15,8 @@ mod signatures;
 
 pub use clues::{Finding, NotChecked, NotCheckedReason};
 pub use facts::{
-    Arrivals, BlindReason, BlindWindow, Concentration, Control, IncidentFacts, LastDelivery, NoticeFacts, OneText,
-    RelayMail, ReplyGroup, ReplyText, Watched,
+    Arrivals, BlindReason, BlindWindow, Concentration, Control, DnsChange, IncidentFacts, LastDelivery, NoticeFacts,
+    OneText, RelayMail, ReplyGroup, ReplyText, Watched,
 };
 pub use hypotheses::{Explanation, Hypothesis, Ranked, SafeAction, UNKNOWN_PRIOR, WEIGHTS_VERSION, Weighed, explain};
 pub use notices::{Fisher, Interval, Lift, Revocation, ShareExplained, fisher_tail, lift, share_explained};

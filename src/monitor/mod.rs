@@ -11,9 +11,11 @@ pub mod judge;
 pub mod live;
 mod marks;
 pub mod new_words;
+pub mod overview;
 mod page;
 pub mod settings;
 mod watcher;
+pub mod watching;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

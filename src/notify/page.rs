@@ -25,6 +25,16 @@ words! {
         Blind = 8, "blind";
         /// No incident: they are seen again.
         SeenAgain = 9, "seen-again";
+        /// No incident: canaries are accepted on a path and do not arrive.
+        CanaryLost = 20, "canary-lost";
+        /// No incident: canaries are refused on a path.
+        CanaryRefused = 21, "canary-refused";
+        /// No incident: canaries arrive again on a path.
+        CanaryArrives = 22, "canary-arrives";
+        /// No incident: a source is no longer fit for the relay, by a change of DNS.
+        Unfit = 10, "unfit";
+        /// No incident: it is fit again.
+        FitAgain = 11, "fit-again";
     }
 }
 
@@ -32,7 +42,20 @@ impl PageKind {
     /// Whether it is about an incident.
     #[must_use]
     pub const fn is_of_incident(self) -> bool {
-        !matches!(self, Self::Setup | Self::NewWords | Self::Blind | Self::SeenAgain)
+        !matches!(self, Self::Setup | Self::NewWords | Self::Blind | Self::SeenAgain | Self::Unfit | Self::FitAgain)
+            && !self.is_of_canary()
+    }
+
+    /// Whether it says that something is over.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Closed | Self::Withdrawn | Self::SeenAgain | Self::CanaryArrives | Self::FitAgain)
+    }
+
+    /// Whether it is about a path of canaries.
+    #[must_use]
+    pub const fn is_of_canary(self) -> bool {
+        matches!(self, Self::CanaryLost | Self::CanaryRefused | Self::CanaryArrives)
     }
 }
 
@@ -150,6 +173,15 @@ pub(super) mod tests {
                 PageKind::Setup => "The feed sparkpost reports otherwise than its configuration says.",
                 PageKind::Blind => "The feed sparkpost is silent, unlike in the weeks before.",
                 PageKind::SeenAgain => "The feed sparkpost reports again.",
+                PageKind::CanaryLost => {
+                    "Mail is accepted and does not arrive: 3 canaries in a row are missing on the path orders."
+                }
+                PageKind::CanaryRefused => {
+                    "A canary was refused on the path orders, which leads to the mailbox icloud."
+                }
+                PageKind::CanaryArrives => "Canaries arrive again on the path orders.",
+                PageKind::Unfit => "Mail from news.example.com is no longer fit for the relay: DNS has changed.",
+                PageKind::FitAgain => "Mail from news.example.com is fit for the relay again.",
                 _ => "Relay mail is refused on sparkpost/news.example.com",
             }
             .to_owned(),

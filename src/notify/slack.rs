@@ -119,7 +119,7 @@ fn read(body: &[u8]) -> Result<Option<String>, Failure> {
 /// What begins the header: how urgent it is, unless it is over.
 const fn urgency(page: &Page) -> &'static str {
     match (page.kind, page.severity) {
-        (PageKind::Closed | PageKind::Withdrawn | PageKind::SeenAgain, _) => "",
+        (kind, _) if kind.is_over() => "",
         (_, Severity::Page) => "Page: ",
         (_, Severity::Ticket) => "Ticket: ",
     }
@@ -146,7 +146,7 @@ fn began(page: &Page) -> String {
 fn message(page: &Page, possible_repeat: bool) -> Value {
     let name = page.installation.as_ref().map_or_else(String::new, |name| format!("[{name}] "));
     let head = format!("{}{name}{}", urgency(page), page.headline);
-    let is_over = matches!(page.kind, PageKind::Closed | PageKind::Withdrawn | PageKind::SeenAgain);
+    let is_over = page.kind.is_over();
     let share = if page.sent == 0 {
         String::new()
     } else {

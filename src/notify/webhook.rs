@@ -73,6 +73,10 @@ fn body(page: &Page, possible_repeat: bool) -> String {
             PageKind::Setup => "feed.setup".to_owned(),
             PageKind::Blind | PageKind::SeenAgain => format!("feed.{}", page.kind),
             PageKind::NewWords => "replies.new-words".to_owned(),
+            PageKind::CanaryLost => "canary.lost".to_owned(),
+            PageKind::CanaryRefused => "canary.refused".to_owned(),
+            PageKind::CanaryArrives => "canary.arrives".to_owned(),
+            PageKind::Unfit | PageKind::FitAgain => format!("source.{}", page.kind),
             kind => format!("incident.{kind}"),
         },
         "timestamp": page.at.to_string(),
@@ -100,7 +104,13 @@ fn body(page: &Page, possible_repeat: bool) -> String {
     // What is about no incident counts nothing of the kind; new words are about no stream either.
     let void: &[&str] = match page.kind {
         PageKind::NewWords => &["incident", "stream", "refused", "sent", "turned"],
-        PageKind::Blind | PageKind::SeenAgain => &["incident", "refused", "sent", "turned"],
+        PageKind::Blind
+        | PageKind::SeenAgain
+        | PageKind::CanaryLost
+        | PageKind::CanaryRefused
+        | PageKind::CanaryArrives
+        | PageKind::Unfit
+        | PageKind::FitAgain => &["incident", "refused", "sent", "turned"],
         _ => &[],
     };
     if let Some(data) = body.get_mut("data").and_then(Value::as_object_mut) {

@@ -90,6 +90,16 @@ impl Name {
         Self::from_labels(text.split(|byte| *byte == b'.')).ok_or(NameError::TooLong)
     }
 
+    /// Reads a name as [`Name::as_str`] gives it. `None` where it is none.
+    #[must_use]
+    pub fn of_text(text: &str) -> Option<Self> {
+        let labels: Vec<Vec<u8>> = match text {
+            "" | "." => Vec::new(),
+            text => text.split('.').map(|label| unescaped(label.as_bytes())).collect(),
+        };
+        Self::from_labels(labels.iter().map(Vec::as_slice))
+    }
+
     /// A name from the labels of a message. `None` where they break the limits of DNS; no labels are the root.
     pub fn from_labels<'a>(labels: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
         let (mut text, mut bytes) = (String::new(), 0_usize);
@@ -193,7 +203,7 @@ fn plain(byte: u8) -> bool {
 }
 
 /// The bytes that a label's text stands for.
-fn unescaped(label: &[u8]) -> Vec<u8> {
+pub(super) fn unescaped(label: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(label.len());
     let mut rest = label;
     while let Some((byte, tail)) = rest.split_first() {
@@ -235,6 +245,14 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// The kind with this name: `TXT`.
+    #[must_use]
+    pub fn of_text(text: &str) -> Option<Self> {
+        [Self::A, Self::Aaaa, Self::Mx, Self::Txt, Self::Ptr].into_iter().find(|kind| kind.to_string() == text)
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -261,6 +279,15 @@ impl Question {
     #[must_use]
     pub const fn new(name: Name, kind: Kind) -> Self {
         Self { name, kind }
+    }
+}
+
+impl Question {
+    /// Reads a question as it prints: `TXT of example.com`.
+    #[must_use]
+    pub fn of_text(text: &str) -> Option<Self> {
+        let (kind, name) = text.split_once(" of ")?;
+        Some(Self::new(Name::of_text(name)?, Kind::of_text(kind)?))
     }
 }
 

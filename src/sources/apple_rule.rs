@@ -478,6 +478,8 @@ pub enum Validity {
     Chance,
     /// DNS did not answer.
     Trouble,
+    /// Nobody has verified it, or nobody who counts.
+    Untold,
 }
 
 /// One signature, or one selector that mail is signed with.
@@ -535,6 +537,8 @@ pub fn by_dkim(from: &Name, signatures: &[Signature], every: bool, standing: &St
         Some(UnknownReason::Dns)
     } else if has(Validity::Chance) || (valid && (has(Validity::Invalid) || foreign)) {
         Some(UnknownReason::Partly)
+    } else if has(Validity::Untold) {
+        Some(UnknownReason::NotTold)
     } else if has(Validity::ValidEd25519) {
         Some(UnknownReason::Ed25519Only)
     } else if valid {

@@ -7,7 +7,7 @@ use crate::{
 
 use super::{
     answer::Name,
-    apple_rule::{Account, Source, Team},
+    apple_rule::{Account, Registered, Source, Team},
     audit::{Selector, Setup, Stream},
     mail_from::OnMxFailure,
 };
@@ -47,6 +47,42 @@ pub fn setup(config: &Config) -> Setup {
     let streams =
         config.team.iter().flat_map(|team| team.stream.iter().filter_map(|sending| stream(sending, Some(&team.id))));
     Setup { teams: teams.collect(), streams: streams.collect() }
+}
+
+/// What is watched: the declared streams, and the sources that none of them has to do with.
+#[must_use]
+pub fn watched(config: &Config) -> Setup {
+    let mut setup = setup(config);
+    let alone = undeclared(&setup);
+    setup.streams.extend(alone);
+    setup
+}
+
+/// Streams of the sources that no declared stream has to do with: whoever sends from them.
+#[must_use]
+pub fn undeclared(declared: &Setup) -> Vec<Stream> {
+    let sources = declared.teams.iter().flat_map(|team| team.sources.iter().map(move |source| (team, source)));
+    sources
+        .filter_map(|(team, source)| {
+            let name = Registered::parse(&source.name)?;
+            (!declared.streams.iter().any(|stream| is_of(stream, &name)))
+                .then(|| Stream { team: Some(team.name.clone()), ..Stream::new(Provider::Generic, &source.name) })
+        })
+        .collect()
+}
+
+/// Whether a stream sends from this name: its From address or domain, or its envelope domain.
+#[must_use]
+pub fn is_of(stream: &Stream, name: &Registered) -> bool {
+    let from = Registered::parse(&stream.from);
+    let domain = from.as_ref().map(Registered::domain);
+    match name {
+        Registered::Address { .. } => from.as_ref() == Some(name),
+        Registered::Domain(asked) => {
+            let envelope = stream.envelope.as_deref().and_then(|domain| Name::parse(domain).ok());
+            domain == Some(asked) || envelope.as_ref() == Some(asked)
+        }
+    }
 }
 
 /// One stream; `None` where its provider is unknown, which the configuration does not let through.

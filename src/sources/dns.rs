@@ -9,7 +9,7 @@
 //! server failure.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -51,13 +51,23 @@ pub struct Settings {
     pub cached: u64,
     /// Whether signatures are validated here, which tells bogus answers from servers' failures.
     pub validate: bool,
+    /// Whether addresses of private networks are refused as answers that lie: as a server failure, from which nothing follows. What
+    /// is asked is chosen by others, and no name of mail that strangers take has such an address.
+    pub refuse_private: bool,
 }
 
 impl Settings {
     /// The time-outs of hickory (5 s, 2 tries), no cache, no validation.
     #[must_use]
     pub const fn new(servers: Vec<SocketAddr>) -> Self {
-        Self { servers, timeout: Duration::from_secs(5), attempts: 2, cached: 0, validate: false }
+        Self {
+            servers,
+            timeout: Duration::from_secs(5),
+            attempts: 2,
+            cached: 0,
+            validate: false,
+            refuse_private: false,
+        }
     }
 }
 
@@ -77,6 +87,7 @@ pub enum AskerError {
 pub struct Asker {
     resolver: TokioResolver,
     limit: Duration,
+    refuse_private: bool,
 }
 
 impl std::fmt::Debug for Asker {
@@ -117,7 +128,7 @@ impl Asker {
         // Every server may be tried so often, by UDP and by TCP, and a chain of CNAMEs takes more than one question.
         let tries = settings.attempts.saturating_add(1).saturating_mul(settings.servers.len()).saturating_mul(2);
         let limit = settings.timeout.saturating_mul(u32::try_from(tries).unwrap_or(u32::MAX));
-        Ok(Self { resolver, limit })
+        Ok(Self { resolver, limit, refuse_private: settings.refuse_private })
     }
 
     /// Asks one question. It always ends, with one of the six outcomes.
@@ -131,6 +142,9 @@ impl Asker {
             Ok(lookup) => read(&lookup, question.kind),
             Err(error) => failed(&error),
         };
+        if self.refuse_private && has_private(&answer.outcome) {
+            return Answer::of(Outcome::ServerFailure);
+        }
         if !answer.outcome.is_absence() || !answer.aliases.is_empty() {
             return answer;
         }
@@ -152,6 +166,28 @@ impl Asker {
             at = to;
         }
         Ok(aliases)
+    }
+
+    /// The name servers of a name, where a zone begins there; none where it does not.
+    ///
+    /// # Errors
+    /// What came in place of an answer.
+    pub(super) async fn name_servers(&self, name: &Name) -> Result<Vec<Name>, Outcome> {
+        let wire = wire_name(name).ok_or(Outcome::ServerFailure)?;
+        let asked = timeout(self.limit, self.resolver.lookup(wire.clone(), RecordType::NS)).await;
+        match asked.map_err(|_| Outcome::TimedOut)? {
+            Ok(lookup) => {
+                // What a CNAME leads to is the cut of another name.
+                let own = |record: &&rr::Record| record.name.eq_ignore_root(&wire);
+                let server =
+                    |record: &rr::Record| if let RData::NS(ns) = &record.data { read_name(&ns.0) } else { None };
+                Ok(lookup.answers().iter().filter(own).filter_map(server).collect())
+            }
+            Err(error) => match failed(&error).outcome {
+                outcome if outcome.is_trouble() => Err(outcome),
+                _ => Ok(Vec::new()),
+            },
+        }
     }
 
     /// Where the CNAME of a name leads, if it has one.
@@ -241,7 +277,7 @@ impl Asker {
     }
 }
 
-fn record_type(kind: Kind) -> RecordType {
+pub(super) fn record_type(kind: Kind) -> RecordType {
     match kind {
         Kind::A => RecordType::A,
         Kind::Aaaa => RecordType::AAAA,
@@ -251,7 +287,7 @@ fn record_type(kind: Kind) -> RecordType {
     }
 }
 
-fn wire_name(name: &Name) -> Option<rr::Name> {
+pub(super) fn wire_name(name: &Name) -> Option<rr::Name> {
     let labels: Vec<_> = name.labels().collect();
     let mut name = rr::Name::from_labels(labels.iter().map(|label| &**label)).ok()?;
     name.set_fqdn(true);
@@ -259,42 +295,63 @@ fn wire_name(name: &Name) -> Option<rr::Name> {
 }
 
 /// A name from a message. `None` where it breaks the limits of DNS, which hickory does not let through.
-fn read_name(name: &rr::Name) -> Option<Name> {
+pub(super) fn read_name(name: &rr::Name) -> Option<Name> {
     Name::from_labels(name.iter())
 }
 
 /// The records of an answer that are of the kind asked.
 fn read(lookup: &Lookup, kind: Kind) -> Answer {
     let data = || lookup.answers().iter().map(|record| &record.data);
-    let values = match kind {
-        Kind::A => Values::A(data().filter_map(|data| if let RData::A(a) = data { Some(a.0) } else { None }).collect()),
-        Kind::Aaaa => {
-            Values::Aaaa(data().filter_map(|data| if let RData::AAAA(a) = data { Some(a.0) } else { None }).collect())
-        }
-        Kind::Mx => Values::Mx(
-            data()
-                .filter_map(|data| {
-                    let RData::MX(mx) = data else { return None };
-                    Some(Exchange { preference: mx.preference, host: read_name(&mx.exchange)? })
-                })
-                .collect(),
-        ),
-        Kind::Txt => Values::Txt(
-            data()
-                .filter_map(|data| {
-                    let RData::TXT(txt) = data else { return None };
-                    Some(Text::new(txt.txt_data.iter().cloned()))
-                })
-                .collect(),
-        ),
-        Kind::Ptr => Values::Ptr(
-            data().filter_map(|data| if let RData::PTR(ptr) = data { read_name(&ptr.0) } else { None }).collect(),
-        ),
-    };
+    let values = values(kind, data());
     let aliases = data().filter_map(|data| if let RData::CNAME(to) = data { read_name(&to.0) } else { None }).collect();
     let left = lookup.valid_until().saturating_duration_since(Instant::now());
     let outcome = if values.is_empty() { Outcome::NoData } else { Outcome::Found(values) };
     Answer { outcome, ttl: Some(u32::try_from(left.as_secs()).unwrap_or(u32::MAX)), aliases }
+}
+
+/// The records of a kind among data.
+pub(super) fn values<'a>(kind: Kind, data: impl Iterator<Item = &'a RData>) -> Values {
+    match kind {
+        Kind::A => Values::A(data.filter_map(|data| if let RData::A(a) = data { Some(a.0) } else { None }).collect()),
+        Kind::Aaaa => {
+            Values::Aaaa(data.filter_map(|data| if let RData::AAAA(a) = data { Some(a.0) } else { None }).collect())
+        }
+        Kind::Mx => Values::Mx(
+            data.filter_map(|data| {
+                let RData::MX(mx) = data else { return None };
+                Some(Exchange { preference: mx.preference, host: read_name(&mx.exchange)? })
+            })
+            .collect(),
+        ),
+        Kind::Txt => Values::Txt(
+            data.filter_map(|data| {
+                let RData::TXT(txt) = data else { return None };
+                Some(Text::new(txt.txt_data.iter().cloned()))
+            })
+            .collect(),
+        ),
+        Kind::Ptr => Values::Ptr(
+            data.filter_map(|data| if let RData::PTR(ptr) = data { read_name(&ptr.0) } else { None }).collect(),
+        ),
+    }
+}
+
+/// Whether there is an address of a private network, of this machine or of one link among the records (RFC 1918, RFC 4193, RFC
+/// 6598, RFC 3927).
+pub(super) fn has_private(outcome: &Outcome) -> bool {
+    if let Outcome::Found(values) = outcome { values.addresses().any(is_private) } else { false }
+}
+
+/// Whether an address is none that strangers can reach.
+pub(super) fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            let shared = first == 100 && (64..128).contains(&second);
+            ip.is_private() || ip.is_loopback() || ip.is_link_local() || first == 0 || shared || ip.is_broadcast()
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
 }
 
 /// What an error of hickory means for the question.
@@ -339,6 +396,18 @@ mod tests {
         assert_eq!(failed(&NetError::Timeout).outcome, Outcome::TimedOut);
         assert_eq!(failed(&NetError::NoConnections).outcome, Outcome::TimedOut);
         assert_eq!(failed(&NetError::Dns(DnsError::DnssecBogus)).outcome, Outcome::Bogus);
+    }
+
+    #[test]
+    fn addresses_of_private_networks_are_known() {
+        let private = ["10.0.0.1", "172.16.9.9", "192.168.1.1", "127.0.0.1", "169.254.1.1", "100.64.0.1", "0.0.0.0"];
+        let private = private.into_iter().chain(["::1", "::", "fc00::1", "fe80::1", "::ffff:10.0.0.1"]);
+        for text in private {
+            assert!(is_private(text.parse().expect(text)), "{text}");
+        }
+        for text in ["192.0.2.1", "172.32.0.1", "100.128.0.1", "2001:db8::1", "8.8.8.8"] {
+            assert!(!is_private(text.parse().expect(text)), "{text}");
+        }
     }
 
     #[test]

@@ -166,6 +166,12 @@ words! {
         DnsTrouble = 600, "dns_trouble";
         /// DNSSEC says that an answer is forged or broken.
         DnssecBogus = 601, "dnssec_bogus";
+        /// A record turns back and forth.
+        DnsUnstable = 602, "dns_unstable";
+        /// The servers of a zone contradict each other.
+        DnsServersDisagree = 603, "dns_servers_disagree";
+        /// A resolver says otherwise than the zone's own servers.
+        DnsResolverDiffers = 604, "dns_resolver_differs";
         /// Aggregate reports: mail of known addresses fails by SPF and by DKIM.
         ReportsBothFail = 800, "reports_both_fail";
         /// Aggregate reports: SPF passes addresses that no stream names.
@@ -215,7 +221,8 @@ impl FindingCode {
             | C::MailFromMxPreference
             | C::MailFromIsFrom
             | C::DnsTrouble
-            | C::ReportsUndeclaredSender => Grade::Notable,
+            | C::ReportsUndeclaredSender
+            | C::DnsResolverDiffers => Grade::Notable,
             C::StreamUnknown
             | C::OnePathLeft
             | C::RegistrationStale
@@ -238,7 +245,9 @@ impl FindingCode {
             | C::DmarcFails
             | C::DmarcPassesAppleFails
             | C::MailFromNoReturn
-            | C::DnssecBogus => Grade::AtRisk,
+            | C::DnssecBogus
+            | C::DnsUnstable
+            | C::DnsServersDisagree => Grade::AtRisk,
             C::StreamUncovered
             | C::RegisteredElsewhere
             | C::EnvelopeUnregistered

@@ -1,6 +1,8 @@
 //! What each feed reported, signs of life, and refusals by the hour: what blind windows and count alarms are judged from.
 
-use super::{EntryKind, Epoch, EventKey, FeedCounts, FeedHour, NewEntry, Store, StoreError, Submission, dispatch};
+use super::{
+    EntryKind, Epoch, EventKey, FeedCounts, FeedHour, NewEntry, Recipient, Store, StoreError, Submission, dispatch,
+};
 use crate::{
     model::{Bin, Exposure, Timestamp},
     privacy::Purpose,
@@ -39,10 +41,25 @@ impl Store {
         at: Timestamp,
         body: serde_json::Value,
     ) -> Result<bool, StoreError> {
+        self.append_about(reign, kind, at, None, body).await
+    }
+
+    /// The same about an address, which the entry refers to by its random id.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub async fn append_about(
+        &self,
+        reign: Option<Epoch>,
+        kind: EntryKind,
+        at: Timestamp,
+        address: Option<Recipient>,
+        body: serde_json::Value,
+    ) -> Result<bool, StoreError> {
         let keyring = dispatch!(self, store => store.keyring());
         let hash = keyring.hash(Purpose::Event, &[b"own", &kind.code().to_le_bytes(), body.to_string().as_bytes()]);
         let key = EventKey { at, hash };
-        let entry = NewEntry { key, kind, account: None, address: None, app: None, body };
+        let entry = NewEntry { key, kind, account: None, address, app: None, body };
         let fact = Submission { feed: OWN_FEED.to_owned(), entries: vec![entry], ..Submission::default() };
         Ok(dispatch!(self, store => store.commit(reign, &[fact]).await)?.added > 0)
     }

@@ -3,3 +3,4 @@
 mod page;
 pub mod private;
 pub mod server;
+mod sources;

@@ -18,7 +18,8 @@ use crate::{
     incident::Body,
     ingest::seen::Seen,
     model::Timestamp,
-    monitor::{blind, exposure, new_words::AllWords},
+    monitor::{blind, exposure, new_words::AllWords, overview::Overview},
+    sources::watch::Fitness,
     store::{IncidentRecord, IncidentState, StoreError},
 };
 
@@ -26,6 +27,8 @@ use crate::{
 const SHOWN: u32 = 20;
 /// Templates of new words that are shown.
 const SHOWN_WORDS: u32 = 10;
+/// Sources and streams that are not fit and are shown.
+const SHOWN_SOURCES: usize = 20;
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
                      table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem 1rem .3rem 0;\
                      border-bottom:1px solid #8884;vertical-align:top}code{font-size:.95em}\
@@ -89,6 +92,8 @@ struct Standing {
     incidents: Vec<(IncidentRecord, Option<Body>)>,
     /// What the installation is called, where it has a name.
     installation: Option<String>,
+    /// Sources and streams, and how they stand.
+    sources: Overview,
     /// Replies of Apple's in words that no rule knows.
     words: AllWords,
     /// Whether pages go anywhere.
@@ -144,6 +149,7 @@ async fn standing(state: &State) -> Result<Standing, StoreError> {
         findings: findings(state).await?,
         incidents: records.into_iter().map(|record| (record.clone(), Body::from_record(&record).ok())).collect(),
         installation: state.notifiers.installation(),
+        sources: Overview::read(&state.store, state.clock.now()).await?,
         words: state.words.read(&state.store, SHOWN_WORDS, state.clock.now()).await?,
         heard: state.notifiers.reach_somebody(),
         added: state.metrics.rows_added.get(),
@@ -200,6 +206,7 @@ fn page(standing: &Standing) -> String {
         }
         out.push_str("</ul>");
     }
+    sources(&standing.sources, &mut out);
     words(&standing.words, &mut out);
     feeds(standing.feeds.as_deref(), standing.has_file, &mut out);
     let caught_up = if standing.leads {
@@ -255,6 +262,41 @@ fn incidents(found: &[(IncidentRecord, Option<Body>)], out: &mut String) {
         }
         // Writing to a string cannot fail.
         _ = write!(out, "<td><code>relaywatch incident show {}</code></td></tr>", record.id);
+    }
+    out.push_str("</table>");
+}
+
+/// Sources and streams, where any are watched: those that are not fit, and how many are.
+fn sources(found: &Overview, out: &mut String) {
+    if found.sources.is_empty() {
+        return;
+    }
+    let [fit, unfit, unknown] = [Fitness::Fit, Fitness::Unfit, Fitness::Unknown].map(|fitness| found.count(fitness));
+    // Writing to a string cannot fail.
+    _ = write!(
+        out,
+        "<h2>Sources</h2><p>{fit} fit for the relay, {unfit} unfit, {unknown} that can&#39;t be told. \
+         <code>relaywatch sources</code> shows all of them.</p>"
+    );
+    let not_fit = || found.sources.iter().filter(|row| row.standing.fitness != Fitness::Fit);
+    if not_fit().next().is_none() {
+        return;
+    }
+    out.push_str("<table><tr><th>What</th><th>Stands</th><th>Since</th><th>Last looked at</th><th>Findings</th></tr>");
+    for row in not_fit().take(SHOWN_SOURCES) {
+        let standing = &row.standing;
+        let findings: Vec<&str> = standing.findings.iter().map(|finding| finding.code.as_str()).collect();
+        out.push_str("<tr>");
+        for cell in [
+            standing.subject.to_string(),
+            standing.fitness.to_string(),
+            time(standing.since),
+            row.looked_at.map_or_else(String::new, time),
+            findings.join(", "),
+        ] {
+            out.extend(["<td>", &Escaped(&cell).to_string(), "</td>"]);
+        }
+        out.push_str("</tr>");
     }
     out.push_str("</table>");
 }
@@ -361,6 +403,7 @@ mod tests {
 
     fn quiet() -> Standing {
         Standing {
+            sources: Overview::default(),
             now: Timestamp::from_seconds(1_754_719_200),
             role: "all; monitors: leading".to_owned(),
             leads: true,

@@ -13,7 +13,7 @@ use axum::{
 
 use tokio::sync::watch;
 
-use super::page;
+use super::{page, sources};
 use crate::{
     clock::Clock, config::Secret, daemon::Role, ingest::reception::Reception, metrics::Metrics,
     monitor::new_words::LastRead, notify::Notifiers, store::Store,
@@ -66,6 +66,7 @@ pub fn router(state: State) -> Router {
     let guarded = Router::new()
         .route("/", get(page::index))
         .route("/metrics", get(metrics))
+        .route("/api/v1/sources", get(sources::sources))
         .layer(middleware::from_fn_with_state(state.clone(), guard));
     Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).merge(guarded).with_state(state)
 }

@@ -12,7 +12,7 @@ use crate::spf::{
 };
 
 /// The second case of the design: From `dev@mydomain.example`, by SES, with a MAIL FROM of its own.
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 [[team]]
 id = "A1B2C3D4E5"
 [[team.source]]
@@ -33,7 +33,7 @@ region = "eu-west-1"
 /// A public key of 2,048 bits, made for this test.
 const KEY: &str = "v=DKIM1; k=rsa; p=MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA81y7SMfQ93TOk/ZuRVneRC0n2aXVItWkuEcOGgvml1KVT5daUqbfZIZMjeUZ/RJnYibRmfm+DCVdjbQVTqrLYmFrBV/J9p26C5DTjlqpFpUh1kfHt6+6im795yxGTlfRPeuz3JmZOwrH+zbXl21Nr0Dz99oFRb1Y7q67TNQy0O0618UFla4Hx7OGrUuPbftT3KaAE+pA3/3Yw56MALUNtw6Bz+NE419/mr98ptNMI4noZaOOsd2eN8BUPYOKgbLi3yD+GdaWJsxv4nTFBzfGQA5aIdOeg6IVs1mZ1HksFXZpMujLhc4TKuFU4nxtR9/3bGYi1LwyWL4evJY7A+P9EwIDAQAB";
 
-const ZONE: &[(&str, &str, &str)] = &[
+pub(crate) const ZONE: &[(&str, &str, &str)] = &[
     ("mydomain.example", "TXT", "v=spf1 include:amazonses.com -all"),
     ("mail.mydomain.example", "TXT", "v=spf1 include:amazonses.com -all"),
     ("mail.mydomain.example", "MX", "10 feedback-smtp.eu-west-1.amazonses.com"),

@@ -74,6 +74,7 @@ async fn refused_everything(old: &Leader, new: &Leader) {
         &old.append(Some(old.epoch()), EntryKind::BlindWindow, at(0), serde_json::json!({ "watched": "all" })).await,
     );
     not_leading("commit", &old.commit(&[submission(vec![])]).await);
+    not_leading("looks", &old.note_looks(&[("TXT of example.com".to_owned(), at(1))]).await);
     not_leading("erasure", &old.forget(&[Whom::Deleted { account: 1 }]).await);
     not_leading("renewal", &old.renew(TERM).await);
     old.release().await.expect("there is nothing to end");

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod advice;
+mod canary;
 mod causes_doc;
 mod check;
 mod classify_command;
@@ -24,6 +25,7 @@ mod mail;
 mod monitor;
 mod new_words;
 mod notify;
+mod observed;
 mod outbox;
 mod people;
 mod queues;
@@ -42,3 +44,4 @@ mod store_engines;
 mod streams;
 mod support;
 mod verdicts;
+mod watch;

@@ -26,6 +26,9 @@ const PURE: &[(&str, &str)] = &[
     ("sources/dkim", "sources::dkim"),
     ("sources/dmarc", "sources::dmarc"),
     ("sources/audit", "sources::audit"),
+    ("sources/canary", "sources::canary"),
+    ("sources/watch.rs", "sources::watch"),
+    ("sources/watch", "sources::watch"),
     ("sources/asking.rs", "sources::asking"),
     ("sources/tags.rs", "sources::tags"),
     ("sources/mail_from.rs", "sources::mail_from"),
@@ -94,7 +97,7 @@ fn behind(pattern: &str, code: &str) -> Vec<(usize, BTreeSet<String>)> {
     let (mut all, mut at) = (Vec::new(), 0);
     while let Some(found) = pattern.find_at(code, at) {
         let mut paths = BTreeSet::new();
-        at = code.len() - open("", &code[found.end()..], &mut paths).len();
+        at = code.len() - open("", code.get(found.end()..).unwrap_or_default(), &mut paths).len();
         all.push((found.len(), paths));
     }
     all
@@ -113,9 +116,9 @@ fn imports(code: &str, module: &[&str]) -> BTreeSet<String> {
             // A `super` within a group leads up once more.
             let parts = path.split("::").fold(base.to_vec(), |mut parts, part| {
                 if part == "super" {
-                    drop(parts.pop())
+                    parts.pop();
                 } else {
-                    parts.push(part)
+                    parts.push(part);
                 }
                 parts
             });

@@ -12,27 +12,23 @@ use std::{
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::{Exit, Format, open, text::count};
+pub(super) use self::told::told_finding;
+use super::{Exit, Format, open, resolvers, text::count};
 use crate::{
     clock::Clock,
     config::Config,
     model::{Provider, nearest_word},
     sources::{
         FindingCode, Grade,
-        answer::Name,
         apple_rule::Registered,
         audit::{Audit, Selector, Setup, Stream},
         declared,
-        dns::{Asker, Settings},
-        servers,
         spf::Known,
     },
 };
 
 /// How long the whole may take; what DNS has not answered by then counts as timed out.
 const LIMIT: Duration = Duration::from_mins(1);
-/// How long one server may take for one try.
-const TRY: Duration = Duration::from_secs(3);
 
 /// Audit the sources now: is each stream carried by a registered source, and what to change where it is not.
 ///
@@ -94,13 +90,14 @@ impl CheckCommand {
         diagnostics: &mut impl Write,
     ) -> anyhow::Result<Exit> {
         let config = Config::load(file, environment)?;
-        let (setup, asker) = match self.setup(&config).and_then(|setup| Ok((setup, self.asker(&config)?))) {
-            Ok(ready) => ready,
-            Err(error) => {
-                writeln!(diagnostics, "relaywatch: {error:#}")?;
-                return Ok(Exit::Misuse);
-            }
-        };
+        let (setup, asker) =
+            match self.setup(&config).and_then(|setup| Ok((setup, resolvers::asker(&self.resolvers, &config)?))) {
+                Ok(ready) => ready,
+                Err(error) => {
+                    writeln!(diagnostics, "relaywatch: {error:#}")?;
+                    return Ok(Exit::Misuse);
+                }
+            };
         if std::io::stderr().is_terminal() {
             writeln!(diagnostics, "relaywatch: asking DNS about {} ...", count(setup.streams.len() as u64, "stream"))?;
         }
@@ -116,29 +113,13 @@ impl CheckCommand {
         Ok(exit(&audit))
     }
 
-    /// Asks the servers that are named on the command line, else in the configuration, else those of the machine.
-    fn asker(&self, config: &Config) -> anyhow::Result<Asker> {
-        let named = if self.resolvers.is_empty() { &config.dns.resolvers } else { &self.resolvers };
-        let mut servers = Vec::with_capacity(named.len());
-        for server in named {
-            let read = servers::parse(server);
-            servers.push(read.with_context(|| {
-                format!("{server:?} is no address of a DNS server: write it as 9.9.9.9, 127.0.0.1:5353 or [::1]:5353")
-            })?);
-        }
-        if servers.is_empty() {
-            servers = servers::of_machine()?;
-        }
-        Ok(Asker::new(&Settings { timeout: TRY, ..Settings::new(servers) })?)
-    }
-
     /// What is to be audited.
     fn setup(&self, config: &Config) -> anyhow::Result<Setup> {
         let declared = declared::setup(config);
         let mut streams = Vec::new();
         if self.names.is_empty() {
             streams.clone_from(&declared.streams);
-            streams.extend(undeclared(&declared));
+            streams.extend(declared::undeclared(&declared));
             if streams.is_empty() {
                 bail!(
                     "nothing is declared: name a domain, as `relaywatch check example.com`, or declare [[team.source]] and \
@@ -150,7 +131,7 @@ impl CheckCommand {
             let name = Registered::parse(text).with_context(|| {
                 format!("{text:?} is neither a domain nor an address: write example.com or dev@example.com")
             })?;
-            let known = declared.streams.iter().filter(|stream| is_of(stream, &name));
+            let known = declared.streams.iter().filter(|stream| declared::is_of(stream, &name));
             let before = streams.len();
             if !self.says_how() {
                 streams.extend(known.cloned());
@@ -194,31 +175,6 @@ impl CheckCommand {
             region: self.region.clone(),
             ..Stream::new(provider, from)
         })
-    }
-}
-
-/// Streams of the sources that no declared stream has to do with: whoever sends from them.
-fn undeclared(declared: &Setup) -> Vec<Stream> {
-    let sources = declared.teams.iter().flat_map(|team| team.sources.iter().map(move |source| (team, source)));
-    sources
-        .filter_map(|(team, source)| {
-            let name = Registered::parse(&source.name)?;
-            (!declared.streams.iter().any(|stream| is_of(stream, &name)))
-                .then(|| Stream { team: Some(team.name.clone()), ..Stream::new(Provider::Generic, &source.name) })
-        })
-        .collect()
-}
-
-/// Whether a stream sends from this name: its From address or domain, or its envelope domain.
-fn is_of(stream: &Stream, name: &Registered) -> bool {
-    let from = Registered::parse(&stream.from);
-    let domain = from.as_ref().map(Registered::domain);
-    match name {
-        Registered::Address { .. } => from.as_ref() == Some(name),
-        Registered::Domain(asked) => {
-            let envelope = stream.envelope.as_deref().and_then(|domain| Name::parse(domain).ok());
-            domain == Some(asked) || envelope.as_ref() == Some(asked)
-        }
     }
 }
 

@@ -110,7 +110,7 @@ fn verdict(verdict: PathVerdict) -> String {
     verdict.says().map_or_else(|| verdict.as_str().to_owned(), |reason| format!("{}: {reason}", verdict.as_str()))
 }
 
-/// A finding for people, with its number.
+/// One finding for people, with its number.
 pub(in crate::cli) fn told_finding(number: usize, finding: &Finding, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{number:>3}. {}  {}  ({})", finding.grade, Safe(&finding.about), finding.code)?;
     wrapped(&finding.what, out)?;

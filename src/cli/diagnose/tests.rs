@@ -1,4 +1,5 @@
 use super::*;
+use crate::sources::apple_rule::{Source, Team};
 
 /// A day after the fixtures.
 const NOW: Timestamp = Timestamp::from_seconds(1_795_564_800);
@@ -6,7 +7,9 @@ const NOW: Timestamp = Timestamp::from_seconds(1_795_564_800);
 fn diagnosed(input: &[u8], format: Format) -> (Result<Exit, DiagnoseError>, String, String) {
     let (rules, relay) = (Rules::built_in().expect("rules"), RelayDomains::default());
     let (mut out, mut diagnostics) = (Vec::new(), Vec::new());
-    let done = run(input, &mut out, &mut diagnostics, format, &Options { rules: &rules, relay: &relay, now: NOW });
+    let (inventory, trust) = (Inventory::default(), Trust::default());
+    let options = Options { rules: &rules, relay: &relay, now: NOW, inventory: &inventory, trust: &trust, asker: None };
+    let done = run(input, &mut out, &mut diagnostics, format, &options);
     (done, String::from_utf8(out).expect("UTF-8"), String::from_utf8(diagnostics).expect("UTF-8"))
 }
 
@@ -135,4 +138,97 @@ fn of_a_report_that_breaks_off_what_there_is_is_told() {
     assert!(out.contains("the mail breaks off"), "{out}");
     let (_, out, _) = diagnosed(&whole, Format::Text);
     assert!(!out.contains("the mail breaks off"), "{out}");
+}
+
+/// With these names registered, and this receiver trusted.
+fn judged(input: &[u8], trust: &[&str], names: &[&str]) -> (Exit, String) {
+    let source =
+        |name: &&str| Source { name: (*name).to_owned(), confirmed_at: Some(NOW), confirmed_by: Some("Jo".to_owned()) };
+    let team = Team { name: "A1B2C3D4E5".to_owned(), account: None, sources: names.iter().map(source).collect() };
+    let inventory = Inventory::new(vec![team], NOW);
+    let trust = if trust.is_empty() { Trust::default() } else { Trust::of(trust) };
+    let (rules, relay) = (Rules::built_in().expect("rules"), RelayDomains::default());
+    let options = Options { rules: &rules, relay: &relay, now: NOW, inventory: &inventory, trust: &trust, asker: None };
+    let mut out = Vec::new();
+    let exit = run(input, &mut out, &mut Vec::new(), Format::Text, &options).expect("told");
+    (exit, String::from_utf8(out).expect("UTF-8"))
+}
+
+fn header(name: &str) -> Vec<u8> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/diagnose").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+const BOTH: &[&str] = &["mydomain.fr", "mail.mydomain.fr", "dev@mydomain.fr"];
+
+/// The second case of the design, as somebody posts it: registered as the sender believes, signed by SES's own domain, and the custom
+/// MAIL FROM forgotten in Apple's portal.
+#[test]
+fn the_silent_misfit_is_told_from_pasted_headers() {
+    let (exit, told) = judged(&header("case-two.txt"), &["mx.google.com"], &["mydomain.fr", "dev@mydomain.fr"]);
+    assert_eq!(exit, Exit::Finding);
+    insta::assert_snapshot!("case-two", told);
+    // Where both are registered the header shows nothing wrong, and what stays open is told.
+    let (exit, told) = judged(&header("case-two.txt"), &["mx.google.com"], BOTH);
+    assert_eq!(exit, Exit::Success);
+    insta::assert_snapshot!("case-two-registered", told);
+    // Without a configuration and without trust nothing is claimed.
+    let (_, told, _) = diagnosed(&header("case-two.txt"), Format::Text);
+    insta::assert_snapshot!("case-two-undeclared", told);
+}
+
+#[test]
+fn the_opposite_cases_are_told() {
+    for (name, file, names, exit) in [
+        ("fits", "fits.eml", BOTH, Exit::Success),
+        ("unregistered", "fits.eml", &["other.example"][..], Exit::Finding),
+        ("fallback", "fallback.eml", BOTH, Exit::Finding),
+        ("relaxed", "relaxed.eml", BOTH, Exit::Finding),
+        ("forged", "forged.eml", BOTH, Exit::Finding),
+    ] {
+        let (ended, told) = judged(&header(file), &[], names);
+        assert_eq!(ended, exit, "{name}: {told}");
+        insta::assert_snapshot!(format!("message-{name}"), told);
+    }
+}
+
+#[test]
+fn a_message_is_one_object_for_machines() {
+    let (done, out, _) = diagnosed(&header("forged.eml"), Format::Json);
+    assert_eq!(done.expect("told"), Exit::Finding);
+    let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((&told["kind"], &told["apple"]["overall"]["result"]), (&"message".into(), &"unknown".into()), "{out}");
+    assert!(told["spf"]["result"].is_null() && told["dmarc"]["result"].is_null(), "{out}");
+    assert_eq!(told["results"][0]["untrusted"]["reason"], "other-server");
+    assert_eq!(told["results"][1]["untrusted"]["reason"], "arc");
+    assert_eq!(told["results"][3]["untrusted"]["reason"], "below-other-host");
+    assert_eq!(told["recipients"], serde_json::json!([]));
+}
+
+#[test]
+fn results_and_replies_are_known_in_any_dress() {
+    let kind = |input: &[u8]| {
+        let (_, out, _) = diagnosed(input, Format::Json);
+        let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+        told["kind"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(
+        kind(b"Authentication-Results: mx.google.com; spf=pass smtp.mailfrom=a@b.example"),
+        "authentication-results"
+    );
+    assert_eq!(kind(b"mx.google.com; spf=pass smtp.mailfrom=a@b.example"), "authentication-results");
+    assert_eq!(
+        kind(b"> spf=pass (sender IP is 192.0.2.1) smtp.mailfrom=b.example; dkim=none"),
+        "authentication-results"
+    );
+    assert_eq!(kind(b"From: a@b.example\nReturn-Path: <c@d.example>\n"), "header");
+    assert_eq!(kind(b"> 550 5.1.1 &lt;a@b.example&gt;: unauthorized sender"), "reply");
+    assert_eq!(kind(&fixture("relay-unauthorized.eml")), "delivery-report");
+    // A message that has a bounce attached stays a bounce.
+    let attached = "From: jo@example.net\nTo: dev@example.com\nAuthentication-Results: mx.google.com; spf=pass\nMIME-Version: 1.0\n\
+        Content-Type: multipart/mixed; boundary=outer\n\n--outer\nContent-Type: text/plain\n\nLook at this.\n\n--outer\n\
+        Content-Type: message/delivery-status\n\nReporting-MTA: dns; mx.example.com\n\n\
+        Final-Recipient: rfc822; qwertyuiopasd@privaterelay.appleid.com\nAction: failed\nStatus: 5.1.1\n\
+        Diagnostic-Code: smtp; 550 5.1.1 <b@mail.example.com>: unauthorized sender\n\n--outer--\n";
+    assert_eq!(kind(attached.as_bytes()), "delivery-report");
 }

@@ -9,9 +9,13 @@ use crate::{
     daemon::{keys_are_lost, store_options},
     ingest::alive,
     model::{MINUTE_MILLIS, Timestamp},
-    monitor::blind::{ALL, known as windows},
+    monitor::{
+        blind::{ALL, known as windows},
+        overview::Overview,
+    },
     privacy::Keyring,
     rule_files,
+    sources::watch::Fitness,
     store::{Access, Backlog, Store, StoreError},
 };
 
@@ -349,4 +353,31 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// How the sources stand, where any are watched.
+pub(super) async fn sources(store: &Store, now: Timestamp) -> Option<Check> {
+    const NAME: &str = "sources";
+    let overview = match Overview::read(store, now).await {
+        Ok(overview) => overview,
+        Err(error) => return Some(unread(&error)),
+    };
+    if overview.sources.is_empty() {
+        return None;
+    }
+    let [fit, unfit, unknown] = [Fitness::Fit, Fitness::Unfit, Fitness::Unknown].map(|one| overview.count(one));
+    let says = format!("{fit} fit for the relay, {unfit} unfit, {unknown} that can't be told");
+    let mut check = match (unfit, overview.blind.len()) {
+        (0, 0) => Check::ok(NAME, says),
+        (0, _) => Check::warning(NAME, says),
+        _ => Check::wrong(NAME, says),
+    };
+    if unfit > 0 {
+        check = check.then("`relaywatch sources` tells which and since when, `relaywatch check` what to change");
+    }
+    for blind in overview.blind {
+        check = check
+            .then(format!("{} gets no answer since {}: look at the resolvers of [dns]", blind.watched, blind.since));
+    }
+    Some(check)
 }

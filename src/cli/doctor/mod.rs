@@ -84,6 +84,7 @@ async fn examine(loaded: Result<Config, ConfigErrors>, url: Option<&Url>, now: T
     let mut known = Known::default();
     if let Some(store) = &opened {
         report.checks.extend(house::of_store(store, presence, now).await);
+        report.checks.extend(house::sources(store, now).await);
         match feeds::known(store, now).await {
             Ok(found) => known = found,
             Err(error) => report.checks.push(house::unread(&error)),

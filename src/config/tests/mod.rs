@@ -1,5 +1,6 @@
 //! The configuration, from text and environment to what is in force.
 
+mod canaries;
 mod default_file;
 mod environment;
 mod mistakes;

@@ -55,6 +55,7 @@ fn purge() -> IncidentFacts {
         arrivals: Some(Arrivals { lag_ratio: 1.1, repeated_share: 0.02 }),
         blind_windows: Vec::new(),
         relay_mails: Vec::new(),
+        dns_changes: Vec::new(),
     }
 }
 

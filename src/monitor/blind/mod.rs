@@ -21,6 +21,10 @@ use crate::{
 pub const ALL: &str = "all";
 /// What it says of Apple's notices, through whatever feed they come; of those of one app, `notices/<team>/<client id>`.
 pub const NOTICES: &str = "notices";
+/// What it begins with where a mailbox of canaries was not read, or its control did not arrive: `canary/<mailbox>`.
+pub const CANARY: &str = "canary/";
+/// What it says of DNS as a whole; of one name, `dns/<name>`.
+pub const DNS: &str = "dns";
 /// Windows that are read, the newest ones.
 const MOST: u32 = 10_000;
 /// Once an outage is over, what providers hold back comes in within this time, or within the outage's own length where that is
@@ -32,7 +36,8 @@ const LEAST_REFILL_MILLIS: i64 = 30 * 60_000;
 pub struct Window {
     /// From when.
     pub from: Timestamp,
-    /// `all`, `notices`, those of one app (`notices/<team>/<client id>`), or a feed's name: `ses/eu`.
+    /// `all`, `notices`, those of one app (`notices/<team>/<client id>`), canaries (`canary/<mailbox>`), or a feed's name:
+    /// `ses/eu`.
     pub watched: String,
     /// Why, where it is known.
     pub reason: Option<BlindReason>,
@@ -90,6 +95,18 @@ impl Window {
 /// What [`Window::watched`] says of the notices of one app.
 fn notices_of(team: &str, app: &str) -> String {
     format!("{NOTICES}/{team}/{app}")
+}
+
+/// What [`Window::watched`] says of one name in DNS.
+#[must_use]
+pub fn dns_of(name: &str) -> String {
+    format!("{DNS}/{name}")
+}
+
+/// Whether a window is of DNS.
+#[must_use]
+pub fn is_of_dns(watched: &str) -> bool {
+    watched.strip_prefix(DNS).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Team and client id, where a window is of the notices of one app.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ALL, NOTICES, Window, known, notices_of};
+use super::{ALL, CANARY, DNS, NOTICES, Window, is_of_dns, known, notices_of};
 use crate::{
     detect::{Silent, silent_since},
     explain::BlindReason,
@@ -64,6 +64,10 @@ impl Silence {
         // Whatever lasts and is watched no more ends, also where no report of it is left.
         for open in windows.iter().filter(|window| window.until.is_none() && window.reason != Some(BlindReason::Outage))
         {
+            // Those of canaries are ended by who looks for canaries.
+            if open.watched.starts_with(CANARY) {
+                continue;
+            }
             if settings.as_ref().is_some_and(|settings| !is_watched(settings, &open.watched)) {
                 journal(store, &Window { until: Some(now), ..open.clone() }).await?;
             }
@@ -161,6 +165,9 @@ impl Silence {
                         BlindReason::Refused | BlindReason::Unreachable => {
                             now.millis_since(window.from) >= REFUSED_LASTS_MILLIS
                         }
+                        BlindReason::Silent if window.watched.starts_with(CANARY) => {
+                            now.millis_since(window.from) >= REFUSED_LASTS_MILLIS
+                        }
                         BlindReason::Silent | BlindReason::Outage => lasting.contains(&window.watched),
                     };
                     if !lasts {
@@ -211,8 +218,11 @@ async fn journal(store: &Leader, window: &Window) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether the settings have what a window is of.
+/// Whether the settings have what a window is of. Those of DNS are ended by the watch.
 fn is_watched(settings: &Settings, watched: &str) -> bool {
+    if is_of_dns(watched) {
+        return true;
+    }
     match super::app_of(watched) {
         Some((team, app)) => settings.teams.get(team).is_some_and(|apps| apps.iter().any(|known| known == app)),
         None => watched == NOTICES || settings.feeds.contains_key(watched),
@@ -232,7 +242,9 @@ fn speaks(hours: &Hours, from: Timestamp) -> bool {
 fn count_open(windows: &[Window]) -> BTreeMap<String, i64> {
     let mut open: BTreeMap<String, i64> = BTreeMap::new();
     for window in windows {
-        *open.entry(window.watched.clone()).or_default() += i64::from(window.until.is_none());
+        // One value for all names, so that there are no more than feeds.
+        let watched = if is_of_dns(&window.watched) { DNS.to_owned() } else { window.watched.clone() };
+        *open.entry(watched).or_default() += i64::from(window.until.is_none());
     }
     open
 }

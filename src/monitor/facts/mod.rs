@@ -15,10 +15,12 @@ use self::{
 use crate::{
     detect::Counts,
     explain::{
-        BlindWindow, Control, IncidentFacts, LastDelivery, NoticeFacts, OneText, RelayMail, ReplyText, shortened,
+        BlindWindow, Control, DnsChange, IncidentFacts, LastDelivery, NoticeFacts, OneText, RelayMail, ReplyText,
+        shortened,
     },
     model::{Bin, Cause, DAY_MILLIS, Destination, HOUR_MILLIS, StreamKey, Timestamp},
     monitor::blind::{Window, known, touching},
+    sources::watch::{CEILING_MILLIS, Observation, SETTLE_MILLIS},
     store::{AddressNotice, EntryKind, EntryRecord, RefusedAddress, Span, Store, StoreError, template_id},
 };
 
@@ -46,6 +48,15 @@ const MOST_TEXTS: u32 = 3;
 /// Texts of earlier replies among which that of the incident is looked for.
 const MOST_TEXTS_BEFORE: u32 = 100;
 const TEXT_LENGTH: usize = 300;
+
+/// A change of DNS is evidence from so long before the onset …
+const CHANGE_BEFORE_MILLIS: i64 = 6 * HOUR_MILLIS;
+/// … until the watch has seen what was changed at the onset: the longest time between two looks, and until it counts.
+const CHANGE_SEEN_MILLIS: i64 = CEILING_MILLIS + CEILING_MILLIS / 10 + 2 * SETTLE_MILLIS;
+/// Observations that are read, changes that are told, and letters of each record.
+const MOST_OBSERVATIONS: u32 = 500;
+const MOST_CHANGES: usize = 10;
+const SHOWN_RECORD: usize = 80;
 
 /// Mails of Apple's that are told of.
 const MOST_RELAY_MAILS: u32 = 10;
@@ -172,6 +183,7 @@ pub async fn gather(store: &Store, scope: &Scope, windows: &[Window]) -> Result<
         last_delivery: Some(refused.last_delivery),
         blind_windows,
         relay_mails: relay_mails(store, onset.plus_millis(-BEFORE_MILLIS), last).await?,
+        dns_changes: dns_changes(store, scope, onset).await?,
         ..IncidentFacts::default()
     };
     streams(store, scope, &mut facts).await?;
@@ -184,6 +196,28 @@ async fn relay_mails(store: &Store, from: Timestamp, to: Timestamp) -> Result<Ve
     let span = Span { since: Some(from), until: Some(to) };
     let entries = store.entries_by_time(EntryKind::RelayNotification, span, None, MOST_RELAY_MAILS).await?;
     Ok(entries.iter().rev().filter_map(relay_mail).collect())
+}
+
+/// What the watch observed to change in the DNS of the incident's domains around its onset, the earliest first.
+async fn dns_changes(store: &Store, scope: &Scope, onset: Timestamp) -> Result<Vec<DnsChange>, StoreError> {
+    let domains: BTreeSet<&str> = scope
+        .finest
+        .iter()
+        .flat_map(|(_, key)| [key.from_domain.as_deref(), key.envelope_domain.as_deref()])
+        .flatten()
+        .collect();
+    let (since, until) = (onset.plus_millis(-CHANGE_BEFORE_MILLIS), onset.plus_millis(CHANGE_SEEN_MILLIS));
+    let span = Span { since: Some(since), until: Some(until) };
+    let entries = store.entries_by_time(EntryKind::DnsObservation, span, None, MOST_OBSERVATIONS).await?;
+    let change = |entry: &EntryRecord| match serde_json::from_value(entry.body.clone()).ok()? {
+        Observation::Record(record) if record.is_change() => {
+            let concerns = record.domains.iter().any(|domain| domains.contains(domain.as_str()));
+            let grade = record.grade.map_or("notable", |grade| grade.as_str()).to_owned();
+            concerns.then(|| DnsChange { at: entry.key.at, says: record.says(SHOWN_RECORD), grade })
+        }
+        _ => None,
+    };
+    Ok(entries.iter().rev().filter_map(change).take(MOST_CHANGES).collect())
 }
 
 /// The mail of Apple's that an entry tells of.

@@ -102,10 +102,17 @@ fn page(kept: &Kept, kind: PageKind, key: String, now: Timestamp) -> Page {
     let stream = body.scope.to_string();
     let headline = match kind {
         PageKind::Opened if body.basis == Basis::Count => format!("Unusually many refusals on {stream}"),
-        // What is wrong with the set-up, and what is said of words, is no incident.
-        PageKind::Opened | PageKind::Setup | PageKind::NewWords | PageKind::Blind | PageKind::SeenAgain => {
-            format!("Relay mail is refused on {stream}")
-        }
+        // What is wrong with the set-up, and what is said of words, canaries or DNS, is no incident.
+        PageKind::Opened
+        | PageKind::Setup
+        | PageKind::NewWords
+        | PageKind::Blind
+        | PageKind::SeenAgain
+        | PageKind::CanaryLost
+        | PageKind::CanaryRefused
+        | PageKind::CanaryArrives
+        | PageKind::Unfit
+        | PageKind::FitAgain => format!("Relay mail is refused on {stream}"),
         PageKind::CauseNamed => format!("Cause named for {stream}"),
         PageKind::Worse => format!("Worse on {stream}"),
         PageKind::Closed => format!("Closed: quiet again on {stream}"),

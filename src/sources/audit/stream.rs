@@ -464,7 +464,7 @@ impl Case<'_> {
             let valid = match signature.validity {
                 Validity::Valid => Some(true),
                 Validity::Invalid => Some(false),
-                Validity::ValidEd25519 | Validity::Chance | Validity::Trouble => None,
+                Validity::ValidEd25519 | Validity::Chance | Validity::Trouble | Validity::Untold => None,
             };
             match dmarc::alignment(&self.dmarc, &signature.domain, adkim, asking) {
                 Some(aligned) => ways.push((valid, aligned)),

@@ -176,6 +176,15 @@ impl FindingCode {
             Self::DnssecBogus => {
                 "Receivers that validate DNSSEC, as many do, see no record at all: SPF and DKIM fail for them."
             }
+            Self::DnsUnstable => {
+                "Mail passes or is refused by the moment at which the receiver asks, and no change of it can be told from the next."
+            }
+            Self::DnsServersDisagree => {
+                "Which of the zone's servers a receiver happens to ask decides whether the relay takes the mail."
+            }
+            Self::DnsResolverDiffers => {
+                "Receivers ask resolvers of their own: what this one says alone is not believed, and it hides changes."
+            }
             Self::ReportsBothFail => {
                 "Apple's relay asks for one of the two, more strictly than DMARC does: what fails both here is refused there."
             }

@@ -6,6 +6,7 @@ mod feeds;
 mod imports;
 mod incidents;
 mod new_words;
+mod observed;
 mod outbox;
 mod people;
 mod read;
@@ -14,6 +15,7 @@ mod retention;
 
 use sqlx::{Database, Pool};
 
+pub(super) use observed::{OBSERVE, UNOBSERVE};
 pub(super) use outbox::ENQUEUE;
 pub(super) use people::again;
 pub(super) use read::opened;

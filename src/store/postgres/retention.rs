@@ -7,7 +7,7 @@ use crate::{
     model::DAY_MILLIS,
     store::{
         Epoch, Position, StoreError,
-        both::{Engine, RESET},
+        both::{Engine, RESET, UNOBSERVE},
         engine::{MONITOR_CURSOR, OUTBOX_KEPT_MILLIS, REBUILD_CURSOR},
         retention::{Cutoffs, Straddlers, WordsRow, words},
     },
@@ -45,6 +45,15 @@ impl PgStore {
         }
         // What is folded from here on comes marked; what a checkpoint holds is not moved.
         query("UPDATE relay_mark SET folded = FALSE WHERE folded").execute(&mut *transaction).await?;
+        // Nothing has to be folded for these: of each the last entry stands.
+        query(UNOBSERVE).execute(&mut *transaction).await?;
+        query(
+            "INSERT INTO observed (about, at, body) SELECT DISTINCT ON (1) body::json ->> 'about', at, body FROM entry \
+             WHERE kind = 6 AND body::json ->> 'about' IS NOT NULL ORDER BY 1, at DESC, position DESC, row DESC \
+             ON CONFLICT (about) DO NOTHING",
+        )
+        .execute(&mut *transaction)
+        .await?;
         transaction.commit().await?;
         Ok(())
     }

@@ -15,7 +15,9 @@ use crate::{
         Commit, Epoch, Mark, NewControl, NewEntry, NewEvent, NewSetAside, Outcome, Recipient, StoreError, Subject,
         Submission, WordKind,
         batch::{Numbers, Teaching, control_cells, recipients_of, stream_text},
+        both::OBSERVE,
         engine::{Marks, digest_of, random_id, storable},
+        observed::about,
     },
 };
 
@@ -516,6 +518,16 @@ async fn insert_entry(
             .execute(&mut *connection)
             .await?;
         }
+    }
+    if added > 0
+        && let Some(about) = about(entry)
+    {
+        query(OBSERVE)
+            .bind(about)
+            .bind(entry.key.at.as_millis())
+            .bind(entry.body.to_string())
+            .execute(&mut *connection)
+            .await?;
     }
     if added > 0
         && let (Some(address), Some(mark)) = (address, teaching.mark)

@@ -5,7 +5,7 @@ use sqlx::{query, query_as, query_scalar};
 use super::SqliteStore;
 use crate::store::{
     Epoch, Position, StoreError,
-    both::{Engine, RESET},
+    both::{Engine, RESET, UNOBSERVE},
     engine::{MONITOR_CURSOR, OUTBOX_KEPT_MILLIS, REBUILD_CURSOR},
     retention::{Cutoffs, Straddlers, WordsRow, words},
 };
@@ -33,6 +33,14 @@ impl SqliteStore {
         }
         // What is folded from here on comes marked; what a checkpoint holds is not moved.
         query("UPDATE relay_mark SET folded = 0 WHERE folded").execute(&mut *transaction).await?;
+        // Nothing has to be folded for these: of each the last entry stands.
+        query(UNOBSERVE).execute(&mut *transaction).await?;
+        query(
+            "INSERT INTO observed (about, at, body) SELECT body ->> 'about', max(at), body FROM entry WHERE kind = 6 \
+             AND body ->> 'about' IS NOT NULL GROUP BY 1 ON CONFLICT (about) DO NOTHING",
+        )
+        .execute(&mut *transaction)
+        .await?;
         transaction.commit().await?;
         Ok(())
     }

@@ -4,7 +4,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -35,11 +35,12 @@ pub(crate) enum Transport {
 pub(crate) struct Server {
     address: SocketAddr,
     answered: Arc<[AtomicUsize; 2]>,
+    serving: Arc<Serving>,
     _tasks: JoinSet<()>,
 }
 
 struct Serving {
-    zone: Zone,
+    zone: RwLock<Zone>,
     transport: Transport,
     order: Order,
     answered: Arc<[AtomicUsize; 2]>,
@@ -58,15 +59,21 @@ impl Server {
         };
         let address = listener.local_addr().expect("an address");
         let answered = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+        let zone = RwLock::new(zone);
         let serving = Arc::new(Serving { zone, transport, order, answered: Arc::clone(&answered) });
         let mut tasks = JoinSet::new();
         tasks.spawn(datagrams(socket, Arc::clone(&serving)));
-        tasks.spawn(streams(listener, serving));
-        Self { address, answered, _tasks: tasks }
+        tasks.spawn(streams(listener, Arc::clone(&serving)));
+        Self { address, answered, serving, _tasks: tasks }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Serves another zone from here on.
+    pub(crate) fn exchange(&self, zone: Zone) {
+        *self.serving.zone.write().expect("no test panicked in it") = zone;
     }
 
     /// The whole answers by UDP and by TCP.
@@ -125,6 +132,7 @@ impl Serving {
         let mut answer = Message::response(request.metadata.id, OpCode::Query);
         answer.metadata.recursion_desired = true;
         answer.metadata.recursion_available = true;
+        answer.metadata.authoritative = true;
         answer.add_query(query.clone());
         let kind = match query.query_type() {
             RecordType::A => Some(Kind::A),
@@ -136,8 +144,9 @@ impl Serving {
         };
         let mut owner = query.name().clone();
         let mut name = Name::from_labels(query.name().iter())?;
+        let zone = self.zone.read().expect("no test panicked in it");
         for _ in 0..8 {
-            match self.zone.find(&name, kind, self.order) {
+            match zone.find(&name, kind, self.order) {
                 Found::Records(records) => {
                     answer.add_answers(
                         records.into_iter().map(|entry| Record::from_rdata(owner.clone(), 300, data(entry))),

@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::allow_attributes, reason = "each test uses a part")]
 
 pub(crate) mod daemon;
+pub(crate) mod dovecot;
 pub(crate) mod payload;
 pub(crate) mod postfix;
 pub(crate) mod sink;

@@ -18,7 +18,9 @@ use crate::{
         Commit, Epoch, Mark, NewControl, NewEntry, NewEvent, NewOutbox, NewSetAside, NewToken, Outcome, StoreError,
         Submission, WordKind,
         batch::{Numbers, Teaching, control_cells, recipients_of},
+        both::OBSERVE,
         engine::{Marks, storable},
+        observed::about,
     },
 };
 
@@ -195,6 +197,16 @@ impl PgStore {
                 .execute(&mut *connection)
                 .await?;
             }
+        }
+        if added > 0
+            && let Some(about) = about(entry)
+        {
+            query(OBSERVE)
+                .bind(about)
+                .bind(entry.key.at.as_millis())
+                .bind(entry.body.to_string())
+                .execute(&mut *connection)
+                .await?;
         }
         if added > 0
             && let (Some(address), Some(mark)) = (address, teaching.mark)

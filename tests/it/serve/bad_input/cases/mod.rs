@@ -59,10 +59,6 @@ pub(super) const WEBHOOKS: [Webhook; 9] = [
 ];
 
 impl Webhook {
-    pub(super) fn path(&self) -> String {
-        format!("/in/{}", self.feed)
-    }
-
     /// A body with an event of this type, and the headers under which it's taken.
     pub(super) fn post(&self, word: &str, time: &Value) -> (Headers, String) {
         let body = webhooks::body(self.feed, &(self.event)(word, time).to_string());
