@@ -13,8 +13,8 @@ use relaywatch::{
     cli::{
         Exit, Format, accounts::AccountsCommand, address::AddressCommand, canary::CanaryCommand, check::CheckCommand,
         classify, config::ConfigCommand, demo::DemoCommand, diagnose, doctor::DoctorCommand, events::EventsCommand,
-        import::ImportCommand, incident::IncidentCommand, keys::KeysCommand, rebuild::RebuildCommand, score,
-        serve::ServeCommand, sources::SourcesCommand,
+        import::ImportCommand, incident::IncidentCommand, keys::KeysCommand, rebuild::RebuildCommand,
+        reports::ReportsCommand, score, serve::ServeCommand, sources::SourcesCommand,
     },
     config::Config,
     rule_files,
@@ -74,6 +74,8 @@ enum Command {
     Accounts(AccountsCommand),
     /// Show and rotate the keys that seal addresses.
     Keys(KeysCommand),
+    /// Take in DMARC aggregate reports, and show what receivers saw of your mail.
+    Reports(ReportsCommand),
     /// Make ledger and cells again from the journal; classify stored replies anew.
     Rebuild(RebuildCommand),
     /// See relaywatch find trouble, and pass over decoys, in a simulation.
@@ -118,6 +120,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Accounts(command) => command.run(file, &mut io::stdin().lock(), &mut out, &mut diagnostics)?,
         Command::Keys(command) => command.run(file, &mut out)?,
         Command::Rebuild(command) => command.run(file, &mut io::stdin().lock(), &mut out, &mut diagnostics)?,
+        Command::Reports(command) => command.run(file, &mut out, &mut diagnostics)?,
         Command::Demo(command) => command.run(cli.log.as_deref(), &mut out)?,
         Command::Config(command) => command.run(file, Config::process_environment(), &mut out, &mut diagnostics)?,
         Command::Doctor(command) => command.run(file, Config::process_environment(), &mut out)?,

@@ -28,6 +28,7 @@ pub mod mandrill;
 pub mod postal;
 pub mod postfix;
 pub mod postmark;
+pub mod reports;
 pub mod resend;
 pub mod scaleway;
 pub mod sendgrid;
@@ -81,6 +82,7 @@ pub const ALL: &[Target] = &[
     ("postal", postal::check),
     ("postfix", postfix::check),
     ("postmark", postmark::check),
+    ("reports", reports::check),
     ("resend", resend::check),
     ("scaleway", scaleway::check),
     ("sendgrid", sendgrid::check),

@@ -15,6 +15,7 @@ pub mod import;
 pub mod incident;
 pub mod keys;
 pub mod rebuild;
+pub mod reports;
 pub mod score;
 pub mod serve;
 pub mod sources;

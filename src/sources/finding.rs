@@ -172,6 +172,10 @@ words! {
         DnsServersDisagree = 603, "dns_servers_disagree";
         /// A resolver says otherwise than the zone's own servers.
         DnsResolverDiffers = 604, "dns_resolver_differs";
+        /// Aggregate reports: mail of known addresses fails by SPF and by DKIM.
+        ReportsBothFail = 800, "reports_both_fail";
+        /// Aggregate reports: SPF passes addresses that no stream names.
+        ReportsUndeclaredSender = 801, "reports_undeclared_sender";
     }
 }
 
@@ -217,6 +221,7 @@ impl FindingCode {
             | C::MailFromMxPreference
             | C::MailFromIsFrom
             | C::DnsTrouble
+            | C::ReportsUndeclaredSender
             | C::DnsResolverDiffers => Grade::Notable,
             C::StreamUnknown
             | C::OnePathLeft
@@ -271,7 +276,8 @@ impl FindingCode {
             | C::MailFromMxWrong
             | C::MailFromMxSeveral
             | C::MailFromMxNull
-            | C::MailFromRefuses => Grade::Fatal,
+            | C::MailFromRefuses
+            | C::ReportsBothFail => Grade::Fatal,
         }
     }
 
@@ -284,7 +290,11 @@ impl FindingCode {
         matches!(self.grade(), Grade::Fatal)
             && !matches!(
                 self,
-                Self::StreamUncovered | Self::DkimAliasDangling | Self::DkimKeyRevoked | Self::MailFromRefuses
+                Self::StreamUncovered
+                    | Self::DkimAliasDangling
+                    | Self::DkimKeyRevoked
+                    | Self::MailFromRefuses
+                    | Self::ReportsBothFail
             )
     }
 }

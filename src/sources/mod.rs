@@ -17,6 +17,7 @@ pub mod mail_from;
 pub mod mailbox;
 pub mod message;
 pub mod providers;
+pub mod reports;
 pub mod servers;
 pub mod signatures;
 pub mod spf;

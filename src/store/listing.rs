@@ -1,5 +1,7 @@
 //! What lists read beside outcomes: entries of a kind by time, and what was set aside.
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+
 use super::{EntryKind, EntryRecord, EventKey, Position, Store, StoreError, dispatch, engine::word};
 use crate::{ingest::SetAsideReason, model::Timestamp, privacy::Purpose};
 
@@ -99,6 +101,18 @@ impl Store {
         };
         let body = dispatch!(self, store => store.keyring()).open(Purpose::Body, &sealed.0, &sealed.1)?;
         Ok(set_aside(rows)?.pop().map(|record| (record, body)))
+    }
+
+    /// What an entry keeps whole, by the keyed hash that stands in its body; nothing where it has expired, or was too large to be
+    /// kept.
+    ///
+    /// # Errors
+    /// Where the store is away, or the keys do not open it.
+    pub async fn kept_part(&self, entry: &EntryRecord, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
+        let named = entry.body.get("part").and_then(serde_json::Value::as_str);
+        let Some(hash) = named.and_then(|text| BASE64_URL_SAFE_NO_PAD.decode(text).ok()) else { return Ok(None) };
+        let Some(sealed) = dispatch!(self, store => store.sealed_part(&hash, now).await)? else { return Ok(None) };
+        Ok(Some(dispatch!(self, store => store.keyring()).open(Purpose::Body, &hash, &sealed)?))
     }
 
     /// What was set aside, by its arrival in a span, latest first; what came before `before` (time and number) where it's

@@ -2,6 +2,7 @@
 
 mod import;
 mod installation;
+mod reports;
 
 use std::{
     io::{BufRead, BufReader, Read},

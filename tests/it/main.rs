@@ -30,6 +30,7 @@ mod outbox;
 mod people;
 mod queues;
 mod relabel;
+mod reports_corpus;
 mod restarts;
 mod retention;
 mod rooms;

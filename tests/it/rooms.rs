@@ -33,6 +33,8 @@ const PURE: &[(&str, &str)] = &[
     ("sources/tags.rs", "sources::tags"),
     ("sources/mail_from.rs", "sources::mail_from"),
     ("sources/providers.rs", "sources::providers"),
+    ("sources/reports.rs", "sources::reports"),
+    ("sources/reports", "sources::reports"),
 ];
 /// What no pure room names.
 const IMPURE: &[&str] = &[

@@ -1,6 +1,6 @@
 //! `relaywatch check`: whether sources and streams are fit for Apple's relay, now.
 
-mod told;
+pub(super) mod told;
 
 use std::{
     io::{IsTerminal, Write},

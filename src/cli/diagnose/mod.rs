@@ -28,7 +28,7 @@ Authentication-Results, a bare SMTP reply; from files or from standard input. It
 
     delivery-report          a bounce, a delay or a receipt, formal (RFC 3464) or as text
     abuse-report             a complaint (RFC 5965)
-    dmarc-aggregate-report   recognised, not read; the mail feed keeps it whole
+    dmarc-aggregate-report   recognised; `relaywatch reports import` reads it
     relay-notification       Apple's word to the Account Holder about the private relay
     auto-reply, challenge, read-receipt, unsubscribe
                              answers by robots; never counted as bounces

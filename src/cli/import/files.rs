@@ -14,7 +14,7 @@ const MAX_DEPTH: u32 = 64;
 ///
 /// # Errors
 /// Where one can't be read, or a folder holds none.
-pub(super) fn of(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+pub(in crate::cli) fn of(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {

@@ -1,6 +1,6 @@
 //! `relaywatch import`: files of events into the journal.
 
-mod files;
+pub(super) mod files;
 mod mark;
 mod pipe;
 mod progress;

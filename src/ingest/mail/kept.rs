@@ -6,38 +6,98 @@ use super::{AggregateReport, RelayNotification};
 use crate::{
     ingest::{Kept, KeptKind, label, plausible},
     model::{DedupeMaterial, Provider, Timestamp},
+    sources::reports::{self, Report},
 };
 
 /// The domain as it may stand in the journal: what holds an `@` is none.
-fn domain(text: Option<&String>) -> Option<&String> {
+fn domain(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.contains('@'))
 }
 
-/// The files of an aggregate report, each by itself. The same file is the same report, whoever brings it again: the key is made
-/// of its bytes, and its time is the one that its name tells as the end of what it is about (RFC 7489 section 7.2.1.1), else the mail's date.
-pub(super) fn aggregate(report: &AggregateReport, now: Timestamp) -> Vec<Kept> {
-    let (domain, submitter) = (domain(report.domain.as_ref()), domain(report.submitter.as_ref()));
-    let told = |text: Option<&String>| text.map_or("?", String::as_str).to_owned();
-    let files = report.attachments.iter().map(|file| {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &file.bytes);
-        Kept {
-            kind: KeptKind::DmarcReport,
-            at: [file.name.as_deref().and_then(super::aggregate::end), report.date]
-                .into_iter()
-                .flatten()
-                .find(|at| plausible(*at, now)),
-            dedupe: DedupeMaterial::new(Provider::Mail, &["dmarc-report", &hex::encode(digest)]),
-            address: None,
-            says: json!({
-                "domain": domain,
-                "submitter": submitter,
-                "media_type": label(&file.media_type),
-                "bytes": file.bytes.len(),
-                "left_out": report.cut,
-            }),
-            label: label(&format!("{} by {}", told(domain), told(submitter))),
-            whole: Some(file.bytes.clone()),
+/// What is known of the file of an aggregate report beside its bytes; a stranger's words, all of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ReportFile<'a> {
+    /// Its name.
+    pub name: Option<&'a str>,
+    /// Its media type.
+    pub media_type: &'a str,
+    /// The domain that the mail says it is about.
+    pub domain: Option<&'a str>,
+    /// Who the mail says has sent it.
+    pub submitter: Option<&'a str>,
+    /// The mail's date.
+    pub date: Option<Timestamp>,
+    /// Whether other files of the mail were left out.
+    pub left_out: bool,
+}
+
+/// The file of an aggregate report as the journal keeps it: as it came, and what it is in a few words. The same report is the same
+/// entry, whoever brings it again and however packed: the key is made of organisation, id and domain, and its time is the end of what it
+/// is about. Where it can't be read, or holds several, the key is made of the file's bytes, and its time is the one that its name tells
+/// as that end (RFC 7489 section 7.2.1.1), else the mail's date.
+#[must_use]
+pub fn report_file(file: &ReportFile<'_>, bytes: &[u8], now: Timestamp) -> Kept {
+    let (documents, mut fault) = match reports::read(bytes) {
+        Ok(documents) => (documents, None),
+        Err(fault) => (Vec::new(), Some(fault)),
+    };
+    let is_one = documents.len() == 1;
+    let mut good: Vec<Report> = Vec::new();
+    for document in documents {
+        match document {
+            Ok(report) => good.push(report),
+            Err(broken) => fault = fault.or(Some(broken)),
         }
+    }
+    let dedupe = match good.as_slice() {
+        [only] if is_one => {
+            let (organisation, id, domain) = only.identity();
+            DedupeMaterial::new(Provider::Mail, &["dmarc-report", &organisation, &id, &domain])
+        }
+        _ => {
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+            DedupeMaterial::new(Provider::Mail, &["dmarc-report", &hex::encode(digest)])
+        }
+    };
+    let first = good.first();
+    let domain = first.map(|report| report.domain.as_str()).or(self::domain(file.domain));
+    let submitter = self::domain(file.submitter).or(first.map(|report| report.organisation.as_str()));
+    let messages = first.map(|_| good.iter().map(Report::messages).fold(0, u64::saturating_add));
+    Kept {
+        kind: KeptKind::DmarcReport,
+        at: [good.iter().map(|report| report.end).max(), file.name.and_then(super::aggregate::end), file.date]
+            .into_iter()
+            .flatten()
+            .find(|at| plausible(*at, now)),
+        dedupe,
+        address: None,
+        says: json!({
+            "domain": domain,
+            "submitter": submitter,
+            "media_type": label(file.media_type),
+            "bytes": bytes.len(),
+            "left_out": file.left_out,
+            "messages": messages,
+            "fault": fault.map(|fault| fault.to_string()),
+        }),
+        label: label(&format!("{} by {}", domain.unwrap_or("?"), submitter.unwrap_or("?"))),
+        whole: Some(bytes.to_vec()),
+    }
+}
+
+/// The files of an aggregate report, each by itself.
+#[must_use]
+pub fn aggregate(report: &AggregateReport, now: Timestamp) -> Vec<Kept> {
+    let files = report.attachments.iter().map(|attachment| {
+        let file = ReportFile {
+            name: attachment.name.as_deref(),
+            media_type: &attachment.media_type,
+            domain: report.domain.as_deref(),
+            submitter: report.submitter.as_deref(),
+            date: report.date,
+            left_out: report.cut,
+        };
+        report_file(&file, &attachment.bytes, now)
     });
     files.collect()
 }
@@ -72,7 +132,7 @@ pub(super) fn notification(notification: &RelayNotification, raw: &[u8], now: Ti
 mod tests {
     use super::*;
     use crate::ingest::{
-        Report,
+        Report as Made,
         http::testing::fixture,
         mail::{Envelope, report, understand},
     };
@@ -80,7 +140,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_seconds(1_796_100_000);
 
-    fn kept(mail: &str) -> Report {
+    fn kept(mail: &str) -> Made {
         report(&understand(mail.as_bytes()), mail.as_bytes(), &Envelope { rcpt_to: None, received_at: NOW })
     }
 
@@ -102,6 +162,32 @@ mod tests {
         assert_eq!((again.kept[0].at, &again.kept[0].dedupe), (report.at, &report.dedupe));
         let other = kept(&mail.replace("H4sIAAAA", "H4sIAAAB"));
         assert_ne!(other.kept[0].dedupe, report.dedupe);
+    }
+
+    /// One that can be read is known by what it says, not by how it came.
+    #[test]
+    fn the_same_report_is_the_same_entry_however_it_is_packed() {
+        use std::io::Write as _;
+        let plain = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/reports/rfc9990.xml"));
+        let plain = plain.expect("a fixture");
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packed.write_all(&plain).expect("packs");
+        let packed = packed.finish().expect("packs");
+        let bare = report_file(&ReportFile::default(), &plain, NOW);
+        let named = ReportFile {
+            name: Some("a!b!1795305600!1795391990.xml.gz"),
+            submitter: Some("x"),
+            ..ReportFile::default()
+        };
+        let other = report_file(&named, &packed, NOW);
+        assert_eq!((bare.at, &bare.dedupe), (other.at, &other.dedupe));
+        assert_eq!(bare.at, Some(Timestamp::from_seconds(1_795_391_999)), "the end that it tells itself");
+        assert_eq!((&bare.says["messages"], &bare.says["fault"]), (&json!(138), &json!(null)));
+        assert_eq!(bare.label, "example.com by Receiver Example");
+        let broken = report_file(&named, plain.strip_suffix(b"</feedback>\n").expect("its end"), NOW);
+        assert_eq!(broken.at, Some(Timestamp::from_seconds(1_795_391_990)), "the end that its name tells");
+        assert_ne!(broken.dedupe, bare.dedupe);
+        assert_eq!(broken.says["fault"], "it breaks off: the end of <feedback> is missing");
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub use self::{
     delivery::{DeliveryAction, DeliveryReport, ReadBy, RecipientReport, StatusOrigin},
     derived::derived_status,
     event::{Envelope, breaks_off, by_sender, delivered_to, outcome, recipient_in, report},
+    kept::{ReportFile, aggregate, report_file},
     original::Original,
     parts::Attachment,
     robot::{RobotAnswer, RobotKind},

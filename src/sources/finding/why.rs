@@ -185,6 +185,12 @@ impl FindingCode {
             Self::DnsResolverDiffers => {
                 "Receivers ask resolvers of their own: what this one says alone is not believed, and it hides changes."
             }
+            Self::ReportsBothFail => {
+                "Apple's relay asks for one of the two, more strictly than DMARC does: what fails both here is refused there."
+            }
+            Self::ReportsUndeclaredSender => {
+                "Mail that nobody has declared is not audited: whether a registered source carries it is not known."
+            }
         }
     }
 }

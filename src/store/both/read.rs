@@ -172,6 +172,15 @@ on_both! {
         }))
     }
 
+    pub(in crate::store) async fn sealed_part(&self, hash: &[u8], now: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
+        let row: Option<(Vec<u8>,)> = query_as("SELECT sealed FROM set_aside WHERE hash = $1 AND expires_at > $2")
+            .bind(hash)
+            .bind(now.as_millis())
+            .fetch_optional(self.reading())
+            .await?;
+        Ok(row.map(|(sealed,)| sealed))
+    }
+
     pub(in crate::store) async fn set_aside_by_time(
         &self,
         span: Span,

@@ -65,6 +65,14 @@ async fn kept(engine: Engine) {
     let found = store.entries_of_kind(EntryKind::RelayNotification, now(), 10).await.expect("entries");
     assert_eq!(found.len(), 1);
     assert!(found[0].address.is_some(), "the sender that it is about is known by the table of addresses");
+    let reports = store.entries_of_kind(EntryKind::DmarcReport, now(), 10).await.expect("entries");
+    let part = store.kept_part(&reports[0], now()).await.expect("opens").expect("it is kept");
+    assert!(reports.len() == 1 && part.len() == 32 && part.starts_with(&[0x1f, 0x8b]), "the file as it came");
+    let later = now().plus_millis(366 * relaywatch::model::DAY_MILLIS);
+    assert_eq!(store.kept_part(&reports[0], later).await.expect("reads"), None, "it has expired");
+    let mut nowhere = reports[0].clone();
+    nowhere.body["part"] = Value::Null;
+    assert_eq!(store.kept_part(&nowhere, now()).await.expect("reads"), None);
     let entries = printed(&home, &["events", "entries"]);
     for line in [
         "on example.com by receiver.example.net: 32 bytes, kept whole",
