@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    config::Config,
     monitor::overview::{Overview, Row},
     sources::watch::{Fitness, SubjectKind},
 };
@@ -47,7 +48,7 @@ impl SourcesCommand {
             Ok(overview?)
         })?;
         match self.format {
-            Format::Text => text(&overview, out)?,
+            Format::Text => text(&overview, nothing(&config), out)?,
             Format::Json => {
                 serde_json::to_writer_pretty(&mut *out, &overview)?;
                 writeln!(out)?;
@@ -57,12 +58,20 @@ impl SourcesCommand {
     }
 }
 
-fn text(overview: &Overview, out: &mut impl Write) -> std::io::Result<()> {
+/// Why nothing is known, where nothing is.
+fn nothing(config: &Config) -> &'static str {
+    if config.team.iter().all(|team| team.source.is_empty() && team.stream.is_empty()) {
+        "Nothing is watched: declare [[team.source]] and [[team.stream]], and let `relaywatch serve` run."
+    } else if !config.dns.watch {
+        "Nothing is watched: [dns] watch is false. `relaywatch check` asks DNS now."
+    } else {
+        "Nothing is known yet: `relaywatch serve` has not had all its first answers from DNS. `relaywatch check` asks now."
+    }
+}
+
+fn text(overview: &Overview, nothing: &str, out: &mut impl Write) -> std::io::Result<()> {
     if overview.sources.is_empty() {
-        writeln!(
-            out,
-            "Nothing is watched yet: declare [[team.source]] and [[team.stream]], and let `relaywatch serve` run with [dns] watch."
-        )?;
+        writeln!(out, "{nothing}")?;
     }
     for (kind, title) in [(SubjectKind::Source, "Sources"), (SubjectKind::Stream, "Streams")] {
         let rows: Vec<&Row> = overview.sources.iter().filter(|row| row.standing.subject.kind == kind).collect();
@@ -113,4 +122,23 @@ fn told(row: &Row, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(out, "           {}  {}  {}", finding.grade, finding.code, Safe(&finding.about))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn why_nothing_is_known_is_told_by_what_is_configured() {
+        let said = |text: &str| {
+            let config = Config::from_text(None, text.to_owned(), HashMap::new()).expect("a configuration");
+            nothing(&config).to_owned()
+        };
+        let declared = "[[team]]\nid = \"A1B2C3D4E5\"\n[[team.source]]\ndomain = \"mydomain.example\"\n";
+        assert!(said("").contains("declare [[team.source]]"));
+        assert!(said(declared).contains("first answers from DNS"));
+        assert!(said(&format!("{declared}[dns]\nwatch = false\n")).contains("[dns] watch is false"));
+    }
 }
