@@ -1,4 +1,4 @@
-//! DMARC aggregate reports (RFC 9990, before it RFC 7489 section 7.2): recognised and handed on whole, not read.
+//! DMARC aggregate reports (RFC 9990, before it RFC 7489 section 7.2): recognised and handed on whole; `sources::reports` reads them.
 
 use std::sync::LazyLock;
 
