@@ -256,23 +256,5 @@ fn unattended_page(since: Timestamp, now: Timestamp) -> Page {
 }
 
 fn page(what: &str, since: Timestamp, now: Timestamp) -> Page {
-    Page {
-        key: String::new(),
-        kind: PageKind::Setup,
-        severity: Severity::Page,
-        raised: false,
-        incident: what.to_owned(),
-        installation: None,
-        stream: what.to_owned(),
-        headline: String::new(),
-        since,
-        turned: None,
-        at: now,
-        refused: 0,
-        sent: 0,
-        facts: Vec::new(),
-        explanation: Vec::new(),
-        safe_action: None,
-        links: Vec::new(),
-    }
+    Page::of_matter((PageKind::Setup, Severity::Page), what.to_owned(), what.to_owned(), since, now)
 }

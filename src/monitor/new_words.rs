@@ -301,28 +301,23 @@ fn ticket(quoted: &[ShownWords], more: usize, digest: bool, now: Timestamp) -> P
         facts.push(format!("and {}", counted(more as u64, "more template")));
     }
     let (what, since) = if digest { ("digest", "in the day's digest") } else { ("at-once", "met by three addresses") };
+    let first = quoted.iter().map(|shown| shown.words.first).min().unwrap_or(now);
     Page {
-        turned: None,
         key: format!("new-words/{what}/{}", now.as_millis()),
-        kind: PageKind::NewWords,
-        severity: Severity::Ticket,
-        raised: false,
-        incident: "new words".to_owned(),
-        installation: None,
-        stream: "Apple".to_owned(),
         headline: format!("Apple replies in words that no rule knows: {}, {since}", counted(all, "template")),
-        since: quoted.iter().map(|shown| shown.words.first).min().unwrap_or(now),
-        at: now,
-        refused: 0,
-        sent: 0,
         facts,
-        explanation: Vec::new(),
         safe_action: Some(
             "Suppress nobody for them: what they mean is a guess until a rule says it. `relaywatch events words` shows all of them, \
              and how to write a rule."
                 .to_owned(),
         ),
-        links: Vec::new(),
+        ..Page::of_matter(
+            (PageKind::NewWords, Severity::Ticket),
+            "new words".to_owned(),
+            "Apple".to_owned(),
+            first,
+            now,
+        )
     }
 }
 

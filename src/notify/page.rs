@@ -122,6 +122,39 @@ pub struct Page {
 }
 
 impl Page {
+    /// A page about no incident but about a matter of its own, which counts nothing; whoever makes it puts in its key and what it
+    /// says. `stream` is what it is about, as people read it, `since` when it began, `at` when it's said.
+    #[must_use]
+    pub const fn of_matter(
+        (kind, severity): (PageKind, Severity),
+        matter: String,
+        stream: String,
+        since: Timestamp,
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            key: String::new(),
+            kind,
+            severity,
+            raised: false,
+            incident: matter,
+            installation: None,
+            stream,
+            headline: String::new(),
+            since,
+            turned: None,
+            at,
+            refused: 0,
+            sent: 0,
+            facts: Vec::new(),
+            explanation: Vec::new(),
+            safe_action: None,
+            links: Vec::new(),
+        }
+    }
+}
+
+impl Page {
     /// Whether it counts as one of the updates of which an incident has at most two an hour.
     #[must_use]
     pub const fn is_update(&self) -> bool {

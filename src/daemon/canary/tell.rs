@@ -162,23 +162,5 @@ fn refused(mailbox: &MailboxSetup, route: &Route, first: &Trial, now: Timestamp)
 }
 
 fn page(key: String, kind: PageKind, severity: Severity, (path, since): (&str, Timestamp), at: Timestamp) -> Page {
-    Page {
-        key,
-        kind,
-        severity,
-        raised: false,
-        incident: format!("canary {path}"),
-        installation: None,
-        stream: path.to_owned(),
-        headline: String::new(),
-        since,
-        turned: None,
-        at,
-        refused: 0,
-        sent: 0,
-        facts: Vec::new(),
-        explanation: Vec::new(),
-        safe_action: None,
-        links: Vec::new(),
-    }
+    Page { key, ..Page::of_matter((kind, severity), format!("canary {path}"), path.to_owned(), since, at) }
 }

@@ -141,25 +141,8 @@ impl Window {
     }
 
     fn page(&self, key: String, kind: PageKind, headline: String, at: Timestamp) -> Page {
-        Page {
-            key,
-            kind,
-            severity: Severity::Ticket,
-            raised: false,
-            incident: format!("blind {}", self.watched),
-            installation: None,
-            stream: self.watched.clone(),
-            headline,
-            since: self.from,
-            turned: None,
-            at,
-            refused: 0,
-            sent: 0,
-            facts: Vec::new(),
-            explanation: Vec::new(),
-            safe_action: None,
-            links: Vec::new(),
-        }
+        let matter = format!("blind {}", self.watched);
+        Page { key, headline, ..Page::of_matter((kind, Severity::Ticket), matter, self.watched.clone(), self.from, at) }
     }
 }
 

@@ -34,18 +34,7 @@ pub(super) fn page(alarm: &Alarm, now: Timestamp) -> Page {
     };
     Page {
         key,
-        kind,
-        severity,
-        raised: false,
-        incident: format!("source {domain}"),
-        installation: None,
-        stream: domain.clone(),
         headline,
-        since: trouble.since,
-        turned: None,
-        at: now,
-        refused: 0,
-        sent: 0,
         facts: if trouble.over { over(trouble, now) } else { facts(alarm) },
         explanation: alarm
             .findings
@@ -53,7 +42,7 @@ pub(super) fn page(alarm: &Alarm, now: Timestamp) -> Page {
             .map(|finding| format!("{}. {}", finding.what.trim_end_matches('.'), finding.why))
             .collect(),
         safe_action: (!trouble.over).then(|| action(&alarm.findings)),
-        links: Vec::new(),
+        ..Page::of_matter((kind, severity), format!("source {domain}"), domain.clone(), trouble.since, now)
     }
 }
 
